@@ -1,0 +1,105 @@
+/**
+ * What parts tell each other without knowing each other: the whole catalogue of events, and the bus that carries
+ * them. A handler only notes and enqueues; it runs synchronously and must not block. A handler that throws is
+ * reported to `onFault` and does not stop the others.
+ */
+import type { BytePath } from "./paths.js";
+
+/** How a protected file was found not to be as it should. */
+export const DAMAGE_KINDS = [
+  "deleted",
+  "truncated",
+  "nul_tail",
+  "bit_rot",
+  "invalid_structure",
+  "schema_violation",
+] as const;
+export type DamageKind = (typeof DAMAGE_KINDS)[number];
+
+/** How a loss or damage was noticed. */
+export type NoticedBy = "event" | "sweep" | "scrub" | "scan" | "start";
+
+export interface LossEvent {
+  readonly source: string;
+  readonly path: BytePath;
+  readonly kind: DamageKind;
+  readonly noticedBy: NoticedBy;
+  /** When the change was first seen, wall ms. */
+  readonly seenAtMs: number;
+  /** What a person should know, such as the validator's complaint; never file content. */
+  readonly detail: string;
+}
+
+export interface EventCatalogue {
+  /** New, valid content rests at the path (or a new folder, link, attribute): to be made durable. */
+  "file.changed": { readonly source: string; readonly path: BytePath; readonly seenAtMs: number };
+  /** The path is gone and its removal is accepted (mirror mode, intent seen): to be recorded as a removal. */
+  "file.removed": {
+    readonly source: string;
+    readonly path: BytePath;
+    readonly reason: string;
+    readonly seenAtMs: number;
+  };
+  /** Loss or damage after grace, in a mode that wants to hear of it. The healer decides what to do. */
+  "file.lost": LossEvent;
+  /** A path reported lost or damaged is good again without our doing. */
+  "file.returned": { readonly source: string; readonly path: BytePath };
+  /** Many losses at once in one source; `paths` holds all that are known by now and the healer opens one incident. */
+  "mass.loss": { readonly source: string; readonly losses: readonly LossEvent[] };
+  "commit.durable": { readonly source: string; readonly paths: readonly BytePath[]; readonly oldestSeenAtMs: number };
+  "backup.finished": { readonly source: readonly string[]; readonly backupId: string; readonly unreadable: number };
+  "backup.failed": { readonly source: readonly string[]; readonly code: string; readonly message: string };
+  "backup.overdue": { readonly source: string; readonly ageMs: number; readonly limitMs: number };
+  "backup.timely": { readonly source: string };
+  "incident.opened": { readonly id: string; readonly source: string; readonly paths: number; readonly kind: string };
+  "incident.healed": {
+    readonly id: string;
+    readonly source: string;
+    readonly paths: number;
+    readonly durationMs: number;
+  };
+  "incident.failed": { readonly id: string; readonly source: string; readonly paths: number; readonly message: string };
+  "incident.held": { readonly id: string; readonly source: string; readonly paths: number; readonly reason: string };
+  "incident.closed": { readonly id: string; readonly source: string; readonly outcome: string };
+  "watch.degraded": { readonly source: string; readonly reason: string };
+  "watch.restored": { readonly source: string };
+  "root.gone": { readonly source: string; readonly root: BytePath; readonly reason: string };
+  "root.returned": { readonly source: string; readonly root: BytePath };
+  "store.full": { readonly usedShare: number; readonly freeBytes: number; readonly writeFailed: boolean };
+  "store.roomy": { readonly usedShare: number; readonly freeBytes: number };
+  "integrity.failed": { readonly what: string; readonly code: string; readonly message: string };
+  "integrity.passed": { readonly what: string };
+}
+
+export type EventName = keyof EventCatalogue;
+export type EventHandler<N extends EventName> = (event: EventCatalogue[N]) => void;
+
+export class EventBus {
+  readonly #handlers = new Map<EventName, Set<(event: never) => void>>();
+  readonly #onFault: (name: EventName, error: unknown) => void;
+
+  constructor(onFault: (name: EventName, error: unknown) => void) {
+    this.#onFault = onFault;
+  }
+
+  /** Calls the handler at each event of that name; returns the way to stop it. */
+  on<N extends EventName>(name: N, handler: EventHandler<N>): () => void {
+    const handlers = this.#handlers.get(name) ?? new Set();
+    handlers.add(handler as (event: never) => void);
+    this.#handlers.set(name, handlers);
+    return () => {
+      handlers.delete(handler as (event: never) => void);
+    };
+  }
+
+  /** Tells every handler, in the order they came. */
+  emit<N extends EventName>(name: N, event: EventCatalogue[N]): void {
+    for (const handler of this.#handlers.get(name) ?? []) {
+      try {
+        (handler as EventHandler<N>)(event);
+      } catch (error) {
+        this.#onFault(name, error);
+      }
+    }
+  }
+}
