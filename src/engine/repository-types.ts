@@ -1,0 +1,145 @@
+/** Shapes of what callers hand to a repository and get back; `repository.ts` exports them again. No behaviour. */
+import type { Clock } from "../base/clock.js";
+import type { Observer, Secret } from "../base/observe.js";
+import type { BytePath } from "../base/paths.js";
+import type { BackupType, Entry, Manifest, NodeKind, StatTuple, UnreadablePath } from "./types.js";
+
+/** One way to open an encrypted repository. */
+export interface Unlock {
+  readonly password?: Secret;
+  /** The content of a key file. */
+  readonly keyBytes?: Buffer;
+  readonly recoveryKey?: Secret;
+}
+
+export interface InitOptions {
+  /** A folder (absolute path) or URL. */
+  readonly storeUrl: string;
+  /** Tells the local index of an older repository apart; not written by `init`. */
+  readonly stateDir?: string;
+  readonly encrypt: boolean;
+  /** Without a password and key bytes a random key is made and returned. */
+  readonly password?: Secret;
+  readonly keyBytes?: Buffer;
+  readonly clock: Clock;
+  readonly observer: Observer;
+}
+
+export interface InitResult {
+  /** 64 hex characters. */
+  readonly repositoryId: string;
+  /** To be shown once; only of an encrypted repository. */
+  readonly recoveryKey?: Secret;
+  /** The key file's content, when neither password nor key bytes were given. */
+  readonly keyBytes?: Buffer;
+}
+
+export interface OpenOptions {
+  readonly storeUrl: string;
+  /** Holds the local index (`index/`) and this writer's id. Disposable. */
+  readonly stateDir: string;
+  readonly unlock: Unlock | undefined;
+  /** No lock, no writes to the store; the index is still kept in `stateDir`. */
+  readonly readOnly?: boolean;
+  /** Worker threads; default one per processor, at most 4. */
+  readonly workers?: number;
+  readonly clock: Clock;
+  readonly observer: Observer;
+  readonly signal: AbortSignal;
+}
+
+export interface PathChange {
+  readonly path: BytePath;
+  readonly kind: "upsert" | "remove";
+}
+
+/** What one on-change commit did; it is durable when the receipt is there. */
+export interface CommitReceipt {
+  /** Number of the commit, growing; 0 when nothing had to be written. */
+  readonly seq: number;
+  /** Wall ms; the time of the new versions. */
+  readonly timeMs: number;
+  readonly stored: readonly Entry[];
+  readonly removed: readonly BytePath[];
+  readonly unreadable: readonly UnreadablePath[];
+  /** Gone before they could be read: nothing was recorded for them. */
+  readonly vanished: readonly BytePath[];
+  /** Same content and metadata as the current version; no new version. Holds the fresh stat. */
+  readonly unchanged: readonly Entry[];
+}
+
+/** A path as a walk found it. */
+export interface WalkedNode {
+  readonly path: BytePath;
+  readonly kind: NodeKind;
+  readonly stat: StatTuple;
+}
+
+/** A path that the walk could not look at: it and all below it keep their last good versions. */
+export interface WalkFailure {
+  readonly path: BytePath;
+  /** The system's error name, such as EACCES. */
+  readonly errno: string;
+}
+
+export type WalkedEntry = WalkedNode | WalkFailure;
+
+export interface BackupSource {
+  readonly name: string;
+  /** Folders and files the source consists of; absolute. */
+  readonly roots: readonly BytePath[];
+  /** Every path of the source, folders included, in any order, each once. */
+  readonly walk: AsyncIterable<readonly WalkedEntry[]>;
+  /** Refuses (ENCRYPTION_REQUIRED) when the repository is not encrypted. */
+  readonly encryptionRequired: boolean;
+}
+
+/** Facts for the manifest that the engine cannot know. */
+export interface BackupContext {
+  readonly hostname?: string;
+  readonly gitCommit?: string | null;
+  readonly gitBranch?: string | null;
+  readonly systemVersion?: string;
+}
+
+export interface BackupRequest {
+  readonly type: BackupType;
+  readonly sources: readonly BackupSource[];
+  readonly tags?: readonly string[];
+  /** Codec of new data; the default is the best that this Node has on hand. */
+  readonly compression?: "lz4" | "zstd" | "none";
+  readonly context?: BackupContext;
+}
+
+export interface BackupProgress {
+  readonly source: string;
+  readonly filesSeen: number;
+  readonly filesRead: number;
+  readonly bytesRead: number;
+}
+
+export interface BackupAnnotation {
+  readonly pinned?: boolean;
+  readonly validation?: Partial<Manifest["validation"]>;
+  readonly retention?: Partial<Omit<Manifest["retention"], "pinned">>;
+}
+
+export const DIFF_CHANGES = ["added", "removed", "content", "metadata"] as const;
+
+export interface PathDifference {
+  readonly source: string;
+  readonly path: BytePath;
+  readonly change: (typeof DIFF_CHANGES)[number];
+}
+
+export interface EntryFilter {
+  /** Only this path and what lies below it. */
+  readonly under?: BytePath;
+  readonly source?: string;
+}
+
+export interface SealReceipt {
+  readonly segments: number;
+  readonly chunks: number;
+  readonly sealedBytes: number;
+}
