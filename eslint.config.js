@@ -29,6 +29,6 @@ export default tseslint.config(
   },
   {
     files: ["**/*.js", "**/*.mjs", "bin/holdfast"],
-    languageOptions: { globals: { process: "readonly", console: "readonly", URL: "readonly" } },
+    languageOptions: { globals: { process: "readonly", console: "readonly", URL: "readonly", Buffer: "readonly" } },
   },
 );
