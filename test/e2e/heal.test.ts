@@ -158,7 +158,7 @@ describe("a protected folder", () => {
 describe("with no usable backup", () => {
   const only = (...chain: unknown[]): Record<string, unknown> => ({
     on_delete: "heal",
-    recover: [{ match: "**", chain }],
+    recover: [{ match: "**", accept: "partial", chain }],
   });
 
   it("git history brings a tracked file back", async () => {
@@ -219,7 +219,7 @@ describe("with no usable backup", () => {
     ];
     await writeFile(join(logs, "state.jsonl"), lines.map((line) => JSON.stringify(line)).join("\n"));
     const recipe = { files: "*.jsonl", key: "id", combine: "last" };
-    await sandbox.configure({}, only({ strategy: "reconstruct_from_logs", log_dir: logs, recipe, accept: "partial" }));
+    await sandbox.configure({}, only({ strategy: "reconstruct_from_logs", log_dir: logs, recipe }));
     const file = join(sandbox.data, "state.json");
     await writeFile(
       file,
