@@ -1,0 +1,94 @@
+/**
+ * Makes the series of contract.md's metrics exist from the start, at zero: an alert rule must tell "nothing happened"
+ * from "nobody measures". A module still declares its own metrics beside its code; the names and labels here are the
+ * public promise, and a module that declares one differently fails at start.
+ */
+import { BACKUP_TYPES } from "../base/ids.js";
+import type { Labels, MetricSpec, Observer } from "../base/observe.js";
+
+export const BACKUP_OUTCOMES = ["success", "partial", "failed"] as const;
+
+function bySource(name: string, help: string): MetricSpec<"source"> {
+  return { name, help, labels: ["source"] };
+}
+
+/** Gauges of one source and what they say before anything has happened. */
+export const SOURCE_GAUGES = {
+  registered: bySource(
+    "holdfast_source_registered_timestamp_seconds",
+    "When the source was first protected, Unix time.",
+  ),
+  lastSuccess: bySource(
+    "holdfast_backup_last_success_timestamp_seconds",
+    "When the last backup of the source that stored everything readable ended, Unix time; 0 = never.",
+  ),
+  lastAttempt: bySource(
+    "holdfast_backup_last_attempt_timestamp_seconds",
+    "When the last backup of the source ended, well or not, Unix time; 0 = never.",
+  ),
+  lastDuration: bySource("holdfast_backup_last_duration_seconds", "How long the last backup of the source took."),
+  files: bySource("holdfast_source_files", "Protected files of the source."),
+  bytes: bySource("holdfast_source_bytes", "Bytes of the protected files of the source."),
+  pendingChanges: bySource("holdfast_source_pending_changes", "Changes of the source that are not durable yet."),
+  rpo: bySource("holdfast_source_rpo_seconds", "Target: the most work that may be lost, as time; 0 = none set."),
+  rto: bySource("holdfast_source_rto_seconds", "Target: the longest a restore may take; 0 = none set."),
+  watchDegraded: bySource("holdfast_watch_degraded", "1 while changes of the source may be noticed late."),
+  verified: bySource(
+    "backup_verification_last_success_timestamp",
+    "When the source was last verified well, Unix time.",
+  ),
+} as const satisfies Record<string, MetricSpec<"source">>;
+
+export const BACKUPS_TOTAL: MetricSpec<"source" | "type" | "outcome"> = {
+  name: "holdfast_backups_total",
+  help: "Backups by source, type and outcome.",
+  labels: ["source", "type", "outcome"],
+};
+
+/** Names that the alert rules of earlier tools use. */
+export const VERIFICATION_METRICS = {
+  restoreDuration: {
+    name: "backup_verification_restore_duration_seconds",
+    help: "How long the last restore test of the source took.",
+    labels: ["source"],
+  },
+  checksumFailures: {
+    name: "backup_verification_checksum_failures",
+    help: "Damaged files that the last verification of the source found.",
+    labels: ["source"],
+  },
+} as const satisfies Record<string, MetricSpec<"source">>;
+
+export interface SourceFacts {
+  readonly name: string;
+  /** When it was first protected, wall ms. */
+  readonly registeredAtMs: number;
+  /** Target in ms, or undefined when none is set. */
+  readonly rpoMs?: number;
+  readonly rtoMs?: number;
+}
+
+/** Makes all series of a source exist, at zero, and sets its targets. Call it once, before other parts measure. */
+export function addSourceSeries(observer: Observer, source: SourceFacts): void {
+  for (const spec of [...Object.values(SOURCE_GAUGES), ...Object.values(VERIFICATION_METRICS)])
+    observer.gauge(spec).set(0, { source: source.name });
+  const backups = observer.counter(BACKUPS_TOTAL);
+  for (const type of BACKUP_TYPES) {
+    for (const outcome of BACKUP_OUTCOMES) backups.add(0, { source: source.name, type, outcome });
+  }
+  updateSourceTargets(observer, source);
+}
+
+/** Sets what is known of a source from its configuration; what was measured stays. */
+export function updateSourceTargets(observer: Observer, source: SourceFacts): void {
+  const labels: Labels<"source"> = { source: source.name };
+  observer.gauge(SOURCE_GAUGES.registered).set(source.registeredAtMs / 1000, labels);
+  observer.gauge(SOURCE_GAUGES.rpo).set((source.rpoMs ?? 0) / 1000, labels);
+  observer.gauge(SOURCE_GAUGES.rto).set((source.rtoMs ?? 0) / 1000, labels);
+}
+
+/** Drops the gauges of a source that is no longer protected; its counters stay until the next start. */
+export function removeSourceSeries(observer: Observer, source: string): void {
+  for (const spec of [...Object.values(SOURCE_GAUGES), ...Object.values(VERIFICATION_METRICS)])
+    observer.gauge(spec).remove({ source });
+}
