@@ -1,0 +1,140 @@
+/**
+ * Incidents: one loss or damage (or many at once) and what was done about it. An incident is written to the database
+ * before anything is done for it, so that a crash in the middle is found and finished at the next start. States move
+ * only along the table below. All paths of a mass incident are kept, in pages; the record itself shows the first few.
+ */
+import type { DamageKind, NoticedBy } from "../base/events.js";
+import type { ErrorCode } from "../base/errors.js";
+import type { BytePath } from "../base/paths.js";
+
+export const INCIDENT_STATES = [
+  "open",
+  "waiting",
+  "noted",
+  "healing",
+  "healed",
+  "failed",
+  "denied",
+  "returned",
+  "respected",
+] as const;
+/**
+ * open: seen, nothing decided · waiting: for a person · noted: told, nothing is to be done · healing: under way ·
+ * healed · failed: nothing acceptable was found, or it could not be written · denied: a person accepted the loss ·
+ * returned: the file came back without us · respected: deleted again after our restore, so its owner means it.
+ */
+export type IncidentState = (typeof INCIDENT_STATES)[number];
+
+/** Allowed moves. A failed or noted incident can be tried again; a closed one stays closed. */
+export const INCIDENT_TRANSITIONS: Readonly<Record<IncidentState, readonly IncidentState[]>> = {
+  open: ["waiting", "noted", "healing", "returned", "respected", "failed"],
+  waiting: ["healing", "denied", "returned", "respected"],
+  noted: ["healing", "denied", "returned"],
+  healing: ["healed", "failed", "waiting", "returned"],
+  healed: [],
+  failed: ["healing", "denied", "returned"],
+  denied: [],
+  returned: [],
+  respected: [],
+};
+
+/** States in which something may still happen. */
+export const OPEN_STATES: ReadonlySet<IncidentState> = new Set(["open", "waiting", "noted", "healing", "failed"]);
+
+/** One candidate as it was judged. */
+export interface JudgedCandidate {
+  readonly strategy: string;
+  readonly origin: string;
+  readonly fidelity: string;
+  readonly modifiedAtMs?: number;
+  readonly sizeBytes?: number;
+  readonly sha256?: string;
+  /** What was looked at and how it came out, one line each. */
+  readonly checks: readonly string[];
+  readonly verdict: "taken" | "offered" | "refused";
+  readonly why: string;
+  /** What a person would run to get these bytes. */
+  readonly command?: string;
+}
+
+/** What was put back. */
+export interface TakenCandidate {
+  readonly strategy: string;
+  readonly origin: string;
+  /** True: the content is the last good one, byte for byte. */
+  readonly identical: boolean;
+  /** How long before the loss the content was last changed, ms; undefined when nobody knows. */
+  readonly ageMs?: number;
+  readonly sha256?: string;
+  readonly sizeBytes: number;
+  /** What could not be given back (an attribute, an owner), for people. */
+  readonly gaps: readonly string[];
+}
+
+/** Bytes kept before they were replaced. */
+export interface QuarantineReference {
+  readonly path: BytePath;
+  /** Name of the item in the incident's quarantine folder. */
+  readonly item: string;
+  readonly sizeBytes: number;
+}
+
+export interface IncidentFailure {
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
+/** Sums of an incident with many paths. */
+export interface IncidentCounts {
+  readonly healed: number;
+  readonly failed: number;
+  readonly returned: number;
+}
+
+export interface Incident {
+  readonly id: string;
+  readonly source: string;
+  readonly kind: DamageKind | "mass";
+  readonly state: IncidentState;
+  /** The first paths, at most `INCIDENT_PATHS_SHOWN`. */
+  readonly paths: readonly BytePath[];
+  readonly pathCount: number;
+  readonly noticedBy: NoticedBy | "person";
+  readonly detail: string;
+  /** When the loss was first seen, wall ms. */
+  readonly seenAtMs: number;
+  readonly openedAtMs: number;
+  readonly updatedAtMs: number;
+  readonly closedAtMs?: number;
+  /** Why it is in its state, for people. */
+  readonly reason: string;
+  /** From the beginning of the work to its end, ms. */
+  readonly durationMs?: number;
+  readonly candidates: readonly JudgedCandidate[];
+  readonly notes: readonly string[];
+  readonly taken?: TakenCandidate;
+  readonly quarantined: readonly QuarantineReference[];
+  readonly manualCommands: readonly string[];
+  readonly failure?: IncidentFailure;
+  readonly counts?: IncidentCounts;
+}
+
+/** Paths that an incident's record shows. */
+export const INCIDENT_PATHS_SHOWN = 100;
+
+/** The part of a LevelDB sublevel (string keys and values) that incidents need. */
+export interface IncidentDatabase {
+  get(key: string): Promise<string | undefined>;
+  batch(
+    operations: (
+      | { readonly type: "put"; readonly key: string; readonly value: string }
+      | { readonly type: "del"; readonly key: string }
+    )[],
+  ): Promise<void>;
+  iterator(range: {
+    readonly gte: string;
+    readonly lt: string;
+    readonly reverse?: boolean;
+    readonly limit?: number;
+  }): AsyncIterable<[string, string]>;
+}
