@@ -3,8 +3,15 @@
  * (`keys/<sha256>` in the store) holds it wrapped under a password, a random key file or the recovery key. Everything
  * else is derived from it. Without encryption the derived keys are absent and ids are plain SHA-256.
  */
-import type { Secret } from "../base/observe.js";
+import { createHash, randomBytes } from "node:crypto";
+import { hasCode, HoldfastError } from "../base/errors.js";
+import { Secret } from "../base/observe.js";
 import type { Backend } from "../storage/backend.js";
+import { deriveKey, KEY_BYTES } from "./crypto/kdf.js";
+import { encodeRecoveryKey, parseRecoveryKey } from "./crypto/recovery-key.js";
+import { encodeSlot, openSlot, parseSlot, type Slot, type SlotKind, type SlotSecret } from "./crypto/slots.js";
+
+export type { SlotKind } from "./crypto/slots.js";
 
 /** What sealing, opening and chunking need: plain data, so that it can be handed to worker threads. Never log it. */
 export interface RepositoryKeys {
@@ -17,8 +24,6 @@ export interface RepositoryKeys {
   /** Seed of the chunker's table. Without encryption derived from the repository id. */
   readonly chunkerKey: Uint8Array;
 }
-
-export type SlotKind = "password" | "raw" | "recovery";
 
 /** What opens a repository; exactly one member is given. */
 export interface UnlockWith {
@@ -37,28 +42,116 @@ export interface SlotInfo {
   readonly createdMs: number;
 }
 
+/** Slots of one repository; more are not looked at. Each costs an attempt of about 0.3 s for a password. */
+const SLOTS_MAX = 32;
+const SLOT_PREFIX = "keys/";
+const RECOVERY_BYTES = 20;
+
 /** A new random master key, 32 bytes. */
-export declare function newMasterKey(): Buffer;
+export function newMasterKey(): Buffer {
+  return randomBytes(KEY_BYTES);
+}
+
 /** A new random key file's content, 32 bytes. */
-export declare function newKeyBytes(): Buffer;
-/** A new recovery key as grouped text, 160 random bits and a checksum group. */
-export declare function newRecoveryKey(): Secret;
+export function newKeyBytes(): Buffer {
+  return randomBytes(KEY_BYTES);
+}
+
+/** A new recovery key as grouped text: 160 random bits and a checksum group. */
+export function newRecoveryKey(): Secret {
+  return new Secret(encodeRecoveryKey(randomBytes(RECOVERY_BYTES)));
+}
+
 /** Derives what the engine uses; `master` undefined makes the keys of an unencrypted repository. */
-export declare function deriveKeys(repositoryId: Uint8Array, master: Uint8Array | undefined): RepositoryKeys;
+export function deriveKeys(repositoryId: Uint8Array, master: Uint8Array | undefined): RepositoryKeys {
+  const derive = (label: string): Buffer => deriveKey(master ?? repositoryId, repositoryId, label);
+  return {
+    repositoryId,
+    recordMaster: master === undefined ? undefined : derive("holdfast records v1"),
+    idKey: master === undefined ? undefined : derive("holdfast ids v1"),
+    chunkerKey: derive("holdfast chunker v1"),
+  };
+}
+
 /** Wraps the master and stores the slot durably. */
-export declare function addSlot(
+export async function addSlot(
   backend: Backend,
   repositoryId: Uint8Array,
   slot: { readonly master: Uint8Array; readonly unlock: UnlockWith; readonly createdMs: number },
   signal: AbortSignal,
-): Promise<SlotInfo>;
+): Promise<SlotInfo> {
+  const secret = secretOf(slot.unlock);
+  if (secret === undefined) throw new HoldfastError("REPO_KEY_MISSING", "no key was given for the new key slot");
+  const bytes = await encodeSlot({ repositoryId, master: slot.master, secret, createdMs: slot.createdMs });
+  const id = createHash("sha256").update(bytes).digest("hex");
+  await backend.put(`${SLOT_PREFIX}${id}`, bytes, signal);
+  return infoOf(id, parseSlot(bytes));
+}
+
 /** The master key. Throws REPO_KEY_WRONG when no slot opens, REPO_KEY_MISSING when nothing was given or no slot is there. */
-export declare function unlockMaster(
+export async function unlockMaster(
   backend: Backend,
   repositoryId: Uint8Array,
   unlock: UnlockWith,
   signal: AbortSignal,
-): Promise<Buffer>;
-export declare function listSlots(backend: Backend, signal: AbortSignal): Promise<SlotInfo[]>;
+): Promise<Buffer> {
+  const secret = secretOf(unlock);
+  if (secret === undefined)
+    throw new HoldfastError("REPO_KEY_MISSING", "the repository is encrypted; no key was given");
+  const slots = await readSlots(backend, signal);
+  if (slots.length === 0) throw new HoldfastError("REPO_KEY_MISSING", "the repository has no key slots left");
+  for (const { slot } of slots) {
+    signal.throwIfAborted();
+    const master = await openSlot(slot, repositoryId, secret);
+    if (master !== undefined) return master;
+  }
+  throw new HoldfastError("REPO_KEY_WRONG", `the ${secret.kind} key opens none of the repository's key slots`);
+}
+
+export async function listSlots(backend: Backend, signal: AbortSignal): Promise<SlotInfo[]> {
+  return (await readSlots(backend, signal)).map(({ id, slot }) => infoOf(id, slot));
+}
+
 /** Removes a slot; the last one cannot be removed (LIMIT_REACHED), an unknown one is NOT_FOUND. */
-export declare function removeSlot(backend: Backend, id: string, signal: AbortSignal): Promise<void>;
+export async function removeSlot(backend: Backend, id: string, signal: AbortSignal): Promise<void> {
+  const slots = await readSlots(backend, signal);
+  if (!slots.some((slot) => slot.id === id)) throw new HoldfastError("NOT_FOUND", "no key slot has that id");
+  if (slots.length === 1) {
+    throw new HoldfastError("LIMIT_REACHED", "the last key slot cannot be removed", {
+      hint: "Add another key first; without a slot the repository could never be opened again.",
+    });
+  }
+  await backend.delete(`${SLOT_PREFIX}${id}`, signal);
+}
+
+/** All readable slots; a damaged one is left out as long as another can be read, so that one bad object locks nobody out. */
+async function readSlots(backend: Backend, signal: AbortSignal): Promise<{ id: string; slot: Slot }[]> {
+  const slots: { id: string; slot: Slot }[] = [];
+  let damage: unknown;
+  for await (const { key } of backend.list(SLOT_PREFIX, signal)) {
+    if (slots.length >= SLOTS_MAX) break;
+    const bytes = await backend.get(key, signal);
+    const id = createHash("sha256").update(bytes).digest("hex");
+    try {
+      if (key !== `${SLOT_PREFIX}${id}`)
+        throw new HoldfastError("OBJECT_DAMAGED", "a key slot is not what its name says");
+      slots.push({ id, slot: parseSlot(bytes) });
+    } catch (error) {
+      if (!hasCode(error, "OBJECT_DAMAGED")) throw error;
+      damage = error;
+    }
+  }
+  if (slots.length === 0 && damage !== undefined) throw damage;
+  return slots;
+}
+
+function secretOf(unlock: UnlockWith): SlotSecret | undefined {
+  if (unlock.password !== undefined) return { kind: "password", password: unlock.password };
+  if (unlock.recoveryKey !== undefined)
+    return { kind: "recovery", bytes: parseRecoveryKey(unlock.recoveryKey.reveal()) };
+  return unlock.keyBytes === undefined ? undefined : { kind: "raw", bytes: unlock.keyBytes };
+}
+
+function infoOf(id: string, slot: Slot): SlotInfo {
+  return { id, kind: slot.kind, kdf: slot.kdf.name, createdMs: slot.createdMs };
+}

@@ -1,22 +1,32 @@
 /** Compression behind one port. A codec's number is part of the format; decoding is bounded by the plain length. */
+import { HoldfastError } from "../../base/errors.js";
+import { lz4Codec } from "./lz4.js";
+import { type Codec, type CodecName, CODEC_NUMBERS, damagedPayload } from "./port.js";
+import { zstdCodec } from "./zstd.js";
 
-/** Numbers in the record header. */
-export const CODEC_NUMBERS = { none: 0, lz4: 1, zstd: 2 } as const;
-export type CodecName = keyof typeof CODEC_NUMBERS;
+export { type Codec, type CodecName, CODEC_NUMBERS, PLAIN_BYTES_MAX } from "./port.js";
 
-/** No record opens to more than this, bytes: a length above it is damage, checked before anything is allocated. */
-export const PLAIN_BYTES_MAX = 16 * 2 ** 20;
+/** Bytes as they are. */
+const noneCodec: Codec = {
+  name: "none",
+  available: true,
+  compress: () => undefined,
+  decompress: (stored, plainBytes) => {
+    if (stored.length !== plainBytes) throw damagedPayload("its length is not the plain length");
+    return Buffer.from(stored.buffer, stored.byteOffset, stored.length);
+  },
+};
 
-export interface Codec {
-  readonly name: CodecName;
-  /** False when this build of Node has no such codec. */
-  readonly available: boolean;
-  /** Compresses; undefined when it is not worth it (at least 0.97 of the input) and the bytes are stored as they are. */
-  compress(plain: Uint8Array): Buffer | undefined;
-  /** Decompresses to exactly `plainBytes`. Throws RECORD_DAMAGED on anything else, UNSUPPORTED when unavailable. */
-  decompress(stored: Uint8Array, plainBytes: number): Buffer;
+const CODECS: Readonly<Record<CodecName, Codec>> = { none: noneCodec, lz4: lz4Codec, zstd: zstdCodec };
+
+export function codecNamed(name: CodecName): Codec {
+  return CODECS[name];
 }
 
-export declare function codecNamed(name: CodecName): Codec;
 /** The codec of a header's number. Throws REPO_FORMAT_UNSUPPORTED for an unknown one. */
-export declare function codecNumbered(number: number): Codec;
+export function codecNumbered(number: number): Codec {
+  const found = Object.values(CODECS).find((codec) => CODEC_NUMBERS[codec.name] === number);
+  if (found === undefined)
+    throw new HoldfastError("REPO_FORMAT_UNSUPPORTED", `a record uses the unknown codec ${number}`);
+  return found;
+}

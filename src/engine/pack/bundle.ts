@@ -1,17 +1,56 @@
-/** Bundles: small chunks sealed together, with a directory in front so that a scan can find each of them again. */
+/**
+ * Bundles: small chunks sealed together, with a directory in front so that a scan can find each of them again.
+ * Layout: count (u32), then id (32 bytes) and length (u32) of each chunk, then the chunks back to back.
+ */
+import { HoldfastError } from "../../base/errors.js";
 import type { ChunkId } from "../types.js";
 import type { BundledChunk } from "./record.js";
 
 /** A bundle is closed when its chunks reach this size, bytes. */
 export const BUNDLE_BYTES_AIM = 2 ** 20;
+/** And at this many chunks: a directory of 144 KiB. */
+export const BUNDLE_CHUNKS_MAX = 4096;
+
+const COUNT_BYTES = 4;
+const ID_BYTES = 32;
+const ENTRY_BYTES = ID_BYTES + 4;
 
 export interface BundlePlain {
   readonly plain: Buffer;
   readonly inner: readonly BundledChunk[];
 }
 
-export declare function encodeBundle(
-  chunks: readonly { readonly id: ChunkId; readonly plain: Uint8Array }[],
-): BundlePlain;
+export function encodeBundle(chunks: readonly { readonly id: ChunkId; readonly plain: Uint8Array }[]): BundlePlain {
+  const directory = Buffer.alloc(COUNT_BYTES + chunks.length * ENTRY_BYTES);
+  directory.writeUInt32LE(chunks.length, 0);
+  const inner: BundledChunk[] = [];
+  let offsetBytes = directory.length;
+  chunks.forEach(({ id, plain }, index) => {
+    const at = COUNT_BYTES + index * ENTRY_BYTES;
+    directory.write(id, at, "hex");
+    directory.writeUInt32LE(plain.length, at + ID_BYTES);
+    inner.push({ id, offsetBytes, lengthBytes: plain.length });
+    offsetBytes += plain.length;
+  });
+  return { plain: Buffer.concat([directory, ...chunks.map((chunk) => chunk.plain)], offsetBytes), inner };
+}
+
 /** The chunks of an opened bundle. Throws RECORD_DAMAGED when the directory does not fit the bytes. */
-export declare function readBundle(plain: Uint8Array): BundledChunk[];
+export function readBundle(plain: Uint8Array): BundledChunk[] {
+  const view = Buffer.from(plain.buffer, plain.byteOffset, plain.byteLength);
+  const count = view.length < COUNT_BYTES ? -1 : view.readUInt32LE(0);
+  let offsetBytes = COUNT_BYTES + count * ENTRY_BYTES;
+  if (count < 0 || offsetBytes > view.length) throw damaged();
+  const inner: BundledChunk[] = [];
+  for (let at = COUNT_BYTES; inner.length < count; at += ENTRY_BYTES) {
+    const lengthBytes = view.readUInt32LE(at + ID_BYTES);
+    inner.push({ id: view.toString("hex", at, at + ID_BYTES) as ChunkId, offsetBytes, lengthBytes });
+    offsetBytes += lengthBytes;
+  }
+  if (offsetBytes !== view.length) throw damaged();
+  return inner;
+}
+
+function damaged(): HoldfastError {
+  return new HoldfastError("RECORD_DAMAGED", "a bundle's directory does not fit its content");
+}

@@ -1,18 +1,25 @@
-/** Reads packs: the trailer with one or two ranged reads, single records by offset, and a scan that survives damage. */
-import type { Backend } from "../../storage/backend.js";
-import type { PackEntry, PackKind } from "./format.js";
-import type { BundledChunk, OpenedRecord, RecordOpener } from "./record.js";
+/** Reads packs: the trailer with one or two ranged reads, single records by offset, and the proof of a whole pack. */
+import { createHash } from "node:crypto";
+import { HoldfastError, hasCode, messageOf } from "../../base/errors.js";
 import type { RepositoryKeys } from "../keys.js";
 import type { ChunkId } from "../types.js";
+import {
+  damagedPack,
+  PACK_FOOTER_BYTES,
+  PACK_HEADER_BYTES,
+  type PackEntry,
+  type PackFooter,
+  type PackKind,
+  parsePackFooter,
+  parsePackHeader,
+  parseTrailer,
+} from "./format.js";
+import { type BundledChunk, chunkIdOf, type OpenedRecord, RECORD_BYTES_MAX, type RecordOpener } from "./record.js";
+import { orDamaged, scanRecords } from "./scan.js";
+import type { ByteSource } from "./source.js";
 
-/** Bytes with a size and random access: an object of a backend or a local file. */
-export interface ByteSource {
-  readonly sizeBytes: number;
-  /** Exactly these bytes, or fewer at the end. */
-  read(offsetBytes: number, lengthBytes: number, signal: AbortSignal): Promise<Buffer>;
-}
-
-export declare function objectSource(backend: Backend, key: string, sizeBytes: number): ByteSource;
+/** Read at the end of a pack at once: holds footer and trailer of nearly every pack. */
+const TAIL_BYTES = 64 * 2 ** 10;
 
 export interface PackDirectory {
   readonly kind: PackKind;
@@ -20,41 +27,57 @@ export interface PackDirectory {
 }
 
 /** The records of a pack out of its trailer. Throws OBJECT_DAMAGED when footer or trailer are not whole. */
-export declare function readPackDirectory(
+export async function readPackDirectory(
   source: ByteSource,
+  keys: RepositoryKeys,
   opener: RecordOpener,
   signal: AbortSignal,
-): Promise<PackDirectory>;
+): Promise<PackDirectory> {
+  const kind = parsePackHeader(await source.read(0, PACK_HEADER_BYTES, signal), keys.repositoryId);
+  const tailFrom = Math.max(0, source.sizeBytes - TAIL_BYTES);
+  const tail = await source.read(tailFrom, TAIL_BYTES, signal);
+  const footer = parsePackFooter(tail.subarray(-PACK_FOOTER_BYTES));
+  checkFooter(footer, source.sizeBytes);
+  const within = footer.trailerOffsetBytes - tailFrom;
+  const bytes =
+    within >= 0
+      ? tail.subarray(within, within + footer.trailerBytes)
+      : await source.read(footer.trailerOffsetBytes, footer.trailerBytes, signal);
+  return { kind, entries: openTrailer(bytes, opener, footer) };
+}
+
+function checkFooter(footer: PackFooter, sizeBytes: number): void {
+  const end = footer.trailerOffsetBytes + footer.trailerBytes + PACK_FOOTER_BYTES;
+  if (end !== sizeBytes || footer.trailerBytes > RECORD_BYTES_MAX) throw damagedPack("its footer points astray");
+}
+
+function openTrailer(bytes: Buffer, opener: RecordOpener, footer: PackFooter): PackEntry[] {
+  const opened = orDamaged(() => opener.open(bytes));
+  if (opened?.header.type !== "trailer") throw damagedPack("its trailer does not open");
+  const entries = parseTrailer(opened.plain);
+  const outside = entries.some((entry) => entry.offsetBytes + entry.recordBytes > footer.trailerOffsetBytes);
+  if (outside) throw damagedPack("its trailer lists records outside of it");
+  return entries;
+}
 
 /** One record by its place. Throws RECORD_DAMAGED. */
-export declare function readRecord(
+export async function readRecord(
   source: ByteSource,
   place: { readonly offsetBytes: number; readonly recordBytes: number },
   opener: RecordOpener,
   signal: AbortSignal,
-): Promise<OpenedRecord>;
+): Promise<OpenedRecord> {
+  return opener.open(await source.read(place.offsetBytes, place.recordBytes, signal));
+}
 
 /** A chunk out of an opened bundle, its id recomputed. Throws RECORD_DAMAGED. */
-export declare function chunkOfBundle(keys: RepositoryKeys, bundle: Buffer, chunk: BundledChunk): Buffer;
-
-/** What a scan meets, in order. `bytes` is the whole sealed record: it can be copied raw. */
-export type ScanItem =
-  | {
-      readonly kind: "record";
-      readonly offsetBytes: number;
-      readonly bytes: Buffer;
-      readonly opened: OpenedRecord;
-      readonly inner: readonly BundledChunk[] | undefined;
-    }
-  | { readonly kind: "damage"; readonly offsetBytes: number; readonly lengthBytes: number };
-
-/** Walks all records from `startBytes`, opening each; after damage it looks for the next whole record. */
-export declare function scanRecords(
-  source: ByteSource,
-  opener: RecordOpener,
-  startBytes: number,
-  signal: AbortSignal,
-): AsyncIterable<ScanItem>;
+export function chunkOfBundle(keys: RepositoryKeys, bundle: Buffer, chunk: BundledChunk): Buffer {
+  const plain = bundle.subarray(chunk.offsetBytes, chunk.offsetBytes + chunk.lengthBytes);
+  if (plain.length !== chunk.lengthBytes || chunkIdOf(keys, plain) !== chunk.id) {
+    throw new HoldfastError("RECORD_DAMAGED", "a chunk in a bundle is not what its id says");
+  }
+  return plain;
+}
 
 /** What opening every record of a pack found. */
 export interface PackProof {
@@ -69,10 +92,92 @@ export interface PackProof {
   readonly entries: readonly PackEntry[];
 }
 
-/** Reads a whole pack and proves its name and each record. */
-export declare function provePack(
+export interface ProofKeys {
+  readonly keys: RepositoryKeys;
+  readonly opener: RecordOpener;
+}
+
+/** Reads a whole pack and proves its name and each record, bundled chunks one by one. */
+export async function provePack(
   source: ByteSource,
   sha256: string,
+  { keys, opener }: ProofKeys,
+  signal: AbortSignal,
+): Promise<PackProof> {
+  const hash = createHash("sha256");
+  let hashedBytes = 0;
+  const hashUpTo = async (end: number): Promise<void> => {
+    while (hashedBytes < end) {
+      const part = await source.read(hashedBytes, Math.min(HASH_BYTES, end - hashedBytes), signal);
+      if (part.length === 0) break;
+      hash.update(part);
+      hashedBytes += part.length;
+    }
+  };
+  const { entries, fault } = await directoryOrScan(source, keys, opener, signal);
+  const damaged: ChunkId[] = [];
+  for (const entry of entries) {
+    signal.throwIfAborted();
+    const bytes = await source.read(entry.offsetBytes, entry.recordBytes, signal);
+    if (entry.offsetBytes === hashedBytes) {
+      hash.update(bytes);
+      hashedBytes += bytes.length;
+    } else {
+      await hashUpTo(entry.offsetBytes + entry.recordBytes);
+    }
+    damaged.push(...damagedIn(entry, bytes, keys, opener));
+  }
+  await hashUpTo(source.sizeBytes);
+  return {
+    nameMatches: hash.digest("hex") === sha256,
+    records: entries.length,
+    bytes: source.sizeBytes,
+    damaged,
+    directoryFault: fault,
+    entries,
+  };
+}
+
+const HASH_BYTES = 2 ** 20;
+
+function damagedIn(entry: PackEntry, bytes: Buffer, keys: RepositoryKeys, opener: RecordOpener): ChunkId[] {
+  const listed = entry.inner?.map((chunk) => chunk.id) ?? [];
+  const opened = orDamaged(() => opener.open(bytes));
+  if (opened === undefined || opened.header.id !== entry.id || opened.header.type !== entry.type) {
+    return [entry.id, ...listed];
+  }
+  return (entry.inner ?? [])
+    .filter((chunk) => orDamaged(() => chunkOfBundle(keys, opened.plain, chunk)) === undefined)
+    .map((chunk) => chunk.id);
+}
+
+async function directoryOrScan(
+  source: ByteSource,
+  keys: RepositoryKeys,
   opener: RecordOpener,
   signal: AbortSignal,
-): Promise<PackProof>;
+): Promise<{ entries: readonly PackEntry[]; fault: string | undefined }> {
+  try {
+    return { entries: (await readPackDirectory(source, keys, opener, signal)).entries, fault: undefined };
+  } catch (error) {
+    if (!hasCode(error, "OBJECT_DAMAGED")) throw error;
+    return { entries: await scanEntries(source, opener, signal), fault: messageOf(error) };
+  }
+}
+
+/** The entries of a pack whose trailer is lost, by a scan: all its whole records. */
+export async function scanEntries(source: ByteSource, opener: RecordOpener, signal: AbortSignal): Promise<PackEntry[]> {
+  const entries: PackEntry[] = [];
+  for await (const item of scanRecords(source, opener, PACK_HEADER_BYTES, signal)) {
+    if (item.kind === "damage" || item.opened.header.type === "trailer") continue;
+    entries.push({
+      type: item.opened.header.type,
+      id: item.opened.header.id,
+      offsetBytes: item.offsetBytes,
+      recordBytes: item.bytes.length,
+      plainBytes: item.opened.plain.length,
+      ...(item.inner === undefined ? {} : { inner: item.inner }),
+    });
+  }
+  return entries;
+}

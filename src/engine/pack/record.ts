@@ -3,11 +3,28 @@
  * sealed with AES-256-GCM (or plain in an unencrypted repository). `docs/repository-format.md`, section Records.
  * A record is opened and compared with what it was made from before it counts, and its id is recomputed when read.
  */
-import type { ChunkId } from "../types.js";
-import type { CodecName } from "../codec/codec.js";
+import { createHash, createHmac, randomBytes } from "node:crypto";
+import { crc32 } from "node:zlib";
+import { HoldfastError } from "../../base/errors.js";
+import { type CodecName, CODEC_NUMBERS, codecNamed, codecNumbered, PLAIN_BYTES_MAX } from "../codec/codec.js";
+import { NONCE_BYTES, openSealed, sealParts, TAG_BYTES } from "../crypto/aead.js";
+import { deriveKey } from "../crypto/kdf.js";
 import type { RepositoryKeys } from "../keys.js";
+import type { ChunkId } from "../types.js";
 
 export const RECORD_HEADER_BYTES = 80;
+/** "HFR1": every record begins so, which is how a scan finds the next one behind damage. */
+export const RECORD_MAGIC = Buffer.from("HFR1", "latin1");
+const RECORD_VERSION = 1;
+const FLAG_ENCRYPTED = 1;
+const SALT_BYTES = 16;
+const RECORD_LABEL = "holdfast record v1";
+
+/** Offsets in the header. */
+const AT = { version: 4, type: 5, codec: 6, flags: 7, id: 8, plain: 40, stored: 44, salt: 48, nonce: 64, crc: 76 };
+
+/** No record is longer than this, header included, bytes. */
+export const RECORD_BYTES_MAX = RECORD_HEADER_BYTES + PLAIN_BYTES_MAX + TAG_BYTES;
 
 /** Numbers in the header; permanent. */
 export const RECORD_TYPES = {
@@ -22,6 +39,15 @@ export const RECORD_TYPES = {
   note: 9,
 } as const;
 export type RecordType = keyof typeof RECORD_TYPES;
+
+const TYPE_NAMES = new Map<number, RecordType>(
+  (Object.keys(RECORD_TYPES) as RecordType[]).map((name) => [RECORD_TYPES[name], name]),
+);
+
+/** Name of a type's number, or undefined for one that this version does not know. */
+export function recordTypeNumbered(number: number): RecordType | undefined {
+  return TYPE_NAMES.get(number);
+}
 
 export interface RecordHeader {
   readonly type: RecordType;
@@ -60,26 +86,170 @@ export interface OpenedRecord {
 }
 
 /** The id of plain bytes under a repository's keys. */
-export declare function chunkIdOf(keys: RepositoryKeys, plain: Uint8Array): ChunkId;
+export function chunkIdOf(keys: RepositoryKeys, plain: Uint8Array): ChunkId {
+  const hash = keys.idKey === undefined ? createHash("sha256") : createHmac("sha256", keys.idKey);
+  return hash.update(plain).digest("hex") as ChunkId;
+}
 
 /** Reads a header. Throws RECORD_DAMAGED when it cannot be one (the CRC is not looked at). */
-export declare function parseHeader(bytes: Uint8Array): RecordHeader;
+export function parseHeader(bytes: Uint8Array): RecordHeader {
+  const view = bufferOf(bytes);
+  if (view.length < RECORD_HEADER_BYTES) throw damaged("its header is cut off");
+  if (!view.subarray(0, AT.version).equals(RECORD_MAGIC)) throw damaged("there is no record at its place");
+  if (view[AT.version] !== RECORD_VERSION) throw damaged("its version is unknown");
+  const type = recordTypeNumbered(view.readUInt8(AT.type));
+  if (type === undefined) throw damaged("its type is unknown");
+  const flags = view.readUInt8(AT.flags);
+  if (flags > FLAG_ENCRYPTED) throw damaged("it has unknown flags");
+  const header: RecordHeader = {
+    type,
+    codec: codecNumbered(view.readUInt8(AT.codec)).name,
+    encrypted: flags === FLAG_ENCRYPTED,
+    id: view.toString("hex", AT.id, AT.plain) as ChunkId,
+    plainBytes: view.readUInt32LE(AT.plain),
+    storedBytes: view.readUInt32LE(AT.stored),
+    salt: view.toString("hex", AT.salt, AT.nonce),
+  };
+  if (header.plainBytes > PLAIN_BYTES_MAX || header.storedBytes > PLAIN_BYTES_MAX + TAG_BYTES) {
+    throw damaged("its lengths are impossible");
+  }
+  return header;
+}
 
 /** True when header and payload match their CRC; needs no key. `bytes` is the whole record. */
-export declare function crcMatches(bytes: Uint8Array): boolean;
+export function crcMatches(bytes: Uint8Array): boolean {
+  if (bytes.length < RECORD_HEADER_BYTES) return false;
+  return bufferOf(bytes).readUInt32LE(AT.crc) === crcOf(bytes);
+}
 
 /** Seals records under one random salt with a counted nonce; make one for each pack, segment or worker. */
-export declare class RecordSealer {
-  constructor(keys: RepositoryKeys);
+export class RecordSealer {
   /** The salt that all its records carry, hex. */
   readonly salt: string;
+  readonly #keys: RepositoryKeys;
+  readonly #salt: Buffer;
+  readonly #key: Buffer | undefined;
+  readonly #opener: RecordOpener;
+  #counter = 0n;
+
+  constructor(keys: RepositoryKeys) {
+    this.#keys = keys;
+    this.#salt = randomBytes(SALT_BYTES);
+    this.salt = this.#salt.toString("hex");
+    this.#key = keys.recordMaster === undefined ? undefined : deriveKey(keys.recordMaster, this.#salt, RECORD_LABEL);
+    this.#opener = new RecordOpener(keys);
+  }
+
   /** Seals, opens again and compares. Throws LIMIT_REACHED above PLAIN_BYTES_MAX, INTERNAL when the proof fails. */
-  seal(type: RecordType, plain: Uint8Array, codec: CodecName, id?: ChunkId): SealedRecord;
+  seal(type: RecordType, plain: Uint8Array, codec: CodecName, id?: ChunkId): SealedRecord {
+    if (plain.length > PLAIN_BYTES_MAX) {
+      throw new HoldfastError("LIMIT_REACHED", `a record of ${plain.length} bytes is too long`);
+    }
+    const knownId = id ?? chunkIdOf(this.#keys, plain);
+    const compressed = codecNamed(codec).compress(plain);
+    const header = this.#header({ type, plain, codec: compressed === undefined ? "none" : codec, id: knownId });
+    const bytes = this.#assemble(header, compressed ?? plain);
+    this.#prove(bytes, plain);
+    return { type, id: knownId, plainBytes: plain.length, bytes };
+  }
+
+  #header(fields: { type: RecordType; plain: Uint8Array; codec: CodecName; id: ChunkId }): Buffer {
+    const header = Buffer.alloc(RECORD_HEADER_BYTES);
+    RECORD_MAGIC.copy(header);
+    header.writeUInt8(RECORD_VERSION, AT.version);
+    header.writeUInt8(RECORD_TYPES[fields.type], AT.type);
+    header.writeUInt8(CODEC_NUMBERS[fields.codec], AT.codec);
+    header.writeUInt8(this.#key === undefined ? 0 : FLAG_ENCRYPTED, AT.flags);
+    header.write(fields.id, AT.id, "hex");
+    header.writeUInt32LE(fields.plain.length, AT.plain);
+    this.#salt.copy(header, AT.salt);
+    header.writeBigUInt64LE(this.#counter, AT.nonce + NONCE_BYTES - 8);
+    this.#counter += 1n;
+    return header;
+  }
+
+  #assemble(header: Buffer, payload: Uint8Array): Buffer {
+    header.writeUInt32LE(payload.length + (this.#key === undefined ? 0 : TAG_BYTES), AT.stored);
+    const parts = this.#key === undefined ? [payload] : sealParts(payload, sealContext(this.#keys, this.#key, header));
+    const bytes = Buffer.concat([header, ...parts]);
+    bytes.writeUInt32LE(crcOf(bytes), AT.crc);
+    return bytes;
+  }
+
+  #prove(bytes: Buffer, plain: Uint8Array): void {
+    const header = parseHeader(bytes);
+    if (!this.#opener.openPayload(bytes, header).equals(plain)) {
+      throw new HoldfastError("INTERNAL", "a sealed record does not open to what was sealed");
+    }
+  }
 }
 
 /** Opens records; keeps the derived keys of the last salts. */
-export declare class RecordOpener {
-  constructor(keys: RepositoryKeys);
+export class RecordOpener {
+  readonly #keys: RepositoryKeys;
+  readonly #derived = new Map<string, Buffer>();
+
+  constructor(keys: RepositoryKeys) {
+    this.#keys = keys;
+  }
+
   /** `bytes` is the whole record. Throws RECORD_DAMAGED on a wrong CRC, seal, length or id. */
-  open(bytes: Uint8Array): OpenedRecord;
+  open(bytes: Uint8Array): OpenedRecord {
+    const header = parseHeader(bytes);
+    if (bytes.length !== RECORD_HEADER_BYTES + header.storedBytes) throw damaged("its length is not the stored one");
+    if (!crcMatches(bytes)) throw damaged("its checksum does not match");
+    const plain = this.openPayload(bytes, header);
+    if (chunkIdOf(this.#keys, plain) !== header.id) throw damaged("its content is not what its id says");
+    return { header, plain };
+  }
+
+  /** Opens the seal and decodes, without looking at CRC and id. Throws RECORD_DAMAGED. */
+  openPayload(bytes: Uint8Array, header: RecordHeader): Buffer {
+    // A repository is encrypted or it is not: a plain record in an encrypted one was put there by someone else.
+    if (header.encrypted !== (this.#keys.recordMaster !== undefined))
+      throw damaged("its encryption is not the store's");
+    const payload = bytes.subarray(RECORD_HEADER_BYTES);
+    const opened = header.encrypted ? this.#unsealed(bytes, payload, header.salt) : payload;
+    return codecNamed(header.codec).decompress(opened, header.plainBytes);
+  }
+
+  #unsealed(bytes: Uint8Array, payload: Uint8Array, salt: string): Buffer {
+    const context = sealContext(this.#keys, this.#keyOf(salt), bytes.subarray(0, RECORD_HEADER_BYTES));
+    const opened = openSealed(payload, context);
+    if (opened === undefined) throw damaged("its seal does not match");
+    return opened;
+  }
+
+  #keyOf(salt: string): Buffer {
+    const known = this.#derived.get(salt);
+    if (known !== undefined) return known;
+    if (this.#keys.recordMaster === undefined) throw damaged("it is encrypted and there is no key");
+    const key = deriveKey(this.#keys.recordMaster, Buffer.from(salt, "hex"), RECORD_LABEL);
+    if (this.#derived.size >= DERIVED_KEYS_MAX) this.#derived.clear();
+    this.#derived.set(salt, key);
+    return key;
+  }
+}
+
+/** Deriving a key costs about 10 µs; this many are kept, 100 bytes each. */
+const DERIVED_KEYS_MAX = 4096;
+
+function sealContext(keys: RepositoryKeys, key: Uint8Array, header: Uint8Array) {
+  return {
+    key,
+    nonce: header.subarray(AT.nonce, AT.crc),
+    bound: Buffer.concat([keys.repositoryId, header.subarray(0, AT.crc)]),
+  };
+}
+
+function crcOf(record: Uint8Array): number {
+  return crc32(record.subarray(RECORD_HEADER_BYTES), crc32(record.subarray(0, AT.crc)));
+}
+
+function bufferOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function damaged(why: string): HoldfastError {
+  return new HoldfastError("RECORD_DAMAGED", `a record is damaged: ${why}`);
 }

@@ -1,8 +1,26 @@
 /** Writes one pack into a staging file, hashing as it goes; buffered, one fsync at the end. */
-import type { FileIo } from "../../storage/file-io.js";
+import { createHash, randomBytes } from "node:crypto";
+import { join } from "node:path";
+import { STAGING_PREFIX } from "../../base/atomic-file.js";
+import { HoldfastError } from "../../base/errors.js";
+import { type FileIo, type IoFile, systemIo } from "../../storage/file-io.js";
+import { storeError } from "../../storage/store-error.js";
 import type { RepositoryKeys } from "../keys.js";
-import type { FinishedPack, PackKind } from "./format.js";
-import type { SealedRecord } from "./record.js";
+import {
+  encodePackFooter,
+  encodePackHeader,
+  encodeTrailer,
+  type FinishedPack,
+  PACK_BYTES_AIM,
+  type PackEntry,
+  type PackKind,
+} from "./format.js";
+import { RecordSealer, type SealedRecord } from "./record.js";
+
+/** Bytes gathered before one write. */
+const BUFFER_BYTES = 2 ** 20;
+/** Records and bundled chunks in one pack: the trailer stays below 12 MiB and so within one record. */
+const PACK_LISTED_MAX = 200_000;
 
 export interface PackWriterOptions {
   readonly stagingFolder: string;
@@ -11,15 +29,119 @@ export interface PackWriterOptions {
   readonly io?: FileIo;
 }
 
-export declare class PackWriter implements AsyncDisposable {
-  /** Creates the staging file at the first record. Nothing is written before. */
-  constructor(options: PackWriterOptions);
+export class PackWriter implements AsyncDisposable {
+  readonly #options: PackWriterOptions;
+  readonly #io: FileIo;
+  readonly #hash = createHash("sha256");
+  readonly #entries: PackEntry[] = [];
+  readonly #path: string;
+  #file: IoFile | undefined;
+  #waiting: Uint8Array[] = [];
+  #waitingBytes = 0;
+  #writtenBytes = 0;
+  #listed = 0;
+  #state: "open" | "finished" | "failed" = "open";
+
+  /** Nothing is written before the first buffer is full. */
+  constructor(options: PackWriterOptions) {
+    this.#options = options;
+    this.#io = options.io ?? systemIo;
+    this.#path = join(options.stagingFolder, `${STAGING_PREFIX}pack-${randomBytes(12).toString("hex")}`);
+    this.#push(encodePackHeader(options.kind, options.keys.repositoryId));
+  }
+
   /** Bytes so far, without trailer and footer. */
-  readonly sizeBytes: number;
+  get sizeBytes(): number {
+    return this.#writtenBytes + this.#waitingBytes;
+  }
+
+  /** True when it is time to finish it and begin another. */
+  get full(): boolean {
+    return this.sizeBytes >= PACK_BYTES_AIM || this.#listed >= PACK_LISTED_MAX;
+  }
+
+  /** True as long as no record was added. */
+  get empty(): boolean {
+    return this.#entries.length === 0;
+  }
+
   /** Adds a sealed record (also one copied raw from another pack or the log) and gives its offset. STORE_FULL, STORE_IO. */
-  add(record: SealedRecord): Promise<number>;
+  async add(record: SealedRecord): Promise<number> {
+    this.#assertOpen();
+    const offsetBytes = this.sizeBytes;
+    this.#entries.push({
+      type: record.type,
+      id: record.id,
+      offsetBytes,
+      recordBytes: record.bytes.length,
+      plainBytes: record.plainBytes,
+      ...(record.inner === undefined ? {} : { inner: record.inner }),
+    });
+    this.#listed += 1 + (record.inner?.length ?? 0);
+    this.#push(record.bytes);
+    if (this.#waitingBytes >= BUFFER_BYTES) await this.#guarded(() => this.#flush());
+    return offsetBytes;
+  }
+
   /** Writes trailer and footer and syncs. Undefined when no record was added. The writer is closed afterwards. */
-  finish(): Promise<FinishedPack | undefined>;
+  async finish(): Promise<FinishedPack | undefined> {
+    this.#assertOpen();
+    if (this.empty) return undefined;
+    const trailer = new RecordSealer(this.#options.keys).seal("trailer", encodeTrailer(this.#entries), "lz4");
+    const trailerOffsetBytes = this.sizeBytes;
+    this.#push(trailer.bytes);
+    this.#push(encodePackFooter({ trailerOffsetBytes, trailerBytes: trailer.bytes.length }));
+    await this.#guarded(async () => {
+      await this.#flush();
+      await this.#file?.sync();
+      await this.#file?.close();
+    });
+    this.#file = undefined;
+    this.#state = "finished";
+    return {
+      kind: this.#options.kind,
+      stagingPath: this.#path,
+      sha256: this.#hash.digest("hex"),
+      sizeBytes: this.sizeBytes,
+      entries: this.#entries,
+    };
+  }
+
   /** Removes the staging file unless it was finished. */
-  [Symbol.asyncDispose](): Promise<void>;
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#state === "open") this.#state = "failed";
+    const file = this.#file;
+    this.#file = undefined;
+    if (file === undefined) return;
+    await file.close().catch(() => undefined); // its content is thrown away
+    await this.#io.unlink(this.#path).catch(() => undefined); // what stays is cleared with the staging folder
+  }
+
+  #push(bytes: Uint8Array): void {
+    this.#waiting.push(bytes);
+    this.#waitingBytes += bytes.length;
+  }
+
+  async #flush(): Promise<void> {
+    this.#file ??= await this.#io.create(this.#path);
+    const parts = this.#waiting;
+    for (const part of parts) this.#hash.update(part);
+    await this.#file.write(parts, this.#writtenBytes);
+    this.#writtenBytes += this.#waitingBytes;
+    this.#waiting = [];
+    this.#waitingBytes = 0;
+  }
+
+  async #guarded(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      this.#state = "failed";
+      throw storeError(error, "writing a pack");
+    }
+  }
+
+  #assertOpen(): void {
+    if (this.#state !== "open") throw new HoldfastError("INTERNAL", `a ${this.#state} pack was used`);
+  }
 }

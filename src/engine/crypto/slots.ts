@@ -1,0 +1,160 @@
+/**
+ * One key slot: JSON with the parameters of the derivation and the master key wrapped with AES-256-GCM. The wrapping
+ * is bound to the repository id, the kind and the parameters, so that none of them can be changed unnoticed.
+ */
+import { randomBytes } from "node:crypto";
+import { HoldfastError } from "../../base/errors.js";
+import type { Secret } from "../../base/observe.js";
+import { NONCE_BYTES, openSealed, sealParts, TAG_BYTES } from "./aead.js";
+import { DEFAULT_PASSWORD_KDF, deriveKey, KEY_BYTES, type PasswordKdf, stretchPassword } from "./kdf.js";
+
+export type SlotKind = "password" | "raw" | "recovery";
+/** Random keys need no stretching. */
+export type SlotKdf = PasswordKdf | { readonly name: "hkdf-sha256" };
+
+/** What wraps or opens a slot. */
+export type SlotSecret =
+  | { readonly kind: "password"; readonly password: Secret; readonly kdf?: PasswordKdf }
+  | { readonly kind: "raw" | "recovery"; readonly bytes: Uint8Array };
+
+export interface Slot {
+  readonly kind: SlotKind;
+  readonly kdf: SlotKdf;
+  readonly salt: Buffer;
+  readonly nonce: Buffer;
+  /** Master key and tag. */
+  readonly wrapped: Buffer;
+  readonly createdMs: number;
+}
+
+export interface SlotContent {
+  readonly repositoryId: Uint8Array;
+  readonly master: Uint8Array;
+  readonly secret: SlotSecret;
+  readonly createdMs: number;
+}
+
+const SLOT_VERSION = 1;
+const SALT_BYTES = 32;
+const RANDOM_KEY_BYTES_MIN = 20;
+const WRAP_LABEL = "holdfast key slot v1";
+
+/** Wraps a master key: the bytes of a slot object. */
+export async function encodeSlot(content: SlotContent): Promise<Buffer> {
+  const { secret } = content;
+  const kdf: SlotKdf = secret.kind === "password" ? (secret.kdf ?? DEFAULT_PASSWORD_KDF) : { name: "hkdf-sha256" };
+  const salt = randomBytes(SALT_BYTES);
+  const nonce = randomBytes(NONCE_BYTES);
+  const key = await wrappingKey(secret, kdf, salt);
+  const bound = boundBytes(content.repositoryId, secret.kind, kdf);
+  const wrapped = Buffer.concat(sealParts(content.master, { key, nonce, bound }));
+  const fields = {
+    version: SLOT_VERSION,
+    kind: secret.kind,
+    kdf,
+    salt: salt.toString("hex"),
+    nonce: nonce.toString("hex"),
+    wrapped: wrapped.toString("hex"),
+    created_ms: content.createdMs,
+  };
+  return Buffer.from(`${JSON.stringify(fields, undefined, 2)}\n`, "utf8");
+}
+
+/** The master key, or undefined when this secret does not open this slot. */
+export async function openSlot(slot: Slot, repositoryId: Uint8Array, secret: SlotSecret): Promise<Buffer | undefined> {
+  if (slot.kind !== secret.kind) return undefined;
+  const key = await wrappingKey(secret, slot.kdf, slot.salt);
+  return openSealed(slot.wrapped, { key, nonce: slot.nonce, bound: boundBytes(repositoryId, slot.kind, slot.kdf) });
+}
+
+async function wrappingKey(secret: SlotSecret, kdf: SlotKdf, salt: Buffer): Promise<Buffer> {
+  if (secret.kind === "password") {
+    if (kdf.name === "hkdf-sha256") throw damagedSlot("a password slot has no stretching");
+    return await stretchPassword(secret.password.reveal(), salt, kdf);
+  }
+  if (secret.bytes.length < RANDOM_KEY_BYTES_MIN) {
+    throw new HoldfastError("REPO_KEY_WRONG", `a key file holds ${KEY_BYTES} bytes, this one ${secret.bytes.length}`);
+  }
+  return deriveKey(secret.bytes, salt, WRAP_LABEL);
+}
+
+function boundBytes(repositoryId: Uint8Array, kind: SlotKind, kdf: SlotKdf): Buffer {
+  return Buffer.concat([repositoryId, Buffer.from(`${WRAP_LABEL}\0${kind}\0${kdfText(kdf)}`, "ascii")]);
+}
+
+/** The parameters as one fixed text, independent of JSON spelling. */
+function kdfText(kdf: SlotKdf): string {
+  switch (kdf.name) {
+    case "scrypt":
+      return `scrypt ${kdf.costLog2} ${kdf.blockSize} ${kdf.parallel}`;
+    case "pbkdf2-sha256":
+      return `pbkdf2-sha256 ${kdf.iterations}`;
+    case "hkdf-sha256":
+      return "hkdf-sha256";
+  }
+}
+
+/** Reads a slot object. Throws OBJECT_DAMAGED, REPO_FORMAT_UNSUPPORTED. */
+export function parseSlot(bytes: Uint8Array): Slot {
+  const fields = parseObject(Buffer.from(bytes).toString("utf8"));
+  if (fields["version"] !== SLOT_VERSION) {
+    throw new HoldfastError("REPO_FORMAT_UNSUPPORTED", "a key slot has an unknown version");
+  }
+  const kind = fields["kind"];
+  if (kind !== "password" && kind !== "raw" && kind !== "recovery") throw damagedSlot("its kind is unknown");
+  return {
+    kind,
+    kdf: parseKdf(fields["kdf"]),
+    salt: hexField(fields["salt"], SALT_BYTES),
+    nonce: hexField(fields["nonce"], NONCE_BYTES),
+    wrapped: hexField(fields["wrapped"], KEY_BYTES + TAG_BYTES),
+    createdMs: numberField(fields["created_ms"]),
+  };
+}
+
+function parseKdf(value: unknown): SlotKdf {
+  const fields = asFields(value);
+  switch (fields["name"]) {
+    case "hkdf-sha256":
+      return { name: "hkdf-sha256" };
+    case "pbkdf2-sha256":
+      return { name: "pbkdf2-sha256", iterations: numberField(fields["iterations"]) };
+    case "scrypt":
+      return {
+        name: "scrypt",
+        costLog2: numberField(fields["costLog2"]),
+        blockSize: numberField(fields["blockSize"]),
+        parallel: numberField(fields["parallel"]),
+      };
+    default:
+      throw damagedSlot("its derivation is unknown");
+  }
+}
+
+function parseObject(text: string): Readonly<Record<string, unknown>> {
+  try {
+    return asFields(JSON.parse(text) as unknown);
+  } catch (error) {
+    throw error instanceof HoldfastError ? error : damagedSlot("it is no JSON");
+  }
+}
+
+function asFields(value: unknown): Readonly<Record<string, unknown>> {
+  if (typeof value !== "object" || value === null) throw damagedSlot("it is no object");
+  return value as Readonly<Record<string, unknown>>;
+}
+
+function hexField(value: unknown, lengthBytes: number): Buffer {
+  const bytes = typeof value === "string" && /^[0-9a-f]*$/.test(value) ? Buffer.from(value, "hex") : undefined;
+  if (bytes?.length !== lengthBytes) throw damagedSlot("a field has a wrong length");
+  return bytes;
+}
+
+function numberField(value: unknown): number {
+  if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) throw damagedSlot("a number is missing");
+  return value;
+}
+
+function damagedSlot(why: string): HoldfastError {
+  return new HoldfastError("OBJECT_DAMAGED", `a key slot is damaged: ${why}`);
+}
