@@ -1,0 +1,152 @@
+/**
+ * One registry record and its bytes. Fixed part, big-endian: version u8, kind u8, state u8, flags u8; dev u64, ino u64,
+ * size u64, mtimeNs i64, ctimeNs i64; mode, uid, gid, links u32; registered, verified, healed f64 (ms); then, as the
+ * flags tell, SHA-256 (32), git blob id (20) and a JSON tail with the rare fields. Bytes that do not parse are no
+ * record: the path then counts as unknown and is registered anew.
+ */
+import { DAMAGE_KINDS, type DamageKind } from "../base/events.js";
+import { NODE_KINDS, type NodeKind, type StatTuple } from "../engine/types.js";
+
+/** removing: the removal is accepted and not yet durable; removed: it is durable (a tombstone). */
+export const REGISTRY_STATES = ["live", "lost", "removing", "removed"] as const;
+export type RegistryState = (typeof REGISTRY_STATES)[number];
+
+export interface RegistryRecord {
+  readonly kind: NodeKind;
+  readonly state: RegistryState;
+  readonly stat: StatTuple;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly linkCount: number;
+  /** 64 hex; files only. */
+  readonly sha256?: string;
+  /** 40 hex; files only. */
+  readonly gitBlobId?: string;
+  /** Bytes as characters; symlinks only. */
+  readonly linkTarget?: string;
+  /** The validators' verdict on the durable version; undefined: not known yet. */
+  readonly valid: boolean | undefined;
+  /** When the version became durable, wall ms. */
+  readonly registeredAtMs: number;
+  /** When its content was last read and found as registered, wall ms. */
+  readonly lastVerifiedMs: number;
+  /** When holdfast last put it back, wall ms; 0: never. */
+  readonly healedAtMs: number;
+  /** What was reported; set while `lost`. */
+  readonly lossKind?: DamageKind;
+  /** What stands at the path and was reported as damage, so that it is not reported again. */
+  readonly damagedStamp?: string;
+  /** Why the removal was accepted; set while `removing` or `removed`. */
+  readonly reason?: string;
+}
+
+const VERSION = 1;
+const FIXED_BYTES = 84;
+const HAS_SHA = 1;
+const HAS_GIT = 2;
+const VALID_KNOWN = 4;
+const VALID = 8;
+const HAS_TAIL = 16;
+
+interface Tail {
+  readonly linkTarget?: string;
+  readonly lossKind?: DamageKind;
+  readonly damagedStamp?: string;
+  readonly reason?: string;
+}
+
+export function encodeRecord(record: RegistryRecord): Buffer {
+  const tail = tailOf(record);
+  const sha = record.sha256 === undefined ? undefined : Buffer.from(record.sha256, "hex");
+  const git = record.gitBlobId === undefined ? undefined : Buffer.from(record.gitBlobId, "hex");
+  const fixed = Buffer.alloc(FIXED_BYTES);
+  fixed[0] = VERSION;
+  fixed[1] = NODE_KINDS.indexOf(record.kind);
+  fixed[2] = REGISTRY_STATES.indexOf(record.state);
+  fixed[3] =
+    (sha === undefined ? 0 : HAS_SHA) |
+    (git === undefined ? 0 : HAS_GIT) |
+    (record.valid === undefined ? 0 : VALID_KNOWN | (record.valid ? VALID : 0)) |
+    (tail === undefined ? 0 : HAS_TAIL);
+  fixed.writeBigUInt64BE(BigInt.asUintN(64, record.stat.dev), 4);
+  fixed.writeBigUInt64BE(BigInt.asUintN(64, record.stat.ino), 12);
+  fixed.writeBigUInt64BE(BigInt(record.stat.sizeBytes), 20);
+  fixed.writeBigInt64BE(record.stat.mtimeNs, 28);
+  fixed.writeBigInt64BE(record.stat.ctimeNs, 36);
+  fixed.writeUInt32BE(record.mode, 44);
+  fixed.writeUInt32BE(record.uid, 48);
+  fixed.writeUInt32BE(record.gid, 52);
+  fixed.writeUInt32BE(record.linkCount, 56);
+  fixed.writeDoubleBE(record.registeredAtMs, 60);
+  fixed.writeDoubleBE(record.lastVerifiedMs, 68);
+  fixed.writeDoubleBE(record.healedAtMs, 76);
+  const parts = [fixed, sha, git, tail === undefined ? undefined : Buffer.from(JSON.stringify(tail), "utf8")];
+  return Buffer.concat(parts.filter((part) => part !== undefined));
+}
+
+/** Undefined when the bytes are no record of this version. */
+export function decodeRecord(bytes: Buffer): RegistryRecord | undefined {
+  if (bytes.length < FIXED_BYTES || bytes[0] !== VERSION) return undefined;
+  const kind = NODE_KINDS[bytes[1] ?? 255];
+  const state = REGISTRY_STATES[bytes[2] ?? 255];
+  const flags = bytes[3] ?? 0;
+  if (kind === undefined || state === undefined) return undefined;
+  const shaEnd = FIXED_BYTES + ((flags & HAS_SHA) === 0 ? 0 : 32);
+  const gitEnd = shaEnd + ((flags & HAS_GIT) === 0 ? 0 : 20);
+  if (bytes.length < gitEnd) return undefined;
+  const tail = (flags & HAS_TAIL) === 0 ? {} : readTail(bytes.toString("utf8", gitEnd));
+  if (tail === undefined) return undefined;
+  return {
+    kind,
+    state,
+    stat: {
+      dev: bytes.readBigUInt64BE(4),
+      ino: bytes.readBigUInt64BE(12),
+      sizeBytes: Number(bytes.readBigUInt64BE(20)),
+      mtimeNs: bytes.readBigInt64BE(28),
+      ctimeNs: bytes.readBigInt64BE(36),
+    },
+    mode: bytes.readUInt32BE(44),
+    uid: bytes.readUInt32BE(48),
+    gid: bytes.readUInt32BE(52),
+    linkCount: bytes.readUInt32BE(56),
+    registeredAtMs: bytes.readDoubleBE(60),
+    lastVerifiedMs: bytes.readDoubleBE(68),
+    healedAtMs: bytes.readDoubleBE(76),
+    valid: (flags & VALID_KNOWN) === 0 ? undefined : (flags & VALID) !== 0,
+    ...((flags & HAS_SHA) === 0 ? {} : { sha256: bytes.toString("hex", FIXED_BYTES, shaEnd) }),
+    ...((flags & HAS_GIT) === 0 ? {} : { gitBlobId: bytes.toString("hex", shaEnd, gitEnd) }),
+    ...tail,
+  };
+}
+
+function tailOf(record: RegistryRecord): Tail | undefined {
+  const { linkTarget, lossKind, damagedStamp, reason } = record;
+  if (linkTarget === undefined && lossKind === undefined && damagedStamp === undefined && reason === undefined)
+    return undefined;
+  return {
+    ...(linkTarget === undefined ? {} : { linkTarget }),
+    ...(lossKind === undefined ? {} : { lossKind }),
+    ...(damagedStamp === undefined ? {} : { damagedStamp }),
+    ...(reason === undefined ? {} : { reason }),
+  };
+}
+
+function readTail(text: string): Tail | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== "object" || value === null) return undefined;
+  const fields = value as Record<string, unknown>;
+  const lossKind = DAMAGE_KINDS.find((kind) => kind === fields["lossKind"]);
+  return {
+    ...(typeof fields["linkTarget"] === "string" ? { linkTarget: fields["linkTarget"] } : {}),
+    ...(lossKind === undefined ? {} : { lossKind }),
+    ...(typeof fields["damagedStamp"] === "string" ? { damagedStamp: fields["damagedStamp"] } : {}),
+    ...(typeof fields["reason"] === "string" ? { reason: fields["reason"] } : {}),
+  };
+}

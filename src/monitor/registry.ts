@@ -1,0 +1,251 @@
+/**
+ * What is known of every protected path: the stat, digest and owner of its last durable version, and whether it is
+ * live, lost or removed. It lives in LevelDB and is only a memory: lost, it is rebuilt from the repository. Entries
+ * move only after durability, so that what the registry calls known can always be brought back.
+ *
+ * Keys are `<source> NUL <path bytes>`, so one source is one range in byte order of its paths. Writes go through an
+ * overlay that is flushed in the background; reads see them at once.
+ */
+import type { Level } from "level";
+import type { Clock } from "../base/clock.js";
+import { HoldfastError } from "../base/errors.js";
+import type { BytePath } from "../base/paths.js";
+import type { Entry } from "../engine/types.js";
+import { type RegistryRecord, decodeRecord, encodeRecord } from "./registry-record.js";
+
+export type { RegistryRecord, RegistryState } from "./registry-record.js";
+
+/** A sublevel of the state database, with the default (utf8) encodings. */
+export type StateSublevel = ReturnType<typeof sublevelOf>;
+function sublevelOf(database: Level<string, string>) {
+  return database.sublevel("");
+}
+type RecordLevel = ReturnType<typeof recordsOf>;
+function recordsOf(store: StateSublevel) {
+  return store.sublevel<Buffer, Buffer>("registry", { keyEncoding: "buffer", valueEncoding: "buffer" });
+}
+type MetaLevel = ReturnType<typeof metaOf>;
+function metaOf(store: StateSublevel) {
+  return store.sublevel<string, string>("meta", { keyEncoding: "utf8", valueEncoding: "utf8" });
+}
+
+export interface KnownPath {
+  readonly path: BytePath;
+  readonly record: RegistryRecord;
+}
+
+/** Live regular files of a source. */
+export interface SourceTotals {
+  files: number;
+  bytes: number;
+}
+
+/** Writes that wait for LevelDB at most; beyond it a writer waits for the flush. */
+const OVERLAY_MAX = 20_000;
+/** Entries read from LevelDB in one go. */
+const PAGE = 512;
+
+export class Registry implements AsyncDisposable {
+  readonly #records: RecordLevel;
+  readonly #meta: MetaLevel;
+  readonly #totals = new Map<string, SourceTotals>();
+  readonly #overlay = new Map<string, Buffer | undefined>();
+  #flushing: Promise<void> | undefined;
+  #fault: unknown;
+
+  private constructor(store: StateSublevel) {
+    this.#records = recordsOf(store);
+    this.#meta = metaOf(store);
+  }
+
+  /** Opens the registry in a sublevel and counts what it holds. */
+  static async open(store: StateSublevel): Promise<Registry> {
+    const registry = new Registry(store);
+    await registry.#records.open();
+    await registry.#meta.open();
+    for await (const [key, value] of registry.#records.iterator()) {
+      const record = decodeRecord(value);
+      if (record !== undefined) registry.#count(sourceOfKey(key.toString("latin1")), record, 1);
+    }
+    return registry;
+  }
+
+  /** What is known of a path; fast enough for hot paths. A damaged record counts as unknown. */
+  get(source: string, path: BytePath): RegistryRecord | undefined {
+    const key = keyOf(source, path);
+    if (this.#overlay.has(key)) {
+      const waiting = this.#overlay.get(key);
+      return waiting === undefined ? undefined : decodeRecord(waiting);
+    }
+    const value = this.#records.getSync(Buffer.from(key, "latin1"));
+    return value === undefined ? undefined : decodeRecord(value);
+  }
+
+  /** Remembers a path; visible at once, in LevelDB soon. */
+  put(source: string, path: BytePath, record: RegistryRecord): void {
+    this.#replace(source, path, record);
+  }
+
+  /** Forgets a path. */
+  forget(source: string, path: BytePath): void {
+    this.#replace(source, path, undefined);
+  }
+
+  /** Resolves when there is room for more writes; call it between batches. */
+  async room(): Promise<void> {
+    while (this.#overlay.size > OVERLAY_MAX) await this.flush();
+  }
+
+  /** Resolves when everything put so far is in LevelDB. Throws INDEX_DAMAGED when LevelDB cannot write. */
+  async flush(): Promise<void> {
+    while (this.#overlay.size > 0) {
+      this.#flushing ??= this.#flushOnce();
+      await this.#flushing;
+      if (this.#fault !== undefined) {
+        const cause = this.#fault;
+        this.#fault = undefined;
+        throw new HoldfastError("INDEX_DAMAGED", "the registry of protected files cannot be written", { cause });
+      }
+    }
+  }
+
+  /** Every known path of a source in byte order; with `below` only what lies below that folder. */
+  async *entries(source: string, below?: BytePath): AsyncIterable<readonly KnownPath[]> {
+    await this.flush();
+    const folder = below === undefined ? "" : below === "/" ? "/" : `${below}/`;
+    const from = keyOf(source, folder as BytePath);
+    // "0" follows "/", and 0x01 follows the NUL after the source's name.
+    const to = folder === "" ? `${source}\u0001` : `${from.slice(0, -1)}0`;
+    const iterator = this.#records.iterator({ gte: Buffer.from(from, "latin1"), lt: Buffer.from(to, "latin1") });
+    try {
+      for (;;) {
+        const page = await iterator.nextv(PAGE);
+        if (page.length === 0) return;
+        const known: KnownPath[] = [];
+        for (const [key, value] of page) {
+          const record = decodeRecord(value);
+          const text = key.toString("latin1");
+          if (record !== undefined) known.push({ path: text.slice(text.indexOf("\0") + 1) as BytePath, record });
+        }
+        yield known;
+      }
+    } finally {
+      await iterator.close();
+    }
+  }
+
+  /** Live files and bytes of a source. */
+  totals(source: string): SourceTotals {
+    return this.#totals.get(source) ?? { files: 0, bytes: 0 };
+  }
+
+  /** True when the registry of this source was once complete; false asks for `rebuild`. */
+  async isBuilt(source: string): Promise<boolean> {
+    return (await this.#meta.get(`built:${source}`)) !== undefined;
+  }
+
+  /** Fills the registry of a source from the repository's current entries; what is known better already stays. */
+  async rebuild(source: string, entries: AsyncIterable<Entry>, clock: Clock, signal: AbortSignal): Promise<number> {
+    let count = 0;
+    for await (const entry of entries) {
+      signal.throwIfAborted();
+      if (this.get(source, entry.path) === undefined) {
+        this.put(source, entry.path, recordOf(entry, clock.nowMs()));
+        count += 1;
+      }
+      if (count % PAGE === 0) await this.room();
+    }
+    await this.flush();
+    await this.#meta.put(`built:${source}`, String(clock.nowMs()));
+    return count;
+  }
+
+  /** Forgets a whole source, for one that is protected no longer. */
+  async forgetSource(source: string): Promise<void> {
+    await this.flush();
+    await this.#records.clear({
+      gte: Buffer.from(keyOf(source, "" as BytePath), "latin1"),
+      lt: Buffer.from(`${source}\u0001`, "latin1"),
+    });
+    await this.#meta.del(`built:${source}`);
+    this.#totals.delete(source);
+  }
+
+  /** A small value that must survive a restart; undefined when there is none. */
+  async readNote(name: string): Promise<string | undefined> {
+    return await this.#meta.get(`note:${name}`);
+  }
+
+  async writeNote(name: string, value: string): Promise<void> {
+    await this.#meta.put(`note:${name}`, value);
+  }
+
+  /** Writes what waits. The sublevel belongs to its giver and stays open. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.flush();
+  }
+
+  #replace(source: string, path: BytePath, record: RegistryRecord | undefined): void {
+    const before = this.get(source, path);
+    if (before !== undefined) this.#count(source, before, -1);
+    if (record !== undefined) this.#count(source, record, 1);
+    this.#overlay.set(keyOf(source, path), record === undefined ? undefined : encodeRecord(record));
+    this.#flushing ??= this.#flushOnce();
+  }
+
+  #count(source: string, record: RegistryRecord, sign: 1 | -1): void {
+    if (record.state !== "live" || record.kind !== "file") return;
+    const totals = this.#totals.get(source) ?? { files: 0, bytes: 0 };
+    totals.files += sign;
+    totals.bytes += sign * record.stat.sizeBytes;
+    this.#totals.set(source, totals);
+  }
+
+  async #flushOnce(): Promise<void> {
+    // One turn later, so that a burst of puts becomes one batch.
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    const batch = [...this.#overlay];
+    try {
+      await this.#records.batch(
+        batch.map(([key, value]) =>
+          value === undefined
+            ? { type: "del" as const, key: Buffer.from(key, "latin1") }
+            : { type: "put" as const, key: Buffer.from(key, "latin1"), value },
+        ),
+      );
+      for (const [key, value] of batch) if (this.#overlay.get(key) === value) this.#overlay.delete(key);
+    } catch (error) {
+      this.#fault = error;
+    }
+    this.#flushing = undefined;
+  }
+}
+
+/** What the registry keeps of a durable entry. */
+export function recordOf(entry: Entry, nowMs: number): RegistryRecord {
+  const { node } = entry;
+  return {
+    kind: node.kind,
+    state: "live",
+    stat: node.stat,
+    mode: node.mode,
+    uid: node.uid,
+    gid: node.gid,
+    linkCount: node.linkCount,
+    ...(node.sha256 === undefined ? {} : { sha256: node.sha256 }),
+    ...(node.gitBlobId === undefined ? {} : { gitBlobId: node.gitBlobId }),
+    ...(node.linkTarget === undefined ? {} : { linkTarget: node.linkTarget }),
+    valid: undefined,
+    registeredAtMs: nowMs,
+    lastVerifiedMs: nowMs,
+    healedAtMs: 0,
+  };
+}
+
+function keyOf(source: string, path: BytePath): string {
+  return `${source}\0${path}`;
+}
+
+function sourceOfKey(key: string): string {
+  return key.slice(0, key.indexOf("\0"));
+}
