@@ -1,0 +1,89 @@
+/**
+ * The local index of one repository: chunks, paths, commits. Disposable: deleted, damaged or older than the store, it
+ * is made again or caught up (`catch-up.ts`). It is only ever behind the store, never the only place of anything.
+ */
+import { hasCode } from "../../base/errors.js";
+import type { Logger } from "../../base/observe.js";
+import type { ChunkId } from "../types.js";
+import { ChunkIndex } from "./chunk-index.js";
+import { CommitIndex } from "./commit-index.js";
+import { EntryIndex } from "./entry-index.js";
+import { type LevelOperation, LevelStore, bucketKey } from "./level-store.js";
+
+/** Raised when the meaning of anything in LevelDB changes: an older index is then made again. */
+const INDEX_VERSION = "1";
+
+export class Catalog implements AsyncDisposable {
+  readonly #level: LevelStore;
+  readonly chunks: ChunkIndex;
+  readonly entries: EntryIndex;
+  readonly commits: CommitIndex;
+  /** True when nothing was in it: everything has to be read from the store. */
+  readonly isNew: boolean;
+
+  private constructor(level: LevelStore, isNew: boolean) {
+    this.#level = level;
+    this.isNew = isNew;
+    this.chunks = new ChunkIndex(level);
+    this.entries = new EntryIndex(level);
+    this.commits = new CommitIndex(level);
+  }
+
+  /** Opens the index in `folder`, or begins a new one when it is damaged or of another repository. INDEX_LOCKED. */
+  static async open(folder: string, repositoryId: string, log: Logger): Promise<Catalog> {
+    const identity = `${INDEX_VERSION} ${repositoryId}`;
+    let level: LevelStore | undefined;
+    try {
+      level = await LevelStore.open(folder);
+      const found = level.get(metaKey("identity"))?.toString("utf8");
+      if (found === identity) return new Catalog(level, false);
+      if (found !== undefined)
+        log.warn("index.replaced", { folder, reason: "it belongs to another repository or version" });
+    } catch (error) {
+      if (!hasCode(error, "INDEX_DAMAGED")) throw error;
+      log.warn("index.replaced", { folder, reason: error.message });
+    }
+    await level?.[Symbol.asyncDispose]();
+    return await Catalog.create(folder, identity);
+  }
+
+  /** A new, empty index in place of whatever is there. */
+  static async recreate(folder: string, repositoryId: string): Promise<Catalog> {
+    return await Catalog.create(folder, `${INDEX_VERSION} ${repositoryId}`);
+  }
+
+  private static async create(folder: string, identity: string): Promise<Catalog> {
+    await LevelStore.destroy(folder);
+    const level = await LevelStore.open(folder);
+    await level.write([{ type: "put", key: metaKey("identity"), value: Buffer.from(identity, "utf8") }]);
+    return new Catalog(level, true);
+  }
+
+  /** Reads what is held in memory and tells of every durable chunk. */
+  async load(onDurable: (id: ChunkId) => void): Promise<void> {
+    await this.commits.load();
+    await this.chunks.load(onDurable);
+  }
+
+  /** Number of the last garbage collection that this index knows of; another one means: make it again. */
+  get epoch(): number {
+    return Number(this.#level.get(metaKey("epoch"))?.toString("utf8") ?? "0");
+  }
+
+  putEpoch(operations: LevelOperation[], epoch: number): void {
+    operations.push({ type: "put", key: metaKey("epoch"), value: Buffer.from(String(epoch)) });
+  }
+
+  /** Resolves when the operations are in LevelDB. */
+  async write(operations: readonly LevelOperation[]): Promise<void> {
+    await this.#level.write(operations);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#level[Symbol.asyncDispose]();
+  }
+}
+
+function metaKey(name: string): Buffer {
+  return bucketKey("meta", Buffer.from(name));
+}

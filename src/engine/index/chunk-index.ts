@@ -1,0 +1,234 @@
+/**
+ * The catalog's part that knows where chunks lie: packs and log segments by number, and the places of each chunk.
+ * Packs are few and held in memory; chunks are looked up in LevelDB.
+ */
+import type { PackEntry, PackKind } from "../pack/format.js";
+import { packKey } from "../pack/format.js";
+import { ByteReader, ByteWriter } from "../tree/bytes.js";
+import type { ChunkId } from "../types.js";
+import type { IndexedPack } from "./fragments.js";
+import { type LevelOperation, type LevelStore, afterPrefix, bucketKey } from "./level-store.js";
+import { type ChunkLocation, decodeLocations, encodeLocations } from "./locations.js";
+
+/** `w` is a segment of the write-ahead log: its chunks move into packs when it is sealed. */
+export type HolderKind = PackKind | "w";
+
+/** A pack or log segment. */
+export interface ChunkHolder {
+  readonly number: number;
+  readonly kind: HolderKind;
+  /** SHA-256 of a pack; `<writer>/<segment>` of a log segment. */
+  readonly name: string;
+  readonly sizeBytes: number;
+  /** The fragment that lists it; "" for log segments and packs found without one. */
+  readonly fragment: string;
+}
+
+export interface ChunkCounts {
+  chunks: number;
+  uniqueBytes: number;
+  suspectChunks: number;
+}
+
+/** A new place of a chunk. */
+export interface FoundChunk {
+  readonly id: ChunkId;
+  readonly location: ChunkLocation;
+}
+
+export class ChunkIndex {
+  readonly #level: LevelStore;
+  readonly #holders = new Map<number, ChunkHolder>();
+  readonly #numbers = new Map<string, number>();
+  #nextNumber = 1;
+  readonly counts: ChunkCounts = { chunks: 0, uniqueBytes: 0, suspectChunks: 0 };
+
+  constructor(level: LevelStore) {
+    this.#level = level;
+  }
+
+  /** Reads packs into memory and tells of every chunk; the counts are exact afterwards. */
+  async load(onDurable: (id: ChunkId) => void): Promise<void> {
+    for await (const page of this.#level.pages(...bucketRange("pack"))) {
+      for (const [key, value] of page) this.#remember(decodeHolder(key.readUInt32BE(1), value));
+    }
+    for await (const page of this.#level.pages(...bucketRange("chunk"))) {
+      for (const [key, value] of page) this.#count(chunkOfKey(key), decodeLocations(value), onDurable);
+    }
+  }
+
+  #count(id: ChunkId, locations: readonly ChunkLocation[], onDurable: (id: ChunkId) => void): void {
+    const good = locations.some((location) => !location.suspect);
+    this.counts.chunks += 1;
+    this.counts.uniqueBytes += locations[0]?.lengthBytes ?? 0;
+    if (good) onDurable(id);
+    else this.counts.suspectChunks += 1;
+  }
+
+  #remember(holder: ChunkHolder): void {
+    this.#holders.set(holder.number, holder);
+    this.#numbers.set(`${holder.kind}${holder.name}`, holder.number);
+    this.#nextNumber = Math.max(this.#nextNumber, holder.number + 1);
+  }
+
+  holders(): IterableIterator<ChunkHolder> {
+    return this.#holders.values();
+  }
+
+  holder(number: number): ChunkHolder | undefined {
+    return this.#holders.get(number);
+  }
+
+  holderNamed(kind: HolderKind, name: string): ChunkHolder | undefined {
+    const number = this.#numbers.get(`${kind}${name}`);
+    return number === undefined ? undefined : this.#holders.get(number);
+  }
+
+  /** The places of a chunk, good ones first. */
+  locations(id: ChunkId): ChunkLocation[] {
+    const value = this.#level.get(chunkKey(id));
+    if (value === undefined) return [];
+    return decodeLocations(value).sort((a, b) => Number(a.suspect) - Number(b.suspect));
+  }
+
+  /** Registers a holder (known ones keep their number) and appends the operations that keep it. */
+  putHolder(operations: LevelOperation[], holder: Omit<ChunkHolder, "number">): ChunkHolder {
+    const number = this.#numbers.get(`${holder.kind}${holder.name}`) ?? this.#nextNumber;
+    const kept = { ...holder, number };
+    this.#remember(kept);
+    operations.push({ type: "put", key: holderKey(number), value: encodeHolder(kept) });
+    return kept;
+  }
+
+  /** Registers a pack with all its chunks. */
+  putPack(operations: LevelOperation[], pack: IndexedPack, fragment: string): void {
+    const { kind, sha256, sizeBytes } = pack;
+    const holder = this.putHolder(operations, { kind, name: sha256, sizeBytes, fragment });
+    this.putChunks(operations, chunksOfEntries(holder.number, pack.entries));
+  }
+
+  /** Adds places of chunks: a good place is kept beside, and put before, what is known. */
+  putChunks(operations: LevelOperation[], found: Iterable<FoundChunk>): void {
+    for (const { id, location } of found) {
+      const known = this.locations(id);
+      if (known.length === 0) {
+        this.counts.chunks += 1;
+        this.counts.uniqueBytes += location.lengthBytes;
+      } else if (known.every((other) => other.suspect)) {
+        this.counts.suspectChunks -= 1;
+      }
+      const others = known.filter(
+        (other) => other.pack !== location.pack || other.offsetBytes !== location.offsetBytes,
+      );
+      operations.push({ type: "put", key: chunkKey(id), value: encodeLocations([location, ...others]) });
+    }
+  }
+
+  /** Drops a holder and every place in it that is among `chunks`. A chunk without a place left is forgotten. */
+  dropHolder(operations: LevelOperation[], number: number, chunks: Iterable<ChunkId>): void {
+    for (const id of chunks) this.#dropPlaces(operations, id, number);
+    const holder = this.#holders.get(number);
+    if (holder === undefined) return;
+    this.#holders.delete(number);
+    this.#numbers.delete(`${holder.kind}${holder.name}`);
+    operations.push({ type: "del", key: holderKey(number) });
+  }
+
+  #dropPlaces(operations: LevelOperation[], id: ChunkId, number: number): void {
+    const known = this.locations(id);
+    const left = known.filter((location) => location.pack !== number);
+    if (left.length === known.length) return;
+    if (left.length > 0) {
+      operations.push({ type: "put", key: chunkKey(id), value: encodeLocations(left) });
+      return;
+    }
+    this.counts.chunks -= 1;
+    this.counts.uniqueBytes -= known[0]?.lengthBytes ?? 0;
+    if (known.every((location) => location.suspect)) this.counts.suspectChunks -= 1;
+    operations.push({ type: "del", key: chunkKey(id) });
+  }
+
+  /** Marks one place of a chunk (or all of them) suspect. True when no good place is left. */
+  markSuspect(operations: LevelOperation[], id: ChunkId, place?: ChunkLocation): boolean {
+    const known = this.locations(id);
+    if (known.length === 0 || known.every((location) => location.suspect)) return known.length > 0;
+    const marked = known.map((location) =>
+      place === undefined || (location.pack === place.pack && location.offsetBytes === place.offsetBytes)
+        ? { ...location, suspect: true }
+        : location,
+    );
+    operations.push({ type: "put", key: chunkKey(id), value: encodeLocations(marked) });
+    const lost = marked.every((location) => location.suspect);
+    if (lost) this.counts.suspectChunks += 1;
+    return lost;
+  }
+
+  /** Every chunk with its places, page by page. */
+  async *all(): AsyncGenerator<{ readonly id: ChunkId; readonly locations: readonly ChunkLocation[] }[]> {
+    for await (const page of this.#level.pages(...bucketRange("chunk"))) {
+      yield page.map(([key, value]) => ({ id: chunkOfKey(key), locations: decodeLocations(value) }));
+    }
+  }
+}
+
+/** The key of a holder's object in the store. */
+export function holderObjectKey(holder: ChunkHolder): string {
+  return holder.kind === "w" ? `wal/${holder.name}.seg` : packKey(holder.kind, holder.name);
+}
+
+/** The chunks that a pack's records hold: bundles are taken apart. */
+export function* chunksOfEntries(pack: number, entries: readonly PackEntry[]): Generator<FoundChunk> {
+  for (const entry of entries) {
+    const place = { pack, offsetBytes: entry.offsetBytes, recordBytes: entry.recordBytes, suspect: false };
+    if (entry.type === "bundle") {
+      for (const { id, offsetBytes, lengthBytes } of entry.inner ?? []) {
+        yield { id, location: { ...place, lengthBytes, innerOffsetBytes: offsetBytes } };
+      }
+    } else if (entry.type === "chunk" || entry.type === "tree_node") {
+      yield { id: entry.id, location: { ...place, lengthBytes: entry.plainBytes, innerOffsetBytes: undefined } };
+    }
+  }
+}
+
+function bucketRange(bucket: "chunk" | "pack"): [Buffer, Buffer] {
+  const prefix = bucketKey(bucket);
+  return [prefix, afterPrefix(prefix)];
+}
+
+function chunkKey(id: ChunkId): Buffer {
+  const key = bucketKey("chunk", Buffer.allocUnsafe(32));
+  key.write(id, 1, "hex");
+  return key;
+}
+
+function chunkOfKey(key: Buffer): ChunkId {
+  return key.toString("hex", 1) as ChunkId;
+}
+
+function holderKey(number: number): Buffer {
+  const bytes = Buffer.allocUnsafe(4);
+  bytes.writeUInt32BE(number);
+  return bucketKey("pack", bytes);
+}
+
+function encodeHolder(holder: ChunkHolder): Buffer {
+  const writer = new ByteWriter();
+  writer.latin1(holder.kind);
+  writer.sizedLatin1(holder.name);
+  writer.varint(holder.sizeBytes);
+  writer.sizedLatin1(holder.fragment);
+  return writer.take();
+}
+
+function decodeHolder(number: number, value: Buffer): ChunkHolder {
+  const reader = new ByteReader(value);
+  const code = reader.latin1(1);
+  const kind = code === "d" || code === "m" ? code : "w";
+  return {
+    number,
+    kind,
+    name: reader.sizedLatin1(),
+    sizeBytes: reader.varint(),
+    fragment: reader.sizedLatin1(),
+  };
+}

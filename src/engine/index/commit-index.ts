@@ -1,0 +1,142 @@
+/** The catalog's part that knows commits and index fragments already taken in, and the backups they make up. */
+import type { CommitBody, SourceRoot, StoredCommit } from "../commit-log.js";
+import type { BackupAnnotation } from "../repository-types.js";
+import type { Manifest } from "../types.js";
+import { type LevelOperation, type LevelStore, afterPrefix, bucketKey } from "./level-store.js";
+
+/** A commit object that the catalog has taken in. */
+export interface AppliedCommit {
+  readonly key: string;
+  readonly writer: string;
+  readonly seq: number;
+  readonly number: number;
+  readonly sha256: string;
+  readonly kind: CommitBody["kind"];
+  /** Largest commit number in it: its own, or that of its last delta. */
+  readonly lastSeq: number;
+  readonly timeMs: number;
+}
+
+export interface BackupRecord {
+  readonly manifest: Manifest;
+  readonly sources: readonly SourceRoot[];
+  readonly commitKey: string;
+  readonly number: number;
+}
+
+export class CommitIndex {
+  readonly #level: LevelStore;
+  readonly #applied = new Map<string, AppliedCommit>();
+  readonly #fragments = new Set<string>();
+  readonly #backups = new Map<string, BackupRecord>();
+
+  constructor(level: LevelStore) {
+    this.#level = level;
+  }
+
+  async load(): Promise<void> {
+    for await (const [, value] of this.#pairs("commit")) {
+      const commit = JSON.parse(value.toString("utf8")) as AppliedCommit;
+      this.#applied.set(commit.key, commit);
+    }
+    for await (const [key] of this.#pairs("fragment")) this.#fragments.add(key.toString("latin1", 1));
+    for await (const [, value] of this.#pairs("backup")) {
+      const record = JSON.parse(value.toString("utf8")) as BackupRecord;
+      this.#backups.set(record.manifest.backup_id, record);
+    }
+  }
+
+  async *#pairs(bucket: "commit" | "fragment" | "backup"): AsyncGenerator<[Buffer, Buffer]> {
+    const prefix = bucketKey(bucket);
+    for await (const page of this.#level.pages(prefix, afterPrefix(prefix))) yield* page;
+  }
+
+  isApplied(key: string): boolean {
+    return this.#applied.has(key);
+  }
+
+  applied(): IterableIterator<AppliedCommit> {
+    return this.#applied.values();
+  }
+
+  hasFragment(sha256: string): boolean {
+    return this.#fragments.has(sha256);
+  }
+
+  fragments(): IterableIterator<string> {
+    return this.#fragments.values();
+  }
+
+  putFragment(operations: LevelOperation[], sha256: string): void {
+    this.#fragments.add(sha256);
+    operations.push({ type: "put", key: bucketKey("fragment", Buffer.from(sha256)), value: Buffer.alloc(0) });
+  }
+
+  dropFragment(operations: LevelOperation[], sha256: string): void {
+    this.#fragments.delete(sha256);
+    operations.push({ type: "del", key: bucketKey("fragment", Buffer.from(sha256)) });
+  }
+
+  /** Notes that a commit object was taken in, and what it says about backups. */
+  putCommit(operations: LevelOperation[], commit: StoredCommit): void {
+    const { body, number, writer, seq, timeMs } = commit.header;
+    const lastSeq = body.kind === "deltas" ? Math.max(body.lastSeq, number) : number;
+    const applied = { key: commit.key, writer, seq, number, sha256: commit.sha256, kind: body.kind, lastSeq, timeMs };
+    this.#applied.set(commit.key, applied);
+    operations.push({ type: "put", key: commitBucketKey(commit.key), value: json(applied) });
+    if (body.kind === "backup") {
+      const { manifest, sources } = body;
+      this.#putBackup(operations, { manifest, sources, commitKey: commit.key, number });
+    }
+    if (body.kind === "annotation") this.#annotate(operations, body.backupId, body.annotation);
+    if (body.kind === "removal") for (const id of body.backupIds) this.#dropBackup(operations, id);
+  }
+
+  dropCommit(operations: LevelOperation[], key: string): void {
+    this.#applied.delete(key);
+    operations.push({ type: "del", key: commitBucketKey(key) });
+  }
+
+  /** All backups, oldest first. */
+  backups(): BackupRecord[] {
+    return [...this.#backups.values()].sort((a, b) => a.number - b.number);
+  }
+
+  backup(id: string): BackupRecord | undefined {
+    return this.#backups.get(id);
+  }
+
+  #putBackup(operations: LevelOperation[], record: BackupRecord): void {
+    const id = record.manifest.backup_id;
+    this.#backups.set(id, record);
+    operations.push({ type: "put", key: bucketKey("backup", Buffer.from(id)), value: json(record) });
+  }
+
+  #annotate(operations: LevelOperation[], id: string, annotation: BackupAnnotation): void {
+    const record = this.#backups.get(id);
+    if (record === undefined) return;
+    const { manifest } = record;
+    const pinned = annotation.pinned ?? manifest.retention.pinned;
+    this.#putBackup(operations, {
+      ...record,
+      manifest: {
+        ...manifest,
+        validation: { ...manifest.validation, ...annotation.validation },
+        retention: { ...manifest.retention, ...annotation.retention, pinned },
+      },
+    });
+  }
+
+  #dropBackup(operations: LevelOperation[], id: string): void {
+    this.#backups.delete(id);
+    operations.push({ type: "del", key: bucketKey("backup", Buffer.from(id)) });
+  }
+}
+
+function commitBucketKey(key: string): Buffer {
+  return bucketKey("commit", Buffer.from(key));
+}
+
+function json(value: unknown): Buffer {
+  return Buffer.from(JSON.stringify(value), "utf8");
+}

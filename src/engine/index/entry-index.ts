@@ -1,0 +1,284 @@
+/**
+ * The catalog's part that knows paths: the current entry of each, its older versions, and which paths have a given
+ * content. Applying a change is idempotent and needs no order: versions are told apart by their commit's number, the
+ * newest is the current one. So a log can be replayed over a catalog of any age.
+ */
+import type { BytePath } from "../../base/paths.js";
+import { ByteReader, ByteWriter } from "../tree/bytes.js";
+import { type EntryState, encodeState, readState } from "../tree/codec.js";
+import type { Delta, DeltaChange } from "../tree/delta.js";
+import { BUCKET, type LevelOperation, type LevelStore, afterPrefix, bucketKey } from "./level-store.js";
+
+/** The current entry of a path. `slot` is a small number of its own, for bitmaps over all entries of a repository. */
+export interface CurrentRecord {
+  readonly source: string;
+  readonly path: BytePath;
+  readonly slot: number;
+  /** The encoded state begins at `STATE_OFFSET`. */
+  readonly value: Buffer;
+}
+
+/** A version of a path; no state: it was removed. */
+export interface VersionRecord {
+  readonly seq: number;
+  readonly timeMs: number;
+  readonly state: EntryState | undefined;
+}
+
+/** Where the encoded state begins in a current value; before it stands the slot (u32, little-endian). */
+export const STATE_OFFSET = 4;
+/** Slots are reserved in blocks, so that one write covers many new entries and none is given twice after a crash. */
+const SLOT_BLOCK = 65_536;
+const SLOT_LIMIT_KEY = bucketKey("meta", Buffer.from("slot-limit"));
+const REMOVED = 0;
+const STORED = 1;
+
+export class EntryIndex {
+  readonly #level: LevelStore;
+  #nextSlot = 0;
+  #slotLimit = 0;
+  /** Grows with every change of a source's entries, so that an unchanged tree need not be built again. */
+  readonly revisions = new Map<string, number>();
+
+  constructor(level: LevelStore) {
+    this.#level = level;
+    const limit = level.get(SLOT_LIMIT_KEY);
+    this.#nextSlot = this.#slotLimit = limit === undefined ? 0 : limit.readUInt32LE(0);
+  }
+
+  /** One above every slot in use. */
+  get slotEnd(): number {
+    return this.#nextSlot;
+  }
+
+  current(source: string, path: BytePath): CurrentRecord | undefined {
+    const value = this.#level.get(pathKey("current", source, path));
+    return value === undefined ? undefined : { source, path, slot: value.readUInt32LE(0), value };
+  }
+
+  /** The current entries of a source in path order, page by page, of one moment. */
+  async *currentPages(source: string, under?: BytePath): AsyncGenerator<CurrentRecord[]> {
+    const prefix = sourcePrefix("current", source);
+    const from = under === undefined ? prefix : pathKey("current", source, under);
+    for await (const page of this.#level.pages(from, afterSource(prefix))) {
+      const records = page.map(([key, value]) => ({
+        source,
+        path: key.toString("latin1", prefix.length) as BytePath,
+        slot: value.readUInt32LE(0),
+        value,
+      }));
+      if (under === undefined) {
+        yield records;
+        continue;
+      }
+      const within = records.filter(({ path }) => path === under || path.startsWith(under === "/" ? "/" : `${under}/`));
+      if (within.length > 0) yield within;
+      const last = records.at(-1);
+      if (last !== undefined && last.path > (under === "/" ? "0" : `${under}0`)) return;
+    }
+  }
+
+  /** Versions before the current one, newest first. */
+  async olderVersions(source: string, path: BytePath, limit: number): Promise<VersionRecord[]> {
+    const prefix = historyPrefix(source, path);
+    const pairs = await this.#level.first(prefix, afterPrefix(prefix), limit);
+    return pairs.map(([, value]) => decodeVersion(value));
+  }
+
+  /** All older versions of a source in path order, newest first within a path. */
+  async *historyPages(source: string): AsyncGenerator<{ readonly path: BytePath; readonly version: VersionRecord }[]> {
+    const prefix = sourcePrefix("history", source);
+    for await (const page of this.#level.pages(prefix, afterSource(prefix))) {
+      yield page.map(([key, value]) => ({
+        path: key.toString("latin1", prefix.length, key.length - SEQ_BYTES - 1) as BytePath,
+        version: decodeVersion(value),
+      }));
+    }
+  }
+
+  async pathsWithDigest(sha256: string): Promise<{ source: string; path: BytePath }[]> {
+    const prefix = bucketKey("digest", Buffer.from(sha256, "hex"));
+    const found: { source: string; path: BytePath }[] = [];
+    for await (const page of this.#level.pages(prefix, afterPrefix(prefix))) {
+      for (const [key] of page) found.push(splitSourcePath(key, prefix.length));
+    }
+    return found;
+  }
+
+  /** Names of the sources that have entries, by jumping from one to the next. */
+  async sources(): Promise<string[]> {
+    const names: string[] = [];
+    const end = afterPrefix(bucketKey("current"));
+    let from = bucketKey("current");
+    for (;;) {
+      const [pair] = await this.#level.first(from, end, 1);
+      if (pair === undefined) return names;
+      const { source } = splitSourcePath(pair[0], 1);
+      names.push(source);
+      from = afterSource(sourcePrefix("current", source));
+    }
+  }
+
+  /** Appends the operations that bring a delta into the catalog; a second time changes nothing. */
+  async apply(operations: LevelOperation[], delta: Delta): Promise<void> {
+    // A path that occurs twice in one delta would not see its first change; deltas are made without such.
+    for (const change of delta.changes) await this.#applyChange(operations, delta, change);
+    this.revisions.set(delta.source, (this.revisions.get(delta.source) ?? 0) + 1);
+  }
+
+  async #applyChange(operations: LevelOperation[], delta: Delta, change: DeltaChange): Promise<void> {
+    const { source } = delta;
+    const known = this.current(source, change.path);
+    const knownState = known === undefined ? undefined : stateOf(known);
+    if (knownState !== undefined && knownState.seq > delta.seq) {
+      this.#putHistory(operations, source, change, delta);
+      return;
+    }
+    if (known === undefined && (await this.#isOlderThanRemoval(source, change.path, delta.seq))) {
+      this.#putHistory(operations, source, change, delta);
+      return;
+    }
+    if (known !== undefined && knownState !== undefined) this.#retire(operations, known, knownState, delta.seq);
+    if (change.kind === "remove") {
+      if (known !== undefined) operations.push({ type: "del", key: pathKey("current", source, change.path) });
+      this.#putHistory(operations, source, change, delta);
+    } else {
+      this.putCurrent(operations, source, change.path, change.state, known?.slot);
+    }
+  }
+
+  /** Moves the current state into the history, unless the same commit made it. */
+  #retire(operations: LevelOperation[], known: CurrentRecord, state: EntryState, newSeq: number): void {
+    const { source, path } = known;
+    if (state.node.sha256 !== undefined)
+      operations.push({ type: "del", key: digestKey(state.node.sha256, source, path) });
+    if (state.seq === newSeq) return;
+    operations.push({ type: "put", key: historyKey(source, path, state.seq), value: encodeVersion(state) });
+    if (state.absentSinceMs !== undefined) {
+      // The path was gone for a while: between the two versions stands a removal, right after the older one.
+      const gone = { seq: state.seq + 0.5, timeMs: state.absentSinceMs };
+      operations.push({ type: "put", key: historyKey(source, path, gone.seq), value: encodeRemoval(gone) });
+    }
+  }
+
+  #putHistory(operations: LevelOperation[], source: string, change: DeltaChange, delta: Delta): void {
+    const value = change.kind === "remove" ? encodeRemoval(delta) : encodeVersion(change.state);
+    operations.push({ type: "put", key: historyKey(source, change.path, delta.seq), value });
+  }
+
+  async #isOlderThanRemoval(source: string, path: BytePath, seq: number): Promise<boolean> {
+    const [newest] = await this.olderVersions(source, path, 1);
+    return newest !== undefined && newest.seq > seq;
+  }
+
+  /** Sets the current state of a path as it is, without history (stat refresh, absence mark, rebuild from a tree). */
+  putCurrent(operations: LevelOperation[], source: string, path: BytePath, state: EntryState, slot?: number): void {
+    const prefix = Buffer.allocUnsafe(STATE_OFFSET);
+    prefix.writeUInt32LE(slot ?? this.#newSlot(operations));
+    const value = Buffer.concat([prefix, encodeState(state)]);
+    operations.push({ type: "put", key: pathKey("current", source, path), value });
+    if (state.node.sha256 !== undefined) {
+      operations.push({ type: "put", key: digestKey(state.node.sha256, source, path), value: EMPTY });
+    }
+  }
+
+  /** Forgets a current entry that was absent; its versions are dropped by `dropVersion`. */
+  dropCurrent(operations: LevelOperation[], record: CurrentRecord): void {
+    const { source, path } = record;
+    const { node } = stateOf(record);
+    if (node.sha256 !== undefined) operations.push({ type: "del", key: digestKey(node.sha256, source, path) });
+    operations.push({ type: "del", key: pathKey("current", source, path) });
+  }
+
+  dropVersion(operations: LevelOperation[], source: string, path: BytePath, seq: number): void {
+    operations.push({ type: "del", key: historyKey(source, path, seq) });
+  }
+
+  #newSlot(operations: LevelOperation[]): number {
+    if (this.#nextSlot === this.#slotLimit) {
+      this.#slotLimit += SLOT_BLOCK;
+      const value = Buffer.allocUnsafe(4);
+      value.writeUInt32LE(this.#slotLimit);
+      operations.push({ type: "put", key: SLOT_LIMIT_KEY, value });
+    }
+    this.#nextSlot += 1;
+    return this.#nextSlot - 1;
+  }
+}
+
+/** The state of a current record. */
+export function stateOf(record: { readonly value: Buffer }): EntryState {
+  return readState(new ByteReader(record.value, STATE_OFFSET));
+}
+
+const EMPTY = Buffer.alloc(0);
+const SEPARATOR = Buffer.of(0);
+const SEQ_BYTES = 8;
+/** Sequence numbers are kept in halves, so that a removal can stand between two commits. */
+const SEQ_SCALE = 2;
+
+function sourcePrefix(bucket: "current" | "history", source: string): Buffer {
+  return bucketKey(bucket, Buffer.from(source, "utf8"), SEPARATOR);
+}
+
+/** The end of a source's keys: its prefix ends with 0, so 1 follows. */
+function afterSource(prefix: Buffer): Buffer {
+  return afterPrefix(prefix);
+}
+
+/** Made once for each file of a scan: one allocation. */
+function pathKey(bucket: "current" | "history", source: string, path: string): Buffer {
+  const sourceBytes = Buffer.byteLength(source, "utf8");
+  const key = Buffer.allocUnsafe(sourceBytes + path.length + 2);
+  key[0] = BUCKET[bucket];
+  key.write(source, 1, "utf8");
+  key[sourceBytes + 1] = 0;
+  key.write(path, sourceBytes + 2, "latin1");
+  return key;
+}
+
+function historyPrefix(source: string, path: string): Buffer {
+  return Buffer.concat([pathKey("history", source, path), SEPARATOR]);
+}
+
+function historyKey(source: string, path: string, seq: number): Buffer {
+  const inverted = Buffer.allocUnsafe(SEQ_BYTES);
+  inverted.writeBigUInt64BE((1n << 62n) - BigInt(seq * SEQ_SCALE));
+  return Buffer.concat([historyPrefix(source, path), inverted]);
+}
+
+function digestKey(sha256: string, source: string, path: string): Buffer {
+  return bucketKey(
+    "digest",
+    Buffer.from(sha256, "hex"),
+    Buffer.from(source, "utf8"),
+    SEPARATOR,
+    Buffer.from(path, "latin1"),
+  );
+}
+
+function splitSourcePath(key: Buffer, start: number): { source: string; path: BytePath } {
+  const cut = key.indexOf(0, start);
+  return { source: key.toString("utf8", start, cut), path: key.toString("latin1", cut + 1) as BytePath };
+}
+
+function encodeVersion(state: EntryState): Buffer {
+  return Buffer.concat([Buffer.of(STORED), encodeState(state)]);
+}
+
+function encodeRemoval({ seq, timeMs }: { readonly seq: number; readonly timeMs: number }): Buffer {
+  const writer = new ByteWriter();
+  writer.byte(REMOVED);
+  writer.varint(seq * SEQ_SCALE);
+  writer.varint(timeMs);
+  return writer.take();
+}
+
+function decodeVersion(value: Buffer): VersionRecord {
+  const reader = new ByteReader(value);
+  if (reader.byte() === REMOVED) {
+    return { seq: reader.varint() / SEQ_SCALE, timeMs: reader.varint(), state: undefined };
+  }
+  const state = readState(reader);
+  return { seq: state.seq, timeMs: state.timeMs, state };
+}

@@ -1,0 +1,111 @@
+/**
+ * The repository's own configuration: `config/1` and `config/2`, the same JSON document with its SHA-256 behind it,
+ * two copies because nothing opens without it. It holds no secret.
+ */
+import { HoldfastError, hasCode } from "../base/errors.js";
+import type { Backend } from "../storage/backend.js";
+import { CHUNK_PROFILES } from "./chunk/profiles.js";
+import { sha256Of } from "./commit-log.js";
+
+export interface RepositoryConfig {
+  readonly format: "holdfast";
+  readonly version: 1;
+  /** 64 hex. */
+  readonly repository_id: string;
+  readonly encrypted: boolean;
+  readonly created_at: string;
+  /** What a program must know before it may do each kind of work; unknown names make it refuse. */
+  readonly features: { readonly read: readonly string[]; readonly write: readonly string[] };
+  readonly chunking: Readonly<Record<string, unknown>>;
+}
+
+const COPIES = ["config/1", "config/2"] as const;
+const DIGEST_LENGTH = 64;
+
+export function newConfig(repositoryId: string, encrypted: boolean, createdAt: string): RepositoryConfig {
+  return {
+    format: "holdfast",
+    version: 1,
+    repository_id: repositoryId,
+    encrypted,
+    created_at: createdAt,
+    features: { read: [], write: [] },
+    chunking: { algorithm: "gear64", profiles: CHUNK_PROFILES },
+  };
+}
+
+/** Stores both copies; the first is what makes the place a repository. */
+export async function writeConfig(backend: Backend, config: RepositoryConfig, signal: AbortSignal): Promise<void> {
+  const text = JSON.stringify(config, undefined, 2);
+  const bytes = Buffer.from(`${text}\n${sha256Of(Buffer.from(text, "utf8"))}\n`, "utf8");
+  for (const key of [...COPIES].reverse()) await backend.put(key, bytes, signal);
+}
+
+/** Throws REPO_NOT_FOUND, REPO_CONFIG_DAMAGED when no copy is whole, REPO_FORMAT_UNSUPPORTED. */
+export async function readConfig(
+  backend: Backend,
+  signal: AbortSignal,
+): Promise<{ readonly config: RepositoryConfig; readonly damagedCopies: readonly string[] }> {
+  const damaged: string[] = [];
+  let missing = 0;
+  let config: RepositoryConfig | undefined;
+  for (const key of COPIES) {
+    const found = await readCopy(backend, key, signal);
+    if (found === "missing") missing += 1;
+    if (found === "missing" || found === "damaged") damaged.push(key);
+    else config ??= found;
+  }
+  if (missing === COPIES.length) throw new HoldfastError("REPO_NOT_FOUND", `no repository at ${backend.url}`);
+  if (config === undefined) {
+    throw new HoldfastError("REPO_CONFIG_DAMAGED", `the configuration of the repository at ${backend.url} is damaged`);
+  }
+  return { config, damagedCopies: damaged };
+}
+
+async function readCopy(
+  backend: Backend,
+  key: string,
+  signal: AbortSignal,
+): Promise<RepositoryConfig | "missing" | "damaged"> {
+  let bytes: Buffer;
+  try {
+    bytes = await backend.get(key, signal);
+  } catch (error) {
+    if (hasCode(error, "OBJECT_MISSING")) return "missing";
+    throw error;
+  }
+  const text = bytes.toString("utf8").trimEnd();
+  const document = text.slice(0, -DIGEST_LENGTH - 1);
+  if (sha256Of(Buffer.from(document, "utf8")) !== text.slice(-DIGEST_LENGTH)) return "damaged";
+  return parseConfig(JSON.parse(document));
+}
+
+function parseConfig(value: unknown): RepositoryConfig {
+  if (!isConfig(value)) {
+    throw new HoldfastError("REPO_FORMAT_UNSUPPORTED", "the repository's configuration is of an unknown form");
+  }
+  const unknown = [...value.features.read, ...value.features.write];
+  if (unknown.length > 0) {
+    throw new HoldfastError("REPO_FORMAT_UNSUPPORTED", `the repository needs features: ${unknown.join(", ")}`);
+  }
+  return value;
+}
+
+function isConfig(value: unknown): value is RepositoryConfig {
+  if (typeof value !== "object" || value === null) return false;
+  const config = value as Partial<Record<keyof RepositoryConfig, unknown>>;
+  return (
+    config.format === "holdfast" &&
+    config.version === 1 &&
+    typeof config.repository_id === "string" &&
+    /^[0-9a-f]{64}$/.test(config.repository_id) &&
+    typeof config.encrypted === "boolean" &&
+    isFeatures(config.features)
+  );
+}
+
+function isFeatures(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  const { read, write } = value as { read?: unknown; write?: unknown };
+  return Array.isArray(read) && Array.isArray(write);
+}

@@ -1,0 +1,181 @@
+/**
+ * The bytes of one state of one path, the same in tree nodes, delta commits and the catalog (format: "Entry states" in
+ * docs/repository-format.md). Deterministic: equal states have equal bytes. What a scan compares (kind and stat) lies
+ * at fixed offsets, so that an unchanged file costs no decoding.
+ */
+import { HoldfastError } from "../../base/errors.js";
+import { type ChunkId, type ChunkRef, type FileNode, NODE_KINDS, type NodeKind, type StatTuple } from "../types.js";
+import { type ByteReader, ByteWriter } from "./bytes.js";
+
+/** A node with the commit that made it. */
+export interface EntryState {
+  readonly node: FileNode;
+  /** Wall ms of the commit that stored this version. */
+  readonly timeMs: number;
+  /** Number of that commit. */
+  readonly seq: number;
+  /** Set when a backup's walk no longer found the path although no removal was recorded; wall ms. */
+  readonly absentSinceMs?: number;
+}
+
+const VERSION = 1;
+const FLAG = { sha256: 1, git: 2, xattrs: 4, link: 8, device: 16, torn: 32, absent: 64, chunks: 128 } as const;
+const AT = { flags: 1, kind: 2, dev: 3, ino: 11, mtime: 19, ctime: 27, size: 35 } as const;
+const SHA256_BYTES = 32;
+const SHA1_BYTES = 20;
+
+const scratch = new ByteWriter();
+
+/** The state as bytes. */
+export function encodeState(state: EntryState): Buffer {
+  writeState(scratch, state);
+  return scratch.take();
+}
+
+/** Appends the state's bytes. */
+export function writeState(writer: ByteWriter, state: EntryState): void {
+  const { node } = state;
+  writer.byte(VERSION);
+  writer.byte(flagsOf(state));
+  writer.byte(NODE_KINDS.indexOf(node.kind));
+  writer.int64(node.stat.dev);
+  writer.int64(node.stat.ino);
+  writer.int64(node.stat.mtimeNs);
+  writer.int64(node.stat.ctimeNs);
+  writer.int64(BigInt(node.stat.sizeBytes));
+  writer.varint(state.timeMs);
+  writer.varint(state.seq);
+  if (state.absentSinceMs !== undefined) writer.varint(state.absentSinceMs);
+  writer.varint(node.mode);
+  writer.varint(node.uid);
+  writer.varint(node.gid);
+  writer.varint(node.linkCount);
+  if (node.sha256 !== undefined) writer.hex(node.sha256);
+  if (node.gitBlobId !== undefined) writer.hex(node.gitBlobId);
+  if (node.chunks !== undefined) writeChunks(writer, node.chunks);
+  if (node.linkTarget !== undefined) writer.sizedLatin1(node.linkTarget);
+  if (node.xattrs !== undefined) writeXattrs(writer, node.xattrs);
+  if (node.device !== undefined) {
+    writer.varint(node.device.major);
+    writer.varint(node.device.minor);
+  }
+}
+
+function flagsOf({ node, absentSinceMs }: EntryState): number {
+  return (
+    (node.sha256 === undefined ? 0 : FLAG.sha256) |
+    (node.gitBlobId === undefined ? 0 : FLAG.git) |
+    (node.chunks === undefined ? 0 : FLAG.chunks) |
+    (node.linkTarget === undefined ? 0 : FLAG.link) |
+    (node.xattrs === undefined ? 0 : FLAG.xattrs) |
+    (node.device === undefined ? 0 : FLAG.device) |
+    (node.torn === true ? FLAG.torn : 0) |
+    (absentSinceMs === undefined ? 0 : FLAG.absent)
+  );
+}
+
+function writeChunks(writer: ByteWriter, chunks: readonly ChunkRef[]): void {
+  writer.varint(chunks.length);
+  for (const chunk of chunks) {
+    writer.hex(chunk.id);
+    writer.varint(chunk.lengthBytes);
+  }
+}
+
+function writeXattrs(writer: ByteWriter, xattrs: ReadonlyMap<string, Uint8Array>): void {
+  const names = [...xattrs.keys()].sort();
+  writer.varint(names.length);
+  for (const name of names) {
+    writer.sizedLatin1(name);
+    writer.sizedBytes(xattrs.get(name) ?? new Uint8Array());
+  }
+}
+
+/** Reads one state; throws RECORD_DAMAGED on anything that `writeState` does not write. */
+export function readState(reader: ByteReader): EntryState {
+  if (reader.byte() !== VERSION) throw new HoldfastError("RECORD_DAMAGED", "an entry has an unknown version");
+  const flags = reader.byte();
+  const kind = NODE_KINDS[reader.byte()];
+  if (kind === undefined) throw new HoldfastError("RECORD_DAMAGED", "an entry has an unknown kind");
+  const stat = readStat(reader);
+  const timeMs = reader.varint();
+  const seq = reader.varint();
+  const absent = (flags & FLAG.absent) === 0 ? {} : { absentSinceMs: reader.varint() };
+  const mode = reader.varint();
+  const uid = reader.varint();
+  const gid = reader.varint();
+  const linkCount = reader.varint();
+  const node: FileNode = { kind, stat, mode, uid, gid, linkCount, ...readContentFields(reader, flags) };
+  return { node, timeMs, seq, ...absent };
+}
+
+/** Fields that only some kinds have, in the order of the format. */
+function readContentFields(reader: ByteReader, flags: number): Partial<FileNode> {
+  const has = (flag: number): boolean => (flags & flag) !== 0;
+  return {
+    ...(has(FLAG.sha256) ? { sha256: reader.hex(SHA256_BYTES) } : {}),
+    ...(has(FLAG.git) ? { gitBlobId: reader.hex(SHA1_BYTES) } : {}),
+    ...(has(FLAG.chunks) ? { chunks: readChunks(reader) } : {}),
+    ...(has(FLAG.link) ? { linkTarget: reader.sizedLatin1() } : {}),
+    ...(has(FLAG.xattrs) ? { xattrs: readXattrs(reader) } : {}),
+    ...(has(FLAG.device) ? { device: { major: reader.varint(), minor: reader.varint() } } : {}),
+    ...(has(FLAG.torn) ? { torn: true } : {}),
+  };
+}
+
+function readStat(reader: ByteReader): StatTuple {
+  const dev = BigInt.asUintN(64, reader.int64());
+  const ino = BigInt.asUintN(64, reader.int64());
+  const mtimeNs = reader.int64();
+  const ctimeNs = reader.int64();
+  const size = reader.int64();
+  if (size < 0n || size > BigInt(Number.MAX_SAFE_INTEGER)) {
+    throw new HoldfastError("RECORD_DAMAGED", "an entry has an impossible size");
+  }
+  return { dev, ino, sizeBytes: Number(size), mtimeNs, ctimeNs };
+}
+
+function readChunks(reader: ByteReader): ChunkRef[] {
+  const chunks: ChunkRef[] = [];
+  for (let left = reader.count(SHA256_BYTES + 1); left > 0; left -= 1) {
+    chunks.push({ id: reader.hex(SHA256_BYTES) as ChunkId, lengthBytes: reader.varint() });
+  }
+  return chunks;
+}
+
+function readXattrs(reader: ByteReader): Map<string, Uint8Array> {
+  const xattrs = new Map<string, Uint8Array>();
+  for (let left = reader.count(2); left > 0; left -= 1) {
+    xattrs.set(reader.sizedLatin1(), Uint8Array.from(reader.sizedBytes()));
+  }
+  return xattrs;
+}
+
+/** True when the stored state at `offset` has the same kind, size, times and inode: the file need not be read. */
+export function looksUnchanged(encoded: Buffer, offset: number, kind: NodeKind, stat: StatTuple): boolean {
+  // The device number is left out: it changes with the order in which disks are found at boot.
+  return (
+    encoded[offset + AT.kind] === NODE_KINDS.indexOf(kind) &&
+    encoded.readBigInt64LE(offset + AT.mtime) === stat.mtimeNs &&
+    encoded.readBigInt64LE(offset + AT.ctime) === stat.ctimeNs &&
+    encoded.readBigInt64LE(offset + AT.size) === BigInt(stat.sizeBytes) &&
+    encoded.readBigUInt64LE(offset + AT.ino) === BigInt.asUintN(64, stat.ino)
+  );
+}
+
+/** True when the stored state at `offset` is marked absent. */
+export function isMarkedAbsent(encoded: Buffer, offset: number): boolean {
+  return ((encoded[offset + AT.flags] ?? 0) & FLAG.absent) !== 0;
+}
+
+/** True when the stored state at `offset` was never at rest while it was read. */
+export function isMarkedTorn(encoded: Buffer, offset: number): boolean {
+  return ((encoded[offset + AT.flags] ?? 0) & FLAG.torn) !== 0;
+}
+
+/** True when two nodes are the same to a person who restores them: content and all metadata; not inode and ctime. */
+export function isSameVersion(a: FileNode, b: FileNode): boolean {
+  const plain = (node: FileNode): Buffer =>
+    encodeState({ node: { ...node, stat: { ...node.stat, dev: 0n, ino: 0n, ctimeNs: 0n } }, timeMs: 0, seq: 0 });
+  return plain(a).equals(plain(b));
+}

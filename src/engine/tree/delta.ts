@@ -1,0 +1,58 @@
+/**
+ * The payload of a delta commit: what one on-change commit (or one step of a backup) changed in one source. It is the
+ * content of a write-ahead log frame and of the frames in a sealed delta batch (format: "Deltas").
+ */
+import { HoldfastError } from "../../base/errors.js";
+import type { BytePath } from "../../base/paths.js";
+import { ByteReader, ByteWriter } from "./bytes.js";
+import { type EntryState, readState, writeState } from "./codec.js";
+
+export type DeltaChange =
+  | { readonly kind: "upsert"; readonly path: BytePath; readonly state: EntryState }
+  | { readonly kind: "remove"; readonly path: BytePath };
+
+export interface Delta {
+  readonly source: string;
+  readonly seq: number;
+  readonly timeMs: number;
+  readonly changes: readonly DeltaChange[];
+}
+
+const VERSION = 1;
+const KIND = { remove: 0, upsert: 1 } as const;
+
+export function encodeDelta(delta: Delta): Buffer {
+  const writer = new ByteWriter();
+  writer.byte(VERSION);
+  writer.sizedBytes(Buffer.from(delta.source, "utf8"));
+  writer.varint(delta.seq);
+  writer.varint(delta.timeMs);
+  writer.varint(delta.changes.length);
+  for (const change of delta.changes) {
+    writer.byte(KIND[change.kind]);
+    writer.sizedLatin1(change.path);
+    if (change.kind === "upsert") writeState(writer, change.state);
+  }
+  return writer.take();
+}
+
+/** Throws RECORD_DAMAGED. */
+export function decodeDelta(bytes: Buffer): Delta {
+  const reader = new ByteReader(bytes);
+  if (reader.byte() !== VERSION) throw new HoldfastError("RECORD_DAMAGED", "a delta has an unknown version");
+  const source = reader.sizedBytes().toString("utf8");
+  const seq = reader.varint();
+  const timeMs = reader.varint();
+  const changes: DeltaChange[] = [];
+  for (let left = reader.count(2); left > 0; left -= 1) changes.push(readChange(reader));
+  reader.end();
+  return { source, seq, timeMs, changes };
+}
+
+function readChange(reader: ByteReader): DeltaChange {
+  const kind = reader.byte();
+  const path = reader.sizedLatin1() as BytePath;
+  if (kind === KIND.upsert) return { kind: "upsert", path, state: readState(reader) };
+  if (kind === KIND.remove) return { kind: "remove", path };
+  throw new HoldfastError("RECORD_DAMAGED", "a delta has an unknown change");
+}
