@@ -90,13 +90,9 @@ export function decodeRecord(bytes: Buffer): RegistryRecord | undefined {
   if (bytes.length < FIXED_BYTES || bytes[0] !== VERSION) return undefined;
   const kind = NODE_KINDS[bytes[1] ?? 255];
   const state = REGISTRY_STATES[bytes[2] ?? 255];
+  const rest = readRest(bytes);
+  if (kind === undefined || state === undefined || rest === undefined) return undefined;
   const flags = bytes[3] ?? 0;
-  if (kind === undefined || state === undefined) return undefined;
-  const shaEnd = FIXED_BYTES + ((flags & HAS_SHA) === 0 ? 0 : 32);
-  const gitEnd = shaEnd + ((flags & HAS_GIT) === 0 ? 0 : 20);
-  if (bytes.length < gitEnd) return undefined;
-  const tail = (flags & HAS_TAIL) === 0 ? {} : readTail(bytes.toString("utf8", gitEnd));
-  if (tail === undefined) return undefined;
   return {
     kind,
     state,
@@ -115,6 +111,19 @@ export function decodeRecord(bytes: Buffer): RegistryRecord | undefined {
     lastVerifiedMs: bytes.readDoubleBE(68),
     healedAtMs: bytes.readDoubleBE(76),
     valid: (flags & VALID_KNOWN) === 0 ? undefined : (flags & VALID) !== 0,
+    ...rest,
+  };
+}
+
+/** The digests and the rare fields behind the fixed part. */
+function readRest(bytes: Buffer): (Tail & Pick<RegistryRecord, "sha256" | "gitBlobId">) | undefined {
+  const flags = bytes[3] ?? 0;
+  const shaEnd = FIXED_BYTES + ((flags & HAS_SHA) === 0 ? 0 : 32);
+  const gitEnd = shaEnd + ((flags & HAS_GIT) === 0 ? 0 : 20);
+  if (bytes.length < gitEnd) return undefined;
+  const tail = (flags & HAS_TAIL) === 0 ? {} : readTail(bytes.toString("utf8", gitEnd));
+  if (tail === undefined) return undefined;
+  return {
     ...((flags & HAS_SHA) === 0 ? {} : { sha256: bytes.toString("hex", FIXED_BYTES, shaEnd) }),
     ...((flags & HAS_GIT) === 0 ? {} : { gitBlobId: bytes.toString("hex", shaEnd, gitEnd) }),
     ...tail,

@@ -16,17 +16,10 @@ import { type RegistryRecord, decodeRecord, encodeRecord } from "./registry-reco
 export type { RegistryRecord, RegistryState } from "./registry-record.js";
 
 /** A sublevel of the state database, with the default (utf8) encodings. */
-export type StateSublevel = ReturnType<typeof sublevelOf>;
-function sublevelOf(database: Level<string, string>) {
-  return database.sublevel("");
-}
+export type StateSublevel = ReturnType<Level["sublevel"]>;
 type RecordLevel = ReturnType<typeof recordsOf>;
 function recordsOf(store: StateSublevel) {
   return store.sublevel<Buffer, Buffer>("registry", { keyEncoding: "buffer", valueEncoding: "buffer" });
-}
-type MetaLevel = ReturnType<typeof metaOf>;
-function metaOf(store: StateSublevel) {
-  return store.sublevel<string, string>("meta", { keyEncoding: "utf8", valueEncoding: "utf8" });
 }
 
 export interface KnownPath {
@@ -47,7 +40,7 @@ const PAGE = 512;
 
 export class Registry implements AsyncDisposable {
   readonly #records: RecordLevel;
-  readonly #meta: MetaLevel;
+  readonly #meta: StateSublevel;
   readonly #totals = new Map<string, SourceTotals>();
   readonly #overlay = new Map<string, Buffer | undefined>();
   #flushing: Promise<void> | undefined;
@@ -55,7 +48,7 @@ export class Registry implements AsyncDisposable {
 
   private constructor(store: StateSublevel) {
     this.#records = recordsOf(store);
-    this.#meta = metaOf(store);
+    this.#meta = store.sublevel("meta");
   }
 
   /** Opens the registry in a sublevel and counts what it holds. */
