@@ -15,11 +15,17 @@ import { type RegistryRecord, decodeRecord, encodeRecord } from "./registry-reco
 
 export type { RegistryRecord, RegistryState } from "./registry-record.js";
 
-/** A sublevel of the state database, with the default (utf8) encodings. */
-export type StateSublevel = ReturnType<Level["sublevel"]>;
-type RecordLevel = ReturnType<typeof recordsOf>;
-function recordsOf(store: StateSublevel) {
-  return store.sublevel<Buffer, Buffer>("registry", { keyEncoding: "buffer", valueEncoding: "buffer" });
+/** The monitor's part of the state database. */
+export function monitorSublevel(database: Level) {
+  return database.sublevel("monitor");
+}
+export type StateSublevel = ReturnType<typeof monitorSublevel>;
+
+function levelsOf(store: StateSublevel) {
+  return {
+    records: store.sublevel<Buffer, Buffer>("registry", { keyEncoding: "buffer", valueEncoding: "buffer" }),
+    meta: store.sublevel("meta"),
+  };
 }
 
 export interface KnownPath {
@@ -39,16 +45,17 @@ const OVERLAY_MAX = 20_000;
 const PAGE = 512;
 
 export class Registry implements AsyncDisposable {
-  readonly #records: RecordLevel;
-  readonly #meta: StateSublevel;
+  readonly #records: ReturnType<typeof levelsOf>["records"];
+  readonly #meta: ReturnType<typeof levelsOf>["meta"];
   readonly #totals = new Map<string, SourceTotals>();
   readonly #overlay = new Map<string, Buffer | undefined>();
   #flushing: Promise<void> | undefined;
   #fault: unknown;
 
   private constructor(store: StateSublevel) {
-    this.#records = recordsOf(store);
-    this.#meta = store.sublevel("meta");
+    const levels = levelsOf(store);
+    this.#records = levels.records;
+    this.#meta = levels.meta;
   }
 
   /** Opens the registry in a sublevel and counts what it holds. */
