@@ -1,0 +1,139 @@
+/** From the parts' own shapes to the API's documents: names in snake_case, times in ISO 8601, paths as text. Pure. */
+import { isoTime } from "../base/clock.js";
+import { pathFields } from "../base/paths.js";
+import type { Entry, Version } from "../engine/types.js";
+import type { Incident, JudgedCandidate } from "../recovery/incident.js";
+import type { BatchReport as HealReport, RecoveryResult } from "../recovery/report.js";
+import type {
+  BatchReport,
+  CandidateDocument,
+  EntryDocument,
+  IncidentDocument,
+  RecoverReport,
+  VersionDocument,
+} from "../api/services.js";
+
+const NS_PER_MS = 1_000_000n;
+
+/** Nanoseconds since the epoch as ISO 8601 (to the millisecond). */
+export function isoNanoseconds(timeNs: bigint): string {
+  return isoTime(Number(timeNs / NS_PER_MS));
+}
+
+/** Permission bits as four octal digits, such as `0644`. */
+export function octalMode(mode: number): string {
+  return mode.toString(8).padStart(4, "0");
+}
+
+export function entryDocument(entry: Entry): EntryDocument {
+  const { node } = entry;
+  return {
+    ...pathFields(entry.path),
+    source: entry.source,
+    kind: node.kind,
+    size_bytes: node.stat.sizeBytes,
+    mode: octalMode(node.mode),
+    uid: node.uid,
+    gid: node.gid,
+    modified_at: isoNanoseconds(node.stat.mtimeNs),
+    sha256: node.sha256 ?? null,
+    link_target: node.linkTarget === undefined ? null : Buffer.from(node.linkTarget, "latin1").toString("utf8"),
+  };
+}
+
+export function versionDocument(version: Version): VersionDocument {
+  const { node } = version;
+  return {
+    ...pathFields(version.path),
+    source: version.source,
+    time: isoTime(version.timeMs),
+    change: node === undefined ? "removed" : "stored",
+    size_bytes: node?.stat.sizeBytes ?? null,
+    sha256: node?.sha256 ?? null,
+    modified_at: node === undefined ? null : isoNanoseconds(node.stat.mtimeNs),
+    mode: node === undefined ? null : octalMode(node.mode),
+  };
+}
+
+export function candidateDocument(candidate: JudgedCandidate, seenAtMs: number): CandidateDocument {
+  const ageMs = candidate.modifiedAtMs === undefined ? null : seenAtMs - candidate.modifiedAtMs;
+  return {
+    strategy: candidate.strategy,
+    origin: candidate.origin,
+    fidelity: candidate.fidelity,
+    age_seconds: ageMs === null ? null : Math.max(0, ageMs / 1000),
+    size_bytes: candidate.sizeBytes ?? null,
+    checks: candidate.checks,
+    verdict: candidate.verdict,
+    why: candidate.why,
+  };
+}
+
+export function recoverReport(result: RecoveryResult, seenAtMs: number): RecoverReport {
+  return {
+    ...pathFields(result.path),
+    outcome: result.outcome,
+    incident_id: result.incidentId ?? null,
+    strategy: result.taken?.strategy ?? null,
+    origin: result.taken?.origin ?? null,
+    age_seconds: result.taken?.ageMs === undefined ? null : result.taken.ageMs / 1000,
+    duration_ms: Math.round(result.durationMs),
+    candidates: result.candidates.map((candidate) => candidateDocument(candidate, seenAtMs)),
+    manual_commands: result.manualCommands,
+  };
+}
+
+export function batchDocument(report: HealReport): BatchReport {
+  return {
+    paths_total: report.pathsTotal,
+    healed: report.healed,
+    failed: report.failed + report.waiting,
+    returned: report.returned,
+    duration_ms: Math.round(report.durationMs),
+    results: report.results.map((result) => recoverReport(result, report.startedAtMs)),
+  };
+}
+
+export function incidentDocument(incident: Incident): IncidentDocument {
+  return {
+    id: incident.id,
+    source: incident.source,
+    kind: incident.kind,
+    state: incident.state,
+    opened_at: isoTime(incident.openedAtMs),
+    closed_at: incident.closedAtMs === undefined ? null : isoTime(incident.closedAtMs),
+    noticed_by: incident.noticedBy,
+    detail: incident.reason === "" ? incident.detail : `${incident.detail}; ${incident.reason}`,
+    paths_total: incident.pathCount,
+    paths: incident.paths.map(pathFields),
+    strategy: incident.taken?.strategy ?? null,
+    origin: incident.taken?.origin ?? null,
+    age_seconds: incident.taken?.ageMs === undefined ? null : incident.taken.ageMs / 1000,
+    duration_ms: incident.durationMs === undefined ? null : Math.round(incident.durationMs),
+    quarantined: incident.quarantined.length > 0,
+    candidates: incident.candidates.map((candidate) => candidateDocument(candidate, incident.seenAtMs)),
+    manual_commands: incident.manualCommands,
+    next_step: nextStep(incident),
+  };
+}
+
+function nextStep(incident: Incident): string | null {
+  switch (incident.state) {
+    case "waiting":
+      return `holdfast incidents approve ${incident.id}   (or: deny)`;
+    case "noted":
+      return `holdfast incidents approve ${incident.id}   (to heal it after all)`;
+    case "failed":
+      return incident.manualCommands[0] ?? `holdfast incidents show ${incident.id}`;
+    case "healed":
+      return incident.quarantined.length > 0
+        ? `holdfast incidents restore-quarantined ${incident.id}   (to undo)`
+        : null;
+    case "open":
+    case "healing":
+    case "denied":
+    case "returned":
+    case "respected":
+      return null;
+  }
+}

@@ -1,0 +1,146 @@
+/**
+ * All sources of the daemon: those of the configuration, and those that `holdfast protect` added at run time, which
+ * are kept in the state database and come back at the next start.
+ */
+import { HoldfastError } from "../base/errors.js";
+import { type BytePath, pathText } from "../base/paths.js";
+import type { SourceConfiguration } from "../config/configuration.js";
+import { ProtectedSource, type SourceSurroundings } from "./protected-source.js";
+
+/** Sources at most; each costs a watcher subscription and a range of the registry. */
+export const SOURCES_MAX = 1_000;
+
+/** The part of a LevelDB sublevel that the book needs. */
+export interface BookStore {
+  get(key: string): Promise<string | undefined>;
+  put(key: string, value: string): Promise<void>;
+}
+
+const KEY = "run-time-sources";
+
+/** What is kept of a source that was added at run time; paths in base64 of their bytes. */
+interface KeptSource {
+  readonly name: string;
+  readonly paths: readonly string[];
+  readonly onDelete?: SourceConfiguration["onDelete"];
+}
+
+export class SourceBook {
+  readonly #store: BookStore;
+  readonly #surroundings: SourceSurroundings;
+  /** Makes a source with the configured defaults. */
+  readonly #withDefaults: (
+    name: string,
+    paths: readonly BytePath[],
+    onDelete: SourceConfiguration["onDelete"],
+  ) => SourceConfiguration;
+  readonly #sources = new Map<string, ProtectedSource>();
+
+  constructor(store: BookStore, surroundings: SourceSurroundings, withDefaults: SourceBook["makeConfiguration"]) {
+    this.#store = store;
+    this.#surroundings = surroundings;
+    this.#withDefaults = withDefaults;
+  }
+
+  /** Takes the configured sources and those kept from earlier runs; a kept one whose name is configured now gives way. */
+  async load(configured: readonly SourceConfiguration[]): Promise<void> {
+    for (const configuration of configured) this.#take(configuration, false);
+    for (const kept of await this.#kept()) {
+      if (this.#sources.has(kept.name)) continue;
+      const paths = kept.paths.map((path) => Buffer.from(path, "base64").toString("latin1") as BytePath);
+      this.#take(this.#withDefaults(kept.name, paths, kept.onDelete), true);
+    }
+  }
+
+  makeConfiguration(
+    name: string,
+    paths: readonly BytePath[],
+    onDelete: SourceConfiguration["onDelete"],
+  ): SourceConfiguration {
+    return this.#withDefaults(name, paths, onDelete);
+  }
+
+  /** A source from a configuration, not yet in the book. */
+  prepare(configuration: SourceConfiguration, addedAtRunTime: boolean): ProtectedSource {
+    return new ProtectedSource(configuration, this.#surroundings, addedAtRunTime);
+  }
+
+  all(): readonly ProtectedSource[] {
+    return [...this.#sources.values()];
+  }
+
+  find(name: string): ProtectedSource | undefined {
+    return this.#sources.get(name);
+  }
+
+  /** Throws SOURCE_NOT_FOUND. */
+  get(name: string): ProtectedSource {
+    const source = this.#sources.get(name);
+    if (source === undefined) throw new HoldfastError("SOURCE_NOT_FOUND", `no source is called "${name}"`);
+    return source;
+  }
+
+  /** The source that protects a path, or undefined. */
+  holding(path: BytePath): ProtectedSource | undefined {
+    return this.all().find((source) => source.holds(path));
+  }
+
+  /** The source of that name or over that very path. Throws SOURCE_NOT_FOUND. */
+  byNameOrPath(nameOrPath: string): ProtectedSource {
+    const found = this.#sources.get(nameOrPath) ?? this.all().find((source) => source.pathTexts.includes(nameOrPath));
+    if (found === undefined) throw new HoldfastError("SOURCE_NOT_FOUND", `nothing is protected as "${nameOrPath}"`);
+    return found;
+  }
+
+  /** A free name for new paths, after the last name of the first one. */
+  freeName(paths: readonly BytePath[]): string {
+    const last =
+      pathText(paths[0] ?? ("/" as BytePath))
+        .split("/")
+        .at(-1) ?? "";
+    const base = last.replace(/[^A-Za-z0-9._-]/g, "-").replace(/^[-.]+/, "") || "root";
+    let name = base;
+    for (let count = 2; this.#sources.has(name); count += 1) name = `${base}-${String(count)}`;
+    return name;
+  }
+
+  /** Puts a prepared source into the book. Throws SOURCE_EXISTS, LIMIT_REACHED. */
+  async add(source: ProtectedSource): Promise<void> {
+    if (this.#sources.has(source.name))
+      throw new HoldfastError("SOURCE_EXISTS", `a source is called "${source.name}" already`);
+    if (this.#sources.size >= SOURCES_MAX)
+      throw new HoldfastError("LIMIT_REACHED", `${String(SOURCES_MAX)} sources are the limit`);
+    this.#sources.set(source.name, source);
+    await this.#keep();
+  }
+
+  async remove(name: string): Promise<void> {
+    this.#sources.delete(name);
+    await this.#keep();
+  }
+
+  /** Puts another configuration in the place of a source. */
+  replace(source: ProtectedSource): void {
+    this.#sources.set(source.name, source);
+  }
+
+  #take(configuration: SourceConfiguration, addedAtRunTime: boolean): void {
+    this.#sources.set(configuration.name, this.prepare(configuration, addedAtRunTime));
+  }
+
+  async #kept(): Promise<readonly KeptSource[]> {
+    const text = await this.#store.get(KEY);
+    return text === undefined ? [] : (JSON.parse(text) as readonly KeptSource[]);
+  }
+
+  async #keep(): Promise<void> {
+    const kept = this.all()
+      .filter((source) => source.addedAtRunTime)
+      .map(({ configuration }) => ({
+        name: configuration.name,
+        paths: configuration.paths.map((path) => Buffer.from(path, "latin1").toString("base64")),
+        ...(configuration.onDelete === undefined ? {} : { onDelete: configuration.onDelete }),
+      }));
+    await this.#store.put(KEY, JSON.stringify(kept));
+  }
+}
