@@ -69,7 +69,6 @@ export class ProtectedSource {
       rules: configuration.rules,
       validation: [...configuration.validate.map(validationRule), ...DEFAULT_VALIDATION],
       graceMs: configuration.graceMs,
-      restMs: configuration.settleMs,
       mass,
     };
   }
