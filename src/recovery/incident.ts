@@ -3,9 +3,10 @@
  * before anything is done for it, so that a crash in the middle is found and finished at the next start. States move
  * only along the table below. All paths of a mass incident are kept, in pages; the record itself shows the first few.
  */
-import type { DamageKind, NoticedBy } from "../base/events.js";
+import type { NoticedBy } from "../base/events.js";
 import type { ErrorCode } from "../base/errors.js";
 import type { BytePath } from "../base/paths.js";
+import type { LossKind } from "./strategy.js";
 
 export const INCIDENT_STATES = [
   "open",
@@ -94,7 +95,7 @@ export interface IncidentCounts {
 export interface Incident {
   readonly id: string;
   readonly source: string;
-  readonly kind: DamageKind | "mass";
+  readonly kind: LossKind | "mass";
   readonly state: IncidentState;
   /** The first paths, at most `INCIDENT_PATHS_SHOWN`. */
   readonly paths: readonly BytePath[];

@@ -21,11 +21,14 @@ export interface LastGood {
   readonly linkTarget?: string;
 }
 
+/** How a path came to be recovered: a kind of damage, or a person's wish to have it as it was. */
+export type LossKind = DamageKind | "requested";
+
 /** The path to be recovered. */
 export interface LostFile {
   readonly source: string;
   readonly path: BytePath;
-  readonly kind: DamageKind;
+  readonly kind: LossKind;
   /** When the loss was first seen, wall ms. */
   readonly seenAtMs: number;
   readonly lastGood: LastGood | undefined;
@@ -64,6 +67,8 @@ export interface Candidate {
   readonly metadata?: FileNode;
   /** The bytes are already at the path (a regenerate script put them there). */
   readonly inPlace?: boolean;
+  /** The bytes are those of the lost inode itself, so they are what the file held at the end, whatever was backed up. */
+  readonly sameInode?: boolean;
   /** Another name of the same inode, to be linked rather than copied. */
   readonly hardLinkOf?: BytePath;
   /** What a person would run to get these bytes. */

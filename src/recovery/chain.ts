@@ -1,0 +1,398 @@
+/**
+ * The recovery chain: asks strategies in the configured order, secures what is perishable before anything else,
+ * judges every candidate, and hands the best to be placed until one is. Everything else stays as an offer in the
+ * incident, with what was checked and why it was not taken.
+ */
+import type { Clock } from "../base/clock.js";
+import { HoldfastError, hasCode, messageOf } from "../base/errors.js";
+import type { Counter, Observer } from "../base/observe.js";
+import { type AcceptanceRule, type ContentFacts, type Verdict, compareAcceptable, judge } from "./acceptance.js";
+import type { JudgedCandidate } from "./incident.js";
+import { maxAgeMsOf } from "./parameters.js";
+import type { LiveWatch } from "./ports.js";
+import { ScratchFolder, type SecuredBytes, gitBlobIdOf, readSecured } from "./scratch.js";
+import type { AcceptanceLevel, Candidate, ChainStep, LostFile, RecoveryStrategy, Search } from "./strategy.js";
+
+/** Candidates looked at in one step; the rest is not asked for. */
+const STEP_CANDIDATES_MAX = 50;
+/** Candidates that an incident remembers. */
+const JUDGED_MAX = 100;
+/** Strategies that every chain has, whether named or not, and the one before which they go when they are not. */
+const IMPLIED_FIRST = "open_files";
+const IMPLIED_AFTER_BACKUP = "same_content";
+
+export interface ChainOptions {
+  readonly strategies: readonly RecoveryStrategy[];
+  readonly watch: LiveWatch;
+  readonly clock: Clock;
+  readonly observer: Observer;
+  /** Folder in which each recovery gets its private one. */
+  readonly scratchParent: string;
+}
+
+export interface ChainRequest {
+  readonly steps: readonly ChainStep[];
+  readonly accept: AcceptanceLevel;
+  readonly byPerson: boolean;
+  readonly damagedSha256: string | undefined;
+  /** Only look: no program is run, nothing is placed, every step is shown. */
+  readonly explain: boolean;
+}
+
+/** A candidate that may be placed. */
+export interface Choice {
+  readonly candidate: Candidate;
+  readonly identical: boolean;
+  /** Digest that the placed bytes must have. */
+  readonly sha256: string | undefined;
+  /** The bytes to place, proven or not; the placer proves them from disk. */
+  readonly open: (signal: AbortSignal) => AsyncIterable<Buffer>;
+}
+
+/** What became of an attempt to place: it is over (well or not), or the bytes were not what they said. */
+export type Attempt = { readonly done: true } | { readonly done: false; readonly why: string };
+
+export interface ChainOutcome {
+  readonly taken: Choice | undefined;
+  readonly judged: readonly JudgedCandidate[];
+  readonly notes: readonly string[];
+  readonly manualCommands: readonly string[];
+}
+
+interface Held {
+  readonly candidate: Candidate;
+  readonly secured: SecuredBytes | undefined;
+}
+
+interface Acceptable {
+  readonly step: number;
+  readonly candidate: Candidate;
+  readonly facts: ContentFacts;
+  readonly secured: SecuredBytes;
+  readonly record: number;
+}
+
+export class RecoveryChain {
+  readonly #options: ChainOptions;
+  readonly #byId: ReadonlyMap<string, RecoveryStrategy>;
+  readonly #outcomes: Counter<"strategy" | "outcome">;
+
+  constructor(options: ChainOptions) {
+    this.#options = options;
+    this.#byId = new Map(options.strategies.map((strategy) => [strategy.id, strategy]));
+    this.#outcomes = options.observer.counter({
+      name: "holdfast_recovery_strategy_total",
+      help: "Recovery strategies asked, by what came of it (taken, offered, nothing, failed).",
+      labels: ["strategy", "outcome"],
+    });
+  }
+
+  /** True when a strategy of that name exists. */
+  knows(strategy: string): boolean {
+    return this.#byId.has(strategy);
+  }
+
+  /** Looks, judges and calls `attempt` with the best choices until one is done. Private copies are gone afterwards. */
+  async run(
+    lost: LostFile,
+    request: ChainRequest,
+    attempt: (choice: Choice) => Promise<Attempt>,
+    signal: AbortSignal,
+  ): Promise<ChainOutcome> {
+    await using scratch = await ScratchFolder.create(this.#options.scratchParent);
+    const run = new ChainRun(this.#options, lost, request, attempt, scratch, signal);
+    const steps = withImplied(request.steps).flatMap((step) => {
+      const strategy = this.#byId.get(step.strategy);
+      if (strategy === undefined) run.note(`${step.strategy}: there is no such strategy`);
+      return strategy === undefined ? [] : [{ strategy, parameters: step.parameters }];
+    });
+    const outcome = await run.through(steps);
+    for (const [strategy, result] of run.results) this.#outcomes.add(1, { strategy, outcome: result });
+    return outcome;
+  }
+}
+
+interface BoundStep {
+  readonly strategy: RecoveryStrategy;
+  readonly parameters: ChainStep["parameters"];
+}
+
+/** One walk through a chain. */
+class ChainRun {
+  readonly results = new Map<string, "taken" | "offered" | "nothing" | "failed">();
+  readonly #options: ChainOptions;
+  readonly #lost: LostFile;
+  readonly #request: ChainRequest;
+  readonly #attempt: (choice: Choice) => Promise<Attempt>;
+  readonly #scratch: ScratchFolder;
+  readonly #signal: AbortSignal;
+  readonly #judged: JudgedCandidate[] = [];
+  readonly #notes: string[] = [];
+  #pool: Acceptable[] = [];
+  #taken: Choice | undefined;
+
+  constructor(
+    options: ChainOptions,
+    lost: LostFile,
+    request: ChainRequest,
+    attempt: (choice: Choice) => Promise<Attempt>,
+    scratch: ScratchFolder,
+    signal: AbortSignal,
+  ) {
+    this.#options = options;
+    this.#lost = lost;
+    this.#request = request;
+    this.#attempt = attempt;
+    this.#scratch = scratch;
+    this.#signal = signal;
+  }
+
+  note(text: string): void {
+    if (this.#notes.length < JUDGED_MAX) this.#notes.push(text);
+  }
+
+  async through(steps: readonly BoundStep[]): Promise<ChainOutcome> {
+    const perishable = await this.#securePerishable(steps);
+    for (const [index, step] of steps.entries()) {
+      if (step.strategy.effort === "runs") {
+        if (this.#request.explain) {
+          this.note(`${step.strategy.id}: not asked, because it would run a program`);
+          continue;
+        }
+        if (await this.#takeBest()) break;
+      }
+      if (await this.#judgeStep(index, step, perishable.get(step))) break;
+      // Without knowing the last good content, nothing later can prove itself better than what is here.
+      if (this.#lost.lastGood?.sha256 === undefined && (await this.#takeBest())) break;
+    }
+    if (this.#taken === undefined) await this.#takeBest();
+    return {
+      taken: this.#taken,
+      judged: this.#judged,
+      notes: this.#notes,
+      manualCommands: this.#taken === undefined ? await this.#advice(steps) : [],
+    };
+  }
+
+  /** Copies what may vanish, all strategies at once. */
+  async #securePerishable(steps: readonly BoundStep[]): Promise<ReadonlyMap<BoundStep, readonly Held[]>> {
+    const perishable = steps.filter((step) => step.strategy.effort === "perishable");
+    const held = await Promise.all(
+      perishable.map(async (step): Promise<[BoundStep, readonly Held[]]> => {
+        const candidates: Held[] = [];
+        await this.#each(step, async (candidate) => {
+          candidates.push({ candidate, secured: await this.#secure(candidate) });
+          return false;
+        });
+        return [step, candidates];
+      }),
+    );
+    return new Map(held);
+  }
+
+  /** True when something was taken. */
+  async #judgeStep(index: number, step: BoundStep, perishable: readonly Held[] | undefined): Promise<boolean> {
+    const judgedBefore = this.#judged.length;
+    const maxAgeMs = this.#maxAgeMs(step);
+    const look = async (candidate: Candidate, secured?: SecuredBytes): Promise<boolean> =>
+      await this.#judgeOne(index, candidate, secured, maxAgeMs);
+    let isTaken = false;
+    if (perishable !== undefined) {
+      for (const { candidate, secured } of perishable) {
+        isTaken = secured !== undefined && (await look(candidate, secured));
+        if (isTaken) break;
+      }
+    } else isTaken = await this.#each(step, look);
+    if (!this.results.has(step.strategy.id))
+      this.results.set(step.strategy.id, this.#judged.length > judgedBefore ? "offered" : "nothing");
+    return isTaken;
+  }
+
+  /** Asks a strategy; a failing one is noted and passed over. True when `look` said that it is over. */
+  async #each(step: BoundStep, look: (candidate: Candidate) => Promise<boolean>): Promise<boolean> {
+    let count = 0;
+    try {
+      for await (const candidate of step.strategy.find(this.#lost, this.#searchOf(step), this.#signal)) {
+        this.#signal.throwIfAborted();
+        if (await look(candidate)) return true;
+        count += 1;
+        if (count < STEP_CANDIDATES_MAX) continue;
+        this.note(`${step.strategy.id}: only the first ${String(count)} candidates were looked at`);
+        break;
+      }
+    } catch (error) {
+      if (this.#signal.aborted) throw error;
+      this.results.set(step.strategy.id, "failed");
+      this.note(`${step.strategy.id}: ${messageOf(error)}`);
+    }
+    return false;
+  }
+
+  async #judgeOne(
+    step: number,
+    candidate: Candidate,
+    secured: SecuredBytes | undefined,
+    maxAgeMs: number | undefined,
+  ): Promise<boolean> {
+    const { accept, byPerson, damagedSha256 } = this.#request;
+    const rule: AcceptanceRule = { accept, byPerson, damagedSha256, maxAgeMs, nowMs: this.#options.clock.nowMs() };
+    const claimed = judge(this.#lost, candidate, undefined, rule);
+    if (claimed.verdict === "identical" && candidate.sameInode !== true)
+      return await this.#tryIdentical(candidate, claimed);
+    if (claimed.verdict === "offer" || claimed.verdict === "refuse") {
+      this.#record(candidate, claimed, undefined);
+      return false;
+    }
+    const copy = secured ?? (await this.#secure(candidate));
+    if (copy === undefined) return false;
+    const facts = await this.#factsOf(copy);
+    const verdict = judge(this.#lost, candidate, facts, rule);
+    if (verdict.verdict === "identical") return await this.#tryIdentical(candidate, verdict, { copy, facts });
+    const record = this.#record(candidate, verdict, facts);
+    if (verdict.verdict === "acceptable") this.#pool.push({ step, candidate, facts, secured: copy, record });
+    return false;
+  }
+
+  async #tryIdentical(
+    candidate: Candidate,
+    verdict: Verdict,
+    held?: { readonly copy: SecuredBytes; readonly facts: ContentFacts },
+  ): Promise<boolean> {
+    const record = this.#record(candidate, verdict, held?.facts);
+    const choice: Choice = {
+      candidate,
+      identical: true,
+      sha256: held?.facts.sha256 ?? candidate.sha256,
+      open: held === undefined ? (signal) => candidate.open(signal) : (signal) => readSecured(held.copy.file, signal),
+    };
+    return await this.#try(choice, record);
+  }
+
+  /** Tries the acceptable ones: whole before partial, then in the order of the chain, then the best of a step. */
+  async #takeBest(): Promise<boolean> {
+    const isPartial = (entry: Acceptable): number => Number(entry.candidate.fidelity === "partial");
+    const pool = this.#pool.sort((a, b) => isPartial(a) - isPartial(b) || a.step - b.step || compareAcceptable(a, b));
+    this.#pool = [];
+    for (const { candidate, facts, secured, record } of pool) {
+      const open = (signal: AbortSignal): AsyncIterable<Buffer> => readSecured(secured.file, signal);
+      if (await this.#try({ candidate, identical: false, sha256: facts.sha256, open }, record)) return true;
+    }
+    return false;
+  }
+
+  /** True when the walk is over with this choice. In explain mode the first would-be choice is only marked. */
+  async #try(choice: Choice, record: number): Promise<boolean> {
+    if (this.#request.explain) {
+      if (this.#taken !== undefined) return false;
+      this.#taken = choice;
+      this.#mark(record, "taken", "it would be taken");
+      return false;
+    }
+    const attempt = await this.#attempt(choice);
+    if (!attempt.done) {
+      this.#mark(record, "refused", attempt.why);
+      return false;
+    }
+    this.#taken = choice;
+    this.#mark(record, "taken");
+    this.results.set(choice.candidate.strategy, "taken");
+    return true;
+  }
+
+  async #secure(candidate: Candidate): Promise<SecuredBytes | undefined> {
+    try {
+      return await this.#scratch.secure(candidate.open(this.#signal), this.#signal);
+    } catch (error) {
+      if (this.#signal.aborted) throw error;
+      const why = `its bytes could not be read: ${messageOf(error)}`;
+      this.#record(candidate, { verdict: "refuse", why, checks: [] }, undefined);
+      return undefined;
+    }
+  }
+
+  async #factsOf(secured: SecuredBytes): Promise<ContentFacts> {
+    const good = this.#lost.lastGood;
+    const needsBlobId = good?.sha256 === undefined && good?.gitBlobId !== undefined;
+    return {
+      sha256: secured.sha256,
+      sizeBytes: secured.sizeBytes,
+      ...(needsBlobId ? { gitBlobId: await gitBlobIdOf(secured, this.#signal) } : {}),
+      validity: await this.#options.watch.validate(secured.file, this.#lost.path, this.#signal),
+    };
+  }
+
+  #maxAgeMs(step: BoundStep): number | undefined {
+    try {
+      return maxAgeMsOf(step.strategy.id, step.parameters);
+    } catch (error) {
+      this.note(messageOf(error));
+      return 0; // a wrong limit must not let anything through
+    }
+  }
+
+  #searchOf(step: BoundStep): Search {
+    return {
+      parameters: step.parameters,
+      note: (text) => this.note(`${step.strategy.id}: ${text}`),
+      scratchDir: this.#scratch.path,
+    };
+  }
+
+  async #advice(steps: readonly BoundStep[]): Promise<readonly string[]> {
+    const lines: string[] = [];
+    for (const step of steps) {
+      try {
+        lines.push(...((await step.strategy.advise?.(this.#lost, this.#searchOf(step))) ?? []));
+      } catch (error) {
+        if (!hasCode(error, "CONFIG_INVALID")) this.note(`${step.strategy.id}: ${messageOf(error)}`);
+      }
+    }
+    return lines.slice(0, JUDGED_MAX);
+  }
+
+  /** Remembers a judgement; gives its place. */
+  #record(candidate: Candidate, verdict: Verdict, facts: ContentFacts | undefined): number {
+    if (this.#judged.length >= JUDGED_MAX) return -1;
+    const { strategy, origin, fidelity, modifiedAtMs, command } = candidate;
+    const sizeBytes = facts?.sizeBytes ?? candidate.sizeBytes;
+    const sha256 = facts?.sha256 ?? candidate.sha256;
+    this.#judged.push({
+      strategy,
+      origin,
+      fidelity,
+      ...(modifiedAtMs === undefined ? {} : { modifiedAtMs }),
+      ...(sizeBytes === undefined ? {} : { sizeBytes }),
+      ...(sha256 === undefined ? {} : { sha256 }),
+      ...(command === undefined ? {} : { command }),
+      checks: [...verdict.checks, ...candidate.notes],
+      verdict: verdict.verdict === "refuse" ? "refused" : "offered",
+      why: verdict.why,
+    });
+    return this.#judged.length - 1;
+  }
+
+  #mark(record: number, verdict: JudgedCandidate["verdict"], why?: string): void {
+    const judged = this.#judged[record];
+    if (judged !== undefined) this.#judged[record] = { ...judged, verdict, why: why ?? judged.why };
+  }
+}
+
+/** The chain with what every chain has: open descriptors first, the same content elsewhere after the backup. */
+export function withImplied(steps: readonly ChainStep[]): readonly ChainStep[] {
+  const names = new Set(steps.map((step) => step.strategy));
+  const full = [...steps];
+  if (!names.has(IMPLIED_AFTER_BACKUP)) {
+    const backup = full.findIndex((step) => step.strategy === "latest_backup");
+    full.splice(backup + 1, 0, { strategy: IMPLIED_AFTER_BACKUP, parameters: {} });
+  }
+  if (!names.has(IMPLIED_FIRST)) full.unshift({ strategy: IMPLIED_FIRST, parameters: {} });
+  return full;
+}
+
+/** A chain of one named strategy with the parameters that the path's own chain gives it. Throws USAGE for unknown names. */
+export function chainOfOne(strategy: string, steps: readonly ChainStep[], chain: RecoveryChain): readonly ChainStep[] {
+  const configured = steps.filter((step) => step.strategy === strategy);
+  if (configured.length > 0) return configured;
+  if (!chain.knows(strategy)) throw new HoldfastError("USAGE", `there is no recovery strategy "${strategy}" here`);
+  return [{ strategy, parameters: {} }];
+}

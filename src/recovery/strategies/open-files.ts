@@ -1,0 +1,46 @@
+/**
+ * `open_files`: a deleted file that some process still holds open or mapped. Linux keeps its content until the last
+ * close, so it is looked for first and copied at once. It even holds what was written after the last backup. Found by
+ * the lost inode, or else by the name that the file had.
+ */
+import { createReadStream } from "node:fs";
+import type { HeldFile, ProcessFiles } from "../proc.js";
+import type { Candidate, LostFile, RecoveryStrategy, Search } from "../strategy.js";
+import { fidelityByTime, msOfNs } from "./live-file.js";
+
+export function openFilesStrategy(processes: ProcessFiles): RecoveryStrategy {
+  return {
+    id: "open_files",
+    effort: "perishable",
+    async *find(lost: LostFile, _search: Search, signal: AbortSignal): AsyncIterable<Candidate> {
+      const seen = new Set<string>();
+      for (const held of await processes.deletedFiles(signal)) {
+        const identity = `${String(held.dev)}:${String(held.ino)}`;
+        const isLostInode = isInodeOf(lost, held);
+        if (seen.has(identity) || !(isLostInode || held.path === lost.path)) continue;
+        seen.add(identity);
+        yield candidateOf(lost, held, isLostInode);
+      }
+    },
+  };
+}
+
+function isInodeOf(lost: LostFile, held: HeldFile): boolean {
+  const stat = lost.lastGood?.stat;
+  return stat !== undefined && stat.dev === held.dev && stat.ino === held.ino;
+}
+
+function candidateOf(lost: LostFile, held: HeldFile, isLostInode: boolean): Candidate {
+  const modifiedAtMs = msOfNs(held.mtimeNs);
+  return {
+    strategy: "open_files",
+    origin: `${held.how} of process ${String(held.pid)} (${held.program})`,
+    fidelity: isLostInode ? "exact" : fidelityByTime(lost, modifiedAtMs),
+    modifiedAtMs,
+    sizeBytes: held.sizeBytes,
+    ...(isLostInode ? { sameInode: true } : { ownerUid: held.uid }),
+    notes: held.isWritable ? ["the process may still be writing to it"] : [],
+    command: `cp ${held.link} RECOVERED`,
+    open: (signal) => createReadStream(held.link, { start: 0, signal }) as AsyncIterable<Buffer>,
+  };
+}
