@@ -76,10 +76,10 @@ export interface SourceConfiguration {
   readonly compression: CompressionConfiguration;
   /** Undefined: not set, so that git work trees get `allow` for tracked files and all else `heal`. */
   readonly onDelete: OnDelete | undefined;
-  /** How long a path must be missing or broken before it counts as a loss, ms. */
+  /** How long a path must be missing or broken before it counts as a loss, ms (`settle`). */
   readonly graceMs: number;
-  /** How long a changed file must rest before it is read, ms. */
-  readonly settleMs: number;
+  /** How long a changed file must rest before it is read, ms (`rest`). */
+  readonly restMs: number;
   /** gitignore-like patterns. */
   readonly exclude: readonly string[];
   /** Files outside these bounds are not protected, bytes; undefined: no bound. */
@@ -130,6 +130,8 @@ export interface StrategyStep {
   readonly parameters: Readonly<Record<string, unknown>>;
 }
 
+export const WEEKDAYS = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"] as const;
+
 /** When something is due. Hours 0-23, minutes 0-59, in the configured time zone. */
 export type When =
   | { readonly kind: "every"; readonly everyMs: number }
@@ -178,10 +180,10 @@ export interface MassConfiguration {
 }
 
 export interface VerifyConfiguration {
-  /** Every protected live file is re-read within this time, ms; undefined: never. */
-  readonly checksumsEveryMs: number | undefined;
-  /** Every stored byte is re-read within this time, ms; undefined: never. */
-  readonly blocksEveryMs: number | undefined;
+  /** Every protected live file is re-read within this time, ms. */
+  readonly checksumsEveryMs: number;
+  /** Every stored byte is re-read within this time, ms. */
+  readonly blocksEveryMs: number;
 }
 
 /** Where a secret is; `secrets.ts` reads it when it is used. */

@@ -1,0 +1,282 @@
+/**
+ * From the checked file to the `Configuration`: applies defaults and finds what no schema can see (names used twice
+ * or not at all, channels that do not exist, a metrics port without a token).
+ */
+import { dirname, isAbsolute, resolve } from "node:path";
+import type { BytePath } from "../base/paths.js";
+import { isWithin, pathText } from "../base/paths.js";
+import { parseDurationMs, parseShare, parseSizeBytes } from "../base/units.js";
+import type {
+  AlertRuleConfiguration,
+  AlertsConfiguration,
+  ChannelConfiguration,
+  Configuration,
+  EncryptionConfiguration,
+  LimitsConfiguration,
+  MassConfiguration,
+  MetricsConfiguration,
+  RotationConfiguration,
+  SocketConfiguration,
+  SourceConfiguration,
+  VerifyConfiguration,
+} from "./configuration.js";
+import type { Places } from "./places.js";
+import { type ConfigProblem, type KeyPath, configInvalid, didYouMean } from "./problems.js";
+import { frequencySchedules, resolveSchedules } from "./resolve-schedule.js";
+import { type Fault, resolveSource, uniqueNames } from "./resolve-source.js";
+import type { ConfigFile } from "./schema.js";
+
+export interface Surroundings {
+  readonly places: Places;
+  readonly storeUrl?: string;
+}
+
+/** Throws CONFIG_INVALID with every fault found. */
+export function resolveConfiguration(
+  file: ConfigFile,
+  report: (path: KeyPath, message: string, hint: string) => ConfigProblem,
+  around: Surroundings,
+): Configuration {
+  const problems: ConfigProblem[] = [];
+  const fault: Fault = (path, message, hint) => problems.push(report(path, message, hint));
+  const { places } = around;
+  const baseFolder = places.configFile === undefined ? process.cwd() : dirname(places.configFile);
+  const writtenState = file.state_dir === undefined ? undefined : resolve(baseFolder, file.state_dir);
+  const stateDir = places.stateDirGiven ?? writtenState ?? places.stateDirDefault;
+  const isStateChosen = stateDir !== places.stateDirDefault;
+  const writtenStore = resolveStore(file.store, baseFolder, fault);
+  const sources = resolveSources(file, baseFolder, fault);
+  const configuration: Configuration = {
+    file: places.configFile,
+    storeUrl: around.storeUrl ?? writtenStore ?? places.storeDefault(stateDir, isStateChosen),
+    stateDir,
+    sources,
+    schedule: [...resolveSchedules(file, fault), ...frequencySchedules(sources)],
+    timeZone: resolveTimeZone(file, fault),
+    rotation: resolveRotation(file.rotation ?? {}),
+    mass: resolveMass(file.mass ?? {}),
+    verify: resolveVerify(file),
+    alerts: resolveAlerts(file, baseFolder, fault),
+    encryption: resolveEncryption(file),
+    socket: resolveSocket(file, baseFolder, { places, stateDir }),
+    metrics: resolveMetrics(file, fault),
+    limits: resolveLimits(file),
+    log: { level: file.log?.level ?? "info" },
+    versionsKeptMs: parseDurationMs(file.tiers?.hot?.keep ?? "7d"),
+    warnings: overlapWarnings(sources),
+  };
+  checkSchedules(configuration, file, fault);
+  checkEncryption(configuration, fault);
+  if (problems.length > 0) throw configInvalid(problems);
+  return configuration;
+}
+
+function resolveVerify(file: ConfigFile): VerifyConfiguration {
+  return {
+    checksumsEveryMs: parseDurationMs(file.verify?.checksums?.every ?? "7d"),
+    blocksEveryMs: parseDurationMs(file.verify?.blocks?.every ?? "30d"),
+  };
+}
+
+function resolveEncryption(file: ConfigFile): EncryptionConfiguration {
+  return {
+    enabled: file.defaults?.encrypt ?? true,
+    cipher: file.encryption?.cipher ?? "aes-256-gcm",
+    kdf: file.encryption?.kdf ?? "pbkdf2-sha256",
+    key: file.encryption?.key,
+  };
+}
+
+function resolveLimits(file: ConfigFile): LimitsConfiguration {
+  const { memory, workers } = file.limits ?? {};
+  return { memoryBytes: parseSizeBytes(memory ?? "1GiB"), workers: typeof workers === "number" ? workers : undefined };
+}
+
+function resolveSources(file: ConfigFile, baseFolder: string, fault: Fault): SourceConfiguration[] {
+  const written = file.sources ?? [];
+  const sources = written.map((entry, index) =>
+    resolveSource(entry, {
+      defaults: file.defaults ?? {},
+      baseFolder,
+      fault: (path, message, hint) => fault(["sources", index, ...path], message, hint),
+    }),
+  );
+  const isWritten = written.map((entry) => typeof entry !== "string" && entry.name !== undefined);
+  return uniqueNames(sources, isWritten, fault);
+}
+
+const LATER_STORES = /^(sftp|s3|gs|az|rclone|http|https):/;
+
+function resolveStore(written: string | undefined, baseFolder: string, fault: Fault): string | undefined {
+  if (written === undefined) return undefined;
+  if (LATER_STORES.test(written)) {
+    fault(
+      ["store"],
+      `stores of the kind "${written.split(":")[0] ?? ""}" are not supported by this version yet`,
+      "name a folder",
+    );
+  }
+  return isAbsolute(written) || written.includes("://") ? written : resolve(baseFolder, written);
+}
+
+function resolveTimeZone(file: ConfigFile, fault: Fault): string | undefined {
+  const zone = file.schedule?.time_zone;
+  if (zone === undefined) return undefined;
+  try {
+    new Intl.DateTimeFormat("en", { timeZone: zone });
+  } catch {
+    fault(["schedule", "time_zone"], `"${zone}" is no time zone`, "write a name such as Europe/Berlin");
+  }
+  return zone;
+}
+
+function resolveRotation(written: NonNullable<ConfigFile["rotation"]>): RotationConfiguration {
+  return {
+    last: written.last ?? 0,
+    hourly: written.hourly ?? 24,
+    daily: written.daily ?? 7,
+    weekly: written.weekly ?? 4,
+    monthly: written.monthly ?? 12,
+    yearly: written.yearly ?? 5,
+    minCopies: written.min_copies ?? 2,
+    withinMs: parseDurationMs(written.within ?? "0s"),
+  };
+}
+
+function resolveMass(written: NonNullable<ConfigFile["mass"]>): MassConfiguration {
+  return {
+    files: written.files ?? 50,
+    share: parseShare(written.share ?? "20%"),
+    minFiles: written.min_files ?? 10,
+    withinMs: parseDurationMs(written.within ?? "60s"),
+    then: written.then ?? "hold",
+  };
+}
+
+function resolveAlerts(file: ConfigFile, baseFolder: string, fault: Fault): AlertsConfiguration {
+  const channels: ChannelConfiguration[] = Object.entries(file.alerts?.channels ?? {}).map(([name, written]) =>
+    resolveChannel(name, written, baseFolder),
+  );
+  const names = channels.map((channel) => channel.name);
+  const rules = (file.alerts?.rules ?? []).map((written, index): AlertRuleConfiguration => {
+    for (const [at, action] of (written.actions ?? []).entries()) {
+      if (!names.includes(action)) {
+        const guess = didYouMean(action, names);
+        fault(["alerts", "rules", index, "actions", at], `there is no channel "${action}"`, guess);
+      }
+    }
+    if (typeof written.threshold === "string" && written.when !== "storage_full") {
+      fault(["alerts", "rules", index, "threshold"], "a share is only known for storage_full", "write a count");
+    }
+    const retry = written.auto_retry;
+    return {
+      when: written.when,
+      severity: written.severity ?? DEFAULT_SEVERITY[written.when],
+      threshold: typeof written.threshold === "string" ? parseShare(written.threshold) : written.threshold,
+      actions: written.actions ?? names,
+      autoRetry:
+        retry === undefined ? undefined : { times: retry.times, backoffMs: parseDurationMs(retry.backoff ?? "30s") },
+      autoCleanup: written.auto_cleanup ?? false,
+    };
+  });
+  return { channels, rules };
+}
+
+/** How loud a condition is unless a rule says otherwise. */
+export const DEFAULT_SEVERITY = {
+  file_lost: "warning",
+  file_recovered: "info",
+  recovery_failed: "critical",
+  incident_waiting: "critical",
+  backup_failed: "critical",
+  backup_overdue: "warning",
+  storage_full: "critical",
+  integrity_check_failed: "critical",
+  watch_degraded: "warning",
+} as const satisfies Record<AlertRuleConfiguration["when"], AlertRuleConfiguration["severity"]>;
+
+type WrittenChannel = NonNullable<NonNullable<ConfigFile["alerts"]>["channels"]>[string];
+
+function resolveChannel(name: string, written: WrittenChannel, baseFolder: string): ChannelConfiguration {
+  const { email, slack } = written;
+  if (slack !== undefined) return { name, kind: "slack", webhook: slack.webhook };
+  if (email === undefined) throw new Error("the schema lets no channel without a kind through");
+  return {
+    name,
+    kind: "email",
+    smtp: email.smtp,
+    user: email.user,
+    password: email.password,
+    from: email.from,
+    to: email.to,
+    requireTls: email.require_tls ?? false,
+    caFile: email.ca === undefined ? undefined : resolve(baseFolder, email.ca),
+  };
+}
+
+function resolveSocket(
+  file: ConfigFile,
+  baseFolder: string,
+  at: { readonly places: Places; readonly stateDir: string },
+): SocketConfiguration {
+  const written = file.access?.socket ?? {};
+  const path = written.path === undefined ? undefined : resolve(baseFolder, written.path);
+  return {
+    path: at.places.socketGiven ?? path ?? at.places.socketDefault(at.stateDir),
+    group: written.group,
+    mode: parseInt(written.mode ?? "0660", 8),
+    others: written.others ?? "refuse",
+  };
+}
+
+function resolveMetrics(file: ConfigFile, fault: Fault): MetricsConfiguration {
+  const { listen, token } = file.metrics ?? {};
+  if (listen !== undefined && token === undefined) {
+    fault(["metrics", "listen"], "a metrics port needs a token", "add token: {file: PATH}");
+  }
+  const port = Number(listen?.slice(listen.lastIndexOf(":") + 1) ?? 0);
+  if (port > 65_535) fault(["metrics", "listen"], `${port} is no port`, "0 to 65535");
+  return { listen, token };
+}
+
+function checkSchedules(configuration: Configuration, file: ConfigFile, fault: Fault): void {
+  const names = configuration.sources.map((source) => source.name);
+  const check = (sources: readonly string[] | undefined, path: KeyPath): void => {
+    for (const [index, source] of (sources ?? []).entries()) {
+      if (names.includes(source)) continue;
+      fault([...path, "sources", index], `there is no source "${source}"`, didYouMean(source, names));
+    }
+  };
+  const { cron, time_zone: _zone, ...named } = file.schedule ?? {};
+  for (const [name, entry] of Object.entries(named)) check(entry.sources, ["schedule", name]);
+  for (const [index, entry] of (cron ?? []).entries()) check(entry.sources, ["schedule", "cron", index]);
+}
+
+function checkEncryption(configuration: Configuration, fault: Fault): void {
+  if (configuration.encryption.enabled) return;
+  for (const [index, source] of configuration.sources.entries()) {
+    if (!source.encryptionRequired) continue;
+    const place = ["sources", index, "encryption_required"];
+    fault(place, `source "${source.name}" demands encryption`, "remove `encrypt: false` from defaults");
+  }
+}
+
+/** Paths that two sources protect; it is allowed, and rarely meant. At most ten are told. */
+function overlapWarnings(sources: readonly SourceConfiguration[]): string[] {
+  const all = sources.flatMap((source) => source.paths.map((path) => ({ name: source.name, path })));
+  const sorted = all.sort((a, b) => (a.path < b.path ? -1 : 1));
+  const warnings: string[] = [];
+  for (const [index, outer] of sorted.entries()) {
+    const inner = sorted[index + 1];
+    if (inner === undefined || inner.name === outer.name || !isWithin(inner.path, outer.path)) continue;
+    warnings.push(overlapText(outer, inner));
+  }
+  return warnings.slice(0, 10);
+}
+
+function overlapText(
+  outer: { readonly name: string; readonly path: BytePath },
+  inner: { readonly name: string; readonly path: BytePath },
+): string {
+  return `${pathText(inner.path)} is protected twice: by source ${outer.name} and by source ${inner.name}`;
+}
