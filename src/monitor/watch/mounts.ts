@@ -1,0 +1,144 @@
+/**
+ * Whether the ground under a root is still the same: its inode, and the mount that holds it. A root or a mount that
+ * went away is "storage gone" and never so many deletions. Reads /proc/self/mountinfo.
+ */
+import { lstatSync, readFileSync, readdirSync, statfsSync } from "node:fs";
+import { errnoOf } from "../../base/errors.js";
+import { type BytePath, isWithin, joinPath, parentPath, pathBytes } from "../../base/paths.js";
+
+export interface Mount {
+  /** The kernel's number of the mount; unique while it is mounted. */
+  readonly id: string;
+  readonly point: BytePath;
+  /** `type source`, for recognising the same storage after a restart. */
+  readonly what: string;
+}
+
+/** Where a root was found; kept across restarts. */
+export interface RootIdentity {
+  readonly dev: string;
+  readonly ino: string;
+  readonly mountId: string;
+  readonly mountPoint: string;
+  readonly mountWhat: string;
+}
+
+export type RootVerdict =
+  | { readonly state: "there"; readonly identity: RootIdentity }
+  /** Another folder of the same storage stands at the path. */
+  | { readonly state: "replaced"; readonly identity: RootIdentity }
+  /** The folder itself was removed while its storage lives on. */
+  | { readonly state: "deleted" }
+  /** Not mounted, covered by another mount, moved away, or not readable. */
+  | { readonly state: "gone"; readonly reason: string };
+
+/** File systems that report no events of what others do on them, by statfs type. */
+const EARLESS_TYPES: ReadonlyMap<number, string> = new Map([
+  [0x6969, "nfs"],
+  [0x517b, "smb"],
+  [0xff534d42, "cifs"],
+  [0xfe534d42, "smb2"],
+  [0x65735546, "fuse"],
+  [0x01021997, "9p"],
+  [0x00c36400, "ceph"],
+  [0x5346414f, "afs"],
+  [0x6b414653, "afs"],
+  [0x73757245, "coda"],
+  [0x786f4256, "vboxsf"],
+  [0x0bd00bd0, "lustre"],
+  [0x7461636f, "ocfs2"],
+  [0x01161970, "gfs2"],
+]);
+
+/** Why events of a folder's file system cannot be relied on, or undefined when they can. */
+export function earlessReason(folder: BytePath): string | undefined {
+  try {
+    const name = EARLESS_TYPES.get(statfsSync(pathBytes(folder)).type);
+    return name === undefined ? undefined : `${name} reports no changes made elsewhere; the folder is swept`;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Everything that is mounted now. */
+export function readMounts(): readonly Mount[] {
+  const mounts: Mount[] = [];
+  for (const line of readFileSync("/proc/self/mountinfo", "latin1").split("\n")) {
+    const [left, right] = line.split(" - ");
+    const fields = left?.split(" ") ?? [];
+    const [id, point] = [fields[0], fields[4]];
+    if (id === undefined || point === undefined || right === undefined) continue;
+    const [type, source] = right.split(" ");
+    mounts.push({ id, point: unescapeOctal(point), what: `${type ?? ""} ${source ?? ""}` });
+  }
+  return mounts;
+}
+
+/** The mount that a path lies on: the last one (the topmost) of the longest mount point above it. */
+export function mountOf(path: BytePath, mounts: readonly Mount[]): Mount | undefined {
+  let best: Mount | undefined;
+  for (const mount of mounts) {
+    if (isWithin(path, mount.point) && mount.point.length >= (best?.point.length ?? 0)) best = mount;
+  }
+  return best;
+}
+
+/** The mount point between a root and a path, which hides what was known below it; undefined when there is none. */
+export function coveringMount(path: BytePath, root: BytePath, mounts: readonly Mount[]): Mount | undefined {
+  return mounts.find((mount) => mount.point !== root && isWithin(mount.point, root) && isWithin(path, mount.point));
+}
+
+/** Compares what stands at the root's path with what stood there before (undefined: never seen). */
+export function judgeRoot(
+  folder: BytePath,
+  before: RootIdentity | undefined,
+  mounts: readonly Mount[] = readMounts(),
+): RootVerdict {
+  const mount = mountOf(folder, mounts);
+  const isSameMount =
+    before === undefined ||
+    (mount !== undefined && mount.point === before.mountPoint && mount.what === before.mountWhat);
+  if (!isSameMount) return { state: "gone", reason: "its file system is not mounted" };
+  let stats;
+  try {
+    stats = lstatSync(pathBytes(folder), { bigint: true });
+  } catch (error) {
+    const errno = errnoOf(error) ?? "EIO";
+    if (errno !== "ENOENT" && errno !== "ENOTDIR")
+      return { state: "gone", reason: `it cannot be looked at (${errno})` };
+    if (before === undefined) return { state: "gone", reason: "it does not exist" };
+    return renamedOrDeleted(folder, before);
+  }
+  if (!stats.isDirectory()) return { state: "gone", reason: "it is no folder any more" };
+  const identity: RootIdentity = {
+    dev: String(stats.dev),
+    ino: String(stats.ino),
+    mountId: mount?.id ?? "",
+    mountPoint: mount?.point ?? "",
+    mountWhat: mount?.what ?? "",
+  };
+  const isSame = before === undefined || (before.ino === identity.ino && before.mountId === identity.mountId);
+  // A remount of the same storage has another number and the same inode: the same root.
+  if (isSame || before.ino === identity.ino) return { state: "there", identity };
+  return { state: "replaced", identity };
+}
+
+function renamedOrDeleted(folder: BytePath, before: RootIdentity): RootVerdict {
+  const parent = parentPath(folder);
+  try {
+    for (const name of readdirSync(pathBytes(parent), "latin1")) {
+      const stats = lstatSync(pathBytes(joinPath(parent, name)), { bigint: true, throwIfNoEntry: false });
+      if (stats !== undefined && String(stats.ino) === before.ino && String(stats.dev) === before.dev)
+        return { state: "gone", reason: `it was renamed to ${Buffer.from(name, "latin1").toString("utf8")}` };
+    }
+  } catch {
+    return { state: "gone", reason: "the folder above it is gone too" };
+  }
+  return { state: "deleted" };
+}
+
+function unescapeOctal(text: string): BytePath {
+  return text.replace(/\\([0-7]{3})/g, (_, digits: string) =>
+    String.fromCharCode(Number.parseInt(digits, 8)),
+  ) as BytePath;
+}

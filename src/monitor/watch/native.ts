@@ -1,0 +1,224 @@
+/**
+ * Ears on the file system: one forked child with @parcel/watcher (inotify) for all roots. Events are hints only; what
+ * matters here is to know when they cannot be trusted. A pulse (a file of ours, touched every 2 s and watched by the
+ * same child) proves that the child and its queue are alive; a late pulse, a dropped batch, an error or an exit is
+ * told to the listeners, who then look for themselves.
+ */
+import { type ChildProcess, fork } from "node:child_process";
+import { closeSync, mkdirSync, openSync, utimesSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Clock, Timer } from "../../base/clock.js";
+import { messageOf } from "../../base/errors.js";
+import type { Logger } from "../../base/observe.js";
+import { type BytePath, isTextPath, parentPath, pathFromText, pathText } from "../../base/paths.js";
+import type { EventCounts, WatchOrder, WatchReport } from "./protocol.js";
+
+export interface WatchListener {
+  /** Something happened to these paths; each is to be looked at. Names that are not UTF-8 come as their folder. */
+  changed(paths: readonly BytePath[], counts: EventCounts): void;
+  /** From now on everything is heard; what happened before may not have been. */
+  armed(): void;
+  /** Events may be lost from now on, or have been. `isOver` tells that it is a loss in the past and ears are fine. */
+  deaf(reason: string, isOver: boolean): void;
+}
+
+export interface WatchHandle {
+  /** Subscribes anew beside the old subscription, for new folders; `armed` follows. */
+  rewatch(): void;
+  close(): void;
+}
+
+export interface NativeWatcherOptions {
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** A folder of holdfast's own on a file system with events; made when missing. */
+  readonly pulseFolder: string;
+}
+
+interface Watched {
+  readonly root: BytePath;
+  readonly shallow: boolean;
+  readonly listener: WatchListener;
+}
+
+const PULSE_EVERY_MS = 2000;
+/** A pulse not heard for this long means that other events are late or lost too. */
+const PULSE_LATE_MS = 1500;
+/** A child that has not been heard for this long is replaced. */
+const PULSE_DEAD_MS = 30_000;
+const RESTART_MIN_MS = 100;
+const RESTART_MAX_MS = 30_000;
+const PULSE_ID = 0;
+
+export class NativeWatcher implements AsyncDisposable {
+  readonly #options: NativeWatcherOptions;
+  readonly #watched = new Map<number, Watched>();
+  readonly #timers: Timer[] = [];
+  #restartTimer: Timer | undefined;
+  #child: ChildProcess | undefined;
+  #nextId = PULSE_ID + 1;
+  #restartMs = RESTART_MIN_MS;
+  #closed = false;
+  #pulseSentMs: number | undefined;
+  #isPulseArmed = false;
+  #isLate = false;
+
+  constructor(options: NativeWatcherOptions) {
+    this.#options = options;
+    mkdirSync(options.pulseFolder, { recursive: true, mode: 0o700 });
+    this.#start();
+    this.#timers.push(options.clock.every(PULSE_EVERY_MS, () => this.#pulse()));
+    this.#timers.push(options.clock.every(PULSE_LATE_MS / 3, () => this.#checkPulse()));
+  }
+
+  /** Watches a folder; the listener hears `armed` when it stands. */
+  watch(root: BytePath, shallow: boolean, listener: WatchListener): WatchHandle {
+    const id = this.#nextId++;
+    this.#watched.set(id, { root, shallow, listener });
+    this.#order({ type: "watch", id, root: pathText(root), shallow });
+    return {
+      rewatch: () => this.#order({ type: "rewatch", id }),
+      close: () => {
+        if (this.#watched.delete(id)) this.#order({ type: "unwatch", id });
+      },
+    };
+  }
+
+  /** Process id of the child, for status and tests; undefined while it restarts. */
+  get childPid(): number | undefined {
+    return this.#child?.pid;
+  }
+
+  /** Ends the child and waits for it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    for (const timer of this.#timers) timer.cancel();
+    this.#restartTimer?.cancel();
+    this.#watched.clear();
+    const child = this.#child;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    await new Promise<void>((resolve) => {
+      child.once("exit", () => resolve());
+      child.kill("SIGKILL");
+    });
+  }
+
+  #start(): void {
+    const child = fork(fileURLToPath(new URL("./child.js", import.meta.url)), [], {
+      stdio: ["ignore", "ignore", "inherit", "ipc"],
+      execArgv: ["--max-semi-space-size=2"],
+      env: { PATH: process.env["PATH"] ?? "/usr/bin:/bin" },
+    });
+    this.#child = child;
+    this.#isPulseArmed = false;
+    this.#pulseSentMs = undefined;
+    this.#isLate = false;
+    child.on("message", (report) => this.#hear(report as WatchReport));
+    child.on("error", (error) => this.#options.log.warn("watch.child_error", { message: error.message }));
+    child.once("exit", (code, signal) => this.#ended(child, code, signal));
+    this.#order({ type: "watch", id: PULSE_ID, root: this.#options.pulseFolder, shallow: true });
+    for (const [id, { root, shallow }] of this.#watched)
+      this.#order({ type: "watch", id, root: pathText(root), shallow });
+  }
+
+  #ended(child: ChildProcess, code: number | null, signal: string | null): void {
+    if (this.#child === child) this.#child = undefined;
+    if (this.#closed) return;
+    const waitMs = this.#restartMs;
+    this.#restartMs = Math.min(RESTART_MAX_MS, waitMs * 2);
+    this.#options.log.warn("watch.child_ended", { code, signal, restart_ms: waitMs });
+    this.#tellAll(`the watcher process ended (${signal ?? String(code)})`, false);
+    this.#restartTimer = this.#options.clock.after(waitMs, () => {
+      if (!this.#closed && this.#child === undefined) this.#start();
+    });
+  }
+
+  #order(order: WatchOrder): void {
+    this.#child?.send(order, (error) => {
+      if (error !== null) this.#options.log.debug("watch.order_failed", { message: messageOf(error) });
+    });
+  }
+
+  #hear(report: WatchReport): void {
+    if (this.#closed) return;
+    if (report.id === PULSE_ID) {
+      this.#hearPulse(report);
+      return;
+    }
+    const watched = this.#watched.get(report.id);
+    if (watched === undefined) return;
+    switch (report.type) {
+      case "armed":
+        watched.listener.armed();
+        return;
+      case "failed":
+        watched.listener.deaf(report.message, false);
+        return;
+      case "overflow":
+        watched.listener.deaf(report.reason, true);
+        return;
+      case "events":
+        watched.listener.changed(report.paths.map(knownPath), report.counts);
+        return;
+    }
+  }
+
+  #hearPulse(report: WatchReport): void {
+    if (report.type === "armed") {
+      this.#isPulseArmed = true;
+      return;
+    }
+    if (report.type !== "events") return;
+    this.#pulseSentMs = undefined;
+    this.#restartMs = RESTART_MIN_MS;
+    if (!this.#isLate) return;
+    this.#isLate = false;
+    this.#tellAll("the watcher was late", true);
+  }
+
+  #pulse(): void {
+    if (!this.#isPulseArmed || this.#pulseSentMs !== undefined) return;
+    try {
+      touch(join(this.#options.pulseFolder, "pulse"), this.#options.clock.nowMs());
+      this.#pulseSentMs = this.#options.clock.monotonicMs();
+    } catch (error) {
+      this.#options.log.warn("watch.pulse_failed", { message: messageOf(error) });
+    }
+  }
+
+  #checkPulse(): void {
+    if (this.#pulseSentMs === undefined) return;
+    const silentMs = this.#options.clock.monotonicMs() - this.#pulseSentMs;
+    if (silentMs > PULSE_LATE_MS && !this.#isLate) {
+      this.#isLate = true;
+      this.#tellAll("the watcher is late", false);
+    }
+    if (silentMs > PULSE_DEAD_MS) {
+      this.#pulseSentMs = undefined;
+      this.#child?.kill("SIGKILL");
+    }
+  }
+
+  #tellAll(reason: string, isOver: boolean): void {
+    for (const { listener } of [...this.#watched.values()]) listener.deaf(reason, isOver);
+  }
+}
+
+/** The path of a report; a name that is no UTF-8 arrived mangled, so its nearest sound folder stands for it. */
+function knownPath(text: string): BytePath {
+  let path = pathFromText(text);
+  while (text.includes("\uFFFD") && pathText(path).includes("\uFFFD")) path = parentPath(path);
+  return path;
+}
+
+/** True when the native watcher can be given this root at all: its name must be text. */
+export function canHear(root: BytePath): boolean {
+  return isTextPath(root);
+}
+
+/** Makes an event without writing data. */
+function touch(path: string, nowMs: number): void {
+  closeSync(openSync(path, "a", 0o600));
+  utimesSync(path, nowMs / 1000, nowMs / 1000);
+}

@@ -1,0 +1,33 @@
+/** What the daemon and its watcher child say to each other. Paths are text, as @parcel/watcher gives them. */
+
+export type WatchOrder =
+  | { readonly type: "watch"; readonly id: number; readonly root: string; readonly shallow: boolean }
+  /** Subscribe again before the old subscription ends, so that new folders are watched too. */
+  | { readonly type: "rewatch"; readonly id: number }
+  | { readonly type: "unwatch"; readonly id: number };
+
+export interface EventCounts {
+  readonly create: number;
+  readonly update: number;
+  readonly delete: number;
+}
+
+export type WatchReport =
+  /** The subscription stands: what happens from now on is heard. */
+  | { readonly type: "armed"; readonly id: number }
+  | { readonly type: "failed"; readonly id: number; readonly message: string }
+  | { readonly type: "events"; readonly id: number; readonly paths: readonly string[]; readonly counts: EventCounts }
+  /** Events were dropped or are likely to have been. */
+  | { readonly type: "overflow"; readonly id: number; readonly reason: string };
+
+/** Paths in one message at most. */
+export const MESSAGE_PATHS_MAX = 512;
+/** Messages that may wait for the daemon; 256 x 512 paths of about 100 bytes are 13 MB. Beyond, they are dropped. */
+export const MESSAGES_WAITING_MAX = 256;
+/** A batch of more paths than this is taken as a sign that the kernel's queue ran over. */
+export const BATCH_PATHS_MAX = 4000;
+/** How long an old subscription stays beside its successor: it may hold events that are not delivered yet. */
+export const RETIRE_MS = 1500;
+/** Tries of one subscription; a folder that goes away meanwhile makes it fail (17 % under churn). */
+export const SUBSCRIBE_TRIES = 5;
+export const SUBSCRIBE_PAUSE_MS = 50;
