@@ -9,18 +9,19 @@ const DURATION_MS: Readonly<Record<string, number>> = {
   d: 86_400_000,
   w: 604_800_000,
 };
-const SIZE_BYTES: Readonly<Record<string, number>> = {
-  B: 1,
-  kB: 1e3,
-  KB: 1e3,
-  MB: 1e6,
-  GB: 1e9,
-  TB: 1e12,
-  KiB: 2 ** 10,
-  MiB: 2 ** 20,
-  GiB: 2 ** 30,
-  TiB: 2 ** 40,
-};
+const SIZE_BYTES: ReadonlyMap<string, number> = new Map([
+  ["", 1],
+  ["B", 1],
+  ["kB", 1e3],
+  ["KB", 1e3],
+  ["MB", 1e6],
+  ["GB", 1e9],
+  ["TB", 1e12],
+  ["KiB", 2 ** 10],
+  ["MiB", 2 ** 20],
+  ["GiB", 2 ** 30],
+  ["TiB", 2 ** 40],
+]);
 
 /** `15m`, `1h30m`, `250ms` to milliseconds; throws USAGE on anything else. */
 export function parseDurationMs(text: string): number {
@@ -36,11 +37,12 @@ export function parseDurationMs(text: string): number {
 
 /** Milliseconds to the shortest readable form: `3 ms`, `1.2 s`, `4 m 10 s`, `2 h 5 m`, `3 d 4 h`. */
 export function formatDuration(ms: number): string {
-  if (ms < 1000) return `${String(Math.round(ms))} ms`;
-  const seconds = ms / 1000;
-  if (seconds < 60) return `${seconds < 10 ? seconds.toFixed(1) : String(Math.round(seconds))} s`;
+  if (Math.round(ms) < 1000) return `${String(Math.round(ms))} ms`;
+  if (ms < 9950) return `${(ms / 1000).toFixed(1)} s`;
+  const seconds = Math.round(ms / 1000); // rounded before it is divided, so that no "60 s" is left over
+  if (seconds < 60) return `${String(seconds)} s`;
   const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${String(minutes)} m ${String(Math.floor(seconds % 60))} s`;
+  if (minutes < 60) return `${String(minutes)} m ${String(seconds % 60)} s`;
   const hours = Math.floor(minutes / 60);
   if (hours < 48) return `${String(hours)} h ${String(minutes % 60)} m`;
   return `${String(Math.floor(hours / 24))} d ${String(hours % 24)} h`;
@@ -49,7 +51,7 @@ export function formatDuration(ms: number): string {
 /** `2GiB`, `500MB`, `4096` to bytes; throws USAGE on anything else. */
 export function parseSizeBytes(text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*([A-Za-z]*)$/.exec(text);
-  const unit = match?.[2] === "" ? 1 : SIZE_BYTES[match?.[2] ?? "?"];
+  const unit = SIZE_BYTES.get(match?.[2] ?? "?");
   if (match?.[1] === undefined || unit === undefined) {
     throw new HoldfastError("USAGE", `"${text}" is no size`, { hint: "Write 4096, 512KiB, 20MiB or 2GiB." });
   }
@@ -61,7 +63,7 @@ export function formatSize(bytes: number): string {
   const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
   let amount = bytes;
   let index = 0;
-  while (amount >= 1024 && index < units.length - 1) {
+  while (Number(amount.toFixed(1)) >= 1024 && index < units.length - 1) {
     amount /= 1024;
     index += 1;
   }
