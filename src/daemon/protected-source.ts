@@ -69,6 +69,7 @@ export class ProtectedSource {
       rules: configuration.rules,
       validation: [...configuration.validate.map(validationRule), ...DEFAULT_VALIDATION],
       graceMs: configuration.graceMs,
+      restMs: configuration.restMs,
       mass,
     };
   }
