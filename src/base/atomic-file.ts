@@ -6,7 +6,7 @@
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import { type FileHandle, link, open, rename, unlink } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { errnoOf } from "./errors.js";
 
 /** Names of staging files begin so; the watcher and the walker skip them. */
@@ -25,10 +25,8 @@ export async function writeFileDurably(
   data: Uint8Array | string,
   options: DurableWriteOptions = {},
 ): Promise<void> {
-  const staged = join(
-    dirname(path),
-    `${STAGING_PREFIX}${randomBytes(8).toString("hex")}-${basename(path).slice(0, 100)}`,
-  );
+  // Without the target's own name in it: that may be as long as a name can be.
+  const staged = join(dirname(path), `${STAGING_PREFIX}${randomBytes(12).toString("hex")}`);
   const file = await open(staged, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, options.mode ?? 0o600);
   try {
     await writeAndSync(file, data);

@@ -55,6 +55,10 @@ export async function runProgram(command: readonly string[], options: SpawnOptio
     const fail = (error: HoldfastError): void => {
       failure ??= error;
       killGroup(child.pid);
+      // A grandchild that left the group may hold the pipes open for ever; nobody waits for what it prints.
+      child.stdin.destroy();
+      child.stdout.destroy();
+      child.stderr.destroy();
     };
     const limit = setTimeout(
       () => fail(new HoldfastError("TIMEOUT", `${command[0] ?? ""} ran longer than ${String(options.timeoutMs)} ms`)),
