@@ -95,46 +95,55 @@ export function judgeRoot(
   mounts: readonly Mount[] = readMounts(),
 ): RootVerdict {
   const mount = mountOf(folder, mounts);
-  const isSameMount =
-    before === undefined ||
-    (mount !== undefined && mount.point === before.mountPoint && mount.what === before.mountWhat);
-  if (!isSameMount) return { state: "gone", reason: "its file system is not mounted" };
-  let stats;
-  try {
-    stats = lstatSync(pathBytes(folder), { bigint: true });
-  } catch (error) {
-    const errno = errnoOf(error) ?? "EIO";
-    if (errno !== "ENOENT" && errno !== "ENOTDIR")
-      return { state: "gone", reason: `it cannot be looked at (${errno})` };
-    if (before === undefined) return { state: "gone", reason: "it does not exist" };
-    return renamedOrDeleted(folder, before);
-  }
-  if (!stats.isDirectory()) return { state: "gone", reason: "it is no folder any more" };
+  if (before !== undefined && !isSameStorage(mount, before))
+    return { state: "gone", reason: "its file system is not mounted" };
+  const found = lookAt(folder);
+  if (typeof found === "string") return verdictOfMissing(folder, before, found);
   const identity: RootIdentity = {
-    dev: String(stats.dev),
-    ino: String(stats.ino),
+    ...found,
     mountId: mount?.id ?? "",
     mountPoint: mount?.point ?? "",
     mountWhat: mount?.what ?? "",
   };
-  const isSame = before === undefined || (before.ino === identity.ino && before.mountId === identity.mountId);
   // A remount of the same storage has another number and the same inode: the same root.
-  if (isSame || before.ino === identity.ino) return { state: "there", identity };
-  return { state: "replaced", identity };
+  const isSame = before === undefined || before.ino === identity.ino;
+  return { state: isSame ? "there" : "replaced", identity };
 }
 
-function renamedOrDeleted(folder: BytePath, before: RootIdentity): RootVerdict {
+function isSameStorage(mount: Mount | undefined, before: RootIdentity): boolean {
+  return mount?.point === before.mountPoint && mount.what === before.mountWhat;
+}
+
+/** Device and inode of a folder, or the system's error name. */
+function lookAt(folder: BytePath): { readonly dev: string; readonly ino: string } | string {
+  try {
+    const stats = lstatSync(pathBytes(folder), { bigint: true });
+    return stats.isDirectory() ? { dev: String(stats.dev), ino: String(stats.ino) } : "ENOTDIR";
+  } catch (error) {
+    return errnoOf(error) ?? "EIO";
+  }
+}
+
+function verdictOfMissing(folder: BytePath, before: RootIdentity | undefined, errno: string): RootVerdict {
+  if (errno === "ENOTDIR") return { state: "gone", reason: "it is no folder any more" };
+  if (errno !== "ENOENT") return { state: "gone", reason: `it cannot be looked at (${errno})` };
+  if (before === undefined) return { state: "gone", reason: "it does not exist" };
+  const newName = renamedTo(folder, before);
+  if (newName === undefined) return { state: "deleted" };
+  return { state: "gone", reason: `it was renamed to ${Buffer.from(newName, "latin1").toString("utf8")}` };
+}
+
+/** The name beside the missing folder that holds its inode now. */
+function renamedTo(folder: BytePath, before: RootIdentity): string | undefined {
   const parent = parentPath(folder);
   try {
-    for (const name of readdirSync(pathBytes(parent), "latin1")) {
-      const stats = lstatSync(pathBytes(joinPath(parent, name)), { bigint: true, throwIfNoEntry: false });
-      if (stats !== undefined && String(stats.ino) === before.ino && String(stats.dev) === before.dev)
-        return { state: "gone", reason: `it was renamed to ${Buffer.from(name, "latin1").toString("utf8")}` };
-    }
+    return readdirSync(pathBytes(parent), "latin1").find((name) => {
+      const found = lookAt(joinPath(parent, name));
+      return typeof found !== "string" && found.ino === before.ino && found.dev === before.dev;
+    });
   } catch {
-    return { state: "gone", reason: "the folder above it is gone too" };
+    return undefined; // the folder above went with it
   }
-  return { state: "deleted" };
 }
 
 function unescapeOctal(text: string): BytePath {

@@ -1,0 +1,132 @@
+/**
+ * Asks the inspecting worker, one job after another, with a limit on time and memory: a job that breaks one ends the
+ * thread, counts as "could not be checked", and the next job gets a new thread. The thread ends when it is idle.
+ */
+import { Worker } from "node:worker_threads";
+import type { Clock, Timer } from "../../base/clock.js";
+import { Mutex } from "../../base/concurrency.js";
+import { HoldfastError } from "../../base/errors.js";
+import type { BytePath } from "../../base/paths.js";
+import type { ContentCheck } from "../validators/build.js";
+import type { Digest, InspectAnswer, InspectJob, Inspection } from "./jobs.js";
+
+export type InspectOutcome<T> =
+  | { readonly outcome: "done"; readonly value: T }
+  /** The system's error name of the read. */
+  | { readonly outcome: "unreadable"; readonly errno: string }
+  | { readonly outcome: "too_much"; readonly detail: string };
+
+/** Old-generation heap of the thread; content is held outside of it. */
+const HEAP_MIB_MAX = 512;
+const IDLE_END_MS = 30_000;
+/** A digest may take long; this is only a guard against a stuck device. */
+const DIGEST_TIMEOUT_MS = 3_600_000;
+
+export class Inspector implements AsyncDisposable {
+  readonly #clock: Clock;
+  readonly #turn = new Mutex();
+  #worker: Worker | undefined;
+  #idle: Timer | undefined;
+  #nextId = 1;
+  #closed = false;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** The ends of a file and the verdict of the checks on it. */
+  async inspect(
+    path: BytePath,
+    checks: readonly ContentCheck[],
+    limits: { readonly timeoutMs: number; readonly sizeBytesMax: number },
+    signal: AbortSignal,
+  ): Promise<InspectOutcome<Inspection>> {
+    const job: InspectJob = { kind: "inspect", path, checks, sizeBytesMax: limits.sizeBytesMax };
+    return await this.#ask(job, limits.timeoutMs, signal, (answer) =>
+      "inspection" in answer ? answer.inspection : undefined,
+    );
+  }
+
+  /** SHA-256 of a file with the stat before and after. */
+  async digest(path: BytePath, signal: AbortSignal): Promise<InspectOutcome<Digest>> {
+    return await this.#ask({ kind: "digest", path }, DIGEST_TIMEOUT_MS, signal, (answer) =>
+      "digest" in answer ? answer.digest : undefined,
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    await this.#end();
+  }
+
+  async #ask<T>(
+    job: InspectJob,
+    timeoutMs: number,
+    signal: AbortSignal,
+    take: (answer: InspectAnswer) => T | undefined,
+  ): Promise<InspectOutcome<T>> {
+    return await this.#turn.run(async () => {
+      signal.throwIfAborted();
+      if (this.#closed) throw new HoldfastError("INTERRUPTED", "the monitor is closed");
+      this.#idle?.cancel();
+      const answer = await this.#exchange(job, timeoutMs, signal);
+      this.#idle = this.#clock.after(IDLE_END_MS, () => void this.#turn.run(() => this.#end()));
+      if (typeof answer === "string") return { outcome: "too_much", detail: answer };
+      const value = take(answer);
+      if (value !== undefined) return { outcome: "done", value };
+      return { outcome: "unreadable", errno: "errno" in answer ? answer.errno : "EIO" };
+    }, signal);
+  }
+
+  /** The answer, or why there is none. */
+  async #exchange(job: InspectJob, timeoutMs: number, signal: AbortSignal): Promise<InspectAnswer | string> {
+    const worker = (this.#worker ??= startWorker());
+    const id = this.#nextId++;
+    worker.ref();
+    const over = new AbortController();
+    try {
+      return await new Promise<InspectAnswer | string>((resolve, reject) => {
+        const give = (result: InspectAnswer | string): void => {
+          over.abort();
+          resolve(result);
+        };
+        worker.on("message", (answer: InspectAnswer) => {
+          if (answer.id === id) give(answer);
+        });
+        worker.on("error", (error) => give(`the check failed (${error.name})`));
+        worker.on("exit", () => give("the check ended its thread"));
+        const timer = this.#clock.after(timeoutMs, () => give(`the check took longer than ${String(timeoutMs)} ms`));
+        over.signal.addEventListener("abort", () => timer.cancel());
+        const abort = (): void => reject(new HoldfastError("INTERRUPTED", "the check was interrupted"));
+        signal.addEventListener("abort", abort, { signal: over.signal });
+        worker.postMessage({ id, job });
+      }).then(async (result) => {
+        if (typeof result === "string") await this.#end();
+        return result;
+      });
+    } catch (error) {
+      await this.#end();
+      throw error;
+    } finally {
+      over.abort();
+      worker.removeAllListeners();
+      worker.on("error", () => undefined); // what ends it between two jobs harms nobody
+      worker.unref();
+    }
+  }
+
+  async #end(): Promise<void> {
+    this.#idle?.cancel();
+    const worker = this.#worker;
+    this.#worker = undefined;
+    await worker?.terminate();
+  }
+}
+
+function startWorker(): Worker {
+  const worker = new Worker(new URL("./worker.js", import.meta.url), {
+    resourceLimits: { maxOldGenerationSizeMb: HEAP_MIB_MAX },
+  });
+  worker.unref();
+  return worker;
+}

@@ -1,0 +1,43 @@
+/** What the inspecting worker is asked and answers. Paths are byte paths. */
+import type { BytePath } from "../../base/paths.js";
+import type { StatTuple } from "../../engine/types.js";
+import type { ContentCheck } from "../validators/build.js";
+import type { Verdict } from "../validator.js";
+
+/** What the ends of a file look like. */
+export interface Shape {
+  readonly sizeBytes: number;
+  /** NUL bytes at the end, counted back for at most 64 MiB. */
+  readonly nulTailBytes: number;
+}
+
+export type InspectJob =
+  | {
+      readonly kind: "inspect";
+      readonly path: BytePath;
+      readonly checks: readonly ContentCheck[];
+      readonly sizeBytesMax: number;
+    }
+  | { readonly kind: "digest"; readonly path: BytePath };
+
+export interface Inspection {
+  readonly shape: Shape;
+  readonly verdict: Verdict;
+}
+
+/** A whole read of a file with the stat before and after it. */
+export interface Digest {
+  readonly sha256: string;
+  readonly before: StatTuple;
+  readonly after: StatTuple;
+}
+
+export type InspectAnswer =
+  | { readonly id: number; readonly inspection: Inspection }
+  | { readonly id: number; readonly digest: Digest }
+  | { readonly id: number; readonly errno: string };
+
+export interface InspectRequest {
+  readonly id: number;
+  readonly job: InspectJob;
+}

@@ -1,0 +1,148 @@
+/**
+ * Judges files by the checks that their source asks for. Structure checks run in a worker with limits, commands as
+ * programs. Also tells the shape of a file's end, by which truncation and NUL damage show.
+ */
+import { mkdir, open, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { Clock } from "../base/clock.js";
+import { messageOf } from "../base/errors.js";
+import { randomHex } from "../base/ids.js";
+import { type BytePath, isTextPath, joinPath, nameOf, pathBytes, pathFromText, pathText } from "../base/paths.js";
+import { runProgram } from "../base/spawn.js";
+import type { Shape } from "./inspect/jobs.js";
+import { Inspector } from "./inspect/inspector.js";
+import { matcherOf } from "./rules.js";
+import {
+  type Check,
+  DEFAULT_VALIDATION,
+  VALIDATION_BYTES_MAX,
+  VALIDATION_TIMEOUT_MS,
+  type ValidationRule,
+  type Verdict,
+} from "./validator.js";
+import type { ContentCheck } from "./validators/build.js";
+
+export type { Shape } from "./inspect/jobs.js";
+
+/** What a look at a file told. `shape` is undefined when the file could not be read. */
+export interface FileJudgement {
+  readonly shape: Shape | undefined;
+  readonly verdict: Verdict;
+}
+
+/** The checks of one path, from the source's rules and the defaults. */
+export interface ChecksOfPath {
+  readonly checks: readonly Check[];
+  readonly timeoutMs: number;
+}
+
+interface CompiledRule {
+  readonly rule: ValidationRule;
+  readonly matches: (path: BytePath, roots: readonly BytePath[]) => boolean;
+}
+
+/** Which checks apply to which path of one source. */
+export class ValidationRules {
+  readonly #roots: readonly BytePath[];
+  readonly #rules: readonly CompiledRule[];
+
+  /** Configured rules come first; the defaults apply where no configured rule names a structure check. */
+  constructor(roots: readonly BytePath[], rules: readonly ValidationRule[] = []) {
+    this.#roots = roots;
+    this.#rules = [...rules, ...DEFAULT_VALIDATION].map((rule) => ({ rule, matches: matcherOf(rule.match) }));
+  }
+
+  checksFor(path: BytePath): ChecksOfPath {
+    const checks = new Map<string, Check>();
+    let timeoutMs = 0;
+    for (const { rule, matches } of this.#rules) {
+      if (!matches(path, this.#roots)) continue;
+      timeoutMs = Math.max(timeoutMs, rule.timeoutMs ?? VALIDATION_TIMEOUT_MS);
+      for (const check of rule.checks) checks.set(JSON.stringify(check), check);
+    }
+    return { checks: [...checks.values()], timeoutMs: timeoutMs === 0 ? VALIDATION_TIMEOUT_MS : timeoutMs };
+  }
+}
+
+/** Looks at files; shared by all sources. */
+export class FileValidation implements AsyncDisposable {
+  readonly #inspector: Inspector;
+  readonly #scratchFolder: string;
+
+  /** `scratchFolder` is a private folder of holdfast where older content is laid out to be judged. */
+  constructor(clock: Clock, scratchFolder: string) {
+    this.#inspector = new Inspector(clock);
+    this.#scratchFolder = scratchFolder;
+  }
+
+  /** Judges the file at `content` by the checks of another path. Never throws but when aborted. */
+  async judge(content: BytePath, { checks, timeoutMs }: ChecksOfPath, signal: AbortSignal): Promise<FileJudgement> {
+    const inner = checks.filter((check): check is ContentCheck => check.kind !== "command");
+    const limits = { timeoutMs, sizeBytesMax: VALIDATION_BYTES_MAX };
+    const looked = await this.#inspector.inspect(content, inner, limits, signal);
+    if (looked.outcome === "unreadable")
+      return { shape: undefined, verdict: { verdict: "unchecked", detail: `it cannot be read (${looked.errno})` } };
+    if (looked.outcome === "too_much")
+      return { shape: undefined, verdict: { verdict: "unchecked", detail: looked.detail } };
+    const { shape, verdict } = looked.value;
+    if (verdict.verdict === "invalid") return { shape, verdict };
+    return { shape, verdict: await commandVerdict(content, { checks, timeoutMs }, verdict, signal) };
+  }
+
+  /** Judges bytes that come as a stream, laid out in a private file for the time of the check. */
+  async judgeStream(
+    stream: AsyncIterable<Uint8Array>,
+    forPath: BytePath,
+    checks: ChecksOfPath,
+    signal: AbortSignal,
+  ): Promise<FileJudgement> {
+    const folder = join(this.#scratchFolder, randomHex(8));
+    const file = joinPath(pathFromText(folder), nameOf(forPath));
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    try {
+      const handle = await open(pathBytes(file), "wx", 0o600);
+      try {
+        for await (const part of stream) await handle.write(part);
+      } finally {
+        await handle.close();
+      }
+      return await this.judge(file, checks, signal);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#inspector[Symbol.asyncDispose]();
+  }
+}
+
+async function commandVerdict(
+  content: BytePath,
+  { checks, timeoutMs }: ChecksOfPath,
+  before: Verdict,
+  signal: AbortSignal,
+): Promise<Verdict> {
+  let verdict = before;
+  for (const check of checks) {
+    if (check.kind !== "command") continue;
+    const name = check.command[0] ?? "command";
+    if (!isTextPath(content))
+      return { verdict: "unchecked", detail: `${name} cannot be given a name that is not UTF-8` };
+    const argv = check.command.map((argument) => argument.replaceAll("{file}", pathText(content)));
+    try {
+      const { exitCode } = await runProgram(argv, { timeoutMs, signal });
+      if (exitCode !== 0)
+        return {
+          verdict: "invalid",
+          kind: "invalid_structure",
+          detail: `${name} refused it (exit ${String(exitCode)})`,
+        };
+      verdict = { verdict: "valid", detail: verdict.verdict === "valid" ? `${verdict.detail}, ${name}` : name };
+    } catch (error) {
+      signal.throwIfAborted();
+      return { verdict: "unchecked", detail: `${name} could not judge it: ${messageOf(error)}` };
+    }
+  }
+  return verdict;
+}
