@@ -32,7 +32,7 @@ export const MESSAGE_AGE_MAX_MS = 72 * HOUR_MS;
 export const BURST_MESSAGES = 10;
 export const TOKEN_EVERY_MS = 6 * SECOND_MS;
 
-export const DELIVERY_OUTCOMES = ["delivered", "retried", "rejected", "expired", "folded"] as const;
+export const DELIVERY_OUTCOMES = ["delivered", "retried", "rejected", "expired"] as const;
 export type DeliveryOutcome = (typeof DELIVERY_OUTCOMES)[number];
 
 export interface DeliveryOptions {

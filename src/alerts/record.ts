@@ -98,10 +98,11 @@ export function clearRecord(record: AlertRecord, cause: string): boolean {
  */
 export function nextMessageMs(record: AlertRecord, rule: AlertRule): number | undefined {
   if (record.untoldSinceMs === null) return undefined;
-  if (record.resolvedMs !== null) return record.untoldSinceMs;
-  if (record.acknowledgedMs !== null || record.measure < rule.threshold) return undefined;
   const { settleMs, repeatMs } = CONDITIONS[record.condition];
   const settled = record.untoldSinceMs + settleMs;
+  // An end that nobody waits for is dropped at once; one that may not last is watched for a moment.
+  if (record.resolvedMs !== null) return record.toldMs === null ? record.untoldSinceMs : settled;
+  if (record.acknowledgedMs !== null || record.measure < rule.threshold) return undefined;
   return record.toldMs === null ? settled : Math.max(settled, record.toldMs + repeatMs);
 }
 

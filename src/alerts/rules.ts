@@ -20,6 +20,8 @@ export interface ConditionTraits {
   readonly repeatMs: number;
   /** True: it is over when it is told. False: it lasts until an event ends it, and that is told too. */
   readonly isMoment: boolean;
+  /** True: after a start it is raised again if it still holds; if it is not, it has ended while holdfast was down. */
+  readonly isRaisedAnew: boolean;
 }
 
 export const CONDITIONS = {
@@ -29,11 +31,11 @@ export const CONDITIONS = {
   recovery_failed: traits("critical", "files", 1, 5 * SECOND_MS, 4 * HOUR_MS),
   incident_waiting: traits("critical", "files", 1, 2 * SECOND_MS, 4 * HOUR_MS),
   backup_failed: traits("critical", "failures", 1, 5 * SECOND_MS, 4 * HOUR_MS),
-  backup_overdue: traits("critical", "none", 1, 5 * SECOND_MS, 12 * HOUR_MS),
-  storage_full: traits("critical", "share", 0.9, 5 * SECOND_MS, 4 * HOUR_MS),
+  backup_overdue: { ...traits("critical", "none", 1, 5 * SECOND_MS, 12 * HOUR_MS), isRaisedAnew: true },
+  storage_full: { ...traits("critical", "share", 0.9, 5 * SECOND_MS, 4 * HOUR_MS), isRaisedAnew: true },
   integrity_check_failed: traits("critical", "none", 1, 5 * SECOND_MS, 12 * HOUR_MS),
   // The watcher heals itself by a rescan, as a rule within a minute.
-  watch_degraded: traits("warning", "none", 1, 2 * MINUTE_MS, 12 * HOUR_MS),
+  watch_degraded: { ...traits("warning", "none", 1, 2 * MINUTE_MS, 12 * HOUR_MS), isRaisedAnew: true },
 } as const satisfies Record<string, ConditionTraits>;
 
 export type Condition = keyof typeof CONDITIONS;
@@ -132,7 +134,7 @@ function traits(
   settleMs: number,
   repeatMs: number,
 ): ConditionTraits {
-  return { severity, thresholdUnit, threshold, settleMs, repeatMs, isMoment: false };
+  return { severity, thresholdUnit, threshold, settleMs, repeatMs, isMoment: false, isRaisedAnew: false };
 }
 
 function conditionNames(): string {
