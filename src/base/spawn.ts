@@ -28,6 +28,8 @@ export interface SpawnResult {
 
 const OUTPUT_BYTES_MAX = 64 * 2 ** 20;
 const STDERR_BYTES_MAX = 64 * 2 ** 10;
+/** After its group was killed, a program that still holds its pipes open is let go, ms. */
+const PIPES_GRACE_MS = 1000;
 const SETPRIV = "/usr/bin/setpriv";
 
 /** Runs `command` to its end. A non-zero exit is a result, not an error. Throws SPAWN_FAILED, TIMEOUT, LIMIT_REACHED. */
@@ -52,13 +54,14 @@ export async function runProgram(command: readonly string[], options: SpawnOptio
     let stdoutBytes = 0;
     let stderr = "";
     let failure: HoldfastError | undefined;
+    let letGo: NodeJS.Timeout | undefined;
     const fail = (error: HoldfastError): void => {
       failure ??= error;
       killGroup(child.pid);
       // A grandchild that left the group may hold the pipes open for ever; nobody waits for what it prints.
-      child.stdin.destroy();
-      child.stdout.destroy();
-      child.stderr.destroy();
+      letGo ??= setTimeout(() => {
+        for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.destroy();
+      }, PIPES_GRACE_MS);
     };
     const limit = setTimeout(
       () => fail(new HoldfastError("TIMEOUT", `${command[0] ?? ""} ran longer than ${String(options.timeoutMs)} ms`)),
@@ -79,6 +82,7 @@ export async function runProgram(command: readonly string[], options: SpawnOptio
     child.stdin.end(options.stdin ?? "");
     const finish = (): void => {
       clearTimeout(limit);
+      clearTimeout(letGo);
       options.signal.removeEventListener("abort", abort);
     };
     child.on("error", (error) => {
