@@ -1,0 +1,307 @@
+/**
+ * Putting bytes back without doing harm. All steps are anchored (no symbolic link below the root is followed); a file
+ * appears whole or not at all, with its metadata, proven from disk; what stands at the name is never overwritten
+ * unless it is the very file that was judged damaged, and only after it is in quarantine. A crash at any step leaves
+ * either what was there or the good file, and at most a staging file with the incident's id in its name.
+ *
+ * Known limit: between the last look at a damaged target and the rename over it lie some microseconds in which
+ * another program's atomic save would be replaced; an in-place write in them stays in the quarantined inode.
+ */
+import { createHash, randomBytes } from "node:crypto";
+import { type BigIntStats, closeSync, constants, fstatSync, fsync, read, write } from "node:fs";
+import { promisify } from "node:util";
+import { type AnchoredFolder, openAnchored } from "../base/anchored.js";
+import { STAGING_PREFIX } from "../base/atomic-file.js";
+import { HoldfastError, errnoOf, messageOf } from "../base/errors.js";
+import { type BytePath, nameOf, parentPath } from "../base/paths.js";
+import { applyToDescriptor, applyToName, nodeFromStat } from "../engine/metadata.js";
+import type { FileNode, StatTuple } from "../engine/types.js";
+import {
+  type PlaceHost,
+  type PlaceTarget,
+  gapTexts,
+  makeFolder,
+  tupleOf,
+  unsafeTarget,
+  withParents,
+} from "./place-parents.js";
+
+export interface PlaceContent {
+  open(signal: AbortSignal): AsyncIterable<Buffer>;
+  /** Digest that the bytes must have on disk; undefined: whatever they have. */
+  readonly sha256: string | undefined;
+  /** Attributes to give; undefined: the damaged file's, or those that fit the folder. */
+  readonly metadata: FileNode | undefined;
+}
+
+/**
+ * placed: there and proven · returned: somebody made the name in the meantime · changed: the damaged file is not what
+ * was judged any more · unproven: the bytes could not be read or are not what they should be; try others.
+ */
+export type PlaceOutcome =
+  | {
+      readonly kind: "placed";
+      readonly stat: StatTuple;
+      readonly sha256: string | undefined;
+      readonly gaps: readonly string[];
+    }
+  | { readonly kind: "returned" }
+  | { readonly kind: "changed" }
+  | { readonly kind: "unproven"; readonly why: string };
+
+const READ_BYTES = 2 ** 20;
+const NEW_FILE_MODE = 0o644;
+const writeAsync = promisify(write);
+const readAsync = promisify(read);
+const fsyncAsync = promisify(fsync);
+
+/** Puts a file back. Throws TARGET_UNSAFE, TARGET_IO (no space and the like), PERMISSION_DENIED; nothing half stays. */
+export async function placeFile(
+  target: PlaceTarget,
+  content: PlaceContent,
+  host: PlaceHost,
+  signal: AbortSignal,
+): Promise<PlaceOutcome> {
+  return await withParents(target, host, async (folder) => {
+    const name = nameOf(target.path);
+    const early = earlyOutcome(folder.lstat(name), target.present);
+    if (early !== undefined) return early;
+    const staged = `${STAGING_PREFIX}${target.tag}-${randomBytes(6).toString("hex")}`;
+    const fd = folder.openFile(staged, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
+    let isStaged = true;
+    try {
+      const written = await writeContent(fd, content, signal);
+      if (typeof written !== "string") return written;
+      const gaps = applyToDescriptor(fd, content.metadata ?? fallbackNode(folder, name, target));
+      await fsyncAsync(fd);
+      host.onStep?.("staged");
+      if ((await digestOf(fd, signal)) !== written) return unproven("what was written reads back differently");
+      host.onStep?.("proved");
+      const stat = tupleOf(fstatSync(fd, { bigint: true }));
+      const outcome = await makeVisible(folder, staged, { name, target, stat, sha256: written }, host);
+      if (outcome !== undefined) return outcome;
+      isStaged = false;
+      await folder.sync();
+      host.onStep?.("synced");
+      return { kind: "placed", stat, sha256: written, gaps: gapTexts(gaps) };
+    } finally {
+      closeSync(fd);
+      if (isStaged) unlinkQuietly(folder, staged);
+    }
+  });
+}
+
+/** Makes a symbolic link or a folder again. A thing of that name is left alone (returned). */
+export async function placeNode(target: PlaceTarget, node: FileNode, host: PlaceHost): Promise<PlaceOutcome> {
+  return await withParents(target, host, async (folder) => {
+    const name = nameOf(target.path);
+    if (folder.lstat(name) !== undefined) return { kind: "returned" };
+    if (node.kind === "folder") {
+      const gaps = await makeFolder(folder, name, node, target, host);
+      return placedNow(folder, name, gaps);
+    }
+    if (node.kind !== "symlink" || node.linkTarget === undefined)
+      throw new HoldfastError("UNSUPPORTED", `a ${node.kind} is not made again by itself`, {
+        hint: "Restore it with `holdfast restore`.",
+      });
+    const staged = `${STAGING_PREFIX}${target.tag}-${randomBytes(6).toString("hex")}`;
+    folder.symlink(node.linkTarget, staged);
+    try {
+      const gaps = applyToName(folder, staged, node);
+      const made = folder.lstat(staged);
+      if (made !== undefined) host.announce({ path: target.path, stat: tupleOf(made), sha256: undefined });
+      if (!folder.verify()) throw unsafeTarget(target.path);
+      if (!linkUnlessTaken(folder, staged, folder, name)) return { kind: "returned" };
+      host.onStep?.("visible");
+      return placedNow(folder, name, gapTexts(gaps));
+    } finally {
+      unlinkQuietly(folder, staged);
+      await folder.sync();
+    }
+  });
+}
+
+/**
+ * Gives a lost name back to an inode that has another name, if that still has the content. `unproven` when it has not
+ * (or hides behind a link): then the content is to be copied from elsewhere.
+ */
+export async function placeHardLink(
+  target: PlaceTarget,
+  other: { readonly path: BytePath; readonly stat: StatTuple; readonly sha256: string },
+  host: PlaceHost,
+  signal: AbortSignal,
+): Promise<PlaceOutcome> {
+  return await withParents(target, host, async (folder) => {
+    await using otherFolder = openAnchored("/" as BytePath, parentPath(other.path));
+    const fd = otherFolder.openFile(nameOf(other.path), constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      const stat = tupleOf(fstatSync(fd, { bigint: true }));
+      if (stat.dev !== other.stat.dev || stat.ino !== other.stat.ino)
+        return unproven("the other name is another file now");
+      if ((await digestOf(fd, signal)) !== other.sha256) return unproven("the other name has other content now");
+      host.announce({ path: target.path, stat, sha256: other.sha256 });
+      if (!folder.verify()) throw unsafeTarget(target.path);
+      if (!linkUnlessTaken(otherFolder, nameOf(other.path), folder, nameOf(target.path))) return { kind: "returned" };
+      const linked = folder.lstat(nameOf(target.path));
+      if (linked?.ino !== stat.ino) {
+        unlinkQuietly(folder, nameOf(target.path)); // somebody swapped the other name under us
+        return unproven("the other name was swapped");
+      }
+      host.onStep?.("visible");
+      await folder.sync();
+      return { kind: "placed", stat, sha256: other.sha256, gaps: [] };
+    } finally {
+      closeSync(fd);
+    }
+  });
+}
+
+/** Removes staging files that a crash left in a folder; `tag` is the incident's. */
+export function removeStagingOf(root: BytePath, folderPath: BytePath, tag: string): number {
+  let removed = 0;
+  try {
+    const folder = openAnchored(root, folderPath);
+    try {
+      for (const name of folder.names()) {
+        if (!name.startsWith(`${STAGING_PREFIX}${tag}-`)) continue;
+        unlinkQuietly(folder, name);
+        removed += 1;
+      }
+    } finally {
+      folder.close();
+    }
+  } catch (error) {
+    if (!(error instanceof HoldfastError) && errnoOf(error) === undefined) throw error;
+  }
+  return removed;
+}
+
+/** True when both are the same inode with the same content, as far as a stat can tell; ctime moves with each link. */
+export function isSameFile(a: StatTuple, b: StatTuple): boolean {
+  return a.dev === b.dev && a.ino === b.ino && a.sizeBytes === b.sizeBytes && a.mtimeNs === b.mtimeNs;
+}
+
+// --- steps -----------------------------------------------------------------------------------------------------------
+
+function earlyOutcome(found: BigIntStats | undefined, judged: StatTuple | undefined): PlaceOutcome | undefined {
+  if (judged === undefined) return found === undefined ? undefined : { kind: "returned" };
+  if (found === undefined) return undefined; // damaged and then deleted: nothing left to keep
+  return isSameFile(tupleOf(found), judged) ? undefined : { kind: "changed" };
+}
+
+/** Writes the bytes and gives their digest, or the reason why they will not do. */
+async function writeContent(fd: number, content: PlaceContent, signal: AbortSignal): Promise<string | PlaceOutcome> {
+  const hash = createHash("sha256");
+  try {
+    for await (const part of guarded(content.open(signal))) {
+      signal.throwIfAborted();
+      hash.update(part);
+      for (let offset = 0; offset < part.length;) {
+        offset += (await writeAsync(fd, part, offset, part.length - offset, null)).bytesWritten;
+      }
+    }
+  } catch (error) {
+    if (error instanceof ContentError && !signal.aborted) return unproven(messageOf(error.cause));
+    throw error;
+  }
+  const sha256 = hash.digest("hex");
+  if (content.sha256 !== undefined && sha256 !== content.sha256) return unproven("the bytes have another digest");
+  return sha256;
+}
+
+/** A failure of the bytes' origin, not of the target. */
+class ContentError extends Error {}
+
+async function* guarded(content: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
+  try {
+    yield* content;
+  } catch (error) {
+    throw new ContentError("the content could not be read", { cause: error });
+  }
+}
+
+interface Visible {
+  readonly name: string;
+  readonly target: PlaceTarget;
+  readonly stat: StatTuple;
+  readonly sha256: string;
+}
+
+/** Gives the staged file its name. Undefined: done, the staging name is gone. */
+async function makeVisible(
+  folder: AnchoredFolder,
+  staged: string,
+  file: Visible,
+  host: PlaceHost,
+): Promise<PlaceOutcome | undefined> {
+  const { name, target } = file;
+  const judged = folder.lstat(name) === undefined ? undefined : target.present;
+  if (judged !== undefined) {
+    await host.keepDamaged(folder, name, judged);
+    host.onStep?.("quarantined");
+  }
+  host.announce({ path: target.path, stat: file.stat, sha256: file.sha256 });
+  host.onStep?.("announced");
+  if (!folder.verify()) throw unsafeTarget(target.path);
+  if (judged === undefined) {
+    if (!linkUnlessTaken(folder, staged, folder, name)) return { kind: "returned" };
+    host.onStep?.("visible");
+    folder.unlink(staged);
+    host.onStep?.("staging_removed");
+    return undefined;
+  }
+  const found = folder.lstat(name);
+  if (found !== undefined && !isSameFile(tupleOf(found), judged)) return { kind: "changed" };
+  folder.rename(staged, folder, name);
+  host.onStep?.("visible");
+  return undefined;
+}
+
+function linkUnlessTaken(from: AnchoredFolder, fromName: string, to: AnchoredFolder, name: string): boolean {
+  try {
+    from.link(fromName, to, name);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === "EEXIST") return false;
+    throw error;
+  }
+}
+
+/** Reads the file back through its descriptor. */
+async function digestOf(fd: number, signal: AbortSignal): Promise<string> {
+  const hash = createHash("sha256");
+  const buffer = Buffer.allocUnsafe(READ_BYTES);
+  for (let position = 0; ;) {
+    signal.throwIfAborted();
+    const { bytesRead } = await readAsync(fd, buffer, 0, READ_BYTES, position);
+    if (bytesRead === 0) return hash.digest("hex");
+    hash.update(buffer.subarray(0, bytesRead));
+    position += bytesRead;
+  }
+}
+
+/** Attributes when none are known: those of the damaged file, or an ordinary file of the folder's owner. */
+function fallbackNode(folder: AnchoredFolder, name: string, target: PlaceTarget): FileNode {
+  const found = target.present === undefined ? undefined : folder.lstat(name);
+  if (found?.isFile() === true) return nodeFromStat(found, { path: folder.at(name) });
+  const owner = fstatSync(folder.fd, { bigint: true });
+  return { ...nodeFromStat(owner), kind: "file", mode: NEW_FILE_MODE, linkCount: 1 };
+}
+
+function placedNow(folder: AnchoredFolder, name: string, gaps: readonly string[]): PlaceOutcome {
+  const stat = folder.lstat(name);
+  return stat === undefined ? { kind: "changed" } : { kind: "placed", stat: tupleOf(stat), sha256: undefined, gaps };
+}
+
+function unproven(why: string): PlaceOutcome {
+  return { kind: "unproven", why };
+}
+
+/** The staging file may be gone, or its folder may not be writable any more: there is nothing left to do about it. */
+function unlinkQuietly(folder: AnchoredFolder, name: string): void {
+  try {
+    folder.unlink(name);
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error;
+  }
+}
