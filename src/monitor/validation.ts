@@ -102,7 +102,7 @@ export class FileValidation implements AsyncDisposable {
     try {
       const handle = await open(pathBytes(file), "wx", 0o600);
       try {
-        for await (const part of stream) await handle.write(part);
+        for await (const part of stream) await handle.writeFile(part);
       } finally {
         await handle.close();
       }
