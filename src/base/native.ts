@@ -3,6 +3,8 @@
  * Everything works without it: `nativeCalls()` is then undefined and callers do what they can. A failed call throws
  * an Error whose `code` is the system's error name, as Node's own do. Not for hot paths: a call costs about 2 µs.
  */
+import { createRequire } from "node:module";
+import { constants } from "node:os";
 
 /** What an attribute or time call works on: an open file, or a path whose last name is not followed if a symlink. */
 export type NodeTarget = { readonly fd: number } | { readonly path: Uint8Array };
@@ -25,5 +27,218 @@ export interface NativeCalls {
   unlockFile(fd: number): void;
 }
 
+/** The part of koffi that is used. */
+interface Koffi {
+  load(library: string | null): { func(signature: string): (...args: readonly unknown[]) => unknown };
+  errno(): number;
+}
+
+type SystemCall = (...args: readonly unknown[]) => number;
+
+const XATTR_TRIES_MAX = 8;
+const XATTR_BYTES_MAX = 2 ** 20;
+const SIGNATURES = {
+  listxattr: "long llistxattr(const void *path, _Out_ uint8_t *list, ulong size)",
+  flistxattr: "long flistxattr(int fd, _Out_ uint8_t *list, ulong size)",
+  getxattr: "long lgetxattr(const void *path, const void *name, _Out_ uint8_t *value, ulong size)",
+  fgetxattr: "long fgetxattr(int fd, const void *name, _Out_ uint8_t *value, ulong size)",
+  setxattr: "int lsetxattr(const void *path, const void *name, const void *value, ulong size, int flags)",
+  fsetxattr: "int fsetxattr(int fd, const void *name, const void *value, ulong size, int flags)",
+  removexattr: "int lremovexattr(const void *path, const void *name)",
+  fremovexattr: "int fremovexattr(int fd, const void *name)",
+  utimensat: "int utimensat(int folder, const void *path, const int64_t *times, int flags)",
+  futimens: "int futimens(int fd, const int64_t *times)",
+  getsockopt: "int getsockopt(int fd, int level, int name, _Out_ int32_t *value, _Inout_ uint32_t *length)",
+  socket: "int socket(int domain, int type, int protocol)",
+  sendto: "long sendto(int fd, const void *data, ulong length, int flags, const void *address, uint32_t addressLength)",
+  close: "int close(int fd)",
+  flock: "int flock(int fd, int operation)",
+} as const;
+
+let loaded: { readonly calls: NativeCalls | undefined } | undefined;
+
 /** The calls, or undefined when koffi is not installed or does not load here. Loaded at the first use. */
-export declare function nativeCalls(): NativeCalls | undefined;
+export function nativeCalls(): NativeCalls | undefined {
+  loaded ??= { calls: loadCalls() };
+  return loaded.calls;
+}
+
+function loadCalls(): NativeCalls | undefined {
+  if (process.platform !== "linux" || process.env["HOLDFAST_NO_NATIVE"] === "1") return undefined;
+  try {
+    const koffi: unknown = createRequire(import.meta.url)("koffi");
+    return isKoffi(koffi) ? bindCalls(koffi) : undefined;
+  } catch {
+    return undefined; // not installed, or no build for this processor: callers go without
+  }
+}
+
+function isKoffi(value: unknown): value is Koffi {
+  return typeof value === "object" && value !== null && "load" in value && "errno" in value;
+}
+
+function bindCalls(koffi: Koffi): NativeCalls {
+  const library = koffi.load(null);
+  const bind = (name: keyof typeof SIGNATURES): SystemCall => {
+    const call = library.func(SIGNATURES[name]);
+    return (...args) => {
+      const result = Number(call(...args));
+      if (result < 0) throw systemError(name, koffi.errno());
+      return result;
+    };
+  };
+  return { ...attributeCalls(bind), ...socketCalls(bind), ...fileCalls(bind) };
+}
+
+type Bind = (name: keyof typeof SIGNATURES) => SystemCall;
+
+function attributeCalls(bind: Bind): Pick<NativeCalls, "listXattrs" | "getXattr" | "setXattr" | "removeXattr"> {
+  const list = onTarget(bind("listxattr"), bind("flistxattr"));
+  const get = onTarget(bind("getxattr"), bind("fgetxattr"));
+  const set = onTarget(bind("setxattr"), bind("fsetxattr"));
+  const remove = onTarget(bind("removexattr"), bind("fremovexattr"));
+  return {
+    listXattrs: (target) => {
+      const names = unless(["ENOTSUP", "EOPNOTSUPP"], () => sizedRead((into, size) => list(target, into, size)));
+      return names === undefined ? [] : names.toString("latin1").split("\0").filter(Boolean);
+    },
+    getXattr: (target, name) =>
+      unless(["ENODATA", "ENOTSUP", "EOPNOTSUPP"], () =>
+        sizedRead((into, size) => get(target, cString(name), into, size)),
+      ),
+    setXattr: (target, name, value) => {
+      // koffi takes no pointer to an empty buffer, and the size says that nothing is read from it
+      set(target, cString(name), value.length === 0 ? Buffer.alloc(1) : value, value.length, 0);
+    },
+    removeXattr: (target, name) => {
+      remove(target, cString(name));
+    },
+  };
+}
+
+function socketCalls(bind: Bind): Pick<NativeCalls, "peerCredentials" | "sendDatagram"> {
+  const [getsockopt, socket, sendto, close] = [bind("getsockopt"), bind("socket"), bind("sendto"), bind("close")];
+  return {
+    peerCredentials: (socketFd) => {
+      const credentials = new Int32Array(3);
+      getsockopt(socketFd, SOL_SOCKET, SO_PEERCRED, credentials, new Uint32Array([credentials.byteLength]));
+      const [pid = 0, uid = 0, gid = 0] = credentials;
+      return { pid, uid: uid >>> 0, gid: gid >>> 0 };
+    },
+    sendDatagram: (socketPath, message) => {
+      const fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+      try {
+        const address = unixAddress(socketPath);
+        const bytes = Buffer.from(message, "utf8");
+        sendto(fd, bytes, bytes.length, MSG_NOSIGNAL, address, address.length);
+      } finally {
+        close(fd);
+      }
+    },
+  };
+}
+
+function fileCalls(bind: Bind): Pick<NativeCalls, "setTimes" | "lockFile" | "unlockFile"> {
+  const [utimensat, futimens, flock] = [bind("utimensat"), bind("futimens"), bind("flock")];
+  return {
+    setTimes: (target, accessNs, modificationNs) => {
+      const times = new BigInt64Array([...timespec(accessNs), ...timespec(modificationNs)]);
+      if ("fd" in target) futimens(target.fd, times);
+      else utimensat(AT_FDCWD, terminated(target.path), times, AT_SYMLINK_NOFOLLOW);
+    },
+    lockFile: (fd, mode) =>
+      unless(["EAGAIN", "EWOULDBLOCK"], () => flock(fd, (mode === "shared" ? LOCK_SH : LOCK_EX) | LOCK_NB)) !==
+      undefined,
+    unlockFile: (fd) => {
+      flock(fd, LOCK_UN);
+    },
+  };
+}
+
+// Numbers of the Linux ABI; the same on every processor that holdfast is built for (x64, arm64).
+const SOL_SOCKET = 1;
+const SO_PEERCRED = 17;
+const AF_UNIX = 1;
+const SOCK_DGRAM = 2;
+const SOCK_CLOEXEC = 0o2000000;
+const MSG_NOSIGNAL = 0x4000;
+const AT_FDCWD = -100;
+const AT_SYMLINK_NOFOLLOW = 0x100;
+const LOCK_SH = 1;
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+const LOCK_UN = 8;
+const SECOND_NS = 1_000_000_000n;
+/** `sun_path` holds 108 bytes. */
+const SOCKET_PATH_BYTES_MAX = 108;
+
+/** One function for both targets out of the call for a path and the one for a descriptor. */
+function onTarget(forPath: SystemCall, forFd: SystemCall): (target: NodeTarget, ...args: unknown[]) => number {
+  return (target, ...args) => ("fd" in target ? forFd(target.fd, ...args) : forPath(terminated(target.path), ...args));
+}
+
+/** Reads a value of unknown size: asks for the size, then reads; again when it grew meanwhile. */
+function sizedRead(read: (into: Buffer | null, size: number) => number): Buffer {
+  for (let attempt = 0; attempt < XATTR_TRIES_MAX; attempt += 1) {
+    const size = read(null, 0);
+    if (size === 0) return Buffer.alloc(0);
+    if (size > XATTR_BYTES_MAX) throw systemError("getxattr", constants.errno.E2BIG);
+    const buffer = Buffer.alloc(size);
+    const filled = unless(["ERANGE"], () => read(buffer, size));
+    if (filled !== undefined) return buffer.subarray(0, filled);
+  }
+  throw systemError("getxattr", constants.errno.ERANGE);
+}
+
+/** The result, or undefined when the call failed with one of these errors. */
+function unless<T>(errors: readonly string[], call: () => T): T | undefined {
+  try {
+    return call();
+  } catch (error) {
+    if (error instanceof NativeError && errors.includes(error.code)) return undefined;
+    throw error;
+  }
+}
+
+/** A failed system call, in the shape of Node's own errors. */
+class NativeError extends Error {
+  readonly code: string;
+  readonly errno: number;
+  readonly syscall: string;
+
+  constructor(syscall: string, code: string, errno: number) {
+    super(`${code}: ${syscall} failed`);
+    this.name = "NativeError";
+    this.code = code;
+    this.errno = -errno;
+    this.syscall = syscall;
+  }
+}
+
+function systemError(syscall: string, errno: number): NativeError {
+  const name = Object.entries(constants.errno).find(([, number]) => number === errno)?.[0];
+  return new NativeError(syscall, name ?? `E${errno}`, errno);
+}
+
+function terminated(path: Uint8Array): Buffer {
+  return Buffer.concat([path, Buffer.alloc(1)]);
+}
+
+function cString(name: string): Buffer {
+  return Buffer.from(`${name}\0`, "latin1");
+}
+
+/** Seconds and nanoseconds, the latter never negative. */
+function timespec(timeNs: bigint): [bigint, bigint] {
+  const rest = ((timeNs % SECOND_NS) + SECOND_NS) % SECOND_NS;
+  return [(timeNs - rest) / SECOND_NS, rest];
+}
+
+/** `sockaddr_un`: an abstract name begins with NUL and has no end; a path ends with NUL. */
+function unixAddress(socketPath: string): Buffer {
+  const abstract = socketPath.startsWith("@");
+  const name = Buffer.from(abstract ? `\0${socketPath.slice(1)}` : `${socketPath}\0`, "utf8");
+  if (name.length > SOCKET_PATH_BYTES_MAX) throw systemError("sendto", constants.errno.ENAMETOOLONG);
+  const family = Buffer.from(new Uint16Array([AF_UNIX]).buffer); // in the machine's own byte order
+  return Buffer.concat([family, name]);
+}

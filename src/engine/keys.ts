@@ -127,7 +127,7 @@ export async function removeSlot(backend: Backend, id: string, signal: AbortSign
 /** All readable slots; a damaged one is left out as long as another can be read, so that one bad object locks nobody out. */
 async function readSlots(backend: Backend, signal: AbortSignal): Promise<{ id: string; slot: Slot }[]> {
   const slots: { id: string; slot: Slot }[] = [];
-  let damage: unknown;
+  let damage: HoldfastError | undefined;
   for await (const { key } of backend.list(SLOT_PREFIX, signal)) {
     if (slots.length >= SLOTS_MAX) break;
     const bytes = await backend.get(key, signal);

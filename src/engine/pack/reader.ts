@@ -18,6 +18,9 @@ import { type BundledChunk, chunkIdOf, type OpenedRecord, RECORD_BYTES_MAX, type
 import { orDamaged, scanRecords } from "./scan.js";
 import type { ByteSource } from "./source.js";
 
+export { type ScanItem, scanRecords } from "./scan.js";
+export { type ByteSource, objectSource } from "./source.js";
+
 /** Read at the end of a pack at once: holds footer and trailer of nearly every pack. */
 const TAIL_BYTES = 64 * 2 ** 10;
 
@@ -29,11 +32,10 @@ export interface PackDirectory {
 /** The records of a pack out of its trailer. Throws OBJECT_DAMAGED when footer or trailer are not whole. */
 export async function readPackDirectory(
   source: ByteSource,
-  keys: RepositoryKeys,
   opener: RecordOpener,
   signal: AbortSignal,
 ): Promise<PackDirectory> {
-  const kind = parsePackHeader(await source.read(0, PACK_HEADER_BYTES, signal), keys.repositoryId);
+  const kind = parsePackHeader(await source.read(0, PACK_HEADER_BYTES, signal), opener.keys.repositoryId);
   const tailFrom = Math.max(0, source.sizeBytes - TAIL_BYTES);
   const tail = await source.read(tailFrom, TAIL_BYTES, signal);
   const footer = parsePackFooter(tail.subarray(-PACK_FOOTER_BYTES));
@@ -92,16 +94,11 @@ export interface PackProof {
   readonly entries: readonly PackEntry[];
 }
 
-export interface ProofKeys {
-  readonly keys: RepositoryKeys;
-  readonly opener: RecordOpener;
-}
-
 /** Reads a whole pack and proves its name and each record, bundled chunks one by one. */
 export async function provePack(
   source: ByteSource,
   sha256: string,
-  { keys, opener }: ProofKeys,
+  opener: RecordOpener,
   signal: AbortSignal,
 ): Promise<PackProof> {
   const hash = createHash("sha256");
@@ -114,7 +111,7 @@ export async function provePack(
       hashedBytes += part.length;
     }
   };
-  const { entries, fault } = await directoryOrScan(source, keys, opener, signal);
+  const { entries, fault } = await directoryOrScan(source, opener, signal);
   const damaged: ChunkId[] = [];
   for (const entry of entries) {
     signal.throwIfAborted();
@@ -125,7 +122,7 @@ export async function provePack(
     } else {
       await hashUpTo(entry.offsetBytes + entry.recordBytes);
     }
-    damaged.push(...damagedIn(entry, bytes, keys, opener));
+    damaged.push(...damagedIn(entry, bytes, opener));
   }
   await hashUpTo(source.sizeBytes);
   return {
@@ -140,25 +137,24 @@ export async function provePack(
 
 const HASH_BYTES = 2 ** 20;
 
-function damagedIn(entry: PackEntry, bytes: Buffer, keys: RepositoryKeys, opener: RecordOpener): ChunkId[] {
+function damagedIn(entry: PackEntry, bytes: Buffer, opener: RecordOpener): ChunkId[] {
   const listed = entry.inner?.map((chunk) => chunk.id) ?? [];
   const opened = orDamaged(() => opener.open(bytes));
   if (opened === undefined || opened.header.id !== entry.id || opened.header.type !== entry.type) {
     return [entry.id, ...listed];
   }
   return (entry.inner ?? [])
-    .filter((chunk) => orDamaged(() => chunkOfBundle(keys, opened.plain, chunk)) === undefined)
+    .filter((chunk) => orDamaged(() => chunkOfBundle(opener.keys, opened.plain, chunk)) === undefined)
     .map((chunk) => chunk.id);
 }
 
 async function directoryOrScan(
   source: ByteSource,
-  keys: RepositoryKeys,
   opener: RecordOpener,
   signal: AbortSignal,
 ): Promise<{ entries: readonly PackEntry[]; fault: string | undefined }> {
   try {
-    return { entries: (await readPackDirectory(source, keys, opener, signal)).entries, fault: undefined };
+    return { entries: (await readPackDirectory(source, opener, signal)).entries, fault: undefined };
   } catch (error) {
     if (!hasCode(error, "OBJECT_DAMAGED")) throw error;
     return { entries: await scanEntries(source, opener, signal), fault: messageOf(error) };

@@ -186,11 +186,11 @@ export class RecordSealer {
 
 /** Opens records; keeps the derived keys of the last salts. */
 export class RecordOpener {
-  readonly #keys: RepositoryKeys;
+  readonly keys: RepositoryKeys;
   readonly #derived = new Map<string, Buffer>();
 
   constructor(keys: RepositoryKeys) {
-    this.#keys = keys;
+    this.keys = keys;
   }
 
   /** `bytes` is the whole record. Throws RECORD_DAMAGED on a wrong CRC, seal, length or id. */
@@ -199,22 +199,21 @@ export class RecordOpener {
     if (bytes.length !== RECORD_HEADER_BYTES + header.storedBytes) throw damaged("its length is not the stored one");
     if (!crcMatches(bytes)) throw damaged("its checksum does not match");
     const plain = this.openPayload(bytes, header);
-    if (chunkIdOf(this.#keys, plain) !== header.id) throw damaged("its content is not what its id says");
+    if (chunkIdOf(this.keys, plain) !== header.id) throw damaged("its content is not what its id says");
     return { header, plain };
   }
 
   /** Opens the seal and decodes, without looking at CRC and id. Throws RECORD_DAMAGED. */
   openPayload(bytes: Uint8Array, header: RecordHeader): Buffer {
     // A repository is encrypted or it is not: a plain record in an encrypted one was put there by someone else.
-    if (header.encrypted !== (this.#keys.recordMaster !== undefined))
-      throw damaged("its encryption is not the store's");
+    if (header.encrypted !== (this.keys.recordMaster !== undefined)) throw damaged("its encryption is not the store's");
     const payload = bytes.subarray(RECORD_HEADER_BYTES);
     const opened = header.encrypted ? this.#unsealed(bytes, payload, header.salt) : payload;
     return codecNamed(header.codec).decompress(opened, header.plainBytes);
   }
 
   #unsealed(bytes: Uint8Array, payload: Uint8Array, salt: string): Buffer {
-    const context = sealContext(this.#keys, this.#keyOf(salt), bytes.subarray(0, RECORD_HEADER_BYTES));
+    const context = sealContext(this.keys, this.#keyOf(salt), bytes.subarray(0, RECORD_HEADER_BYTES));
     const opened = openSealed(payload, context);
     if (opened === undefined) throw damaged("its seal does not match");
     return opened;
@@ -223,8 +222,8 @@ export class RecordOpener {
   #keyOf(salt: string): Buffer {
     const known = this.#derived.get(salt);
     if (known !== undefined) return known;
-    if (this.#keys.recordMaster === undefined) throw damaged("it is encrypted and there is no key");
-    const key = deriveKey(this.#keys.recordMaster, Buffer.from(salt, "hex"), RECORD_LABEL);
+    if (this.keys.recordMaster === undefined) throw damaged("it is encrypted and there is no key");
+    const key = deriveKey(this.keys.recordMaster, Buffer.from(salt, "hex"), RECORD_LABEL);
     if (this.#derived.size >= DERIVED_KEYS_MAX) this.#derived.clear();
     this.#derived.set(salt, key);
     return key;

@@ -70,18 +70,15 @@ async function recordAt(
     return undefined;
   const bytes = await source.read(offsetBytes, RECORD_HEADER_BYTES + header.storedBytes, signal);
   if (!crcMatches(bytes)) return undefined;
-  const opened = openedOf(opener, bytes);
-  if (opened === undefined) return undefined;
-  const inner = header.type === "bundle" ? readBundle(opened.plain) : undefined;
-  return { kind: "record", offsetBytes, bytes, opened, inner };
+  return orDamaged(() => {
+    const opened = opener.open(bytes);
+    const inner = header.type === "bundle" ? readBundle(opened.plain) : undefined;
+    return { kind: "record", offsetBytes, bytes, opened, inner };
+  });
 }
 
 function headerOf(bytes: Buffer): RecordHeader | undefined {
   return orDamaged(() => parseHeader(bytes));
-}
-
-function openedOf(opener: RecordOpener, bytes: Buffer): OpenedRecord | undefined {
-  return orDamaged(() => opener.open(bytes));
 }
 
 /** The result, or undefined for bytes that are no whole record; other failures (no zstd here) are thrown. */

@@ -1,28 +1,207 @@
 /**
  * Which chunks are stored: a table in shared memory that the main thread writes and the workers read. A chunk is
- * DURABLE, or pending for one job (a pack that is not yet synced); workers rely on durable ones and on their own
- * job's. It grows by replacement; a removed id leaves a mark until the next growth, so a reader is never misled.
+ * DURABLE, or pending for one job (its pack is not yet in the store); workers rely on durable ones and on their own
+ * job's. Open addressing by the first 16 bytes of the id. It grows by replacement; a removed id leaves a mark until the
+ * next growth and its slot is not used again before, so a reader never takes one id's state for another's.
  */
+import { HoldfastError } from "../../base/errors.js";
 import type { ChunkId } from "../types.js";
 
-export declare class ChunkSet {
+/** States of a slot; anything above is a job that the id is pending for. */
+const FREE = 0;
+const DURABLE = 1;
+const REMOVED = 2;
+const FIRST_JOB = 3;
+const JOBS_MAX = 2 ** 31;
+
+const KEY_WORDS = 4;
+const SLOT_WORDS = KEY_WORDS + 1;
+const CAPACITY_MIN = 4096;
+/** Filled slots (removed ones included) at which it grows: 0.7 of the slots keeps probes short. */
+const FILL_MAX = 0.7;
+
+/** The slots of a shared buffer: four words of id and one of state each. */
+class SlotTable {
+  readonly words: Int32Array;
+  readonly #mask: number;
+
+  constructor(buffer: SharedArrayBuffer) {
+    this.words = new Int32Array(buffer);
+    this.#mask = this.words.length / SLOT_WORDS - 1;
+  }
+
+  static bufferFor(slots: number): SharedArrayBuffer {
+    return new SharedArrayBuffer(slots * SLOT_WORDS * 4);
+  }
+
+  get slots(): number {
+    return this.#mask + 1;
+  }
+
+  /** Index of the first word of the id's slot, or the complement of that of the free slot where it belongs. */
+  find(key: Int32Array): number {
+    const [first = 0] = key;
+    for (let slot = first & this.#mask; ; slot = (slot + 1) & this.#mask) {
+      const at = slot * SLOT_WORDS;
+      const state = Atomics.load(this.words, at + KEY_WORDS);
+      if (state === FREE) return ~at;
+      if (state !== REMOVED && this.#matches(at, key)) return at;
+    }
+  }
+
+  stateAt(at: number): number {
+    return Atomics.load(this.words, at + KEY_WORDS);
+  }
+
+  setState(at: number, state: number): void {
+    Atomics.store(this.words, at + KEY_WORDS, state);
+  }
+
+  /** Fills a free slot: first the key, then the state that makes it visible. */
+  fill(at: number, key: Int32Array, state: number): void {
+    this.words.set(key, at);
+    this.setState(at, state);
+  }
+
+  #matches(at: number, key: Int32Array): boolean {
+    const words = this.words;
+    return words[at] === key[0] && words[at + 1] === key[1] && words[at + 2] === key[2] && words[at + 3] === key[3];
+  }
+}
+
+export class ChunkSet {
+  #buffer: SharedArrayBuffer;
+  #table: SlotTable;
+  #filled = 0;
+  #size = 0;
+  #nextJob = FIRST_JOB;
+  /** Ids pending for each job, so that a job can be confirmed or dropped without a walk over the table. */
+  readonly #pending = new Map<number, ChunkId[]>();
+
   /** `capacity` is the number of ids expected; it grows by itself. */
-  constructor(capacity?: number);
+  constructor(capacity = 0) {
+    this.#buffer = SlotTable.bufferFor(slotsFor(capacity));
+    this.#table = new SlotTable(this.#buffer);
+  }
+
   /** What a worker needs to read it. Valid until the set grows; hand it over with each job. */
-  readonly buffer: SharedArrayBuffer;
+  get buffer(): SharedArrayBuffer {
+    return this.#buffer;
+  }
+
   /** Ids in it, pending ones included. */
-  readonly size: number;
+  get size(): number {
+    return this.#size;
+  }
+
   /** True when durable. */
-  isDurable(id: ChunkId): boolean;
-  addDurable(id: ChunkId): void;
-  /** Marks as pending for a job (a number from `newJob`) unless it is durable. */
-  addPending(id: ChunkId, job: number): void;
+  isDurable(id: ChunkId): boolean {
+    const at = this.#table.find(keyOf(id));
+    return at >= 0 && this.#table.stateAt(at) === DURABLE;
+  }
+
+  addDurable(id: ChunkId): void {
+    this.#set(id, DURABLE);
+  }
+
+  /** Marks as pending for a job (a number from `newJob`) unless it is durable, or pending for another job. */
+  addPending(id: ChunkId, job: number): void {
+    const waiting = this.#pending.get(job);
+    if (waiting === undefined) throw new HoldfastError("INTERNAL", "a chunk was marked for a job that is over");
+    if (this.#table.find(keyOf(id)) >= 0) return;
+    this.#set(id, job);
+    waiting.push(id);
+  }
+
   /** True when it was there. Not while a batch that may rely on it is under way (`WorkerPool.idle`). */
-  delete(id: ChunkId): boolean;
+  delete(id: ChunkId): boolean {
+    const at = this.#table.find(keyOf(id));
+    if (at < 0) return false;
+    this.#table.setState(at, REMOVED);
+    this.#size -= 1;
+    return true;
+  }
+
   /** Job numbers, never reused within a process. */
-  newJob(): number;
-  /** All pending ids of a job become durable: its packs are in the store. */
-  confirmJob(job: number): void;
-  /** All pending ids of a job are dropped: it failed. */
-  abandonJob(job: number): void;
+  newJob(): number {
+    if (this.#nextJob >= JOBS_MAX) throw new HoldfastError("LIMIT_REACHED", "too many jobs since the start");
+    const job = this.#nextJob;
+    this.#nextJob += 1;
+    this.#pending.set(job, []);
+    return job;
+  }
+
+  /** All pending ids of a job become durable: its packs are in the store. The job is over. */
+  confirmJob(job: number): void {
+    for (const id of this.#pending.get(job) ?? []) this.#set(id, DURABLE);
+    this.#pending.delete(job);
+  }
+
+  /** All pending ids of a job are dropped: it failed. The job is over. */
+  abandonJob(job: number): void {
+    for (const id of this.#pending.get(job) ?? []) {
+      const at = this.#table.find(keyOf(id));
+      if (at >= 0 && this.#table.stateAt(at) === job) this.delete(id);
+    }
+    this.#pending.delete(job);
+  }
+
+  #set(id: ChunkId, state: number): void {
+    const key = keyOf(id);
+    const at = this.#table.find(key);
+    if (at >= 0) {
+      this.#table.setState(at, state);
+      return;
+    }
+    this.#table.fill(~at, key, state);
+    this.#filled += 1;
+    this.#size += 1;
+    if (this.#filled > this.#table.slots * FILL_MAX) this.#grow();
+  }
+
+  #grow(): void {
+    const old = this.#table;
+    const buffer = SlotTable.bufferFor(slotsFor(this.#size * 2));
+    const table = new SlotTable(buffer);
+    for (let at = 0; at < old.words.length; at += SLOT_WORDS) {
+      const state = old.stateAt(at);
+      if (state === FREE || state === REMOVED) continue;
+      const key = old.words.slice(at, at + KEY_WORDS);
+      table.fill(~table.find(key), key, state);
+    }
+    this.#buffer = buffer;
+    this.#table = table;
+    this.#filled = this.#size;
+  }
+}
+
+/** The workers' view: what may be relied on in one job. */
+export class ChunkSetReader {
+  readonly #table: SlotTable;
+  readonly #job: number;
+
+  constructor(buffer: SharedArrayBuffer, job: number) {
+    this.#table = new SlotTable(buffer);
+    this.#job = job;
+  }
+
+  /** True when the chunk is durable, or was stored earlier in the same job. */
+  has(id: ChunkId): boolean {
+    const at = this.#table.find(keyOf(id));
+    if (at < 0) return false;
+    const state = this.#table.stateAt(at);
+    return state === DURABLE || state === this.#job;
+  }
+}
+
+/** The first 16 bytes of an id. A second id with the same 16 bytes would take 2^64 chunks. */
+function keyOf(id: ChunkId): Int32Array {
+  const key = new Int32Array(KEY_WORDS);
+  for (let word = 0; word < KEY_WORDS; word += 1) key[word] = parseInt(id.slice(word * 8, word * 8 + 8), 16);
+  return key;
+}
+
+/** A power of two with room for `ids` below the fill limit. */
+function slotsFor(ids: number): number {
+  return 2 ** Math.ceil(Math.log2(Math.max(CAPACITY_MIN, ids / FILL_MAX + 1)));
 }

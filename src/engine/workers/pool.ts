@@ -2,20 +2,35 @@
  * The worker threads that do the heavy part of a backup: read, chunk, hash, look up, compress, seal, write packs. A
  * batch of files goes to one worker whole (shared nothing but the ChunkSet); messages are batches, never chunks.
  */
+import { availableParallelism } from "node:os";
+import { deferred, Semaphore } from "../../base/concurrency.js";
+import { HoldfastError } from "../../base/errors.js";
 import type { Observer } from "../../base/observe.js";
-import type { BytePath } from "../../base/paths.js";
-import type { CodecName } from "../codec/codec.js";
-import type { ChunkProfileName } from "../chunk/profiles.js";
 import type { RepositoryKeys } from "../keys.js";
 import type { FinishedPack } from "../pack/format.js";
 import type { PackProof } from "../pack/reader.js";
 import type { SealedRecord } from "../pack/record.js";
-import type { FileNode } from "../types.js";
 import type { ChunkSet } from "./chunk-set.js";
+import {
+  type IngestAnswer,
+  type IngestBatch,
+  type IngestResult,
+  type ProveRequest,
+  type ReadAnswer,
+  type ReadRequest,
+  unpackBytes,
+} from "./protocol.js";
+import { WorkerThread } from "./thread.js";
 
-/** Limits of one batch; callers cut their work by them. */
-export const BATCH_FILES_MAX = 512;
-export const BATCH_BYTES_AIM = 8 * 2 ** 20;
+export {
+  BATCH_BYTES_AIM,
+  BATCH_FILES_MAX,
+  type FileOutcome,
+  type IngestBatch,
+  type IngestResult,
+  type ReadAnswer,
+  type ReadRequest,
+} from "./protocol.js";
 
 export interface WorkerPoolOptions {
   readonly keys: RepositoryKeys;
@@ -28,67 +43,156 @@ export interface WorkerPoolOptions {
   readonly observer: Observer;
 }
 
-export interface IngestBatch {
-  /** From `chunkSet.newJob()`: batches of one job may rely on each other's chunks. */
-  readonly job: number;
-  /** `inline`: sealed records come back in memory. `pack`: they go to the worker's own staged pack. */
-  readonly mode: "inline" | "pack";
-  readonly codec: CodecName;
-  readonly profile?: ChunkProfileName;
-  readonly paths: readonly BytePath[];
-}
+const WORKERS_DEFAULT_MAX = 4;
+const WORKERS_MAX = 16;
 
-/** What became of one path. */
-export type FileOutcome =
-  | { readonly kind: "read"; readonly path: BytePath; readonly node: FileNode }
-  | { readonly kind: "vanished"; readonly path: BytePath }
-  | { readonly kind: "unreadable"; readonly path: BytePath; readonly errno: string }
-  /** Sockets and other things that have no content to keep. */
-  | { readonly kind: "skipped"; readonly path: BytePath; readonly reason: string };
-
-export interface IngestResult {
-  /** In the order of the paths. */
-  readonly outcomes: readonly FileOutcome[];
-  /** Inline mode: new records. They are not in the ChunkSet; add them when they are durable. */
-  readonly records: readonly SealedRecord[];
-  /** Packs that were closed meanwhile, synced: pack mode, and inline mode for content above the inline limit. */
-  readonly packs: readonly FinishedPack[];
-  /** Bytes read. */
-  readonly readBytes: number;
-}
-
-/** A range of records of one pack to be opened. */
-export interface ReadRequest {
-  /** Key of the object in the store, or an absolute path of a log segment. */
-  readonly object: { readonly key: string } | { readonly file: string };
-  readonly records: readonly { readonly offsetBytes: number; readonly recordBytes: number }[];
-}
-
-export interface ReadAnswer {
-  /** Plain bytes of each record in request order; undefined where it is damaged or missing. */
-  readonly plains: readonly (Buffer | undefined)[];
-}
-
-export declare class WorkerPool implements AsyncDisposable {
-  static start(options: WorkerPoolOptions): Promise<WorkerPool>;
+export class WorkerPool implements AsyncDisposable {
+  /** Threads at most; each is started when it is first needed. */
   readonly workers: number;
+  readonly #options: WorkerPoolOptions;
+  readonly #slots: Semaphore;
+  readonly #threads = new Set<WorkerThread>();
+  readonly #free: WorkerThread[] = [];
+  /** Jobs that lost a pack with a dead worker, until they are abandoned. */
+  readonly #void = new Set<number>();
+  #busy = 0;
+  #idle = deferred<undefined>();
+  #ended = false;
+
+  private constructor(options: WorkerPoolOptions) {
+    this.#options = options;
+    const wanted = options.workers ?? Math.min(availableParallelism(), WORKERS_DEFAULT_MAX);
+    this.workers = Math.max(1, Math.min(wanted, WORKERS_MAX));
+    this.#slots = new Semaphore(this.workers);
+    this.#idle.resolve(undefined);
+  }
+
+  /** Starts the pool with its first thread ready. Throws INTERNAL when a thread cannot start. */
+  static async start(options: WorkerPoolOptions): Promise<WorkerPool> {
+    const pool = new WorkerPool(options);
+    pool.#free.push(await pool.#startThread());
+    return pool;
+  }
+
   /**
    * Reads a batch. The ids of pack mode are marked pending for the job before it resolves. Waits for a free worker.
-   * Rejects with STORE_FULL, STORE_IO, INTERRUPTED, and INTERNAL when the worker died: the whole job is void then.
+   * Rejects with STORE_FULL, STORE_IO, INTERRUPTED, and INTERNAL when the worker died: in pack mode the whole job is
+   * void after any rejection and must be abandoned.
    */
-  ingest(batch: IngestBatch, signal: AbortSignal): Promise<IngestResult>;
+  async ingest(batch: IngestBatch, signal: AbortSignal): Promise<IngestResult> {
+    return await this.#withThread(signal, async (thread) => {
+      this.#assertValid(batch.job);
+      if (batch.mode === "pack") thread.jobs.add(batch.job);
+      try {
+        const task = { kind: "ingest", batch, chunkSet: this.#options.chunkSet.buffer } as const;
+        const answer = await thread.run(task, signal);
+        if (batch.mode === "pack") this.#markPending(batch.job, answer.result);
+        return resultOf(answer.result);
+      } catch (error) {
+        if (batch.mode === "pack") this.#void.add(batch.job);
+        throw error;
+      }
+    });
+  }
+
   /** Closes the open packs of a job in all workers. Store them, then `chunkSet.confirmJob`. */
-  finishPacks(job: number, signal: AbortSignal): Promise<FinishedPack[]>;
+  async finishPacks(job: number, signal: AbortSignal): Promise<FinishedPack[]> {
+    this.#assertValid(job);
+    const threads = [...this.#threads].filter((thread) => thread.jobs.has(job));
+    const outcomes = await Promise.allSettled(threads.map((thread) => thread.run({ kind: "finish", job }, signal)));
+    const packs: FinishedPack[] = [];
+    for (const outcome of outcomes) {
+      if (outcome.status === "fulfilled") packs.push(...outcome.value.packs);
+      else this.#void.add(job);
+    }
+    const failed = outcomes.find((outcome) => outcome.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
+    for (const thread of threads) thread.jobs.delete(job);
+    return packs;
+  }
+
   /** Drops the open packs of a job and its pending ids. */
-  abandon(job: number): Promise<void>;
+  async abandon(job: number): Promise<void> {
+    const threads = [...this.#threads].filter((thread) => thread.jobs.delete(job));
+    await Promise.allSettled(threads.map((thread) => thread.run({ kind: "abandon", job }, NEVER)));
+    this.#void.delete(job);
+    this.#options.chunkSet.abandonJob(job);
+  }
+
   /** Opens every record of a pack of the store. Throws OBJECT_MISSING. */
-  prove(
-    pack: { readonly key: string; readonly sha256: string; readonly sizeBytes: number },
-    signal: AbortSignal,
-  ): Promise<PackProof>;
-  /** Reads and opens records in a worker; ids are verified. */
-  read(request: ReadRequest, signal: AbortSignal): Promise<ReadAnswer>;
-  /** Resolves when no batch is under way. */
-  idle(): Promise<void>;
-  [Symbol.asyncDispose](): Promise<void>;
+  async prove(pack: ProveRequest, signal: AbortSignal): Promise<PackProof> {
+    return await this.#withThread(signal, async (thread) => (await thread.run({ kind: "prove", pack }, signal)).proof);
+  }
+
+  /** Reads and opens records in a worker; ids are verified. Throws OBJECT_MISSING. */
+  async read(request: ReadRequest, signal: AbortSignal): Promise<ReadAnswer> {
+    return await this.#withThread(signal, async (thread) => {
+      const { packed } = await thread.run({ kind: "read", request }, signal);
+      return { plains: unpackBytes(packed) };
+    });
+  }
+
+  /** Resolves when no batch, proof or reading is under way. */
+  async idle(): Promise<void> {
+    while (this.#busy > 0) await this.#idle.promise;
+  }
+
+  /** Breaks off what is under way, waits for it, and ends the threads. Open packs are thrown away. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#ended = true;
+    await Promise.all([...this.#threads].map((thread) => thread[Symbol.asyncDispose]()));
+    await this.idle();
+  }
+
+  async #withThread<T>(signal: AbortSignal, work: (thread: WorkerThread) => Promise<T>): Promise<T> {
+    if (this.#busy === 0) this.#idle = deferred<undefined>();
+    this.#busy += 1;
+    try {
+      return await this.#slots.run(async () => {
+        if (this.#ended) throw new HoldfastError("INTERRUPTED", "the workers are being stopped");
+        const thread = this.#free.pop() ?? (await this.#startThread());
+        try {
+          return await work(thread);
+        } finally {
+          if (thread.alive) this.#free.push(thread);
+        }
+      }, signal);
+    } finally {
+      this.#busy -= 1;
+      if (this.#busy === 0) this.#idle.resolve(undefined);
+    }
+  }
+
+  async #startThread(): Promise<WorkerThread> {
+    const { keys, storeUrl, stagingFolder } = this.#options;
+    const thread = await WorkerThread.start({ keys, storeUrl, stagingFolder }, (dead, reason) => {
+      this.#threads.delete(dead);
+      const at = this.#free.indexOf(dead);
+      if (at >= 0) this.#free.splice(at, 1);
+      for (const job of dead.jobs) this.#void.add(job);
+      if (!this.#ended) this.#options.observer.log.error("workers.died", { reason });
+    });
+    this.#threads.add(thread);
+    return thread;
+  }
+
+  #markPending(job: number, result: IngestAnswer): void {
+    for (const outcome of result.outcomes) {
+      if (outcome.kind !== "read") continue;
+      for (const { id } of outcome.node.chunks ?? []) this.#options.chunkSet.addPending(id, job);
+    }
+  }
+
+  #assertValid(job: number): void {
+    if (!this.#void.has(job)) return;
+    throw new HoldfastError("INTERNAL", "a job lost a part of its packs and must be started again");
+  }
+}
+
+const NEVER = new AbortController().signal;
+
+function resultOf({ outcomes, packs, readBytes, heads, packed }: IngestAnswer): IngestResult {
+  const bytes = unpackBytes(packed);
+  const records = heads.map((head, index): SealedRecord => ({ ...head, bytes: bytes[index] ?? Buffer.alloc(0) }));
+  return { outcomes, records, packs, readBytes };
 }

@@ -1,0 +1,262 @@
+/**
+ * Reading the log after a start. What follows the last valid frame is a torn tail: it was never acknowledged and is
+ * cut. Damage with valid frames behind it is reported, and the frames behind it still count. When a segment was given
+ * up after a failed write, the next one says by its first frame which frame it follows; frames of the old one behind
+ * that one were refused to their callers and are dropped.
+ */
+import { createHash } from "node:crypto";
+import { readdir } from "node:fs/promises";
+import { errnoOf } from "../../base/errors.js";
+import { storeError } from "../../storage/store-error.js";
+import type { RepositoryKeys } from "../keys.js";
+import { type BundledChunk, RecordOpener, type RecordType } from "../pack/record.js";
+import { orDamaged, type ScanItem, scanRecords } from "../pack/scan.js";
+import { FileSource } from "../pack/source.js";
+import type { ChunkId } from "../types.js";
+import type { SegmentInfo, WalPlace, WalPosition } from "./log.js";
+import {
+  type Frame,
+  NO_HASH,
+  parseFrame,
+  parseSegmentHeader,
+  SEGMENT_HEADER_BYTES,
+  segmentNumber,
+  segmentPath,
+} from "./segment.js";
+
+/** A record of a commit; its bytes are read from its place. */
+export interface ReplayedRecord {
+  readonly type: RecordType;
+  readonly id: ChunkId;
+  readonly plainBytes: number;
+  readonly inner?: readonly BundledChunk[];
+  readonly place: WalPlace;
+}
+
+/** A committed frame with the records that were appended with it. */
+export interface ReplayedCommit {
+  readonly seq: number;
+  readonly payload: Buffer;
+  readonly frame: WalPlace;
+  readonly records: readonly ReplayedRecord[];
+  /** False when damage took some of its records. */
+  readonly complete: boolean;
+}
+
+/** Damage before the last valid frame of a segment. */
+export interface WalDamage {
+  readonly segment: number;
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+  readonly reason: string;
+  /** True when acknowledged data is hit for sure; false when a power cut during the last write explains it too. */
+  readonly certain: boolean;
+}
+
+export interface WalReplay {
+  /** Where the log goes on. With no commits in it: seq 1, which a caller that has sealed commits replaces by its own. */
+  readonly end: WalPosition;
+  readonly segments: readonly SegmentInfo[];
+  readonly damage: readonly WalDamage[];
+  /** Bytes cut from torn tails: never acknowledged. */
+  readonly tornBytes: number;
+}
+
+/** A frame as a scan found it. Payloads are read again when they are delivered, so that memory stays flat. */
+interface FoundFrame {
+  readonly seq: number;
+  readonly hash: string;
+  readonly previousHash: string;
+  readonly place: WalPlace;
+  readonly records: readonly ReplayedRecord[];
+  readonly complete: boolean;
+}
+
+interface ScannedSegment extends SegmentInfo {
+  readonly frames: readonly FoundFrame[];
+  readonly damage: readonly WalDamage[];
+  readonly tornBytes: number;
+}
+
+/**
+ * Reads a log from its first segment, calling `onCommit` for each committed frame in order. A missing folder is an
+ * empty log. Throws REPO_FORMAT_UNSUPPORTED, STORE_IO.
+ */
+export async function replayLog(
+  folder: string,
+  keys: RepositoryKeys,
+  onCommit: (commit: ReplayedCommit) => Promise<void> | void,
+  signal: AbortSignal,
+): Promise<WalReplay> {
+  const opener = new RecordOpener(keys);
+  const numbers = await segmentNumbers(folder);
+  const scanned: ScannedSegment[] = [];
+  for (const number of numbers) scanned.push(await scanSegment(number, segmentPath(folder, number), opener, signal));
+  const delivery = new Delivery(opener, onCommit);
+  for (const [index, segment] of scanned.entries()) {
+    const following = scanned.slice(index + 1).find(({ frames }) => frames.length > 0);
+    await delivery.deliver(segment, withoutRefused(segment.frames, following?.frames[0]), signal);
+  }
+  return {
+    end: { ...delivery.end, nextSegment: (numbers.at(-1) ?? 0) + 1 },
+    segments: scanned.map(({ segment, path, sizeBytes }) => ({ segment, path, sizeBytes })),
+    damage: delivery.damage,
+    tornBytes: scanned.reduce((sum, segment) => sum + segment.tornBytes, 0),
+  };
+}
+
+/** Drops frames that the next segment's first frame does not follow although it follows one before them. */
+function withoutRefused(frames: readonly FoundFrame[], next: FoundFrame | undefined): readonly FoundFrame[] {
+  if (next === undefined) return frames;
+  const last = frames.at(-1);
+  if (last === undefined || last.hash === next.previousHash) return frames;
+  const followed = frames.findIndex((frame) => frame.hash === next.previousHash);
+  if (followed >= 0) return frames.slice(0, followed + 1);
+  // All frames of this segment were refused: the next one follows what the first of them followed.
+  return frames[0]?.previousHash === next.previousHash ? [] : frames;
+}
+
+/** Hands commits to the caller in order and watches the chain. */
+class Delivery {
+  readonly damage: WalDamage[] = [];
+  end = { nextSeq: 1, lastFrameHash: NO_HASH };
+  readonly #opener: RecordOpener;
+  readonly #onCommit: (commit: ReplayedCommit) => Promise<void> | void;
+  #any = false;
+
+  constructor(opener: RecordOpener, onCommit: (commit: ReplayedCommit) => Promise<void> | void) {
+    this.#opener = opener;
+    this.#onCommit = onCommit;
+  }
+
+  async deliver(segment: ScannedSegment, frames: readonly FoundFrame[], signal: AbortSignal): Promise<void> {
+    this.damage.push(...segment.damage);
+    if (frames.length === 0) return;
+    await using source = await FileSource.open(segment.path);
+    for (const frame of frames) {
+      signal.throwIfAborted();
+      this.#checkChain(frame);
+      const { offsetBytes, recordBytes } = frame.place;
+      const opened = this.#opener.open(await source.read(offsetBytes, recordBytes, signal));
+      const { payload } = parseFrame(opened.plain);
+      const { seq, place, records, complete } = frame;
+      await this.#onCommit({ seq, payload, frame: place, records, complete });
+      this.end = { nextSeq: frame.seq + 1, lastFrameHash: frame.hash };
+      this.#any = true;
+    }
+  }
+
+  /** Nothing can be said of the first frame: segments before it were sealed and removed. */
+  #checkChain(frame: FoundFrame): void {
+    const follows = frame.seq === this.end.nextSeq && frame.previousHash === this.end.lastFrameHash;
+    if (!this.#any || follows) return;
+    const { segment, offsetBytes } = frame.place;
+    const reason = `commit ${frame.seq} does not follow commit ${this.end.nextSeq - 1}: commits are missing`;
+    const known = this.damage.some((damage) => damage.segment === segment && damage.offsetBytes < offsetBytes);
+    if (!known) this.damage.push({ segment, offsetBytes, lengthBytes: 0, reason, certain: true });
+  }
+}
+
+async function segmentNumbers(folder: string): Promise<number[]> {
+  try {
+    const names = await readdir(folder);
+    return names
+      .map((name) => segmentNumber(name))
+      .filter((number) => number !== undefined)
+      .sort((a, b) => a - b);
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return [];
+    throw storeError(error, "reading the write-ahead log");
+  }
+}
+
+async function scanSegment(
+  segment: number,
+  path: string,
+  opener: RecordOpener,
+  signal: AbortSignal,
+): Promise<ScannedSegment> {
+  await using source = await FileSource.open(path);
+  const header = parseSegmentHeader(await source.read(0, SEGMENT_HEADER_BYTES, signal));
+  if (header !== undefined && !header.repositoryId.equals(opener.keys.repositoryId)) {
+    const reason = "the segment is of another repository";
+    const damage = { segment, offsetBytes: 0, lengthBytes: source.sizeBytes, reason, certain: true };
+    return { segment, path, sizeBytes: source.sizeBytes, frames: [], damage: [damage], tornBytes: 0 };
+  }
+  const collector = new Collector(segment, header?.salt);
+  if (header === undefined) collector.noteDamage(0, Math.min(SEGMENT_HEADER_BYTES, source.sizeBytes));
+  for await (const item of scanRecords(source, opener, SEGMENT_HEADER_BYTES, signal)) {
+    if (item.kind === "damage") collector.noteDamage(item.offsetBytes, item.lengthBytes);
+    else collector.noteRecord(item);
+  }
+  return { segment, path, sizeBytes: source.sizeBytes, ...collector.result(source.sizeBytes) };
+}
+
+/** Gathers records into commits as the scan meets them. */
+class Collector {
+  readonly #segment: number;
+  readonly #frames: FoundFrame[] = [];
+  readonly #damage: WalDamage[] = [];
+  #salt: string | undefined;
+  #records: ReplayedRecord[] = [];
+  #open: { offsetBytes: number; lengthBytes: number }[] = [];
+  #cutBytes = SEGMENT_HEADER_BYTES;
+
+  constructor(segment: number, salt: string | undefined) {
+    this.#segment = segment;
+    this.#salt = salt;
+  }
+
+  noteDamage(offsetBytes: number, lengthBytes: number): void {
+    if (lengthBytes > 0) this.#open.push({ offsetBytes, lengthBytes });
+  }
+
+  noteRecord(item: ScanItem & { kind: "record" }): void {
+    const { header } = item.opened;
+    if (header.type !== "frame") {
+      this.#records.push({
+        type: header.type,
+        id: header.id,
+        plainBytes: header.plainBytes,
+        place: this.#placeOf(item),
+        ...(item.inner === undefined ? {} : { inner: item.inner }),
+      });
+      return;
+    }
+    this.#salt ??= header.salt; // only when the segment's header is damaged
+    if (header.salt !== this.#salt) return; // content that looks like a frame
+    const frame = orDamaged(() => parseFrame(item.opened.plain));
+    if (frame === undefined) this.noteDamage(item.offsetBytes, item.bytes.length);
+    else this.#noteFrame(item, frame);
+  }
+
+  #noteFrame(item: ScanItem & { kind: "record" }, frame: Frame): void {
+    for (const { offsetBytes, lengthBytes } of this.#open) {
+      const certain = offsetBytes < frame.groupStartBytes;
+      const reason = "commits lie behind damaged bytes";
+      this.#damage.push({ segment: this.#segment, offsetBytes, lengthBytes, reason, certain });
+    }
+    // Records of a frame that damage took lie before its own; the count says how many are its own.
+    const own = frame.recordCount === 0 ? [] : this.#records.slice(-frame.recordCount);
+    this.#frames.push({
+      seq: frame.seq,
+      hash: createHash("sha256").update(item.bytes).digest("hex"),
+      previousHash: frame.previousHash,
+      place: this.#placeOf(item),
+      records: own,
+      complete: own.length === frame.recordCount && this.#open.length === 0,
+    });
+    this.#open = [];
+    this.#records = [];
+    this.#cutBytes = item.offsetBytes + item.bytes.length;
+  }
+
+  #placeOf(item: ScanItem & { kind: "record" }): WalPlace {
+    return { segment: this.#segment, offsetBytes: item.offsetBytes, recordBytes: item.bytes.length };
+  }
+
+  result(sizeBytes: number): { frames: FoundFrame[]; damage: WalDamage[]; tornBytes: number } {
+    const tornBytes = Math.max(0, sizeBytes - this.#cutBytes);
+    return { frames: this.#frames, damage: this.#damage, tornBytes };
+  }
+}

@@ -1,0 +1,90 @@
+/**
+ * What a worker does with each chunk: name it, look it up, and seal it when it is new, alone or in a bundle. One store
+ * lives as long as its job in pack mode and as long as its batch inline.
+ */
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { CodecName } from "../codec/codec.js";
+import type { RepositoryKeys } from "../keys.js";
+import { BUNDLE_BYTES_AIM, BUNDLE_CHUNKS_MAX, encodeBundle } from "../pack/bundle.js";
+import { chunkIdOf, type RecordSealer } from "../pack/record.js";
+import type { ChunkId, ChunkRef } from "../types.js";
+import type { ChunkSetReader } from "./chunk-set.js";
+import type { RecordSink } from "./sinks.js";
+
+/** The codec's outputs are freed when the event loop turns: it does so after this many sealed bytes. */
+const SEALED_BYTES_PER_TURN = 8 * 2 ** 20;
+
+export interface ChunkStoreOptions {
+  readonly keys: RepositoryKeys;
+  readonly sealer: RecordSealer;
+  readonly sink: RecordSink;
+  readonly codec: CodecName;
+}
+
+export class ChunkStore {
+  readonly sink: RecordSink;
+  readonly #options: ChunkStoreOptions;
+  /** Stored in this batch; the main thread marks them in the ChunkSet when the batch is answered. */
+  readonly #own = new Set<ChunkId>();
+  #known: ChunkSetReader | undefined;
+  #bundle: { id: ChunkId; plain: Buffer }[] = [];
+  #bundleBytes = 0;
+  #sealedBytes = 0;
+
+  constructor(options: ChunkStoreOptions) {
+    this.#options = options;
+    this.sink = options.sink;
+  }
+
+  /** Begins a batch: `known` says which chunks need not be stored. */
+  beginBatch(known: ChunkSetReader): void {
+    this.#known = known;
+    this.#own.clear();
+  }
+
+  /** Stores a chunk if it is new. `bundled`: together with others. The bytes are not kept after the call. */
+  async put(plain: Uint8Array, bundled: boolean): Promise<ChunkRef> {
+    const id = chunkIdOf(this.#options.keys, plain);
+    const ref = { id, lengthBytes: plain.length };
+    if (this.#own.has(id) || this.#known?.has(id) === true) return ref;
+    this.#own.add(id);
+    if (bundled) await this.#bundleUp(id, Buffer.from(plain));
+    else await this.#sealChunk(id, plain);
+    return ref;
+  }
+
+  /** Seals what waits in the bundle. */
+  async flush(): Promise<void> {
+    const chunks = this.#bundle;
+    const [only] = chunks;
+    this.#bundle = [];
+    this.#bundleBytes = 0;
+    if (only === undefined) return;
+    if (chunks.length === 1) {
+      await this.#sealChunk(only.id, only.plain);
+      return;
+    }
+    const { plain, inner } = encodeBundle(chunks);
+    const record = this.#options.sealer.seal("bundle", plain, this.#options.codec);
+    await this.sink.put({ ...record, inner });
+    await this.#breathe(plain.length);
+  }
+
+  async #bundleUp(id: ChunkId, plain: Buffer): Promise<void> {
+    this.#bundle.push({ id, plain });
+    this.#bundleBytes += plain.length;
+    if (this.#bundleBytes >= BUNDLE_BYTES_AIM || this.#bundle.length >= BUNDLE_CHUNKS_MAX) await this.flush();
+  }
+
+  async #sealChunk(id: ChunkId, plain: Uint8Array): Promise<void> {
+    await this.sink.put(this.#options.sealer.seal("chunk", plain, this.#options.codec, id));
+    await this.#breathe(plain.length);
+  }
+
+  async #breathe(bytes: number): Promise<void> {
+    this.#sealedBytes += bytes;
+    if (this.#sealedBytes < SEALED_BYTES_PER_TURN) return;
+    this.#sealedBytes = 0;
+    await nextTurn();
+  }
+}

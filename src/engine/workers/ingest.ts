@@ -1,0 +1,131 @@
+/** A worker's batches: reads each path, stores what is new, and keeps one open pack for each job. */
+import { HoldfastError } from "../../base/errors.js";
+import { Chunker } from "../chunk/chunker.js";
+import type { RepositoryKeys } from "../keys.js";
+import type { FinishedPack } from "../pack/format.js";
+import { RecordSealer } from "../pack/record.js";
+import type { PackWriterOptions } from "../pack/writer.js";
+import { ChunkSetReader } from "./chunk-set.js";
+import { ChunkStore } from "./chunk-store.js";
+import { type FileOutcome, type IngestAnswer, type IngestBatch, packBytes, type RecordHead } from "./protocol.js";
+import { readPath } from "./read-file.js";
+import { InlineSink, PackSink } from "./sinks.js";
+
+/** Jobs with an open pack in one worker; each holds a bundle of up to 1 MiB and a write buffer of 1 MiB. */
+const JOBS_MAX = 8;
+
+export interface IngestOptions {
+  readonly keys: RepositoryKeys;
+  readonly stagingFolder: string;
+}
+
+export class Ingest implements AsyncDisposable {
+  readonly #options: IngestOptions;
+  readonly #chunker: Chunker;
+  readonly #sealer: RecordSealer;
+  readonly #jobs = new Map<number, ChunkStore>();
+
+  constructor(options: IngestOptions) {
+    this.#options = options;
+    this.#chunker = new Chunker(options.keys.chunkerKey);
+    this.#sealer = new RecordSealer(options.keys);
+  }
+
+  /** Reads a batch. After an error in pack mode the job's open pack is gone. */
+  async run(batch: IngestBatch, known: SharedArrayBuffer, checkCancelled: () => void): Promise<IngestAnswer> {
+    const reader = new ChunkSetReader(known, batch.job);
+    return batch.mode === "inline"
+      ? await this.#runInline(batch, reader, checkCancelled)
+      : await this.#runPacked(batch, reader, checkCancelled);
+  }
+
+  /** Closes the job's open pack. */
+  async finish(job: number): Promise<FinishedPack[]> {
+    const store = this.#jobs.get(job);
+    if (store === undefined) return [];
+    try {
+      await store.flush();
+      await store.sink.finish();
+      return store.sink.takeFinished();
+    } finally {
+      await this.abandon(job);
+    }
+  }
+
+  /** Throws the job's open pack away. */
+  async abandon(job: number): Promise<void> {
+    const store = this.#jobs.get(job);
+    this.#jobs.delete(job);
+    await store?.sink[Symbol.asyncDispose]();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const job of [...this.#jobs.keys()]) await this.abandon(job);
+  }
+
+  async #runInline(batch: IngestBatch, known: ChunkSetReader, checkCancelled: () => void): Promise<IngestAnswer> {
+    await using sink = new InlineSink(this.#packOptions());
+    const store = this.#newStore(batch, sink);
+    store.beginBatch(known);
+    const read = await this.#readAll(batch, store, checkCancelled);
+    await store.flush();
+    await sink.finish();
+    const packed = packBytes(sink.records.map((record) => record.bytes));
+    return { ...read, packs: sink.takeFinished(), heads: sink.records.map(headOf), packed };
+  }
+
+  async #runPacked(batch: IngestBatch, known: ChunkSetReader, checkCancelled: () => void): Promise<IngestAnswer> {
+    const store = this.#jobs.get(batch.job) ?? this.#openJob(batch);
+    store.beginBatch(known);
+    try {
+      const read = await this.#readAll(batch, store, checkCancelled);
+      return { ...read, packs: store.sink.takeFinished(), heads: [], packed: packBytes([]) };
+    } catch (error) {
+      await this.abandon(batch.job);
+      throw error;
+    }
+  }
+
+  async #readAll(
+    batch: IngestBatch,
+    store: ChunkStore,
+    checkCancelled: () => void,
+  ): Promise<{ outcomes: FileOutcome[]; readBytes: number }> {
+    const outcomes: FileOutcome[] = [];
+    let readBytes = 0;
+    const context = {
+      chunker: this.#chunker,
+      store,
+      profile: batch.profile ?? "general",
+      checkCancelled,
+      onRead: (count: number) => {
+        readBytes += count;
+      },
+    } as const;
+    for (const path of batch.paths) {
+      checkCancelled();
+      outcomes.push(await readPath(path, context));
+    }
+    return { outcomes, readBytes };
+  }
+
+  #openJob(batch: IngestBatch): ChunkStore {
+    if (this.#jobs.size >= JOBS_MAX) throw new HoldfastError("LIMIT_REACHED", "too many jobs write packs at once");
+    const store = this.#newStore(batch, new PackSink(this.#packOptions()));
+    this.#jobs.set(batch.job, store);
+    return store;
+  }
+
+  #newStore(batch: IngestBatch, sink: PackSink | InlineSink): ChunkStore {
+    return new ChunkStore({ keys: this.#options.keys, sealer: this.#sealer, sink, codec: batch.codec });
+  }
+
+  #packOptions(): PackWriterOptions {
+    return { stagingFolder: this.#options.stagingFolder, kind: "d", keys: this.#options.keys };
+  }
+}
+
+function headOf(record: RecordHead): RecordHead {
+  const { type, id, plainBytes, inner } = record;
+  return { type, id, plainBytes, ...(inner === undefined ? {} : { inner }) };
+}

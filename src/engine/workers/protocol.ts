@@ -1,0 +1,158 @@
+/** What the main thread and its workers say to each other: whole batches, plain data. */
+import { type ErrorCode, HoldfastError } from "../../base/errors.js";
+import type { BytePath } from "../../base/paths.js";
+import type { ChunkProfileName } from "../chunk/profiles.js";
+import type { CodecName } from "../codec/codec.js";
+import type { RepositoryKeys } from "../keys.js";
+import type { FinishedPack } from "../pack/format.js";
+import type { PackProof } from "../pack/reader.js";
+import type { BundledChunk, RecordType, SealedRecord } from "../pack/record.js";
+import type { ChunkId, FileNode } from "../types.js";
+
+/** Limits of one batch; callers cut their work by them. */
+export const BATCH_FILES_MAX = 512;
+export const BATCH_BYTES_AIM = 8 * 2 ** 20;
+/** Sealed bytes that one batch returns in memory; the rest goes to a pack. */
+export const INLINE_BYTES_MAX = 32 * 2 ** 20;
+
+/** What a worker is born with. */
+export interface WorkerBirth {
+  readonly keys: RepositoryKeys;
+  readonly storeUrl: string;
+  readonly stagingFolder: string;
+  /** CANCEL_SLOTS numbers: a task whose id stands at `id % CANCEL_SLOTS` is to be broken off. */
+  readonly cancelled: SharedArrayBuffer;
+}
+
+/** More than the tasks that ever wait for one thread. */
+export const CANCEL_SLOTS = 64;
+
+export interface IngestBatch {
+  /** From `chunkSet.newJob()`: batches of one job may rely on each other's chunks. */
+  readonly job: number;
+  /** `inline`: sealed records come back in memory. `pack`: they go to the worker's own staged pack. */
+  readonly mode: "inline" | "pack";
+  readonly codec: CodecName;
+  /** How content above 64 KiB is cut; `general` unless told. */
+  readonly profile?: ChunkProfileName;
+  readonly paths: readonly BytePath[];
+}
+
+/** What became of one path. */
+export type FileOutcome =
+  | { readonly kind: "read"; readonly path: BytePath; readonly node: FileNode }
+  | { readonly kind: "vanished"; readonly path: BytePath }
+  | { readonly kind: "unreadable"; readonly path: BytePath; readonly errno: string }
+  /** Sockets and other things that have no content to keep. */
+  | { readonly kind: "skipped"; readonly path: BytePath; readonly reason: string };
+
+export interface IngestResult {
+  /** In the order of the paths. */
+  readonly outcomes: readonly FileOutcome[];
+  /** Inline mode: new records. They are not in the ChunkSet; add them when they are durable. */
+  readonly records: readonly SealedRecord[];
+  /** Packs that were closed meanwhile, synced: pack mode, and inline mode for content above the inline limit. */
+  readonly packs: readonly FinishedPack[];
+  /** Bytes read. */
+  readonly readBytes: number;
+}
+
+/** A range of records of one object to be opened. */
+export interface ReadRequest {
+  /** Key of the object in the store, or an absolute path of a log segment. */
+  readonly object: { readonly key: string } | { readonly file: string };
+  readonly records: readonly { readonly offsetBytes: number; readonly recordBytes: number }[];
+}
+
+export interface ReadAnswer {
+  /** Plain bytes of each record in request order; undefined where it is damaged or cut off. */
+  readonly plains: readonly (Buffer | undefined)[];
+}
+
+export interface ProveRequest {
+  readonly key: string;
+  readonly sha256: string;
+  readonly sizeBytes: number;
+}
+
+export type WorkerTask =
+  | { readonly kind: "ingest"; readonly batch: IngestBatch; readonly chunkSet: SharedArrayBuffer }
+  | { readonly kind: "finish"; readonly job: number }
+  | { readonly kind: "abandon"; readonly job: number }
+  | { readonly kind: "prove"; readonly pack: ProveRequest }
+  | { readonly kind: "read"; readonly request: ReadRequest };
+
+export interface TaskMessage {
+  readonly id: number;
+  readonly task: WorkerTask;
+}
+
+/** Many byte strings in one transferable buffer. */
+export interface Packed {
+  readonly bytes: Uint8Array;
+  /** Length of each, or -1 for none. */
+  readonly lengths: readonly number[];
+}
+
+/** A record without its bytes, which travel packed. */
+export interface RecordHead {
+  readonly type: RecordType;
+  readonly id: ChunkId;
+  readonly plainBytes: number;
+  readonly inner?: readonly BundledChunk[];
+}
+
+export interface IngestAnswer extends Omit<IngestResult, "records"> {
+  readonly heads: readonly RecordHead[];
+  readonly packed: Packed;
+}
+
+export type WorkerAnswer =
+  | { readonly kind: "ingest"; readonly result: IngestAnswer }
+  | { readonly kind: "finish"; readonly packs: readonly FinishedPack[] }
+  | { readonly kind: "abandon" }
+  | { readonly kind: "prove"; readonly proof: PackProof }
+  | { readonly kind: "read"; readonly packed: Packed };
+
+export interface WireError {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly hint: string;
+  readonly details: Readonly<Record<string, unknown>>;
+}
+
+export type AnswerMessage =
+  { readonly id: number; readonly answer: WorkerAnswer } | { readonly id: number; readonly error: WireError };
+
+/** Packs byte strings into one buffer of their own. */
+export function packBytes(parts: readonly (Uint8Array | undefined)[]): Packed {
+  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + (part?.length ?? 0), 0));
+  let at = 0;
+  for (const part of parts) {
+    if (part === undefined) continue;
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return { bytes, lengths: parts.map((part) => part?.length ?? -1) };
+}
+
+/** The byte strings again; views of the one buffer. */
+export function unpackBytes({ bytes, lengths }: Packed): (Buffer | undefined)[] {
+  let at = 0;
+  return lengths.map((length) => {
+    if (length < 0) return undefined;
+    const part = Buffer.from(bytes.buffer, bytes.byteOffset + at, length);
+    at += length;
+    return part;
+  });
+}
+
+/** The error as data. */
+export function wireError(error: HoldfastError): WireError {
+  return { code: error.code, message: error.message, hint: error.hint, details: error.details };
+}
+
+/** The data as an error. */
+export function fromWire(error: WireError): HoldfastError {
+  return new HoldfastError(error.code, error.message, { hint: error.hint, details: error.details });
+}

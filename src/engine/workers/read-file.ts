@@ -1,0 +1,198 @@
+/**
+ * Reads one path as it is: never through a symbolic link, never waiting on a FIFO, without touching the access time
+ * where that is allowed. A file that changes while it is read is read again, a few times; then it is kept and marked
+ * torn. What cannot be read is an outcome, not an error.
+ */
+import { createHash, type Hash } from "node:crypto";
+import {
+  type BigIntStats,
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readlinkSync,
+  readSync,
+} from "node:fs";
+import { errnoOf, HoldfastError } from "../../base/errors.js";
+import { type BytePath, pathBytes } from "../../base/paths.js";
+import { type Chunker, WINDOW_BYTES } from "../chunk/chunker.js";
+import {
+  BUNDLED_FILE_BYTES_MAX,
+  CHUNK_BYTES_MAX,
+  CHUNK_PROFILES,
+  type ChunkProfile,
+  type ChunkProfileName,
+  SMALL_FILE_BYTES_MAX,
+} from "../chunk/profiles.js";
+import { kindOf, nodeFromStat } from "../metadata.js";
+import type { ChunkRef, FileNode } from "../types.js";
+import type { ChunkStore } from "./chunk-store.js";
+import type { FileOutcome } from "./protocol.js";
+
+/** How often a changing file is read before it is kept as torn. */
+const READS_MAX = 3;
+const GONE = new Set(["ENOENT", "ENOTDIR"]);
+const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+export interface ReadContext {
+  readonly chunker: Chunker;
+  readonly store: ChunkStore;
+  readonly profile: ChunkProfileName;
+  /** Throws INTERRUPTED when the batch is to be broken off. */
+  readonly checkCancelled: () => void;
+  /** Counts bytes read. */
+  readonly onRead: (bytes: number) => void;
+}
+
+/** What one reading of a file gave. */
+interface Content {
+  readonly chunks: readonly ChunkRef[];
+  readonly sha256: string;
+  readonly gitBlobId: string;
+  readonly sizeBytes: number;
+}
+
+/** Reads a path. Throws only what concerns the store or the batch; everything about the path is in the outcome. */
+export async function readPath(path: BytePath, context: ReadContext): Promise<FileOutcome> {
+  try {
+    for (let attempt = 1; ; attempt += 1) {
+      const outcome = await readOnce(path, context, attempt === READS_MAX);
+      if (outcome !== undefined) return outcome;
+    }
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (error instanceof HoldfastError || errno === undefined) throw error;
+    return GONE.has(errno) ? { kind: "vanished", path } : { kind: "unreadable", path, errno };
+  }
+}
+
+/** Undefined: it changed meanwhile and this was not the last attempt. */
+async function readOnce(path: BytePath, context: ReadContext, last: boolean): Promise<FileOutcome | undefined> {
+  const bytes = pathBytes(path);
+  const stat = lstatSync(bytes, { bigint: true });
+  const kind = kindOf(stat);
+  if (kind === undefined) return { kind: "skipped", path, reason: "socket" };
+  if (kind === "file") return await readRegular(path, bytes, context, last);
+  const node = nodeFromStat(stat, { path: bytes });
+  if (kind !== "symlink") return { kind: "read", path, node };
+  return { kind: "read", path, node: { ...node, linkTarget: readlinkSync(bytes, "latin1") } };
+}
+
+async function readRegular(
+  path: BytePath,
+  bytes: Buffer,
+  context: ReadContext,
+  last: boolean,
+): Promise<FileOutcome | undefined> {
+  const fd = openForReading(bytes);
+  if (fd === undefined) return last ? { kind: "unreadable", path, errno: "ELOOP" } : undefined;
+  try {
+    const before = fstatSync(fd, { bigint: true });
+    if (!before.isFile()) return last ? { kind: "unreadable", path, errno: "EAGAIN" } : undefined;
+    const content = await readContent(fd, Number(before.size), context);
+    const after = fstatSync(fd, { bigint: true });
+    const torn = !sameState(before, after) || content.sizeBytes !== Number(after.size);
+    if (torn && !last) return undefined;
+    return { kind: "read", path, node: fileNode(fd, after, content, torn) };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Undefined when a symbolic link has taken the file's place since it was looked at. */
+function openForReading(path: Buffer): number | undefined {
+  try {
+    return openSync(path, READ_FLAGS | constants.O_NOATIME);
+  } catch (error) {
+    if (errnoOf(error) === "ELOOP") return undefined;
+    if (errnoOf(error) !== "EPERM") throw error;
+    return openSync(path, READ_FLAGS); // only the owner may read without touching the access time
+  }
+}
+
+function sameState(before: BigIntStats, after: BigIntStats): boolean {
+  return before.size === after.size && before.mtimeNs === after.mtimeNs && before.ctimeNs === after.ctimeNs;
+}
+
+function fileNode(fd: number, stat: BigIntStats, content: Content, torn: boolean): FileNode {
+  const node = nodeFromStat(stat, { fd });
+  const { sha256, gitBlobId, chunks, sizeBytes } = content;
+  // A torn file's size is that of the bytes that were kept, and Git's id needs the size before the content.
+  if (torn) return { ...node, stat: { ...node.stat, sizeBytes }, sha256, chunks, torn };
+  return { ...node, sha256, gitBlobId, chunks };
+}
+
+async function readContent(fd: number, sizeBytes: number, context: ReadContext): Promise<Content> {
+  const sha256 = createHash("sha256");
+  const git = createHash("sha1").update(`blob ${sizeBytes}\0`);
+  const reader = new WindowReader(fd, sizeBytes, context, [sha256, git]);
+  const profile = profileFor(sizeBytes, context.profile);
+  const bundled = sizeBytes <= BUNDLED_FILE_BYTES_MAX;
+  const chunks: ChunkRef[] = [];
+  for (let chunk = reader.next(profile); chunk !== undefined; chunk = reader.next(profile)) {
+    chunks.push(await context.store.put(chunk, bundled));
+  }
+  return { chunks, sha256: sha256.digest("hex"), gitBlobId: git.digest("hex"), sizeBytes: reader.readBytes };
+}
+
+function profileFor(sizeBytes: number, name: ChunkProfileName): ChunkProfile {
+  return sizeBytes <= SMALL_FILE_BYTES_MAX ? CHUNK_PROFILES.small : CHUNK_PROFILES[name];
+}
+
+/** Slides the chunker's window over a file: at most WINDOW_BYTES of any file are in memory. */
+class WindowReader {
+  readBytes = 0;
+  readonly #fd: number;
+  readonly #sizeBytes: number;
+  readonly #context: ReadContext;
+  readonly #hashes: readonly Hash[];
+  #start = 0;
+  #end = 0;
+  #atEnd: boolean;
+
+  constructor(fd: number, sizeBytes: number, context: ReadContext, hashes: readonly Hash[]) {
+    this.#fd = fd;
+    this.#sizeBytes = sizeBytes;
+    this.#context = context;
+    this.#hashes = hashes;
+    this.#atEnd = sizeBytes === 0;
+  }
+
+  /** The next chunk, a view that is valid until the next call; undefined at the end. */
+  next(profile: ChunkProfile): Uint8Array | undefined {
+    const { chunker } = this.#context;
+    if (!this.#atEnd && this.#end - this.#start < CHUNK_BYTES_MAX) this.#refill();
+    if (this.#end === this.#start) return undefined;
+    const length = chunker.cut(this.#start, this.#end - this.#start, profile);
+    const chunk = chunker.window.subarray(this.#start, this.#start + length);
+    this.#start += length;
+    return chunk;
+  }
+
+  #refill(): void {
+    const { chunker, checkCancelled } = this.#context;
+    const { window } = chunker;
+    window.copyWithin(0, this.#start, this.#end);
+    this.#end -= this.#start;
+    this.#start = 0;
+    while (!this.#atEnd && this.#end < WINDOW_BYTES) {
+      checkCancelled();
+      const length = Math.min(READ_BYTES, WINDOW_BYTES - this.#end);
+      this.#noteRead(readSync(this.#fd, window, this.#end, length, null));
+    }
+  }
+
+  #noteRead(count: number): void {
+    const part = this.#context.chunker.window.subarray(this.#end, this.#end + count);
+    for (const hash of this.#hashes) hash.update(part);
+    this.#end += count;
+    this.readBytes += count;
+    this.#context.onRead(count);
+    // A file that grew since is noticed by the second stat.
+    this.#atEnd = count === 0 || this.readBytes >= this.#sizeBytes;
+  }
+}
+
+/** Bytes of one read call: a hash over them is still in the processor's cache. */
+const READ_BYTES = 2 ** 20;

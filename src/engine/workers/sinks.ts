@@ -1,0 +1,82 @@
+/** Where a worker's sealed records go: into packs in the staging folder, or inline up to a limit and then into packs. */
+import { PackWriter, type PackWriterOptions } from "../pack/writer.js";
+import type { FinishedPack } from "../pack/format.js";
+import type { SealedRecord } from "../pack/record.js";
+import { INLINE_BYTES_MAX } from "./protocol.js";
+
+export interface RecordSink extends AsyncDisposable {
+  put(record: SealedRecord): Promise<void>;
+  /** Packs that were closed since the last call. */
+  takeFinished(): FinishedPack[];
+  /** Closes the open pack. */
+  finish(): Promise<void>;
+}
+
+/** Fills one pack after the other. */
+export class PackSink implements RecordSink {
+  readonly #options: PackWriterOptions;
+  #writer: PackWriter | undefined;
+  #finished: FinishedPack[] = [];
+
+  constructor(options: PackWriterOptions) {
+    this.#options = options;
+  }
+
+  async put(record: SealedRecord): Promise<void> {
+    this.#writer ??= new PackWriter(this.#options);
+    await this.#writer.add(record);
+    if (this.#writer.full) await this.finish();
+  }
+
+  takeFinished(): FinishedPack[] {
+    const finished = this.#finished;
+    this.#finished = [];
+    return finished;
+  }
+
+  async finish(): Promise<void> {
+    const writer = this.#writer;
+    if (writer === undefined) return;
+    const pack = await writer.finish();
+    this.#writer = undefined;
+    if (pack !== undefined) this.#finished.push(pack);
+  }
+
+  /** Throws away the open pack. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#writer?.[Symbol.asyncDispose]();
+    this.#writer = undefined;
+  }
+}
+
+/** Keeps records in memory until the limit, then goes on in packs. */
+export class InlineSink implements RecordSink {
+  readonly records: SealedRecord[] = [];
+  readonly #packs: PackSink;
+  #bytes = 0;
+
+  constructor(options: PackWriterOptions) {
+    this.#packs = new PackSink(options);
+  }
+
+  async put(record: SealedRecord): Promise<void> {
+    if (this.#bytes + record.bytes.length > INLINE_BYTES_MAX) {
+      await this.#packs.put(record);
+      return;
+    }
+    this.#bytes += record.bytes.length;
+    this.records.push(record);
+  }
+
+  takeFinished(): FinishedPack[] {
+    return this.#packs.takeFinished();
+  }
+
+  async finish(): Promise<void> {
+    await this.#packs.finish();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#packs[Symbol.asyncDispose]();
+  }
+}

@@ -1,0 +1,118 @@
+/** One worker thread as the pool sees it: tasks go in, answers come out, and its death fails what was under way. */
+import { Worker } from "node:worker_threads";
+import { type Deferred, deferred } from "../../base/concurrency.js";
+import { HoldfastError, messageOf } from "../../base/errors.js";
+import {
+  type AnswerMessage,
+  CANCEL_SLOTS,
+  fromWire,
+  type WorkerAnswer,
+  type WorkerBirth,
+  type WorkerTask,
+} from "./protocol.js";
+
+type AnswerTo<T extends WorkerTask> = Extract<WorkerAnswer, { readonly kind: T["kind"] }>;
+
+export class WorkerThread implements AsyncDisposable {
+  /** Jobs that may have an open pack in this thread. */
+  readonly jobs = new Set<number>();
+  readonly #worker: Worker;
+  readonly #cancelled: Int32Array;
+  readonly #tasks = new Map<number, Deferred<WorkerAnswer>>();
+  readonly #onDeath: (thread: WorkerThread, reason: string) => void;
+  #nextId = 1;
+  #dead: string | undefined;
+
+  private constructor(
+    worker: Worker,
+    cancelled: SharedArrayBuffer,
+    onDeath: (thread: WorkerThread, reason: string) => void,
+  ) {
+    this.#worker = worker;
+    this.#cancelled = new Int32Array(cancelled);
+    this.#onDeath = onDeath;
+    worker.on("message", (message: AnswerMessage) => this.#settle(message));
+    worker.on("error", (error) => this.#die(messageOf(error)));
+    worker.on("exit", (code) => this.#die(`it ended with code ${code}`));
+  }
+
+  /** Starts a thread and waits until it runs. `onDeath` is called once, when it is gone for whatever reason. */
+  static async start(
+    birth: Omit<WorkerBirth, "cancelled">,
+    onDeath: (thread: WorkerThread, reason: string) => void,
+  ): Promise<WorkerThread> {
+    const cancelled = new SharedArrayBuffer(CANCEL_SLOTS * Int32Array.BYTES_PER_ELEMENT);
+    const workerData: WorkerBirth = { ...birth, cancelled };
+    const worker = new Worker(new URL("./worker.js", import.meta.url), { workerData });
+    const thread = new WorkerThread(worker, cancelled, onDeath);
+    const online = deferred<undefined>();
+    worker.once("online", () => online.resolve(undefined));
+    worker.once("exit", () => online.resolve(undefined));
+    await online.promise;
+    if (thread.#dead !== undefined) throw died(thread.#dead);
+    return thread;
+  }
+
+  /** False once it is gone. */
+  get alive(): boolean {
+    return this.#dead === undefined;
+  }
+
+  /** Runs a task after those before it. Rejects with the task's own error, INTERRUPTED, or INTERNAL on its death. */
+  async run<T extends WorkerTask>(task: T, signal: AbortSignal): Promise<AnswerTo<T>> {
+    signal.throwIfAborted();
+    if (this.#dead !== undefined) throw died(this.#dead);
+    const id = this.#nextId;
+    this.#nextId += 1;
+    const done = deferred<WorkerAnswer>();
+    this.#tasks.set(id, done);
+    const cancel = (): void => this.#cancel(id);
+    signal.addEventListener("abort", cancel, { once: true });
+    try {
+      this.#worker.postMessage({ id, task });
+      const answer = await done.promise;
+      if (!answers(answer, task)) throw new HoldfastError("INTERNAL", "a worker answered another question");
+      return answer;
+    } finally {
+      signal.removeEventListener("abort", cancel);
+      this.#tasks.delete(id);
+    }
+  }
+
+  /** Ends the thread once the task under way was broken off; the staging folder's leftovers are cleared at the next start. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const job of this.jobs) {
+      void this.run({ kind: "abandon", job }, new AbortController().signal).catch(() => undefined);
+    }
+    for (const id of [...this.#tasks.keys()]) {
+      this.#cancel(id);
+      await this.#tasks.get(id)?.promise.catch(() => undefined);
+    }
+    await this.#worker.terminate();
+  }
+
+  #cancel(id: number): void {
+    Atomics.store(this.#cancelled, id % CANCEL_SLOTS, id);
+  }
+
+  #settle(message: AnswerMessage): void {
+    const done = this.#tasks.get(message.id);
+    if ("error" in message) done?.reject(fromWire(message.error));
+    else done?.resolve(message.answer);
+  }
+
+  #die(reason: string): void {
+    if (this.#dead !== undefined) return;
+    this.#dead = reason;
+    for (const done of this.#tasks.values()) done.reject(died(reason));
+    this.#onDeath(this, reason);
+  }
+}
+
+function answers<T extends WorkerTask>(answer: WorkerAnswer, task: T): answer is AnswerTo<T> {
+  return answer.kind === task.kind;
+}
+
+function died(reason: string): HoldfastError {
+  return new HoldfastError("INTERNAL", `a worker thread died: ${reason}`);
+}

@@ -1,0 +1,153 @@
+/** A worker thread: does one task after the other and answers each. Started by the pool; an entry file of its own. */
+import { join } from "node:path";
+import { parentPort, workerData } from "node:worker_threads";
+import { asHoldfastError, hasCode, HoldfastError } from "../../base/errors.js";
+import type { Backend } from "../../storage/backend.js";
+import { localFolderOf, openBackend } from "../../storage/open.js";
+import { provePack } from "../pack/reader.js";
+import { RecordOpener } from "../pack/record.js";
+import { type ByteSource, FileSource, objectSource } from "../pack/source.js";
+import { Ingest } from "./ingest.js";
+import {
+  type AnswerMessage,
+  CANCEL_SLOTS,
+  packBytes,
+  type Packed,
+  type ReadRequest,
+  type TaskMessage,
+  type WorkerAnswer,
+  type WorkerBirth,
+  type WorkerTask,
+  wireError,
+} from "./protocol.js";
+
+/** The store as one worker reads it, opened when it is first needed. */
+class StoreReader {
+  readonly #url: string;
+  readonly #localFolder: string | undefined;
+  #backend: Backend | undefined;
+
+  constructor(url: string) {
+    this.#url = url;
+    this.#localFolder = localFolderOf(url);
+  }
+
+  /** Runs `use` on an object or a file. Throws OBJECT_MISSING. */
+  async withSource<T>(object: ReadRequest["object"], use: (source: ByteSource) => Promise<T>): Promise<T> {
+    const path = "file" in object ? object.file : this.#localPath(object.key);
+    if (path === undefined) return await use(await this.#remoteSource(object));
+    await using source = await FileSource.open(path);
+    return await use(source);
+  }
+
+  #localPath(key: string): string | undefined {
+    return this.#localFolder === undefined ? undefined : join(this.#localFolder, key);
+  }
+
+  async #remoteSource(object: ReadRequest["object"]): Promise<ByteSource> {
+    if ("file" in object) throw new HoldfastError("INTERNAL", "a file is no object of the store");
+    this.#backend ??= await openBackend(this.#url);
+    const info = await this.#backend.stat(object.key, NEVER);
+    if (info === undefined) throw new HoldfastError("OBJECT_MISSING", `there is no object ${object.key}`);
+    return objectSource(this.#backend, object.key, info.sizeBytes);
+  }
+}
+
+const NEVER = new AbortController().signal;
+
+class WorkerTasks {
+  readonly #ingest: Ingest;
+  readonly #store: StoreReader;
+  readonly #opener: RecordOpener;
+  readonly #cancelled: Int32Array;
+
+  constructor(birth: WorkerBirth) {
+    this.#ingest = new Ingest({ keys: birth.keys, stagingFolder: birth.stagingFolder });
+    this.#store = new StoreReader(birth.storeUrl);
+    this.#opener = new RecordOpener(birth.keys);
+    this.#cancelled = new Int32Array(birth.cancelled);
+  }
+
+  async run(id: number, task: WorkerTask): Promise<WorkerAnswer> {
+    const checkCancelled = (): void => {
+      if (Atomics.load(this.#cancelled, id % CANCEL_SLOTS) === id) throw interrupted();
+    };
+    switch (task.kind) {
+      case "ingest":
+        return { kind: "ingest", result: await this.#ingest.run(task.batch, task.chunkSet, checkCancelled) };
+      case "finish":
+        return { kind: "finish", packs: await this.#ingest.finish(task.job) };
+      case "abandon":
+        await this.#ingest.abandon(task.job);
+        return { kind: "abandon" };
+      case "prove": {
+        const { pack } = task;
+        const prove = async (source: ByteSource) =>
+          await provePack(cancellable(source, checkCancelled), pack.sha256, this.#opener, NEVER);
+        return { kind: "prove", proof: await this.#store.withSource({ key: pack.key }, prove) };
+      }
+      case "read":
+        return { kind: "read", packed: await this.#read(task.request, checkCancelled) };
+    }
+  }
+
+  async #read(request: ReadRequest, checkCancelled: () => void): Promise<Packed> {
+    return await this.#store.withSource(request.object, async (source) => {
+      const plains: (Buffer | undefined)[] = [];
+      for (const { offsetBytes, recordBytes } of request.records) {
+        checkCancelled();
+        const bytes = await source.read(offsetBytes, recordBytes, NEVER);
+        plains.push(this.#openOrNone(bytes));
+      }
+      return packBytes(plains);
+    });
+  }
+
+  #openOrNone(bytes: Buffer): Buffer | undefined {
+    try {
+      return this.#opener.open(bytes).plain;
+    } catch (error) {
+      if (hasCode(error, "RECORD_DAMAGED")) return undefined;
+      throw error;
+    }
+  }
+}
+
+function interrupted(): HoldfastError {
+  return new HoldfastError("INTERRUPTED", "the work was interrupted");
+}
+
+function cancellable(source: ByteSource, checkCancelled: () => void): ByteSource {
+  return {
+    sizeBytes: source.sizeBytes,
+    read: async (offset, length, signal) => {
+      checkCancelled();
+      return await source.read(offset, length, signal);
+    },
+  };
+}
+
+/** Buffers that are handed over instead of copied. */
+function transferables(answer: WorkerAnswer): ArrayBuffer[] {
+  const packed = answer.kind === "ingest" ? answer.result.packed : answer.kind === "read" ? answer.packed : undefined;
+  return packed?.bytes.buffer instanceof ArrayBuffer ? [packed.bytes.buffer] : [];
+}
+
+function serve(port: NonNullable<typeof parentPort>, birth: WorkerBirth): void {
+  const tasks = new WorkerTasks(birth);
+  let last = Promise.resolve();
+  const answer = async ({ id, task }: TaskMessage): Promise<void> => {
+    let message: AnswerMessage;
+    try {
+      message = { id, answer: await tasks.run(id, task) };
+    } catch (error) {
+      message = { id, error: wireError(asHoldfastError(error)) };
+    }
+    port.postMessage(message, "answer" in message ? transferables(message.answer) : []);
+  };
+  port.on("message", (message: TaskMessage) => {
+    last = last.then(() => answer(message));
+  });
+}
+
+if (parentPort !== null) serve(parentPort, workerData as WorkerBirth);
