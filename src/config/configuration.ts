@@ -14,6 +14,8 @@ export interface Configuration {
   /** Absolute folder of everything the daemon keeps besides the store. */
   readonly stateDir: string;
   readonly sources: readonly SourceConfiguration[];
+  /** What a source gets that is added at run time; its name and paths mean nothing. */
+  readonly sourceDefaults: SourceConfiguration;
   readonly schedule: readonly ScheduleConfiguration[];
   /** IANA name; undefined: the system's. */
   readonly timeZone: string | undefined;

@@ -51,6 +51,7 @@ export function resolveConfiguration(
     storeUrl: around.storeUrl ?? writtenStore ?? places.storeDefault(stateDir, isStateChosen),
     stateDir,
     sources,
+    sourceDefaults: resolveSource("/", { defaults: file.defaults ?? {}, baseFolder, fault: () => undefined }),
     schedule: [...resolveSchedules(file, fault), ...frequencySchedules(sources)],
     timeZone: resolveTimeZone(file, fault),
     rotation: resolveRotation(file.rotation ?? {}),

@@ -1,0 +1,104 @@
+/**
+ * Makes a backup of some sources: walks them, hands the engine what it needs to know of the host and of git, and says
+ * what could not be read. What it means for schedules and alerts is `policy/`'s business.
+ */
+import { hostname } from "node:os";
+import { HoldfastError } from "../base/errors.js";
+import type { BytePath } from "../base/paths.js";
+import { pathText } from "../base/paths.js";
+import { runProgram } from "../base/spawn.js";
+import type { Repository } from "../engine/repository.js";
+import type { Manifest } from "../engine/types.js";
+import type { CreateBackupRequest, JobProgress } from "../api/services.js";
+import type { ProtectedSource } from "./protected-source.js";
+import type { SourceBook } from "./source-book.js";
+
+const GIT_TIMEOUT_MS = 5_000;
+/** Git is asked what state a source is in, and must run nothing that the repository configures. */
+const GIT_SAFE = ["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "safe.directory=*"];
+
+export class BackupWork {
+  readonly #repository: Repository;
+  readonly #book: SourceBook;
+  readonly #version: string;
+
+  constructor(repository: Repository, book: SourceBook, version: string) {
+    this.#repository = repository;
+    this.#book = book;
+    this.#version = version;
+  }
+
+  /** The sources of a request; empty = all. Throws SOURCE_NOT_FOUND, and USAGE when nothing is protected. */
+  check(names: readonly string[]): readonly ProtectedSource[] {
+    const sources = names.length === 0 ? this.#book.all() : names.map((name) => this.#book.get(name));
+    if (sources.length > 0) return sources;
+    throw new HoldfastError("USAGE", "nothing is protected, so there is nothing to back up", {
+      hint: "Add a folder: `holdfast protect PATH`.",
+    });
+  }
+
+  /** Makes the backup. Throws what the engine throws, SOURCE_ROOT_GONE when a source's folder is missing. */
+  async run(
+    request: CreateBackupRequest,
+    signal: AbortSignal,
+    onProgress: (progress: JobProgress) => void,
+  ): Promise<Manifest> {
+    const sources = this.check(request.sources);
+    const first = sources[0]?.folders[0];
+    const git = first === undefined ? undefined : await gitState(first, signal);
+    return await this.#repository.createBackup(
+      {
+        type: request.type,
+        sources: sources.map((source) => ({
+          name: source.name,
+          roots: source.folders,
+          walk: source.files.walk(signal),
+          encryptionRequired: source.configuration.encryptionRequired,
+        })),
+        tags: request.tags,
+        ...compressionOf(request, sources),
+        context: {
+          hostname: hostname(),
+          gitCommit: git?.commit ?? null,
+          gitBranch: git?.branch ?? null,
+          systemVersion: `holdfast ${this.#version}`,
+        },
+      },
+      signal,
+      (progress) =>
+        onProgress({
+          files_done: progress.filesSeen,
+          files_total: null,
+          bytes_done: progress.bytesRead,
+          bytes_total: null,
+        }),
+    );
+  }
+}
+
+/** The request's word wins, then what all its sources agree on; else the engine's own choice. */
+function compressionOf(
+  request: CreateBackupRequest,
+  sources: readonly ProtectedSource[],
+): { readonly compression?: "lz4" | "zstd" | "none" } {
+  if (!request.compression) return { compression: "none" };
+  const kinds = new Set(sources.map((source) => source.configuration.compression.kind));
+  const [kind] = kinds;
+  return kinds.size !== 1 || kind === undefined || kind === "auto" ? {} : { compression: kind };
+}
+
+/** Commit and branch of the git work tree that holds a folder; undefined outside one or without git. */
+async function gitState(
+  folder: BytePath,
+  signal: AbortSignal,
+): Promise<{ readonly commit: string; readonly branch: string } | undefined> {
+  try {
+    const command = ["git", ...GIT_SAFE, "rev-parse", "HEAD", "--abbrev-ref", "HEAD"];
+    const options = { timeoutMs: GIT_TIMEOUT_MS, signal, cwd: pathText(folder), env: { GIT_OPTIONAL_LOCKS: "0" } };
+    const { exitCode, stdout } = await runProgram(command, options);
+    const [commit, branch] = stdout.toString("utf8").split("\n");
+    return exitCode === 0 && commit !== undefined && branch !== undefined ? { commit, branch } : undefined;
+  } catch {
+    return undefined; // no git, no folder: the backup's own walk says what matters
+  }
+}

@@ -1,0 +1,43 @@
+/** When each source was last made durable and last backed up: what `status` shows as the age of the newest copy. */
+import type { Clock } from "../base/clock.js";
+import type { EventBus } from "../base/events.js";
+import type { Manifest } from "../engine/types.js";
+
+export interface LastBackup {
+  readonly backupId: string;
+  /** Wall ms. */
+  readonly atMs: number;
+}
+
+export class Freshness {
+  readonly #commits = new Map<string, number>();
+  readonly #backups = new Map<string, LastBackup>();
+  #last: LastBackup | undefined;
+
+  /** `known` are the backups of the repository at the start. */
+  constructor(bus: EventBus, clock: Clock, known: readonly Manifest[]) {
+    for (const manifest of known) {
+      const backup = { backupId: manifest.backup_id, atMs: Date.parse(manifest.timestamp) };
+      this.#note(backup, manifest.sources.map((source) => source.source));
+    }
+    bus.on("commit.durable", ({ source }) => this.#commits.set(source, clock.nowMs()));
+    bus.on("backup.finished", ({ source, backupId }) => this.#note({ backupId, atMs: clock.nowMs() }, source));
+  }
+
+  /** Wall ms of the last on-change commit since the start, or the last backup. */
+  newestCopyMs(source: string): number | undefined {
+    const times = [this.#commits.get(source), this.#backups.get(source)?.atMs].filter((time) => time !== undefined);
+    return times.length === 0 ? undefined : Math.max(...times);
+  }
+
+  lastBackup(source?: string): LastBackup | undefined {
+    return source === undefined ? this.#last : this.#backups.get(source);
+  }
+
+  #note(backup: LastBackup, sources: readonly string[]): void {
+    if (this.#last === undefined || backup.atMs >= this.#last.atMs) this.#last = backup;
+    for (const source of sources) {
+      if (backup.atMs >= (this.#backups.get(source)?.atMs ?? 0)) this.#backups.set(source, backup);
+    }
+  }
+}

@@ -1,0 +1,47 @@
+/** Everything that a running holdfast consists of, built by `compose.ts` and used by the services. No behaviour. */
+import type { AlertDispatcher } from "../alerts/dispatcher.js";
+import type { Clock } from "../base/clock.js";
+import type { EventBus } from "../base/events.js";
+import type { Secret } from "../base/observe.js";
+import type { Configuration } from "../config/configuration.js";
+import type { CommitReceipt, Repository } from "../engine/repository.js";
+import type { Monitor } from "../monitor/monitor.js";
+import type { ChangeQueue } from "../policy/change-queue.js";
+import type { JobRunner } from "../policy/job-runner.js";
+import type { Healer } from "../recovery/healer.js";
+import type { Metrics } from "../telemetry/prometheus.js";
+import type { BackupWork } from "./backup-work.js";
+import type { EventLog } from "./event-log.js";
+import type { SourceBook } from "./source-book.js";
+
+/** What a daemon and a single command are given alike. */
+export interface Ground {
+  readonly configuration: Configuration;
+  /** From a file, the environment or the configuration; undefined: the key beside the state. */
+  readonly password: Secret | undefined;
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+  readonly version: string;
+  /** True for the daemon, false for a command that works alone. */
+  readonly isDaemon: boolean;
+  readonly signal: AbortSignal;
+}
+
+export interface Parts {
+  readonly ground: Ground;
+  /** The configuration in force; another one after a reload. */
+  readonly settings: { current: Configuration };
+  readonly bus: EventBus;
+  readonly repository: Repository;
+  readonly book: SourceBook;
+  readonly monitor: Monitor;
+  readonly healer: Healer;
+  readonly queue: ChangeQueue<CommitReceipt>;
+  readonly jobs: JobRunner;
+  readonly backupWork: BackupWork;
+  /** Undefined for a command that works alone: it leaves telling to the daemon. */
+  readonly alerts: AlertDispatcher | undefined;
+  readonly events: EventLog;
+  /** Wall ms. */
+  readonly startedAtMs: number;
+}

@@ -1,0 +1,152 @@
+/** Backups over the API: made, listed, looked into, compared, restored, verified, removed. */
+import picomatch from "picomatch";
+import { type BytePath, pathText } from "../../base/paths.js";
+import { HoldfastError } from "../../base/errors.js";
+import type { Manifest } from "../../engine/types.js";
+import type { Repository } from "../../engine/repository.js";
+import type {
+  BackupFilter,
+  BackupService,
+  CreateBackupRequest,
+  DiffDocument,
+  EntryDocument,
+  JobDocument,
+  RestoreRequest,
+  VerifyRequest,
+  VersionDocument,
+} from "../../api/services.js";
+import { entryDocument, versionDocument } from "../documents.js";
+import type { BackupWork } from "../backup-work.js";
+import { restoreJob } from "../restore-work.js";
+import { verifyJob } from "../verify-work.js";
+import { pathFields } from "../../base/paths.js";
+import type { Clock } from "../../base/clock.js";
+import type { JobRunner } from "../../policy/job-runner.js";
+import { startJob } from "../job-documents.js";
+
+/** Versions of one path that are listed. */
+const VERSIONS_MAX = 10_000;
+
+export interface BackupServiceParts {
+  readonly repository: Repository;
+  readonly jobs: JobRunner;
+  readonly backupWork: BackupWork;
+  readonly clock: Clock;
+}
+
+export function backupService(parts: BackupServiceParts): BackupService {
+  const { repository, jobs, backupWork } = parts;
+  return {
+    async create(request: CreateBackupRequest): Promise<JobDocument> {
+      backupWork.check(request.sources);
+      return await Promise.resolve(
+        startJob(jobs, "backup", "write", (job) =>
+          backupWork.run(request, job.signal, (progress) => job.progress(progress)),
+        ),
+      );
+    },
+    list: async (filter) => await listBackups(repository, filter),
+    show: async (id) => await repository.backup(id),
+    async remove(ids) {
+      const manifests = await Promise.all(ids.map(async (id) => await repository.backup(id)));
+      return startJob(jobs, "remove", "write", async (job) => {
+        const removed = manifests.map((manifest) => manifest.backup_id);
+        await repository.deleteBackups(removed, job.signal);
+        return { removed };
+      });
+    },
+    async setPinned(id, pinned) {
+      const { backup_id: backupId } = await repository.backup(id);
+      return await repository.annotateBackup(backupId, { pinned }, AbortSignal.timeout(ANNOTATE_TIMEOUT_MS));
+    },
+    async *entries(id, under): AsyncIterable<EntryDocument> {
+      const { backup_id: backupId } = await repository.backup(id);
+      const filter = under === undefined ? {} : { under };
+      for await (const entry of repository.backupEntries(backupId, filter, new AbortController().signal)) {
+        yield entryDocument(entry);
+      }
+    },
+    async *find(glob): AsyncIterable<EntryDocument> {
+      const matches = globOf(glob);
+      for (const source of await repository.sourceNames()) {
+        for await (const entry of repository.currentEntries(source)) {
+          if (matches(entry.path)) yield entryDocument(entry);
+        }
+      }
+    },
+    async versions(path): Promise<readonly VersionDocument[]> {
+      const versions = await repository.versions(path, { limit: VERSIONS_MAX });
+      if (versions.length === 0) {
+        throw new HoldfastError("VERSION_NOT_FOUND", `nothing is stored of ${pathText(path)}`, {
+          hint: "See `holdfast status` for what is protected.",
+        });
+      }
+      return versions.map(versionDocument);
+    },
+    async *diff(a, b): AsyncIterable<DiffDocument> {
+      const [older, newer] = [await repository.backup(a), await repository.backup(b)];
+      const signal = new AbortController().signal;
+      for await (const difference of repository.diffBackups(older.backup_id, newer.backup_id, signal)) {
+        const change = difference.change === "content" ? "modified" : difference.change;
+        yield { ...pathFields(difference.path), change };
+      }
+    },
+    content: async (id, path, atMs, signal) => await contentOf(repository, { id, path, atMs }, signal),
+    async restore(request: RestoreRequest): Promise<JobDocument> {
+      return await restoreJob(parts, request);
+    },
+    async verify(request: VerifyRequest): Promise<JobDocument> {
+      return await verifyJob(parts, request);
+    },
+  };
+}
+
+const ANNOTATE_TIMEOUT_MS = 30_000;
+
+async function listBackups(repository: Repository, filter: BackupFilter): Promise<readonly Manifest[]> {
+  const kept: Manifest[] = [];
+  for (const manifest of await repository.listBackups()) {
+    if (fits(manifest, filter) && (await containsFile(repository, manifest, filter.contains_file))) kept.push(manifest);
+  }
+  return kept;
+}
+
+function fits(manifest: Manifest, filter: BackupFilter): boolean {
+  if (filter.since_ms !== undefined && Date.parse(manifest.timestamp) < filter.since_ms) return false;
+  if (filter.type !== undefined && manifest.backup_type !== filter.type) return false;
+  if (filter.source !== undefined && !manifest.sources.some((source) => source.source === filter.source)) return false;
+  return filter.tag === undefined || manifest.metadata.tags.includes(filter.tag);
+}
+
+async function containsFile(repository: Repository, manifest: Manifest, path: BytePath | undefined): Promise<boolean> {
+  if (path === undefined) return true;
+  const found = repository.backupEntries(manifest.backup_id, { under: path }, new AbortController().signal);
+  for await (const _entry of found) return true;
+  return false;
+}
+
+async function contentOf(
+  repository: Repository,
+  wanted: { readonly id: string; readonly path: BytePath; readonly atMs: number | undefined },
+  signal: AbortSignal,
+): Promise<AsyncIterable<Buffer>> {
+  const { id, path, atMs } = wanted;
+  if (id === "") {
+    const node = atMs === undefined ? repository.current(path)?.node : (await repository.entryAt(path, atMs))?.node;
+    if (node !== undefined) return repository.readContent(node, signal);
+    throw new HoldfastError("VERSION_NOT_FOUND", `no version of ${pathText(path)} fits the request`);
+  }
+  const { backup_id: backupId } = await repository.backup(id);
+  for await (const entry of repository.backupEntries(backupId, { under: path }, signal)) {
+    if (entry.path === path) return repository.readContent(entry.node, signal);
+  }
+  throw new HoldfastError("VERSION_NOT_FOUND", `${pathText(path)} is not in ${backupId}`);
+}
+
+/** A test for paths: a glob on the absolute path, or on the name alone when it has no `/`. */
+export function globOf(glob: string): (path: BytePath) => boolean {
+  const pattern = Buffer.from(glob, "utf8").toString("latin1");
+  const options = { dot: true, nonegate: true };
+  const test = picomatch(pattern.includes("/") ? pattern : `**/${pattern}`, options);
+  return (path) => test(path);
+}

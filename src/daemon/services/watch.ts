@@ -1,0 +1,92 @@
+/** What is watched, over the API: sources, pauses, and why a path is treated as it is. */
+import { isoTime } from "../../base/clock.js";
+import { HoldfastError } from "../../base/errors.js";
+import { pathFields, pathText } from "../../base/paths.js";
+import type { Pause } from "../../monitor/monitor.js";
+import type { ExplainDocument, PauseDocument, SourceDocument, WatchService } from "../../api/services.js";
+import type { Operation } from "../operation.js";
+import type { Parts } from "../parts.js";
+import type { ProtectedSource } from "../protected-source.js";
+
+export function watchService(parts: Parts, operation: Operation): WatchService {
+  const needDaemon = (): void => {
+    if (parts.ground.isDaemon) return;
+    throw new HoldfastError("DAEMON_UNREACHABLE", "this needs a running daemon");
+  };
+  return {
+    sources: async () => await Promise.resolve(sourceDocuments(parts, operation)),
+    async protect(request) {
+      needDaemon();
+      const source = await operation.protect(request.paths, request.name, request.on_delete);
+      return sourceDocuments(parts, operation).filter((document) => document.name === source.name);
+    },
+    async unprotect(nameOrPath) {
+      const source = parts.book.byNameOrPath(nameOrPath);
+      const [document] = sourceDocuments(parts, operation).filter((candidate) => candidate.name === source.name);
+      await operation.unprotect(source);
+      if (document === undefined) throw new HoldfastError("SOURCE_NOT_FOUND", `nothing is protected as "${nameOrPath}"`);
+      return document;
+    },
+    async pause(path, durationMs, reason) {
+      needDaemon();
+      return pauseDocument(await parts.monitor.pause(path, durationMs, reason));
+    },
+    async resume(path) {
+      needDaemon();
+      return (await parts.monitor.resume(path)).map(pauseDocument);
+    },
+    async explain(path): Promise<ExplainDocument> {
+      const explained = parts.monitor.explain(path);
+      const source = explained.source === undefined ? undefined : parts.book.find(explained.source);
+      return await Promise.resolve({
+        ...pathFields(path),
+        source: explained.source ?? null,
+        protected: explained.source !== undefined,
+        mode: explained.mode,
+        rule: `${explained.rule} (${explained.origin})`,
+        why: explained.why,
+        validators: explained.validators,
+        recovery_chain: source?.chainOf(path) ?? [],
+      });
+    },
+  };
+}
+
+export function sourceDocuments(parts: Parts, operation: Operation): readonly SourceDocument[] {
+  const statuses = new Map(parts.monitor.status().map((status) => [status.name, status]));
+  return parts.book.all().map((source) => {
+    const status = statuses.get(source.name);
+    const { freshness } = operation;
+    return {
+      name: source.name,
+      paths: source.pathTexts,
+      state: status?.state ?? (parts.ground.isDaemon ? "scanning" : "protected"),
+      reason: status?.reason ?? operation.startReason(source.name) ?? null,
+      files: status?.files ?? 0,
+      bytes: status?.bytes ?? 0,
+      pending_changes: Math.max(status?.pending ?? 0, parts.queue.pending(source.name)),
+      on_delete: onDelete(source),
+      priority: source.configuration.priority,
+      newest_commit_at: isoOrNull(freshness.newestCopyMs(source.name)),
+      last_backup_at: isoOrNull(freshness.lastBackup(source.name)?.atMs),
+      rpo_seconds: source.configuration.rpoMs / 1000,
+      added_at_run_time: source.addedAtRunTime,
+    };
+  });
+}
+
+export function pauseDocument(pause: Pause): PauseDocument {
+  return {
+    path: pause.path === undefined ? null : pathText(pause.path),
+    until: isoTime(pause.untilMs),
+    reason: pause.reason,
+  };
+}
+
+function onDelete(source: ProtectedSource): SourceDocument["on_delete"] {
+  return source.configuration.onDelete ?? "heal";
+}
+
+function isoOrNull(timeMs: number | undefined): string | null {
+  return timeMs === undefined ? null : isoTime(timeMs);
+}

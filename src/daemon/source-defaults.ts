@@ -1,0 +1,25 @@
+/** The configuration of a source that was added at run time: the configured defaults, with its own name and paths. */
+import { HoldfastError } from "../base/errors.js";
+import type { BytePath } from "../base/paths.js";
+import type { Configuration, OnDelete, SourceConfiguration } from "../config/configuration.js";
+
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+
+/** Throws USAGE for a name that would not do as a label and in file names. */
+export function configureSource(
+  configuration: Configuration,
+  added: { readonly name: string; readonly paths: readonly BytePath[]; readonly onDelete: OnDelete | undefined },
+): SourceConfiguration {
+  if (!NAME.test(added.name)) {
+    throw new HoldfastError("USAGE", `"${added.name}" cannot be the name of a source`, {
+      hint: "Use up to 64 letters, digits, `.`, `_` and `-`, beginning with a letter or digit.",
+    });
+  }
+  const { sourceDefaults } = configuration;
+  return {
+    ...sourceDefaults,
+    name: added.name,
+    paths: added.paths,
+    onDelete: added.onDelete ?? sourceDefaults.onDelete,
+  };
+}

@@ -1,0 +1,54 @@
+/**
+ * The daemon's own memory in LevelDB, beside the engine's index: registry, incidents, outbox, schedule, sources added
+ * at run time. It has one owner at a time. A database that LevelDB cannot open is repaired; if that fails too, it is
+ * set aside (never deleted) and a new one begins: protection goes on, the registry is rebuilt from the store.
+ */
+import { rename } from "node:fs/promises";
+import { join } from "node:path";
+import { ClassicLevel } from "classic-level";
+import { Level } from "level";
+import type { Clock } from "../base/clock.js";
+import { HoldfastError, errnoOf, messageOf } from "../base/errors.js";
+import type { Logger } from "../base/observe.js";
+
+export type StateDatabase = Level<string, string>;
+
+/** Opens the database below the state folder. Throws INDEX_LOCKED when another process has it. */
+export async function openStateDatabase(stateDir: string, clock: Clock, log: Logger): Promise<StateDatabase> {
+  const folder = join(stateDir, "journal");
+  try {
+    return await openAt(folder);
+  } catch (error) {
+    if (isLocked(error)) throw lockedError(folder, error);
+    log.error("state.damaged", { folder, message: messageOf(error) });
+  }
+  try {
+    await ClassicLevel.repair(folder);
+    const repaired = await openAt(folder);
+    log.warn("state.repaired", { folder });
+    return repaired;
+  } catch (error) {
+    if (isLocked(error)) throw lockedError(folder, error);
+    const aside = `${folder}.damaged-${String(clock.nowMs())}`;
+    await rename(folder, aside);
+    log.error("state.set_aside", { folder, aside, message: messageOf(error) });
+    return await openAt(folder);
+  }
+}
+
+async function openAt(folder: string): Promise<StateDatabase> {
+  const database = new Level<string, string>(folder);
+  await database.open();
+  return database;
+}
+
+function isLocked(error: unknown): boolean {
+  for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
+    if (errnoOf(cause) === "LEVEL_LOCKED") return true;
+  }
+  return false;
+}
+
+function lockedError(folder: string, cause: unknown): HoldfastError {
+  return new HoldfastError("INDEX_LOCKED", `another holdfast process uses ${folder}`, { cause });
+}
