@@ -1,0 +1,167 @@
+/**
+ * The shapes of requests, once: from these come the checks at the door, the types in the routes and `/openapi.json`.
+ * Answers are the documents of `services.ts`. The seeds' field names (`target_path`, `file_path`, `target_timestamp`,
+ * `encryption`) stand beside the canonical ones.
+ */
+import { type Static, Type } from "typebox";
+import { BACKUP_TYPES } from "../base/ids.js";
+import { VERIFY_LEVELS } from "./services.js";
+
+/** Named limits of one request. */
+export const API_LIMITS = {
+  bodyBytesMax: 1_048_576,
+  headerBytesMax: 16_384,
+  headersTimeoutMs: 10_000,
+  requestTimeoutMs: 30_000,
+  keepAliveTimeoutMs: 5_000,
+  connectionsMax: 256,
+  eventStreamsMax: 32,
+  pageMax: 1000,
+  pageDefault: 100,
+  pathCharsMax: 16_384,
+  idempotencyKeysMax: 1000,
+} as const;
+
+const oneOf = <const V extends readonly string[]>(values: V, description: string) =>
+  Type.Unsafe<V[number]>({ type: "string", enum: [...values], description });
+const text = (description: string) =>
+  Type.String({ description, minLength: 1, maxLength: API_LIMITS.pathCharsMax, pattern: "^[^\\u0000]*$" });
+const texts = (description: string) => Type.Array(text(""), { description, maxItems: 10_000 });
+const flag = (description: string) => Type.Boolean({ description });
+const time = (description: string) => Type.String({ description, format: "date-time", maxLength: 64 });
+const body = <P extends Parameters<typeof Type.Object>[0]>(properties: P) =>
+  Type.Object(properties, { additionalProperties: false });
+const optional = Type.Optional;
+
+const page = {
+  limit: optional(
+    Type.Integer({ description: "Entries at most.", minimum: 1, maximum: API_LIMITS.pageMax, default: 100 }),
+  ),
+  cursor: optional(Type.String({ description: "`next_cursor` of the page before.", maxLength: 512 })),
+};
+const path = {
+  path: optional(text("Absolute path.")),
+  path_b64: optional(Type.String({ description: "The same as base64 of its bytes.", maxLength: 32_768 })),
+};
+
+export const pageQuery = body(page);
+export type PageQuery = Static<typeof pageQuery>;
+
+export const listBackupsQuery = body({
+  ...page,
+  filter: optional(
+    text(
+      "`last_7_days`, `last_24_hours`, `today`, `type=T`, `source=S`, `tag=T`, `contains_file=PATH`; joined by commas.",
+    ),
+  ),
+  sort: optional(text("`timestamp`, `size`, `duration`, `files`, `type`; with `_asc` or `_desc` (default).")),
+  latest: optional(flag("Only the newest.")),
+});
+export type ListBackupsQuery = Static<typeof listBackupsQuery>;
+
+export const createBackupBody = body({
+  type: optional(oneOf(BACKUP_TYPES, "Type; `incremental` unless told.")),
+  sources: optional(texts("Names of sources; all unless told.")),
+  tags: optional(texts("Words to find it by.")),
+  compression: optional(flag("Compress; true unless told.")),
+  encryption: optional(flag("True: refuse when the repository is not encrypted.")),
+});
+export type CreateBackupBody = Static<typeof createBackupBody>;
+
+export const pinBody = body({ pinned: flag("Whether rotation must keep it.") });
+export type PinBody = Static<typeof pinBody>;
+
+export const entriesQuery = body({ ...page, under: optional(text("Only below this folder.")) });
+export type EntriesQuery = Static<typeof entriesQuery>;
+
+export const findQuery = body({ ...page, pattern: text("Glob on absolute paths, or on names when it has no slash.") });
+export type FindQuery = Static<typeof findQuery>;
+
+export const versionsQuery = body(path);
+export type PathQuery = Static<typeof versionsQuery>;
+
+export const diffQuery = body({ ...page, a: text("The earlier backup."), b: text("The later backup.") });
+export type DiffQuery = Static<typeof diffQuery>;
+
+export const contentQuery = body({
+  ...path,
+  id: optional(text("Backup id, prefix or `latest`.")),
+  at: optional(time("The version of that time, instead of a backup.")),
+});
+export type ContentQuery = Static<typeof contentQuery>;
+
+export const verifyBody = body({
+  backup_id: optional(text("Backup id, prefix or `latest`; `latest` unless told.")),
+  level: optional(oneOf(VERIFY_LEVELS, "How deep; `checksum` unless told.")),
+  sample: optional(Type.Integer({ description: "Number of files for `restore`.", minimum: 1, maximum: 1_000_000 })),
+});
+export type VerifyBody = Static<typeof verifyBody>;
+
+export const restoreBody = body({
+  backup_id: optional(text("Backup id, prefix or `latest`.")),
+  at: optional(time("State of all sources at that time, instead of a backup.")),
+  files: optional(texts("Paths (a folder means all below it) or globs; empty: everything.")),
+  sources: optional(texts("Names of sources; all unless told.")),
+  target: optional(text("Folder to restore below; the original places unless told.")),
+  target_path: optional(Type.Union([text("The same, as the short form has it."), Type.Null()])),
+  in_place: optional(flag("Change only the blocks that differ.")),
+  overwrite: optional(oneOf(["always", "if-changed", "never"], "What to do with files that exist.")),
+  delete: optional(flag("Remove what is not in the backup.")),
+  dry_run: optional(flag("Only tell the plan.")),
+  verify: optional(flag("Read back what was written; true unless told.")),
+  sparse: optional(flag("Write long runs of zeros as holes.")),
+});
+export type RestoreBody = Static<typeof restoreBody>;
+
+export const checkBody = body({
+  level: optional(oneOf(["structure", "sample", "full"], "How deep; `structure` unless told.")),
+  share: optional(Type.Number({ description: "Share of the data to read for `sample`.", minimum: 0, maximum: 1 })),
+});
+export type CheckBody = Static<typeof checkBody>;
+
+export const dryRunBody = body({ dry_run: optional(flag("Only tell what would be done.")) });
+export type DryRunBody = Static<typeof dryRunBody>;
+
+export const protectBody = body({
+  path: optional(text("Absolute path or glob.")),
+  paths: optional(texts("Absolute paths or globs.")),
+  name: optional(Type.String({ description: "Name of the source.", pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$" })),
+  on_delete: optional(oneOf(["heal", "hold", "allow"], "What a loss leads to.")),
+});
+export type ProtectBody = Static<typeof protectBody>;
+
+export const pauseBody = body({
+  path: optional(text("Only this path and what is below it; all unless told.")),
+  duration_seconds: Type.Number({ description: "How long.", exclusiveMinimum: 0, maximum: 7 * 86_400 }),
+  reason: optional(Type.String({ description: "Why, for the record.", maxLength: 1000 })),
+});
+export type PauseBody = Static<typeof pauseBody>;
+
+export const pathBody = body({ path: optional(text("Absolute path; all unless told.")) });
+export type PathBody = Static<typeof pathBody>;
+
+export const recoverBody = body({
+  file: optional(text("Absolute path of the file.")),
+  file_path: optional(text("The same, as the short form has it.")),
+  strategy: optional(text("`auto` (default) or the name of a strategy.")),
+  at: optional(time("The state of that time.")),
+  target_timestamp: optional(Type.Union([time("The same, as the short form has it."), Type.Null()])),
+  to: optional(text("Write the result here instead.")),
+  explain: optional(flag("Only tell what was found and what would be taken.")),
+});
+export type RecoverBody = Static<typeof recoverBody>;
+
+export const incidentsQuery = body({
+  open: optional(flag("Only those that are not closed.")),
+  limit: optional(Type.Integer({ description: "Entries at most.", minimum: 1, maximum: API_LIMITS.pageMax })),
+});
+export type IncidentsQuery = Static<typeof incidentsQuery>;
+
+export const alertsQuery = body({ all: optional(flag("Also the resolved ones.")) });
+export type AlertsQuery = Static<typeof alertsQuery>;
+
+export const silenceBody = body({
+  condition: text("Name of the condition."),
+  duration_seconds: Type.Number({ description: "How long.", exclusiveMinimum: 0, maximum: 90 * 86_400 }),
+});
+export type SilenceBody = Static<typeof silenceBody>;
