@@ -89,12 +89,13 @@ export const READINGS = {
     ]),
   ],
   "backup.timely": ({ source }) => [clear("backup_overdue", source, "")],
-  "store.full": ({ usedShare, freeBytes, writeFailed }) => [
+  "store.full": ({ usedShare, freeBytes, writeFailed, code }) => [
     {
       ...raise("storage_full", "", "", 0, [
+        ...(code === undefined ? [] : [["error", code] as const]),
         ["used", `${(usedShare * 100).toFixed(1)} %`],
         ["free", formatSize(freeBytes)],
-        ["writing", writeFailed ? "stopped: no space" : "still possible"],
+        ["writing", writeFailed ? "stopped" : "still possible"],
       ]),
       share: usedShare,
       isUrgent: writeFailed,

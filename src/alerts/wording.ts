@@ -158,15 +158,24 @@ const WORDS: Readonly<Record<Condition, (record: AlertRecord) => Words>> = {
     commands: ["holdfast status", `holdfast create --type incremental --sources ${shellWord(record.source)}`],
   }),
   storage_full: (record) => {
-    const stopped = record.facts.some(([label, value]) => label === "writing" && value.startsWith("stopped"));
+    if (!record.facts.some(([label, value]) => label === "writing" && value === "stopped"))
+      return {
+        subject: "the store is nearly full",
+        summary: "The store is nearly full. Everything is still being made durable.",
+        done: "Nothing was deleted.",
+        advice: "Free space on the store's file system, or see what retention would remove:",
+        commands: ["holdfast cleanup --dry-run", "holdfast cleanup"],
+      };
+    const code = record.facts.find(([label]) => label === "error")?.[1] ?? "STORE_FULL";
+    const isFull = code === "STORE_FULL";
     return {
-      subject: stopped ? "the store is full: new changes are NOT safe" : "the store is nearly full",
-      summary: stopped
-        ? "The store has no space left. New changes are remembered but not durable until there is space."
-        : "The store is nearly full. Everything is still being made durable.",
-      done: "Nothing was deleted. holdfast goes on by itself as soon as there is space.",
-      advice: "Free space on the store's file system, or see what retention would remove:",
-      commands: ["holdfast cleanup --dry-run", "holdfast cleanup", "holdfast gc"],
+      subject: `the store ${isFull ? "is full" : "cannot be written"}: new changes are NOT safe`,
+      summary: `The store ${isFull ? "has no space left" : "cannot be written"}. New changes are remembered but not durable until it can be.`,
+      done: "Nothing was deleted. holdfast keeps trying and goes on by itself as soon as writing works.",
+      advice: isFull ? "Free space on the store's file system:" : "Make the store's file system writable again:",
+      commands: isFull
+        ? ["holdfast cleanup --dry-run", "holdfast cleanup"]
+        : [`holdfast explain ${code}`, "holdfast doctor"],
     };
   },
   integrity_check_failed: (record) => ({

@@ -65,7 +65,13 @@ export interface EventCatalogue {
   "watch.restored": { readonly source: string };
   "root.gone": { readonly source: string; readonly root: BytePath; readonly reason: string };
   "root.returned": { readonly source: string; readonly root: BytePath };
-  "store.full": { readonly usedShare: number; readonly freeBytes: number; readonly writeFailed: boolean };
+  /** Nearly full, or (`writeFailed`) not writable; `code` says why: STORE_FULL, STORE_READ_ONLY or STORE_IO. */
+  "store.full": {
+    readonly usedShare: number;
+    readonly freeBytes: number;
+    readonly writeFailed: boolean;
+    readonly code?: string;
+  };
   "store.roomy": { readonly usedShare: number; readonly freeBytes: number };
   "integrity.failed": { readonly what: string; readonly code: string; readonly message: string };
   "integrity.passed": { readonly what: string };
