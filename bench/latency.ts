@@ -1,0 +1,92 @@
+/**
+ * How fast a change is safe and a loss is healed, as a user's program sees it: `node dist/bench/latency.js [--files N]
+ * [--losses N]`. Save to durable: files of 10 KB are saved at a steady pace, and each is timed until the daemon's event
+ * says that it is durable. Delete to restored: files are deleted one by one, and each is timed until its bytes are back.
+ */
+import { readFile, unlink, writeFile } from "node:fs/promises";
+import {
+  Daemon,
+  Workplace,
+  fileText,
+  followEvents,
+  latencyText,
+  machineText,
+  makeFiles,
+  numberOption,
+  pause,
+  print,
+} from "./harness.js";
+
+const FILE_BYTES = 10_000;
+/** 50 saves a second: a busy editor or build, not a burst; bursts are the subject of the fault tests. */
+const SAVE_EVERY_MS = 20;
+/** Below the brakes for mass loss (50 files in 60 s) and for restores (100 a minute), which must stay on. */
+const LOSS_EVERY_MS = 1300;
+const WAIT_LIMIT_MS = 30_000;
+const LOOK_EVERY_MS = 2;
+
+async function main(): Promise<void> {
+  const files = numberOption("files", 1000);
+  const losses = numberOption("losses", 100);
+  await using workplace = await Workplace.create();
+  const paths = await makeFiles(workplace.at("data"), Math.max(files, losses, 500), FILE_BYTES);
+  await workplace.configure(workplace.at("data"));
+  await using _daemon = await Daemon.start(workplace);
+  print(await machineText());
+  const saved = await saveToDurable(workplace, paths.slice(0, files));
+  print(`save -> durable     ${latencyText(saved)}`);
+  if (saved.length < files) print(`  ${String(files - saved.length)} files were not confirmed by an event`);
+  const restored = await deleteToRestored(paths.slice(-losses));
+  print(`delete -> restored  ${latencyText(restored)}`);
+  if (restored.length < losses) {
+    print(`  ${String(losses - restored.length)} files did not come back in ${String(WAIT_LIMIT_MS)} ms`);
+    process.exitCode = 1;
+  }
+}
+
+/** ms from the end of each save to the event that tells of its durability. */
+async function saveToDurable(workplace: Workplace, paths: readonly string[]): Promise<number[]> {
+  const savedAtMs = new Map<string, number>();
+  const latencies: number[] = [];
+  const stop = new AbortController();
+  await followEvents(workplace, stop.signal, ({ name, data, atMs }) => {
+    if (name !== "commit.durable" || !Array.isArray(data["paths"])) return;
+    for (const path of data["paths"] as string[]) {
+      const saved = savedAtMs.get(path);
+      if (saved === undefined) continue;
+      latencies.push(atMs - saved);
+      savedAtMs.delete(path);
+    }
+  });
+  for (const [index, path] of paths.entries()) {
+    const next = pause(SAVE_EVERY_MS);
+    await writeFile(path, fileText(1_000_000 + index, FILE_BYTES));
+    savedAtMs.set(path, performance.now());
+    await next;
+  }
+  for (let waitedMs = 0; savedAtMs.size > 0 && waitedMs < WAIT_LIMIT_MS; waitedMs += 100) await pause(100);
+  stop.abort();
+  return latencies;
+}
+
+/** ms from each deletion to the moment when the same bytes can be read again. */
+async function deleteToRestored(paths: readonly string[]): Promise<number[]> {
+  const latencies: number[] = [];
+  for (const path of paths) {
+    const expected = await readFile(path);
+    await unlink(path);
+    const deletedAtMs = performance.now();
+    while (performance.now() - deletedAtMs < WAIT_LIMIT_MS) {
+      const found = await readFile(path).catch(() => undefined);
+      if (found?.equals(expected) === true) {
+        latencies.push(performance.now() - deletedAtMs);
+        break;
+      }
+      await pause(LOOK_EVERY_MS);
+    }
+    await pause(Math.max(0, LOSS_EVERY_MS - (performance.now() - deletedAtMs)));
+  }
+  return latencies;
+}
+
+await main();
