@@ -41,8 +41,12 @@ export interface WatchRoot {
 export interface SourceWatch {
   readonly name: string;
   readonly roots: readonly WatchRoot[];
+  /** True: mounted file systems below the roots belong to the source. */
+  readonly crossMounts: boolean;
   /** Whether the source protects this path, existing or not. Kind matters for patterns that match folders only. */
   includes(path: BytePath, kind?: NodeKind): boolean;
+  /** Whether a file of this size belongs to the source, bytes. */
+  fitsSize(sizeBytes: number): boolean;
   /** Whether a path of the source can lie below this folder. */
   mayContain(folder: BytePath): boolean;
   /**

@@ -42,19 +42,22 @@ export interface SourceOverlap {
 export class FileSource {
   readonly name: string;
   readonly roots: readonly SourceRoot[];
+  /** True: mounted file systems below the roots belong to the source. */
+  readonly crossMounts: boolean;
   readonly #selection: Selection;
 
   /** Resolves the paths. Missing ones are no error here: a walk tells, and a lost file must still be watched for. */
   constructor(options: FileSourceOptions) {
     this.name = options.name;
     this.roots = withoutCovered(options.paths.map((path) => resolveRoot(path, options.knownKind)));
+    this.crossMounts = options.crossMounts ?? false;
     this.#selection = new Selection({
       roots: this.roots,
       exclude: options.exclude ?? [],
       ownFolders: (options.ownFolders ?? []).map(realOrSame),
       sizeBytesMin: options.sizeBytesMin,
       sizeBytesMax: options.sizeBytesMax,
-      crossMounts: options.crossMounts ?? false,
+      crossMounts: this.crossMounts,
     });
   }
 

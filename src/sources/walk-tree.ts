@@ -6,6 +6,7 @@
 import { type BigIntStats, lstatSync, readdirSync, statfsSync } from "node:fs";
 import { errnoOf } from "../base/errors.js";
 import { type BytePath, joinPath, pathBytes } from "../base/paths.js";
+import { kindOf, nodeFromStat } from "../engine/metadata.js";
 import type { NodeKind, StatTuple } from "../engine/types.js";
 import type { Selection } from "./selection.js";
 
@@ -60,7 +61,7 @@ export function* walkTree(selection: Selection, start: BytePath): Generator<Walk
   const kind = kindOf(first.stats);
   if (kind === undefined) return;
   if (selection.includes(start, kind === "folder") && isWanted(selection, first.stats, kind))
-    yield nodeOf(start, first.stats, kind);
+    yield { path: start, ...nodeFromStat(first.stats) };
   if (kind === "folder" && selection.mayContain(start)) yield* walkFolder(selection, start, first.stats.dev);
 }
 
@@ -91,7 +92,7 @@ function* walkFolder(selection: Selection, folder: BytePath, dev: bigint): Gener
     const kind = kindOf(found.stats);
     if (kind === undefined) continue;
     if (selection.includes(path, kind === "folder") && isWanted(selection, found.stats, kind))
-      yield nodeOf(path, found.stats, kind);
+      yield { path, ...nodeFromStat(found.stats) };
     if (kind === "folder" && selection.mayContain(path) && mayEnter(selection, path, found.stats.dev, dev)) {
       folders.set(`${item}/`, found.stats.dev);
       insertSorted(order, `${item}/`, index + 1);
@@ -138,35 +139,6 @@ function lstatOrFailure(path: BytePath): { readonly stats: BigIntStats } | WalkF
   } catch (error) {
     return { path, errno: errnoOf(error) ?? "EIO" };
   }
-}
-
-/** The kind of an inode; undefined for sockets, which cannot be kept. */
-export function kindOf(stats: BigIntStats): NodeKind | undefined {
-  if (stats.isFile()) return "file";
-  if (stats.isDirectory()) return "folder";
-  if (stats.isSymbolicLink()) return "symlink";
-  if (stats.isFIFO()) return "fifo";
-  if (stats.isCharacterDevice()) return "char_device";
-  if (stats.isBlockDevice()) return "block_device";
-  return undefined;
-}
-
-function nodeOf(path: BytePath, stats: BigIntStats, kind: NodeKind): WalkedNode {
-  return {
-    path,
-    kind,
-    stat: {
-      dev: stats.dev,
-      ino: stats.ino,
-      sizeBytes: kind === "file" ? Number(stats.size) : 0,
-      mtimeNs: stats.mtimeNs,
-      ctimeNs: stats.ctimeNs,
-    },
-    mode: Number(stats.mode & 0o7777n),
-    uid: Number(stats.uid),
-    gid: Number(stats.gid),
-    linkCount: Number(stats.nlink),
-  };
 }
 
 function byBytes(left: string, right: string): number {

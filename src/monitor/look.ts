@@ -1,0 +1,52 @@
+/** One look at a path: what is there, or that nothing is. Synchronous, because a promise costs more than the call. */
+import { type BigIntStats, lstatSync } from "node:fs";
+import { errnoOf } from "../base/errors.js";
+import { type BytePath, pathBytes } from "../base/paths.js";
+import { kindOf, nodeFromStat } from "../engine/metadata.js";
+import type { FileNode, StatTuple } from "../engine/types.js";
+import type { RegistryRecord } from "./registry.js";
+
+export type Look =
+  | { readonly is: "there"; readonly node: FileNode; readonly stats: BigIntStats }
+  | { readonly is: "missing" }
+  /** It could not be looked at (permission, input/output), or it is nothing that can be kept (a socket). */
+  | { readonly is: "unknown"; readonly errno: string };
+
+export function lookAt(path: BytePath): Look {
+  try {
+    const stats = lstatSync(pathBytes(path), { bigint: true });
+    if (kindOf(stats) === undefined) return { is: "unknown", errno: "ESOCKTNOSUPPORT" };
+    return { is: "there", node: nodeFromStat(stats), stats };
+  } catch (error) {
+    const errno = errnoOf(error) ?? "EIO";
+    return errno === "ENOENT" || errno === "ENOTDIR" ? { is: "missing" } : { is: "unknown", errno };
+  }
+}
+
+/** True when nothing about the file moved since it was registered. */
+export function isSameStat(left: StatTuple, right: StatTuple): boolean {
+  return (
+    left.ino === right.ino &&
+    left.sizeBytes === right.sizeBytes &&
+    left.mtimeNs === right.mtimeNs &&
+    left.ctimeNs === right.ctimeNs &&
+    left.dev === right.dev
+  );
+}
+
+/** True when the entry is as registered. A folder's times move with each name in it and do not count. */
+export function isAsRegistered(record: RegistryRecord, node: FileNode): boolean {
+  if (record.kind !== node.kind) return false;
+  if (node.kind !== "folder") return isSameStat(record.stat, node.stat);
+  return record.mode === node.mode && record.uid === node.uid && record.gid === node.gid;
+}
+
+/** A short text that differs whenever the file's stat does. */
+export function stampOf(stat: StatTuple): string {
+  return `${String(stat.ino)}:${String(stat.sizeBytes)}:${String(stat.mtimeNs)}:${String(stat.ctimeNs)}`;
+}
+
+/** One turn of the event loop, so that long work does not block others. */
+export async function turn(): Promise<void> {
+  await new Promise<void>((resolve) => setImmediate(resolve));
+}
