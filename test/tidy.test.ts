@@ -17,6 +17,7 @@ import {
   todosHaveAnIssue,
 } from "./support/tidy/form.js";
 import {
+  FLOORS,
   childProcessesAreNamed,
   configIsReadByDaemonAndCli,
   everyFolderHasAFloor,
@@ -267,6 +268,16 @@ describe("the generated pages", () => {
     const check = spawnSync(process.execPath, [projectPath("scripts", "docs.mjs"), "--check"], { encoding: "utf8" });
     expect(check.stderr).to.equal("");
     expect(check.status).to.equal(0);
+  });
+});
+
+describe("docs/architecture.md", () => {
+  it("draws the floors that the rules hold", () => {
+    const text = readFileSync(projectPath("docs", "architecture.md"), "utf8");
+    const drawn = [...text.matchAll(/^\| (\d+) +\| ([^|]+)\|/gm)].flatMap(([, floor, folders]) =>
+      [...(folders ?? "").matchAll(/`([a-z]+)`/g)].map(([, folder]): [string, number] => [folder ?? "", Number(floor)]),
+    );
+    expect(Object.fromEntries(drawn)).to.deep.equal(FLOORS);
   });
 });
 
