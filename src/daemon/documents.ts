@@ -1,7 +1,8 @@
 /** From the parts' own shapes to the API's documents: names in snake_case, times in ISO 8601, paths as text. Pure. */
 import { isoTime } from "../base/clock.js";
-import { pathFields } from "../base/paths.js";
+import { pathFields, pathText } from "../base/paths.js";
 import type { Entry, Version } from "../engine/types.js";
+import type { Pause } from "../monitor/monitor.js";
 import type { Incident, JudgedCandidate } from "../recovery/incident.js";
 import type { BatchReport as HealReport, RecoveryResult } from "../recovery/report.js";
 import type {
@@ -9,6 +10,7 @@ import type {
   CandidateDocument,
   EntryDocument,
   IncidentDocument,
+  PauseDocument,
   RecoverReport,
   VersionDocument,
 } from "../api/services.js";
@@ -114,6 +116,14 @@ export function incidentDocument(incident: Incident): IncidentDocument {
     candidates: incident.candidates.map((candidate) => candidateDocument(candidate, incident.seenAtMs)),
     manual_commands: incident.manualCommands,
     next_step: nextStep(incident),
+  };
+}
+
+export function pauseDocument(pause: Pause): PauseDocument {
+  return {
+    path: pause.path === undefined ? null : pathText(pause.path),
+    until: isoTime(pause.untilMs),
+    reason: pause.reason,
   };
 }
 

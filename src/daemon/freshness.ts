@@ -18,7 +18,10 @@ export class Freshness {
   constructor(bus: EventBus, clock: Clock, known: readonly Manifest[]) {
     for (const manifest of known) {
       const backup = { backupId: manifest.backup_id, atMs: Date.parse(manifest.timestamp) };
-      this.#note(backup, manifest.sources.map((source) => source.source));
+      this.#note(
+        backup,
+        manifest.sources.map((source) => source.source),
+      );
     }
     bus.on("commit.durable", ({ source }) => this.#commits.set(source, clock.nowMs()));
     bus.on("backup.finished", ({ source, backupId }) => this.#note({ backupId, atMs: clock.nowMs() }, source));

@@ -5,7 +5,7 @@
  * as a whole when the store is well.
  */
 import type { Clock, Timer } from "../base/clock.js";
-import { HoldfastError, asHoldfastError } from "../base/errors.js";
+import { type ErrorCode, HoldfastError, asHoldfastError } from "../base/errors.js";
 import type { EventBus } from "../base/events.js";
 import type { Counter, Histogram, Observer } from "../base/observe.js";
 import type { BytePath } from "../base/paths.js";
@@ -39,7 +39,13 @@ export interface ChangeQueueOptions<R extends Receipt> {
   /** Too much changed to remember each path: the source must be compared as a whole. */
   readonly onOverflow: (source: string) => void;
   readonly priorityOf: (source: string) => Priority;
+  /** The store took nothing: told at each failed commit; and told when it takes commits again. */
+  readonly onStoreTrouble: (code: ErrorCode) => void;
+  readonly onStoreWell: () => void;
 }
+
+/** What says that the store, not one path, is at fault. */
+const STORE_TROUBLE: ReadonlySet<ErrorCode> = new Set(["STORE_FULL", "STORE_READ_ONLY", "STORE_IO"]);
 
 /** Paths in one commit: at about 10 KB each a group stays below the write-ahead log's comfortable size. */
 const BATCH_PATHS = 512;
@@ -185,6 +191,7 @@ export class ChangeQueue<R extends Receipt> implements AsyncDisposable {
       await this.#commitOne(source);
       this.#retryMs = RETRY_FIRST_MS;
       this.#batchPaths = BATCH_PATHS;
+      if (this.#isStoreBad) this.#options.onStoreWell();
       this.#isStoreBad = false;
       return true;
     } catch (error) {
@@ -263,11 +270,9 @@ export class ChangeQueue<R extends Receipt> implements AsyncDisposable {
   #onFailure(source: string, error: HoldfastError): void {
     const { observer, bus } = this.#options;
     observer.log.error("commit.failed", { source, code: error.code, message: error.message, retry_ms: this.#retryMs });
-    if (error.code === "STORE_FULL" && !this.#isStoreBad) {
-      bus.emit("store.full", { usedShare: 1, freeBytes: 0, writeFailed: true });
-    } else if (!this.#isStoreBad) {
+    if (STORE_TROUBLE.has(error.code)) this.#options.onStoreTrouble(error.code);
+    else if (!this.#isStoreBad)
       bus.emit("backup.failed", { source: [source], code: error.code, message: error.message });
-    }
     this.#isStoreBad = true;
     // One path that cannot be committed must not hold up the others: smaller groups, each failed one to the end.
     this.#batchPaths = Math.max(1, Math.floor(this.#batchPaths / 8));

@@ -1,9 +1,9 @@
 /** What is watched, over the API: sources, pauses, and why a path is treated as it is. */
 import { isoTime } from "../../base/clock.js";
 import { HoldfastError } from "../../base/errors.js";
-import { pathFields, pathText } from "../../base/paths.js";
-import type { Pause } from "../../monitor/monitor.js";
-import type { ExplainDocument, PauseDocument, SourceDocument, WatchService } from "../../api/services.js";
+import { pathFields } from "../../base/paths.js";
+import type { ExplainDocument, SourceDocument, WatchService } from "../../api/services.js";
+import { pauseDocument } from "../documents.js";
 import type { Operation } from "../operation.js";
 import type { Parts } from "../parts.js";
 import type { ProtectedSource } from "../protected-source.js";
@@ -24,7 +24,8 @@ export function watchService(parts: Parts, operation: Operation): WatchService {
       const source = parts.book.byNameOrPath(nameOrPath);
       const [document] = sourceDocuments(parts, operation).filter((candidate) => candidate.name === source.name);
       await operation.unprotect(source);
-      if (document === undefined) throw new HoldfastError("SOURCE_NOT_FOUND", `nothing is protected as "${nameOrPath}"`);
+      if (document === undefined)
+        throw new HoldfastError("SOURCE_NOT_FOUND", `nothing is protected as "${nameOrPath}"`);
       return document;
     },
     async pause(path, durationMs, reason) {
@@ -73,14 +74,6 @@ export function sourceDocuments(parts: Parts, operation: Operation): readonly So
       added_at_run_time: source.addedAtRunTime,
     };
   });
-}
-
-export function pauseDocument(pause: Pause): PauseDocument {
-  return {
-    path: pause.path === undefined ? null : pathText(pause.path),
-    until: isoTime(pause.untilMs),
-    reason: pause.reason,
-  };
 }
 
 function onDelete(source: ProtectedSource): SourceDocument["on_delete"] {

@@ -1,0 +1,158 @@
+/**
+ * From options to a composed holdfast, the same way for the daemon and for a command that works alone: configuration,
+ * password, store, parts, services, router.
+ */
+import { readFile } from "node:fs/promises";
+import { createRouter, type Router } from "../api/router.js";
+import type { Services } from "../api/services.js";
+import type { Clock } from "../base/clock.js";
+import { HoldfastError, messageOf } from "../base/errors.js";
+import { ResourceStack } from "../base/lifecycle.js";
+import { type Logger, Secret } from "../base/observe.js";
+import type { BytePath } from "../base/paths.js";
+import type { Configuration, OnDelete } from "../config/configuration.js";
+import { loadConfiguration } from "../config/load.js";
+import { readSecret } from "../config/secrets.js";
+import { Metrics } from "../telemetry/prometheus.js";
+import { compose } from "./compose.js";
+import { Operation } from "./operation.js";
+import type { Ground, Parts } from "./parts.js";
+import { alertService } from "./services/alerts.js";
+import { backupService } from "./services/backups.js";
+import { recoveryService } from "./services/recovery.js";
+import { repositoryService } from "./services/repository.js";
+import { systemService } from "./services/system.js";
+import { watchService } from "./services/watch.js";
+import { configureSource } from "./source-defaults.js";
+import { type MadeRepository, type StoreOptions, isUnmade, makeRepository, openRepository } from "./store.js";
+import { holdfastVersion } from "./version.js";
+
+export interface LaunchOptions {
+  readonly configPath?: string;
+  readonly stateDir?: string;
+  readonly socket?: string;
+  readonly storeUrl?: string;
+  readonly passwordFile?: string;
+  readonly noEncrypt?: boolean;
+  /** Protected beside the configured sources, under names of their own. */
+  readonly extraPaths?: readonly BytePath[];
+  readonly onDelete?: OnDelete;
+}
+
+export interface Launched {
+  readonly parts: Parts;
+  readonly operation: Operation;
+  readonly services: Services;
+  readonly router: Router;
+  /** Set when the repository was made just now. */
+  readonly made: MadeRepository | undefined;
+}
+
+/** Where a launch takes place; `reload` loads the configuration as it was loaded at the start. */
+export interface LaunchGround {
+  readonly configuration: Configuration;
+  readonly log: Logger;
+  readonly clock: Clock;
+  readonly isDaemon: boolean;
+  readonly signal: AbortSignal;
+}
+
+/** Loads the configuration that the options name, with the extra paths as sources. Throws CONFIG_INVALID. */
+export async function loadFor(options: LaunchOptions): Promise<Configuration> {
+  const loaded = await loadConfiguration({
+    ...(options.configPath === undefined ? {} : { configFile: options.configPath }),
+    ...(options.stateDir === undefined ? {} : { stateDir: options.stateDir }),
+    ...(options.socket === undefined ? {} : { socket: options.socket }),
+    ...(options.storeUrl === undefined ? {} : { storeUrl: options.storeUrl }),
+  });
+  const configured = new Set(loaded.sources.flatMap((source) => source.paths));
+  const extra = (options.extraPaths ?? []).filter((path) => !configured.has(path));
+  const names = new Set(loaded.sources.map((source) => source.name));
+  const added = extra.map((path) =>
+    configureSource(loaded, { name: freeName(path, names), paths: [path], onDelete: options.onDelete }),
+  );
+  return { ...loaded, sources: [...loaded.sources, ...added] };
+}
+
+/** Opens the store (making it when `mayMake` and nothing is there) and builds everything over it. */
+export async function launch(
+  options: LaunchOptions,
+  ground: LaunchGround,
+  mayMake: boolean,
+  owner: ResourceStack,
+): Promise<Launched> {
+  const { configuration, clock, log, isDaemon, signal } = ground;
+  const version = await holdfastVersion();
+  const metrics = new Metrics({ log, processMetrics: isDaemon, build: { version, commit: "" } });
+  const password = await passwordFor(options, configuration, log, signal);
+  const store: StoreOptions = {
+    storeUrl: configuration.storeUrl,
+    stateDir: configuration.stateDir,
+    password,
+    encrypt: configuration.encryption.enabled && options.noEncrypt !== true,
+    workers: configuration.limits.workers,
+    clock,
+    observer: metrics,
+    signal,
+  };
+  const made = mayMake && (await isUnmade(configuration.storeUrl)) ? await makeRepository(store) : undefined;
+  const repository = owner.use(await openRepository(store));
+  const composed: Ground = { configuration, password, clock, metrics, version, isDaemon, signal };
+  const { parts, plan } = await compose(composed, repository, owner);
+  const operation = await Operation.prepare(parts, plan);
+  const services = servicesOf(parts, operation, async () => await loadFor(options));
+  const router = await createRouter({ services, observer: metrics, clock, version });
+  return { parts, operation, services, router, made };
+}
+
+function servicesOf(parts: Parts, operation: Operation, load: () => Promise<Configuration>): Services {
+  return {
+    backups: backupService(parts, operation),
+    repository: repositoryService(parts, operation),
+    watch: watchService(parts, operation),
+    recovery: recoveryService(parts, operation),
+    alerts: alertService(parts),
+    system: systemService(parts, operation, load),
+  };
+}
+
+/** The password that was given, in the order option, environment, configuration; undefined: the key beside the state. */
+export async function passwordFor(
+  options: LaunchOptions,
+  configuration: Configuration,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<Secret | undefined> {
+  const file = options.passwordFile ?? process.env["HOLDFAST_PASSWORD_FILE"];
+  if (file !== undefined) return await passwordFromFile(file);
+  const given = process.env["HOLDFAST_PASSWORD"];
+  if (given !== undefined && given !== "") return new Secret(given);
+  const { key } = configuration.encryption;
+  if (key === undefined) return undefined;
+  return await readSecret(key, { warn: (message) => log.warn("secret.exposed", { message }) }, signal);
+}
+
+async function passwordFromFile(file: string): Promise<Secret> {
+  try {
+    const text = (await readFile(file, "utf8")).replace(/\r?\n$/, "");
+    if (text !== "") return new Secret(text);
+  } catch (error) {
+    throw new HoldfastError("SECRET_UNREADABLE", `the password file ${file} cannot be read: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+  throw new HoldfastError("SECRET_UNREADABLE", `the password file ${file} is empty`);
+}
+
+function freeName(path: BytePath, taken: Set<string>): string {
+  const last = Buffer.from(path, "latin1").toString("utf8").split("/").at(-1) ?? "";
+  const base =
+    last
+      .replace(/[^A-Za-z0-9._-]/g, "-")
+      .replace(/^[^A-Za-z0-9]+/, "")
+      .slice(0, 60) || "root";
+  let name = base;
+  for (let count = 2; taken.has(name); count += 1) name = `${base}-${String(count)}`;
+  taken.add(name);
+  return name;
+}

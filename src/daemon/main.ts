@@ -1,0 +1,197 @@
+/**
+ * The daemon: loads the configuration, opens the store, composes the parts, serves the API, and stays until it is told
+ * to stop. SIGTERM and SIGINT end it cleanly, SIGHUP takes the configuration anew.
+ */
+import { ApiServer } from "../api/server.js";
+import { systemClock } from "../base/clock.js";
+import { HoldfastError, asHoldfastError } from "../base/errors.js";
+import { ResourceStack } from "../base/lifecycle.js";
+import type { Secret } from "../base/observe.js";
+import { pathText } from "../base/paths.js";
+import { formatDuration } from "../base/units.js";
+import { readSecret } from "../config/secrets.js";
+import type { Configuration } from "../config/configuration.js";
+import { type Log, chooseLogFormat, openLog } from "../telemetry/logger.js";
+import { type LaunchOptions, type Launched, launch, loadFor } from "./launch.js";
+import { SystemdNotifier, takeInheritedSockets } from "./systemd.js";
+
+export interface DaemonOptions extends LaunchOptions {
+  /** Log as JSON whatever the output is. */
+  readonly json?: boolean;
+  /** Lines for a person who watches (`holdfast protect` in the foreground); undefined: only the log speaks. */
+  readonly announce?: (line: string) => void;
+}
+
+/** Work may stand still this long before the watchdog is left to bite, ms. */
+const STALL_MAX_MS = 10 * 60_000;
+
+/** Runs until it is told to stop; gives the exit code. Throws what keeps it from starting. */
+export async function runDaemon(options: DaemonOptions): Promise<number> {
+  const configuration = await loadFor(options);
+  await using owner = new ResourceStack();
+  const log = owner.use(daemonLog(options, configuration));
+  const notifier = owner.use(
+    new SystemdNotifier({ environment: process.env, pid: process.pid, clock: systemClock, log }),
+  );
+  const stop = new AbortController();
+  const signals = owner.use(new Signals(stop));
+  for (const warning of configuration.warnings) log.warn("config.doubtful", { warning });
+  const ground = { configuration, log, clock: systemClock, isDaemon: true, signal: stop.signal };
+  const launched = await launch(options, ground, true, owner);
+  owner.use(await serve(launched, configuration, stop.signal));
+  signals.onReload(() => void reload(launched, notifier, log));
+  await launched.operation.start();
+  notifier.ready("Looking at the protected folders");
+  notifier.startWatchdog(progressOf(launched));
+  announceStart(options, launched, configuration);
+  void launched.operation.started().then(() => onProtected(launched, options, notifier));
+  log.info("daemon.started", { pid: process.pid, store: configuration.storeUrl, socket: configuration.socket.path });
+  await signals.stopped();
+  notifier.stopping("Finishing");
+  log.info("daemon.stopping", { signal: signals.reason });
+  return 0;
+}
+
+function daemonLog(options: DaemonOptions, configuration: Configuration): Log {
+  const format = options.announce === undefined ? chooseLogFormat(process.env, options.json === true) : "text";
+  const stream = format === "json" ? process.stdout : process.stderr;
+  return openLog({
+    level: options.announce === undefined ? configuration.log.level : "warn",
+    format,
+    stream,
+    colour: process.stderr.isTTY && process.env["NO_COLOR"] === undefined,
+    clock: systemClock,
+  });
+}
+
+async function serve(launched: Launched, configuration: Configuration, signal: AbortSignal): Promise<ApiServer> {
+  const { socket, metrics } = configuration;
+  const [inherited] = takeInheritedSockets(process.env, process.pid);
+  return await ApiServer.start(launched.router, {
+    socketPath: socket.path,
+    mode: socket.mode,
+    access: { group: socket.group, others: socket.others },
+    ...(inherited === undefined ? {} : { activatedFd: inherited.fd }),
+    ...(metrics.listen === undefined
+      ? {}
+      : { metrics: { listen: metrics.listen, token: await metricsToken(configuration, signal) } }),
+  });
+}
+
+async function metricsToken(configuration: Configuration, signal: AbortSignal): Promise<Secret> {
+  const { token } = configuration.metrics;
+  if (token === undefined) throw new HoldfastError("CONFIG_INVALID", "metrics.listen needs metrics.token");
+  return await readSecret(token, {}, signal);
+}
+
+async function reload(launched: Launched, notifier: SystemdNotifier, log: Log): Promise<void> {
+  notifier.reloading();
+  try {
+    const { plan } = await launched.services.system.reload();
+    log.info("config.reloaded", { plan });
+  } catch (error) {
+    const { code, message } = asHoldfastError(error);
+    log.error("config.refused", { code, message });
+  }
+  notifier.ready("Protecting");
+}
+
+/** For the watchdog: true while nothing waits, or something has moved within `STALL_MAX_MS`. */
+function progressOf({ parts }: Launched): () => boolean {
+  let lastCount = -1;
+  let lastMoveMs = 0;
+  return () => {
+    const nowMs = systemClock.monotonicMs();
+    const count = parts.queue.commitCount + parts.jobs.finishedCount;
+    const isIdle = parts.queue.pendingTotal === 0 || parts.queue.isStoreBad;
+    if (isIdle || count !== lastCount) [lastCount, lastMoveMs] = [count, nowMs];
+    return nowMs - lastMoveMs < STALL_MAX_MS;
+  };
+}
+
+function announceStart({ announce }: DaemonOptions, { made, parts }: Launched, configuration: Configuration): void {
+  if (announce === undefined) return;
+  const state = made === undefined ? "opened" : parts.repository.encrypted ? "new, AES-256-GCM" : "new, not encrypted";
+  announce(`store     ${configuration.storeUrl}  (${state})`);
+  if (made?.recoveryKey !== undefined) {
+    announce(`recovery  ${made.recoveryKey.reveal()}`);
+    announce("          Write this key down: with it and the store everything can be restored, without this machine.");
+  }
+  announce(`control   ${configuration.socket.path}`);
+  parts.bus.on("incident.healed", (healed) => void announceHealed(announce, parts, healed));
+  parts.bus.on("incident.held", ({ id, paths, reason }) =>
+    announce(`held      ${String(paths)} files: ${reason}. Decide: holdfast incidents show ${id}`),
+  );
+  parts.bus.on("incident.failed", ({ id, message }) =>
+    announce(`failed    ${message}. See: holdfast incidents show ${id}`),
+  );
+  parts.bus.on("file.removed", ({ path, reason }) => announce(`removed   ${pathText(path)} (${reason})`));
+}
+
+async function announceHealed(
+  announce: (line: string) => void,
+  parts: Launched["parts"],
+  healed: { readonly id: string; readonly paths: number; readonly durationMs: number },
+): Promise<void> {
+  const incident = await parts.healer.incident(healed.id);
+  const first = incident.paths[0];
+  const what = healed.paths === 1 && first !== undefined ? pathText(first) : `${String(healed.paths)} files`;
+  const origin = incident.taken === undefined ? "" : ` from ${incident.taken.strategy}`;
+  announce(`healed    ${what}  (${incident.kind}${origin}, ${formatDuration(healed.durationMs)})`);
+}
+
+async function onProtected(
+  { services }: Launched,
+  { announce }: DaemonOptions,
+  notifier: SystemdNotifier,
+): Promise<void> {
+  const { sources } = await services.system.status();
+  const files = sources.reduce((sum, source) => sum + source.files, 0);
+  notifier.status(`Protecting ${String(files)} files of ${String(sources.length)} sources`);
+  if (announce === undefined) return;
+  for (const source of sources) {
+    const note = source.reason === null ? "" : `  (${source.reason})`;
+    announce(`watching  ${source.paths.join(" ")}  ${String(source.files)} files${note}`);
+  }
+  announce("ready     Delete or break a protected file and look: it comes back. Ctrl-C ends.");
+}
+
+/** SIGTERM and SIGINT stop, SIGHUP reloads. A second SIGINT does not wait. */
+class Signals implements AsyncDisposable {
+  readonly #stop: AbortController;
+  readonly #ended: Promise<void>;
+  #reload: () => void = () => undefined;
+  reason = "";
+
+  constructor(stop: AbortController) {
+    this.#stop = stop;
+    this.#ended = new Promise((resolve) => {
+      stop.signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+    process.on("SIGTERM", this.#onStop);
+    process.on("SIGINT", this.#onStop);
+    process.on("SIGHUP", this.#onReload);
+  }
+
+  onReload(reload: () => void): void {
+    this.#reload = reload;
+  }
+
+  async stopped(): Promise<void> {
+    await this.#ended;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    process.off("SIGTERM", this.#onStop);
+    process.off("SIGINT", this.#onStop);
+    process.off("SIGHUP", this.#onReload);
+    await Promise.resolve();
+  }
+
+  readonly #onStop = (signal: NodeJS.Signals): void => {
+    this.reason = signal;
+    this.#stop.abort(new HoldfastError("INTERRUPTED", `stopped by ${signal}`));
+  };
+
+  readonly #onReload = (): void => this.#reload();
+}

@@ -1,0 +1,47 @@
+/** The repository itself over the API: facts, check, garbage, retention, keys. */
+import { isoTime } from "../../base/clock.js";
+import { check } from "../../engine/check.js";
+import { gc } from "../../engine/gc.js";
+import type { RepositoryService } from "../../api/services.js";
+import { checkDocument } from "../documents.js";
+import { startJob } from "../job-documents.js";
+import type { Operation } from "../operation.js";
+import type { Parts } from "../parts.js";
+import { repositoryDocument } from "../status.js";
+
+export function repositoryService(parts: Parts, operation: Operation): RepositoryService {
+  const { repository, jobs, settings, bus } = parts;
+  return {
+    describe: async () => await repositoryDocument(parts),
+    async check(request) {
+      const options = { level: request.level, ...(request.share === undefined ? {} : { share: request.share }) };
+      return await Promise.resolve(
+        startJob(jobs, "check", "read", async (job) => {
+          const report = checkDocument(await check(repository, options, job.signal));
+          if (report.problems.length === 0) bus.emit("integrity.passed", { what: "store" });
+          else bus.emit("integrity.failed", { what: "store", code: "RECORD_DAMAGED", message: report.summary });
+          return report;
+        }),
+      );
+    },
+    async collectGarbage(dryRun) {
+      return await Promise.resolve(
+        startJob(jobs, "gc", "write", async (job) => {
+          const options = { dryRun, versionsKeptMs: settings.current.versionsKeptMs };
+          const report = await gc(repository, options, job.signal);
+          return { dry_run: dryRun, chunks_removed: report.chunksRemoved, bytes_freed: report.bytesFreed };
+        }),
+      );
+    },
+    async cleanup({ dry_run: dryRun }) {
+      return await Promise.resolve(startJob(jobs, "cleanup", "write", (job) => operation.plan.cleanUp(dryRun, job)));
+    },
+    async newRecoveryKey() {
+      return { recovery_key: (await repository.newRecoveryKey(parts.ground.signal)).reveal() };
+    },
+    async listKeys() {
+      const slots = await repository.listKeys(parts.ground.signal);
+      return slots.map((slot) => ({ id: slot.id, kind: slot.kind, created_at: isoTime(slot.createdMs) }));
+    },
+  };
+}
