@@ -1,298 +1,314 @@
 /**
- * Flow A from the event to durability: changed and removed paths wait here, each once, until a commit has made them
- * durable. When nothing is under way a change is committed at once; while a commit runs, changes gather for the next.
- * A store in trouble loses nothing: the paths stay and are tried again; beyond the limit a source is looked at anew
- * as a whole when the store is well.
+ * From "this path has changed" to "it is durable". Changes are noted per source and committed at once when the source
+ * is idle; while a commit is under way they gather, so that a burst becomes few large commits. When the store cannot be
+ * written the changes stay noted (bounded: see `dirty-set.ts`) and it is tried again until it works. A path that cannot
+ * be read is tried again later and reported once.
  */
 import type { Clock, Timer } from "../base/clock.js";
 import { type ErrorCode, HoldfastError, asHoldfastError } from "../base/errors.js";
 import type { EventBus } from "../base/events.js";
-import type { Counter, Histogram, Observer } from "../base/observe.js";
-import type { BytePath } from "../base/paths.js";
+import type { Observer } from "../base/observe.js";
+import { type BytePath, pathFields } from "../base/paths.js";
+import type { PathChange } from "../engine/repository-types.js";
+import type { UnreadablePath } from "../engine/types.js";
+import { DirtySet, type DirtyPath } from "./dirty-set.js";
 
-export interface PathChange {
-  readonly path: BytePath;
-  readonly kind: "upsert" | "remove";
-}
+/** Paths that one source may have waiting; at some 300 bytes each these are 30 MB. */
+export const PENDING_PATHS_MAX = 100_000;
+/** Sources that commit at the same time. */
+const COMMITS_MAX = 2;
+/** Waits after failed commits; the last one stays. */
+const RETRY_MS: readonly number[] = [1000, 2000, 5000, 10_000, 30_000];
+/** Waits before an unreadable path is tried again; the last one stays. */
+const UNREADABLE_RETRY_MS: readonly number[] = [5000, 30_000, 120_000, 600_000, 3_600_000];
+/** Unreadable paths of one source that are followed one by one; others wait for the next sweep. */
+const UNREADABLE_MAX = 5000;
+const UNREADABLE_LOOK_MS = 5000;
 
-/** What the queue needs to know of a commit. */
-export interface Receipt {
-  readonly stored: readonly { readonly path: BytePath }[];
-  readonly unchanged: readonly { readonly path: BytePath }[];
-  readonly removed: readonly BytePath[];
-  readonly unreadable: readonly { readonly path: BytePath; readonly errno: string }[];
-  readonly vanished: readonly BytePath[];
-}
+const STORE_FAILURES: ReadonlySet<ErrorCode> = new Set(["STORE_FULL", "STORE_IO", "STORE_READ_ONLY"]);
 
-/** Priorities, most urgent first. */
 export const PRIORITIES = ["critical", "high", "medium", "low"] as const;
 export type Priority = (typeof PRIORITIES)[number];
 
-export interface ChangeQueueOptions<R extends Receipt> {
+/** What the queue must know of a commit's receipt. */
+export interface QueueReceipt {
+  readonly unreadable: readonly UnreadablePath[];
+}
+
+/** Told when writing to the store begins to fail and when it works again. */
+export interface StoreHealth {
+  noteWriteFailed(code: string): void;
+  noteWriteWorks(): void;
+}
+
+export interface ChangeQueueOptions<R extends QueueReceipt> {
   readonly clock: Clock;
-  readonly observer: Observer;
   readonly bus: EventBus;
-  /** The engine: durable when it resolves. Throws STORE_FULL, STORE_IO, STORE_READ_ONLY, INTERRUPTED. */
-  readonly commit: (source: string, changes: readonly PathChange[], signal: AbortSignal) => Promise<R>;
-  /** Told of each commit before the event `commit.durable`. */
-  readonly onDurable: (source: string, receipt: R) => void;
-  /** Too much changed to remember each path: the source must be compared as a whole. */
-  readonly onOverflow: (source: string) => void;
-  readonly priorityOf: (source: string) => Priority;
-  /** The store took nothing: told at each failed commit; and told when it takes commits again. */
-  readonly onStoreTrouble: (code: ErrorCode) => void;
-  readonly onStoreWell: () => void;
+  readonly observer: Observer;
+  /** Makes the changes durable; resolves only then. The same change twice does no harm. */
+  commit(source: string, changes: readonly PathChange[], signal: AbortSignal): Promise<R>;
+  /** Called before `commit.durable` is emitted. */
+  onDurable(source: string, receipt: R): void | Promise<void>;
+  /** More changes than can be noted: the source must be looked through anew. */
+  onOverflow(source: string): void;
+  priorityOf(source: string): Priority;
+  /** Usually the `SpaceWatch`; without one the queue emits `store.full` and `store.roomy` by itself. */
+  readonly space?: StoreHealth;
+  /** For tests; default `PENDING_PATHS_MAX`. */
+  readonly pathsMax?: number;
 }
 
-/** What says that the store, not one path, is at fault. */
-const STORE_TROUBLE: ReadonlySet<ErrorCode> = new Set(["STORE_FULL", "STORE_READ_ONLY", "STORE_IO"]);
-
-/** Paths in one commit: at about 10 KB each a group stays below the write-ahead log's comfortable size. */
-const BATCH_PATHS = 512;
-/** Paths remembered per source, about 300 bytes each: 60 MB at worst. */
-export const DIRTY_PATHS_MAX = 200_000;
-const RETRY_FIRST_MS = 500;
-const RETRY_LAST_MS = 30_000;
-/** A path that cannot be read is tried again this often, then only when it changes. */
-const UNREADABLE_TRIES = 5;
-const UNREADABLE_RETRY_MS = 10_000;
-const LAG_BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15, 60, 300];
-
-interface Dirty {
-  readonly kind: PathChange["kind"];
-  /** When the oldest change that is not durable was seen, wall ms. */
-  readonly seenAtMs: number;
+interface SourceState {
+  readonly dirty: DirtySet;
+  readonly unreadable: Map<BytePath, { readonly errno: string; attempts: number; retryMs: number }>;
+  inFlight: number;
+  failures: number;
+  /** Not before, steady ms. */
+  notBeforeMs: number;
 }
 
-interface SourceQueue {
-  readonly dirty: Map<BytePath, Dirty>;
-  readonly tries: Map<BytePath, number>;
-  overflowed: boolean;
-}
-
-export class ChangeQueue<R extends Receipt> implements AsyncDisposable {
+export class ChangeQueue<R extends QueueReceipt> implements AsyncDisposable {
   readonly #options: ChangeQueueOptions<R>;
-  readonly #queues = new Map<string, SourceQueue>();
+  readonly #sources = new Map<string, SourceState>();
   readonly #stop = new AbortController();
+  readonly #commits = new Set<Promise<void>>();
   readonly #unsubscribe: readonly (() => void)[];
-  readonly #timers = new Set<Timer>();
-  readonly #lag: Histogram;
-  readonly #committed: Counter<"source">;
-  #running: Promise<void> | undefined;
-  #retryMs = RETRY_FIRST_MS;
-  #batchPaths = BATCH_PATHS;
-  #isStoreBad = false;
-  #commits = 0;
+  readonly #unreadableTimer: Timer;
+  readonly #lag;
+  readonly #failed;
+  #retryTimer: Timer | undefined;
+  #idleWaiters: (() => void)[] = [];
+  #storeFailures = 0;
+  /** Nobody commits before, steady ms: the store is one for all sources. */
+  #storeClosedUntilMs = 0;
 
   constructor(options: ChangeQueueOptions<R>) {
     this.#options = options;
-    this.#lag = options.observer.histogram({
+    const { bus, clock, observer } = options;
+    this.#lag = observer.histogram({
       name: "holdfast_protect_lag_seconds",
-      help: "From the moment a change was seen to its durability.",
-      buckets: LAG_BUCKETS,
+      help: "Time from a change being seen to its being durable.",
+      buckets: [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800],
     });
-    this.#committed = options.observer.counter({
-      name: "holdfast_changes_committed_total",
-      help: "Changes made durable between backups, by source.",
-      labels: ["source"],
+    this.#failed = observer.counter({
+      name: "holdfast_commit_failures_total",
+      help: "Commits that failed and are tried again, by error code.",
+      labels: ["code"],
     });
+    for (const code of STORE_FAILURES) this.#failed.add(0, { code });
     this.#unsubscribe = [
-      options.bus.on("file.changed", ({ source, path, seenAtMs }) =>
-        this.#note(source, path, { kind: "upsert", seenAtMs }),
-      ),
-      options.bus.on("file.removed", ({ source, path, seenAtMs }) =>
-        this.#note(source, path, { kind: "remove", seenAtMs }),
-      ),
+      bus.on("file.changed", ({ source, path, seenAtMs }) => this.note(source, { path, kind: "upsert" }, seenAtMs)),
+      bus.on("file.removed", ({ source, path, seenAtMs }) => this.note(source, { path, kind: "remove" }, seenAtMs)),
     ];
+    this.#unreadableTimer = clock.every(UNREADABLE_LOOK_MS, () => this.#retryUnreadable());
   }
 
-  /** Changes of a source that are not durable yet. */
+  /** Notes a change; it is committed as soon as possible. `seenAtMs`: wall ms when it was first seen. */
+  note(source: string, change: PathChange, seenAtMs: number): void {
+    if (this.#stop.signal.aborted) return;
+    this.#state(source).dirty.note(change.path, { kind: change.kind, seenAtMs });
+    this.#pump();
+  }
+
+  /** Changes of a source that are noted or being committed. */
   pending(source: string): number {
-    return this.#queues.get(source)?.dirty.size ?? 0;
+    const state = this.#sources.get(source);
+    return state === undefined ? 0 : state.dirty.size + state.inFlight;
   }
 
-  get pendingTotal(): number {
-    let total = 0;
-    for (const queue of this.#queues.values()) total += queue.dirty.size;
-    return total;
+  /** Paths of a source that could not be read at the last try. */
+  unreadable(source: string): readonly UnreadablePath[] {
+    return [...(this.#sources.get(source)?.unreadable ?? [])].map(([path, { errno }]) => ({ path, errno }));
   }
 
-  /** Grows with each commit: proof of progress for the watchdog. */
-  get commitCount(): number {
-    return this.#commits;
-  }
-
-  /** The store's trouble, while it lasts. */
+  /** True while the store cannot be written. */
   get isStoreBad(): boolean {
-    return this.#isStoreBad;
+    return this.#storeFailures > 0;
   }
 
-  /** Forgets what waits for a source that is protected no longer. */
+  /** Forgets what is noted of a source that is no longer protected; a commit under way ends. */
   forget(source: string): void {
-    this.#queues.delete(source);
+    this.#sources.delete(source);
+    this.#tellIdle();
   }
 
-  /** Resolves when everything noted so far is durable (or given up as unreadable). Rejects with the abort reason. */
+  /** Resolves when nothing is noted or under way; rejects when aborted or when the queue closes. */
   async drained(signal: AbortSignal): Promise<void> {
-    while (this.pendingTotal > 0) {
-      signal.throwIfAborted();
-      this.#wake();
-      await (this.#running ?? this.#options.clock.sleep(RETRY_FIRST_MS, signal));
+    const either = AbortSignal.any([signal, this.#stop.signal]);
+    while (!this.#isIdle()) {
+      either.throwIfAborted();
+      await new Promise<void>((resolve) => {
+        either.addEventListener("abort", () => resolve(), { once: true });
+        this.#idleWaiters.push(resolve);
+      });
     }
   }
 
-  /** Stops after the commit under way; what waits is found again at the next start. */
+  /** Takes no more changes and waits for the commits under way; what is only noted is found again at the next start. */
   async [Symbol.asyncDispose](): Promise<void> {
     for (const stop of this.#unsubscribe) stop();
-    for (const timer of this.#timers) timer.cancel();
-    this.#stop.abort(new HoldfastError("INTERRUPTED", "the daemon is stopping"));
-    await this.#running;
+    this.#unreadableTimer.cancel();
+    this.#retryTimer?.cancel();
+    this.#stop.abort(new HoldfastError("INTERRUPTED", "holdfast is stopping"));
+    while (this.#commits.size > 0) await Promise.all(this.#commits);
+    this.#tellIdle();
   }
 
-  #note(source: string, path: BytePath, change: Dirty): void {
-    const queue = this.#queueOf(source);
-    if (queue.overflowed) return;
-    const before = queue.dirty.get(path);
-    if (before === undefined && queue.dirty.size >= DIRTY_PATHS_MAX) {
-      queue.dirty.clear();
-      queue.overflowed = true;
-      this.#options.observer.log.warn("queue.overflow", { source, limit: DIRTY_PATHS_MAX });
-      this.#wake();
-      return;
+  #state(source: string): SourceState {
+    const known = this.#sources.get(source);
+    if (known !== undefined) return known;
+    const dirty = new DirtySet(this.#options.pathsMax ?? PENDING_PATHS_MAX);
+    const state = { dirty, unreadable: new Map(), inFlight: 0, failures: 0, notBeforeMs: 0 };
+    this.#sources.set(source, state);
+    return state;
+  }
+
+  /** Starts commits of the most important sources that have something to do and may. */
+  #pump(): void {
+    if (this.#stop.signal.aborted) return;
+    const now = this.#options.clock.monotonicMs();
+    // While the store is bad one commit at a time finds out whether it works again.
+    const limit = this.isStoreBad ? 1 : COMMITS_MAX;
+    if (this.#commits.size < limit && this.#storeClosedUntilMs <= now) {
+      const ready = [...this.#sources].filter(
+        ([, state]) => state.inFlight === 0 && state.dirty.size > 0 && state.notBeforeMs <= now,
+      );
+      ready.sort(([a], [b]) => this.#rank(a) - this.#rank(b));
+      for (const [source, state] of ready.slice(0, limit - this.#commits.size)) this.#start(source, state);
     }
-    queue.dirty.set(path, { kind: change.kind, seenAtMs: Math.min(before?.seenAtMs ?? Infinity, change.seenAtMs) });
-    this.#wake();
+    this.#planRetry(now);
   }
 
-  #queueOf(source: string): SourceQueue {
-    const queue = this.#queues.get(source) ?? { dirty: new Map(), tries: new Map(), overflowed: false };
-    this.#queues.set(source, queue);
-    return queue;
+  #rank(source: string): number {
+    return PRIORITIES.indexOf(this.#options.priorityOf(source));
   }
 
-  #wake(): void {
-    if (this.#running !== undefined || this.#stop.signal.aborted) return;
-    this.#running = this.#run().finally(() => {
-      this.#running = undefined;
+  #start(source: string, state: SourceState): void {
+    const batch = state.dirty.take();
+    state.inFlight = batch.size;
+    const commit = this.#commit(source, state, batch).finally(() => {
+      state.inFlight = 0;
+      this.#commits.delete(commit);
+      this.#pump();
+      this.#tellIdle();
     });
+    this.#commits.add(commit);
   }
 
-  async #run(): Promise<void> {
-    await Promise.resolve(); // all events of this turn go into one commit
-    for (let source = this.#next(); source !== undefined; source = this.#next()) {
-      const { aborted } = this.#stop.signal;
-      if (aborted || !(await this.#commitSafely(source))) return;
-    }
-  }
-
-  /** False: a failure was noted, and the queue waits for its retry. */
-  async #commitSafely(source: string): Promise<boolean> {
+  /** Never throws. */
+  async #commit(source: string, state: SourceState, batch: Map<BytePath, DirtyPath>): Promise<void> {
+    const changes = [...batch].map(([path, { kind }]) => ({ path, kind }));
     try {
-      await this.#commitOne(source);
-      this.#retryMs = RETRY_FIRST_MS;
-      this.#batchPaths = BATCH_PATHS;
-      if (this.#isStoreBad) this.#options.onStoreWell();
-      this.#isStoreBad = false;
-      return true;
-    } catch (error) {
-      if (!this.#stop.signal.aborted) this.#onFailure(source, asHoldfastError(error));
-      return false;
-    }
-  }
-
-  /** The most urgent source with work; among equals the one whose queue was made first. */
-  #next(): string | undefined {
-    let best: string | undefined;
-    let bestRank: number = PRIORITIES.length;
-    for (const [source, queue] of this.#queues) {
-      if (queue.dirty.size === 0 && !queue.overflowed) continue;
-      const rank = PRIORITIES.indexOf(this.#options.priorityOf(source));
-      if (rank < bestRank) [best, bestRank] = [source, rank];
-    }
-    return best;
-  }
-
-  async #commitOne(source: string): Promise<void> {
-    const queue = this.#queueOf(source);
-    if (queue.overflowed) {
-      queue.overflowed = false;
-      this.#options.onOverflow(source);
-      return;
-    }
-    const batch = [...take(queue.dirty, this.#batchPaths)];
-    for (const [path] of batch) queue.dirty.delete(path);
-    try {
-      const changes = batch.map(([path, dirty]) => ({ path, kind: dirty.kind }));
       const receipt = await this.#options.commit(source, changes, this.#stop.signal);
-      this.#onCommitted(source, new Map(batch), receipt);
+      this.#storeWorks();
+      state.failures = 0;
+      await this.#durable(source, state, batch, receipt);
     } catch (error) {
-      for (const [path, dirty] of batch) if (!queue.dirty.has(path)) queue.dirty.set(path, dirty);
-      throw error;
+      state.dirty.giveBack(batch);
+      if (!this.#stop.signal.aborted) this.#failedCommit(source, state, asHoldfastError(error));
     }
   }
 
-  #onCommitted(source: string, batch: ReadonlyMap<BytePath, Dirty>, receipt: R): void {
-    const { clock, bus, onDurable } = this.#options;
-    this.#commits += 1;
-    onDurable(source, receipt);
-    const paths = [...receipt.stored.map((entry) => entry.path), ...receipt.removed];
-    const nowMs = clock.nowMs();
-    for (const path of paths) {
-      this.#lag.observe(Math.max(0, nowMs - (batch.get(path)?.seenAtMs ?? nowMs)) / 1000);
-      this.#queueOf(source).tries.delete(path);
+  async #durable(source: string, state: SourceState, batch: Map<BytePath, DirtyPath>, receipt: R): Promise<void> {
+    const { clock, bus, observer } = this.#options;
+    const unreadable = new Set(receipt.unreadable.map(({ path }) => path));
+    this.#noteUnreadable(source, state, receipt.unreadable);
+    const durable = [...batch].filter(([path]) => !unreadable.has(path));
+    for (const [path, { seenAtMs }] of durable) {
+      state.unreadable.delete(path);
+      this.#lag.observe(Math.max(0, clock.nowMs() - seenAtMs) / 1000);
     }
-    this.#committed.add(paths.length, { source });
-    this.#retryUnreadable(source, batch, receipt);
-    if (paths.length === 0) return;
-    const oldestSeenAtMs = Math.min(...paths.map((path) => batch.get(path)?.seenAtMs ?? nowMs));
-    bus.emit("commit.durable", { source, paths, oldestSeenAtMs });
+    try {
+      await this.#options.onDurable(source, receipt);
+    } catch (error) {
+      // It is durable; that somebody could not take note of it must not store it again and again.
+      observer.log.error("commit.not_noted", { source, error });
+    }
+    if (durable.length > 0) {
+      const oldestSeenAtMs = durable.reduce((oldest, [, { seenAtMs }]) => Math.min(oldest, seenAtMs), Infinity);
+      bus.emit("commit.durable", { source, paths: durable.map(([path]) => path), oldestSeenAtMs });
+    }
+    if (state.dirty.size === 0 && state.dirty.needsReconcile) {
+      state.dirty.reconciled();
+      observer.log.warn("changes.overflow", { source });
+      this.#options.onOverflow(source);
+    }
   }
 
-  /** Permissions may be wrong for a moment (an installer, a slow chown): try again a few times, and say it once. */
-  #retryUnreadable(source: string, batch: ReadonlyMap<BytePath, Dirty>, receipt: R): void {
-    const queue = this.#queueOf(source);
-    const again: [BytePath, Dirty][] = [];
-    for (const { path, errno } of receipt.unreadable) {
-      const tries = (queue.tries.get(path) ?? 0) + 1;
-      const dirty = batch.get(path);
-      if (tries === 1) this.#options.observer.log.warn("file.unreadable", { source, path, errno });
-      if (tries > UNREADABLE_TRIES || dirty === undefined) {
-        queue.tries.delete(path);
-        continue;
+  #failedCommit(source: string, state: SourceState, error: HoldfastError): void {
+    const { clock, observer } = this.#options;
+    this.#failed.add(1, { code: error.code });
+    const isStore = STORE_FAILURES.has(error.code);
+    const failures = isStore ? this.#storeFailures : state.failures;
+    const waitMs = RETRY_MS[Math.min(failures, RETRY_MS.length - 1)] ?? 30_000;
+    if (isStore) {
+      this.#storeFailures += 1;
+      this.#storeClosedUntilMs = clock.monotonicMs() + waitMs;
+      if (failures === 0) this.#tellStoreFailed(error.code);
+    } else {
+      state.failures += 1;
+      state.notBeforeMs = clock.monotonicMs() + waitMs;
+    }
+    if (failures === 0) observer.log.error("commit.failed", { source, error, pending: state.dirty.size });
+    else observer.log.debug("commit.failed_again", { source, code: error.code, failures });
+  }
+
+  #tellStoreFailed(code: ErrorCode): void {
+    const { space, bus } = this.#options;
+    if (space !== undefined) space.noteWriteFailed(code);
+    else bus.emit("store.full", { usedShare: 1, freeBytes: 0, writeFailed: true, code });
+  }
+
+  #storeWorks(): void {
+    if (this.#storeFailures === 0) return;
+    this.#storeFailures = 0;
+    this.#storeClosedUntilMs = 0;
+    this.#options.observer.log.info("commit.works_again", {});
+    if (this.#options.space !== undefined) this.#options.space.noteWriteWorks();
+    else this.#options.bus.emit("store.roomy", { usedShare: 0, freeBytes: 0 });
+  }
+
+  #noteUnreadable(source: string, state: SourceState, unreadable: readonly UnreadablePath[]): void {
+    const { clock, observer } = this.#options;
+    for (const { path, errno } of unreadable) {
+      const known = state.unreadable.get(path);
+      if (known === undefined && state.unreadable.size >= UNREADABLE_MAX) continue;
+      if (known?.errno !== errno) observer.log.warn("file.unreadable", { source, ...pathFields(path), errno });
+      const attempts = (known?.attempts ?? 0) + 1;
+      const waitMs = UNREADABLE_RETRY_MS[Math.min(attempts - 1, UNREADABLE_RETRY_MS.length - 1)] ?? 3_600_000;
+      state.unreadable.set(path, { errno, attempts, retryMs: clock.monotonicMs() + waitMs });
+    }
+  }
+
+  #retryUnreadable(): void {
+    const { clock } = this.#options;
+    for (const [source, state] of this.#sources) {
+      for (const [path, entry] of state.unreadable) {
+        if (entry.retryMs > clock.monotonicMs()) continue;
+        entry.retryMs = Infinity; // until the next receipt says more
+        this.note(source, { path, kind: "upsert" }, clock.nowMs());
       }
-      queue.tries.set(path, tries);
-      again.push([path, dirty]);
     }
-    if (again.length > 0)
-      this.#later(UNREADABLE_RETRY_MS, () => again.forEach(([path, dirty]) => this.#note(source, path, dirty)));
   }
 
-  #onFailure(source: string, error: HoldfastError): void {
-    const { observer, bus } = this.#options;
-    observer.log.error("commit.failed", { source, code: error.code, message: error.message, retry_ms: this.#retryMs });
-    if (STORE_TROUBLE.has(error.code)) this.#options.onStoreTrouble(error.code);
-    else if (!this.#isStoreBad)
-      bus.emit("backup.failed", { source: [source], code: error.code, message: error.message });
-    this.#isStoreBad = true;
-    // One path that cannot be committed must not hold up the others: smaller groups, each failed one to the end.
-    this.#batchPaths = Math.max(1, Math.floor(this.#batchPaths / 8));
-    this.#later(this.#retryMs, () => this.#wake());
-    this.#retryMs = Math.min(this.#retryMs * 2, RETRY_LAST_MS);
+  #planRetry(now: number): void {
+    this.#retryTimer?.cancel();
+    this.#retryTimer = undefined;
+    const waiting = [...this.#sources.values()].filter((state) => state.inFlight === 0 && state.dirty.size > 0);
+    const times = waiting
+      .map((state) => Math.max(state.notBeforeMs, this.#storeClosedUntilMs))
+      .filter((ms) => ms > now);
+    if (times.length > 0) this.#retryTimer = this.#options.clock.after(Math.min(...times) - now, () => this.#pump());
   }
 
-  #later(ms: number, work: () => void): void {
-    const timer = this.#options.clock.after(ms, () => {
-      this.#timers.delete(timer);
-      work();
-    });
-    this.#timers.add(timer);
+  #isIdle(): boolean {
+    return this.#commits.size === 0 && [...this.#sources.values()].every(({ dirty }) => dirty.size === 0);
   }
-}
 
-function* take<K, V>(map: ReadonlyMap<K, V>, count: number): Iterable<[K, V]> {
-  let left = count;
-  for (const entry of map) {
-    if (left-- <= 0) return;
-    yield entry;
+  #tellIdle(): void {
+    if (!this.#isIdle() && !this.#stop.signal.aborted) return;
+    const waiters = this.#idleWaiters;
+    this.#idleWaiters = [];
+    for (const wake of waiters) wake();
   }
 }

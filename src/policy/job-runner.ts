@@ -1,18 +1,25 @@
 /**
- * Long work as jobs that can be watched and cancelled. Jobs of one lane run one after another (two writers of the
- * store would only be in each other's way); lanes run side by side. What has finished is kept for a while, bounded.
+ * Long work as jobs that can be watched and cancelled: each runs on a lane, where one job runs at a time in the order
+ * of asking, so that two jobs that write much never fight for the same disk. The last finished ones are remembered.
  */
 import type { Clock } from "../base/clock.js";
+import { deferred } from "../base/concurrency.js";
 import { HoldfastError, asHoldfastError } from "../base/errors.js";
 import { jobId } from "../base/ids.js";
 import type { Logger } from "../base/observe.js";
 
-export const JOB_STATES = ["queued", "running", "done", "failed", "cancelled"] as const;
-export type JobState = (typeof JOB_STATES)[number];
+/** Finished jobs that are remembered. */
+export const JOBS_KEPT_MAX = 200;
+/** Jobs that may wait on one lane. */
+export const JOBS_QUEUED_MAX = 50;
+/** Results are kept in memory; larger ones (JSON bytes) are replaced by a note. */
+export const RESULT_BYTES_MAX = 4 * 2 ** 20;
 
-/** `write` changes the store, `read` only reads it, `heal` puts files back. */
 export const JOB_LANES = ["write", "read", "heal"] as const;
+/** write = puts much into the store or removes it; read = restores, verifies, scans; heal = recoveries. */
 export type JobLane = (typeof JOB_LANES)[number];
+
+export type JobState = "queued" | "running" | "done" | "failed" | "cancelled";
 
 export interface JobProgress {
   readonly filesDone: number;
@@ -37,136 +44,193 @@ export interface Job {
 
 export interface RunningJob {
   readonly id: string;
+  /** Aborts when the job is cancelled or the daemon stops. */
   readonly signal: AbortSignal;
   progress(progress: JobProgress): void;
 }
 
-export type JobWork = (job: RunningJob) => Promise<unknown>;
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
-/** Finished jobs that can still be asked for. */
-const FINISHED_KEPT = 200;
-/** Jobs that may wait; more is a client gone wild. */
-export const QUEUED_MAX = 200;
-
-interface HeldJob {
-  job: Job;
-  readonly work: JobWork;
-  readonly stop: AbortController;
+interface Entry {
+  readonly job: Mutable<Job>;
+  readonly abort: AbortController;
+  readonly work: (running: RunningJob) => Promise<unknown>;
+  readonly ended: Promise<void>;
+  readonly end: () => void;
 }
+
+const TERMINAL: ReadonlySet<JobState> = new Set(["done", "failed", "cancelled"]);
 
 export class JobRunner implements AsyncDisposable {
   readonly #clock: Clock;
   readonly #log: Logger;
-  readonly #jobs = new Map<string, HeldJob>();
-  readonly #waiting = new Map<JobLane, HeldJob[]>();
-  readonly #lanes = new Map<JobLane, Promise<void>>();
-  readonly #closing = new AbortController();
-  /** Grows with every job that finished: proof of progress for the watchdog. */
-  #finished = 0;
+  readonly #entries = new Map<string, Entry>();
+  readonly #queues = new Map<JobLane, Entry[]>(JOB_LANES.map((lane) => [lane, []]));
+  readonly #running = new Map<JobLane, Entry>();
+  readonly #listeners = new Set<(job: Job) => void>();
+  #finishedTotal = 0;
+  #isClosed = false;
 
   constructor(clock: Clock, log: Logger) {
     this.#clock = clock;
     this.#log = log;
   }
 
-  /** Queues work. Throws LIMIT_REACHED when `QUEUED_MAX` jobs wait, INTERRUPTED after closing. */
-  start(kind: string, lane: JobLane, work: JobWork): Job {
-    if (this.#closing.signal.aborted) throw new HoldfastError("INTERRUPTED", "the daemon is stopping");
-    const queue = this.#waiting.get(lane) ?? [];
-    if (queue.length >= QUEUED_MAX) throw new HoldfastError("LIMIT_REACHED", `${String(QUEUED_MAX)} jobs wait already`);
-    const nowMs = this.#clock.nowMs();
-    const held: HeldJob = { job: newJob(jobId(nowMs), kind, lane, nowMs), work, stop: new AbortController() };
-    this.#jobs.set(held.job.id, held);
-    queue.push(held);
-    this.#waiting.set(lane, queue);
-    if (!this.#lanes.has(lane)) this.#lanes.set(lane, this.#runLane(lane, queue));
-    return held.job;
+  /** Starts work, or queues it behind the jobs of its lane. Throws LIMIT_REACHED when too many wait. */
+  start(kind: string, lane: JobLane, work: (running: RunningJob) => Promise<unknown>): Job {
+    if (this.#isClosed) throw new HoldfastError("INTERRUPTED", "holdfast is stopping; no new job is taken");
+    const queue = this.#queue(lane);
+    if (queue.length >= JOBS_QUEUED_MAX)
+      throw new HoldfastError("LIMIT_REACHED", `${String(JOBS_QUEUED_MAX)} jobs wait already`, {
+        hint: "Wait for them, or cancel some: see `holdfast status`.",
+      });
+    const entry = newEntry(kind, lane, work, this.#clock.nowMs());
+    this.#entries.set(entry.job.id, entry);
+    queue.push(entry);
+    this.#pump(lane);
+    return { ...entry.job };
+  }
+
+  /** JOB_NOT_FOUND when there is none of that id, or it is forgotten. */
+  get(id: string): Job {
+    return { ...this.#entry(id).job };
   }
 
   /** Newest first. */
   list(): readonly Job[] {
-    return [...this.#jobs.values()].map((held) => held.job).reverse();
+    return [...this.#entries.values()].map(({ job }) => ({ ...job })).reverse();
   }
 
-  /** Throws JOB_NOT_FOUND. */
-  get(id: string): Job {
-    return this.#held(id).job;
-  }
-
-  /** Asks a job to stop; one that waits is cancelled at once. Throws JOB_NOT_FOUND. */
+  /** Ends a waiting job at once, and asks a running one to stop; a finished one stays as it is. JOB_NOT_FOUND. */
   cancel(id: string): Job {
-    const held = this.#held(id);
-    held.stop.abort(new HoldfastError("INTERRUPTED", `job ${id} was cancelled`));
-    if (held.job.state === "queued")
-      this.#end(held, { state: "cancelled", error: asHoldfastError(held.stop.signal.reason) });
-    return held.job;
+    const entry = this.#entry(id);
+    const { job } = entry;
+    entry.abort.abort(new HoldfastError("INTERRUPTED", `the job ${job.id} was cancelled`));
+    if (job.state === "queued") {
+      const queue = this.#queue(job.lane);
+      queue.splice(queue.indexOf(entry), 1);
+      this.#finish(entry, "cancelled", undefined);
+    }
+    return { ...job };
   }
 
-  /** Jobs that wait or run. */
-  get pending(): number {
-    return [...this.#jobs.values()].filter(({ job }) => job.state === "queued" || job.state === "running").length;
+  /** Resolves with the job when it has ended. JOB_NOT_FOUND. */
+  async ended(id: string): Promise<Job> {
+    const entry = this.#entry(id);
+    await entry.ended;
+    return { ...entry.job };
   }
 
-  get finishedCount(): number {
-    return this.#finished;
+  /** Calls back at each change of a job (also of its progress); returns the way to stop it. It must not throw. */
+  onChange(listener: (job: Job) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
-  /** Cancels everything and waits until it has stopped. */
+  /** Grows with each finished job: shows a watchdog that work advances. */
+  get finishedTotal(): number {
+    return this.#finishedTotal;
+  }
+
+  /** Cancels everything and waits until the running jobs have ended. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closing.abort(new HoldfastError("INTERRUPTED", "the daemon is stopping"));
-    for (const { job } of this.#jobs.values())
-      if (job.state === "queued" || job.state === "running") this.cancel(job.id);
-    await Promise.all(this.#lanes.values());
+    this.#isClosed = true;
+    const open = [...this.#entries.values()].filter(({ job }) => !TERMINAL.has(job.state));
+    for (const { job } of open) this.cancel(job.id);
+    for (const { ended } of open) await ended;
   }
 
-  async #runLane(lane: JobLane, queue: HeldJob[]): Promise<void> {
-    await Promise.resolve(); // the caller has its job document before the work begins
-    for (let held = queue.shift(); held !== undefined; held = queue.shift()) {
-      if (held.job.state === "queued") await this.#run(held);
-    }
-    this.#lanes.delete(lane);
+  #pump(lane: JobLane): void {
+    if (this.#running.has(lane)) return;
+    const next = this.#queue(lane).shift();
+    if (next === undefined) return;
+    this.#running.set(lane, next);
+    void this.#run(next).finally(() => {
+      this.#running.delete(lane);
+      this.#pump(lane);
+    });
   }
 
-  async #run(held: HeldJob): Promise<void> {
-    const { id, kind } = held.job;
-    held.job = { ...held.job, state: "running", startedAtMs: this.#clock.nowMs() };
-    const signal = AbortSignal.any([held.stop.signal, this.#closing.signal]);
+  /** Never throws: whatever the work does ends in the job's state. */
+  async #run(entry: Entry): Promise<void> {
+    const { job, abort, work } = entry;
+    job.state = "running";
+    job.startedAtMs = this.#clock.nowMs();
+    this.#changed(job);
     try {
-      const progress = (value: JobProgress): void => void (held.job = { ...held.job, progress: value });
-      this.#end(held, { state: "done", result: await held.work({ id, signal, progress }) });
+      const result = await work({
+        id: job.id,
+        signal: abort.signal,
+        progress: (progress) => {
+          if (TERMINAL.has(job.state)) return;
+          job.progress = progress;
+          this.#changed(job);
+        },
+      });
+      job.result = bounded(result);
+      this.#finish(entry, "done", undefined);
     } catch (error) {
-      const failure = asHoldfastError(error);
-      this.#end(held, { state: signal.aborted ? "cancelled" : "failed", error: failure });
-      if (!signal.aborted) this.#log.warn("job.failed", { id, kind, code: failure.code, message: failure.message });
+      const isCancelled = abort.signal.aborted;
+      this.#finish(entry, isCancelled ? "cancelled" : "failed", asHoldfastError(error));
     }
   }
 
-  #end(held: HeldJob, outcome: Pick<Job, "state"> & Partial<Pick<Job, "result" | "error">>): void {
-    held.job = { ...held.job, ...outcome, finishedAtMs: this.#clock.nowMs() };
-    this.#finished += 1;
-    const finished = [...this.#jobs.values()].filter(({ job }) => job.finishedAtMs !== undefined);
-    const excess = finished[0];
-    if (finished.length > FINISHED_KEPT && excess !== undefined) this.#jobs.delete(excess.job.id);
+  #finish(entry: Entry, state: JobState, error: HoldfastError | undefined): void {
+    const { job } = entry;
+    job.state = state;
+    job.error = error;
+    job.finishedAtMs = this.#clock.nowMs();
+    this.#finishedTotal += 1;
+    const fields = { job: job.id, kind: job.kind, state };
+    if (state === "failed") this.#log.error("job.failed", { ...fields, error });
+    else this.#log.info("job.ended", fields);
+    entry.end();
+    this.#changed(job);
+    this.#forgetOldest();
   }
 
-  #held(id: string): HeldJob {
-    const held = this.#jobs.get(id);
-    if (held === undefined) throw new HoldfastError("JOB_NOT_FOUND", `there is no job ${id}`);
-    return held;
+  #forgetOldest(): void {
+    const finished = [...this.#entries.values()].filter(({ job }) => TERMINAL.has(job.state));
+    for (const { job } of finished.slice(0, Math.max(0, finished.length - JOBS_KEPT_MAX))) this.#entries.delete(job.id);
+  }
+
+  #changed(job: Job): void {
+    for (const listener of this.#listeners) listener({ ...job });
+  }
+
+  #entry(id: string): Entry {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) throw new HoldfastError("JOB_NOT_FOUND", `there is no job ${id}`);
+    return entry;
+  }
+
+  #queue(lane: JobLane): Entry[] {
+    const queue = this.#queues.get(lane);
+    if (queue === undefined) throw new HoldfastError("INTERNAL", `there is no lane ${lane}`);
+    return queue;
   }
 }
 
-function newJob(id: string, kind: string, lane: JobLane, createdAtMs: number): Job {
-  return {
-    id,
+function newEntry(kind: string, lane: JobLane, work: Entry["work"], nowMs: number): Entry {
+  const end = deferred<undefined>();
+  const job: Job = {
+    id: jobId(nowMs),
     kind,
     lane,
     state: "queued",
-    createdAtMs,
+    createdAtMs: nowMs,
     startedAtMs: undefined,
     finishedAtMs: undefined,
     progress: undefined,
     result: undefined,
     error: undefined,
   };
+  const ended = end.promise.then(() => undefined);
+  return { job: { ...job }, abort: new AbortController(), work, ended, end: () => end.resolve(undefined) };
+}
+
+function bounded(result: unknown): unknown {
+  if (result === undefined) return null;
+  const size = JSON.stringify(result).length;
+  return size <= RESULT_BYTES_MAX ? result : { note: "the result was too large to be kept", size_bytes: size };
 }

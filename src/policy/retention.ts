@@ -6,6 +6,8 @@
 import type { BackupType } from "../base/ids.js";
 
 export interface RetentionPolicy {
+  /** So many newest backups of each source are kept. */
+  readonly last: number;
   /** How many newest periods keep one backup each; 0 = that rule keeps nothing. */
   readonly hourly: number;
   readonly daily: number;
@@ -19,6 +21,7 @@ export interface RetentionPolicy {
 }
 
 export const DEFAULT_RETENTION: RetentionPolicy = {
+  last: 0,
   hourly: 24,
   daily: 7,
   weekly: 4,
@@ -70,6 +73,7 @@ export function keptBackups(stamps: readonly BackupStamp[], policy: RetentionPol
       ofSource.find(({ type }) => type === "full"),
       "newest_full",
     );
+    for (const stamp of ofSource.slice(0, policy.last)) keep(stamp, "last");
     for (const stamp of ofSource.slice(0, Math.max(1, policy.minCopies))) keep(stamp, "min_copies");
     for (const [rule, periodOf] of PERIODS) {
       for (const stamp of newestOfPeriods(ofSource, periodOf, policy[rule])) keep(stamp, rule);
@@ -145,7 +149,11 @@ function newestOfPeriods(
 function bySource(stamps: readonly BackupStamp[]): Iterable<readonly BackupStamp[]> {
   const groups = new Map<string, BackupStamp[]>();
   for (const stamp of newestFirst(stamps)) {
-    for (const source of new Set(stamp.sources)) groups.get(source)?.push(stamp) ?? groups.set(source, [stamp]);
+    for (const source of new Set(stamp.sources)) {
+      const group = groups.get(source);
+      if (group === undefined) groups.set(source, [stamp]);
+      else group.push(stamp);
+    }
   }
   return groups.values();
 }
