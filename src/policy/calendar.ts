@@ -6,23 +6,18 @@
  */
 import schedule from "node-schedule";
 import { HoldfastError } from "../base/errors.js";
-import { formatDuration } from "../base/units.js";
 import { type CronFields, parseCron } from "./cron.js";
 
-/** When something is due. Hours 0-23 and minutes 0-59 of the time zone; weekdays 0-6 from Sunday; dates 1-31. */
-export type When =
-  /** At whole multiples of the interval since 1970, whatever the time zone. */
-  | { readonly kind: "every"; readonly everyMs: number }
-  | { readonly kind: "hourly"; readonly minute: number }
-  | { readonly kind: "daily"; readonly hour: number; readonly minute: number }
-  | { readonly kind: "weekly"; readonly day: number; readonly hour: number; readonly minute: number }
-  /** A month without that date runs on its last day. */
-  | { readonly kind: "monthly"; readonly date: number; readonly hour: number; readonly minute: number }
-  | { readonly kind: "cron"; readonly line: string };
+export const WEEKDAYS = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"] as const;
+export type Weekday = (typeof WEEKDAYS)[number];
 
-const WEEKDAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-/** Shortest interval, ms. */
-const EVERY_MIN_MS = 60_000;
+/** `time` is `HH:MM`; `day` of a month above its end means its last day. */
+export type When =
+  | { readonly kind: "hourly"; readonly minute?: number }
+  | { readonly kind: "daily"; readonly time: string }
+  | { readonly kind: "weekly"; readonly day: Weekday; readonly time: string }
+  | { readonly kind: "monthly"; readonly day: number; readonly time: string }
+  | { readonly kind: "cron"; readonly line: string };
 
 /** A recurrence in a time zone. */
 export interface Recurrence {
@@ -43,7 +38,6 @@ const SEARCH_STEPS_MAX = 400;
 /** Checks a schedule; throws CONFIG_INVALID for a wrong time, day, zone or cron line, or one that never comes. */
 export function recurrence(when: When, timeZone: string): Recurrence {
   const zone = openZone(timeZone);
-  if (when.kind === "every") return everyRecurrence(when.everyMs);
   const alternatives = fieldsOf(when);
   const rules = alternatives.map((fields) => ruleOf(fields, fields.hour === undefined ? timeZone : "UTC"));
   return {
@@ -88,48 +82,59 @@ function ruleOf(fields: Fields, timeZone: string): schedule.RecurrenceRule {
   return rule;
 }
 
-function everyRecurrence(everyMs: number): Recurrence {
-  if (!(everyMs >= EVERY_MIN_MS)) throw invalid(`every ${String(everyMs)} ms is too often`, "Use at least 1m.");
-  return {
-    text: `every ${formatDuration(everyMs)}`,
-    nextAfter: (afterMs) => (Math.floor(afterMs / everyMs) + 1) * everyMs,
-  };
-}
-
-function fieldsOf(when: Exclude<When, { kind: "every" }>): readonly Fields[] {
-  if (when.kind === "cron") return parseCron(when.line).map((fields) => ({ ...fields, monthDay: undefined }));
+function fieldsOf(when: When): readonly Fields[] {
   const every = { hour: undefined, date: undefined, month: undefined, weekday: undefined, monthDay: undefined };
-  const minute = [inRange(when.minute, 0, 59, "minute")];
-  if (when.kind === "hourly") return [{ ...every, minute }];
-  const daily = { ...every, minute, hour: [inRange(when.hour, 0, 23, "hour")] };
-  if (when.kind === "daily") return [daily];
-  if (when.kind === "weekly") return [{ ...daily, weekday: [inRange(when.day, 0, 6, "day of the week")] }];
-  const date = inRange(when.date, 1, 31, "day of the month");
-  return [date <= 28 ? { ...daily, date: [date] } : { ...daily, date: [28, 29, 30, 31], monthDay: date }];
-}
-
-function inRange(value: number, from: number, to: number, name: string): number {
-  if (Number.isInteger(value) && value >= from && value <= to) return value;
-  throw invalid(`${String(value)} is no ${name}`, `Use ${String(from)} to ${String(to)}.`);
-}
-
-function describe(when: Exclude<When, { kind: "every" }>): string {
   switch (when.kind) {
-    case "hourly":
-      return `hourly at minute ${String(when.minute)}`;
+    case "hourly": {
+      const minute = when.minute ?? 0;
+      if (!Number.isInteger(minute) || minute < 0 || minute > 59)
+        throw invalid(`${String(minute)} is no minute of an hour`, "Use 0 to 59.");
+      return [{ ...every, minute: [minute] }];
+    }
     case "daily":
-      return `daily at ${timeText(when)}`;
+      return [{ ...every, ...parseTime(when.time) }];
     case "weekly":
-      return `weekly on ${WEEKDAYS[when.day] ?? ""} at ${timeText(when)}`;
-    case "monthly":
-      return `monthly on day ${String(when.date)} at ${timeText(when)}`;
+      return [{ ...every, ...parseTime(when.time), weekday: [weekdayNumber(when.day)] }];
+    case "monthly": {
+      const { day } = when;
+      if (!Number.isInteger(day) || day < 1 || day > 31)
+        throw invalid(
+          `${String(day)} is no day of a month`,
+          "Use 1 to 31; beyond a month's end its last day is meant.",
+        );
+      const time = { ...every, ...parseTime(when.time) };
+      return day <= 28 ? [{ ...time, date: [day] }] : [{ ...time, date: [28, 29, 30, 31], monthDay: day }];
+    }
     case "cron":
-      return `cron ${when.line}`;
+      return parseCron(when.line).map((fields) => ({ ...fields, monthDay: undefined }));
   }
 }
 
-function timeText({ hour, minute }: { readonly hour: number; readonly minute: number }): string {
-  return `${String(hour).padStart(2, "0")}:${String(minute).padStart(2, "0")}`;
+function weekdayNumber(day: string): number {
+  const number = (WEEKDAYS as readonly string[]).indexOf(day);
+  if (number < 0) throw invalid(`"${day}" is no day of the week`, `Use ${WEEKDAYS.join(", ")}.`);
+  return number;
+}
+
+function parseTime(text: string): { readonly hour: number[]; readonly minute: number[] } {
+  const match = /^([01]?\d|2[0-3]):([0-5]\d)$/.exec(text);
+  if (match === null) throw invalid(`"${text}" is no time of day`, 'Write it as "02:00", in quotes.');
+  return { hour: [Number(match[1])], minute: [Number(match[2])] };
+}
+
+function describe(when: When): string {
+  switch (when.kind) {
+    case "hourly":
+      return `hourly at minute ${String(when.minute ?? 0)}`;
+    case "daily":
+      return `daily at ${when.time}`;
+    case "weekly":
+      return `weekly on ${when.day} at ${when.time}`;
+    case "monthly":
+      return `monthly on day ${String(when.day)} at ${when.time}`;
+    case "cron":
+      return `cron ${when.line}`;
+  }
 }
 
 interface Zone {
