@@ -101,7 +101,7 @@ export class RecoveryChain {
   ): Promise<ChainOutcome> {
     await using scratch = await ScratchFolder.create(this.#options.scratchParent);
     const run = new ChainRun(this.#options, lost, request, attempt, scratch, signal);
-    const steps = withImplied(request.steps).flatMap((step) => {
+    const steps = request.steps.flatMap((step) => {
       const strategy = this.#byId.get(step.strategy);
       if (strategy === undefined) run.note(`${step.strategy}: there is no such strategy`);
       return strategy === undefined ? [] : [{ strategy, parameters: step.parameters }];

@@ -1,33 +1,424 @@
-/** Heals what the monitor reports lost or damaged, one path at a time, and keeps the incidents. */
-import type { BytePath } from "../base/paths.js";
+/**
+ * The door of healing: takes what the monitor reports lost or damaged, decides by mode and breaker, heals or holds,
+ * and answers people. Handlers of events only note and enqueue; nothing they start ever throws back into the bus.
+ */
+import { lstat } from "node:fs/promises";
+import { join } from "node:path";
 import type { LossEvent } from "../base/events.js";
-import type { Incident } from "./incident.js";
-import type { HealerOptions, RecoverOptions } from "./ports.js";
-import type { BatchReport, RecoveryResult } from "./report.js";
+import { HoldfastError, asHoldfastError, errnoOf } from "../base/errors.js";
+import { ResourceStack } from "../base/lifecycle.js";
+import { type BytePath, parentPath, pathBytes, pathText } from "../base/paths.js";
+import type { FileNode } from "../engine/types.js";
+import { RecoveryChain, chainOfOne } from "./chain.js";
+import { PriorityLanes, RestoreMemory } from "./gate.js";
+import { IncidentHealer, resultOf } from "./heal-incident.js";
+import { PathHealer } from "./heal-path.js";
+import type { Incident, IncidentState } from "./incident.js";
+import { IncidentBook, type IncidentPath } from "./incident-book.js";
+import { restoreFromQuarantine } from "./quarantine-restore.js";
+import { removeStagingOf } from "./place.js";
+import type { HealPolicy, HealerOptions, HealerSettings, RecoverOptions } from "./ports.js";
+import { ProcessFiles } from "./proc.js";
+import { Quarantine } from "./quarantine.js";
+import { BatchCollector, type BatchReport, type RecoveryResult } from "./report.js";
+import { ScratchFolder } from "./scratch.js";
 
 /** A path found missing or damaged by a scan. */
 export type LossFinding = Pick<LossEvent, "source" | "path" | "kind" | "detail">;
 
-export declare class Healer implements AsyncDisposable {
-  constructor(options: HealerOptions);
+export const DEFAULT_HEALER_SETTINGS: HealerSettings = {
+  parallel: 4,
+  writerWaitMs: 30_000,
+  breakerPathRestores: 3,
+  breakerPathWindowMs: 10 * 60_000,
+  breakerRestoresPerMinute: 100,
+  secondDeletionMs: 10 * 60_000,
+  quarantineBytesMax: 20 * 2 ** 30,
+  quarantineAgeMaxMs: 90 * 86_400_000,
+};
+
+/** Heals that may wait for a lane; further losses are held for a person rather than queued without end. */
+const HEALS_WAITING_MAX = 10_000;
+/** Findings of one source above this are one incident. */
+const FINDINGS_SINGLE_MAX = 20;
+/** Closed incidents looked at when the memory of restores is filled again at start. */
+const MEMORY_INCIDENTS = 1000;
+const PRUNE_EVERY_MS = 3_600_000;
+/** Quiet after a returned file before a mass incident is looked at, ms. */
+const RETURNED_QUIET_MS = 5_000;
+
+export class Healer implements AsyncDisposable {
+  readonly #options: HealerOptions;
+  readonly #settings: HealerSettings;
+  readonly #book: IncidentBook;
+  readonly #memory: RestoreMemory;
+  readonly #lanes: PriorityLanes;
+  readonly #chain: RecoveryChain;
+  readonly #healer: PathHealer;
+  readonly #incidents: IncidentHealer;
+  readonly #quarantine: Quarantine;
+  readonly #resources = new ResourceStack();
+  readonly #stop = new AbortController();
+  readonly #working = new Set<Promise<void>>();
+  readonly #recheck = new Set<string>();
+
+  constructor(options: HealerOptions) {
+    const { clock, observer, bus, versions, watch, stateDir, policyFor } = options;
+    this.#options = options;
+    this.#settings = { ...DEFAULT_HEALER_SETTINGS, ...options.settings };
+    this.#book = new IncidentBook(options.database, clock);
+    this.#memory = new RestoreMemory(clock, this.#settings);
+    this.#lanes = new PriorityLanes(this.#settings.parallel);
+    this.#quarantine = new Quarantine(join(stateDir, "quarantine"), clock, {
+      sizeBytesMax: this.#settings.quarantineBytesMax,
+      ageMsMax: this.#settings.quarantineAgeMaxMs,
+    });
+    const scratchParent = join(stateDir, "recovery");
+    this.#chain = new RecoveryChain({ strategies: options.strategies, watch, clock, observer, scratchParent });
+    const { writerWaitMs, parallel } = this.#settings;
+    const processes = new ProcessFiles(clock);
+    const { chain, quarantine } = { chain: this.#chain, quarantine: this.#quarantine };
+    this.#healer = new PathHealer({ clock, observer, versions, watch, chain, quarantine, processes, writerWaitMs });
+    const { book, memory, healer } = { book: this.#book, memory: this.#memory, healer: this.#healer };
+    this.#incidents = new IncidentHealer({ clock, observer, bus, book, memory, healer, policyFor, parallel });
+  }
+
   /** Finishes what a crash interrupted, then listens to the bus. Call once. */
-  start(signal: AbortSignal): Promise<void>;
+  async start(signal: AbortSignal): Promise<void> {
+    await ScratchFolder.clear(join(this.#options.stateDir, "recovery"));
+    const open = await this.#book.load();
+    await this.#rememberRestores();
+    const { bus, clock } = this.#options;
+    this.#resources.defer(bus.on("file.lost", (event) => this.#work(() => this.#onLost(event))));
+    this.#resources.defer(bus.on("mass.loss", (event) => this.#work(() => this.#onMass(event.source, event.losses))));
+    this.#resources.defer(
+      bus.on("file.returned", (event) => this.#work(() => this.#onReturned(event.source, event.path))),
+    );
+    const pruning = clock.every(PRUNE_EVERY_MS, () => this.#work(() => this.#prune()));
+    this.#resources.defer(() => pruning.cancel());
+    signal.throwIfAborted();
+    for (const incident of open) this.#work(() => this.#resume(incident));
+  }
+
   /** Resolves when nothing is queued or under way. */
-  idle(): Promise<void>;
-  /** Heals a waiting, noted or failed incident at a person's word. INCIDENT_NOT_FOUND, INCIDENT_STATE. */
-  approve(id: string, signal: AbortSignal): Promise<BatchReport>;
-  /** Accepts the loss (or the content as it stands). */
-  deny(id: string): Promise<Incident>;
-  /** Recovers one path at a person's word: any valid candidate will do. `source` names its source. */
-  recover(source: string, path: BytePath, options: RecoverOptions, signal: AbortSignal): Promise<RecoveryResult>;
-  /** Recovers what a scan found. */
-  recoverAll(findings: readonly LossFinding[], signal: AbortSignal): Promise<BatchReport>;
-  /** Puts quarantined bytes back to their place; what stands there is quarantined in turn. */
-  restoreQuarantined(id: string, signal: AbortSignal): Promise<Incident>;
+  async idle(): Promise<void> {
+    while (this.#working.size > 0) await Promise.all(this.#working);
+  }
+
+  /**
+   * Heals a waiting, noted or failed incident at a person's word: any valid candidate will do, then a partial one.
+   * Throws INCIDENT_NOT_FOUND, INCIDENT_STATE.
+   */
+  async approve(id: string, signal: AbortSignal): Promise<BatchReport> {
+    const incident = await this.#book.change(id, { state: "healing", reason: "approved" }, [
+      "waiting",
+      "noted",
+      "failed",
+    ]);
+    return await this.#incidents.heal(incident, true, AbortSignal.any([signal, this.#stop.signal]));
+  }
+
+  /** Accepts the loss, or the content as it stands. Throws INCIDENT_NOT_FOUND, INCIDENT_STATE. */
+  async deny(id: string): Promise<Incident> {
+    const before = await this.#book.get(id);
+    const reason = `denied: incident ${id}`;
+    const denied = await this.#incidents.conclude(before, "denied", "a person accepted it as it is");
+    for await (const { path } of this.#book.pathsOf(id)) {
+      if (await isThere(path)) await this.#options.watch.acceptContent(path, reason);
+      else await this.#options.watch.acceptRemoval(path, reason);
+    }
+    return denied;
+  }
+
+  /**
+   * Recovers one path at a person's word. Throws USAGE (no such strategy), VERSION_NOT_FOUND (`atMs`), and INCIDENT_STATE
+   * when the path is being healed already.
+   */
+  async recover(source: string, path: BytePath, options: RecoverOptions, signal: AbortSignal): Promise<RecoveryResult> {
+    const inner = AbortSignal.any([signal, this.#stop.signal]);
+    const policy = this.#options.policyFor(source, path);
+    const wanted = options.atMs === undefined ? undefined : await this.#versionAt(path, options.atMs);
+    const steps = this.#stepsFor(policy, options);
+    const extra = { ...(steps === undefined ? {} : { steps }), ...(wanted === undefined ? {} : { wanted }) };
+    const kind = (await isThere(path)) ? ("requested" as const) : ("deleted" as const);
+    const seenAtMs = this.#options.clock.nowMs();
+    return await this.#incidents.exclusively(path, async () => {
+      if (options.explain === true || options.to !== undefined) {
+        const to = options.to === undefined ? {} : { to: options.to };
+        const base = { source, path, kind, seenAtMs, policy, incident: "recover", explain: options.explain === true };
+        return resultOf(undefined, path, await this.#healer.heal({ ...base, ...to, byPerson: true, ...extra }, inner));
+      }
+      const incident = await this.#takeUp({ source, path, kind, detail: "asked for by a person" }, seenAtMs, "person");
+      return resultOf(incident.id, path, await this.#incidents.healOne(incident, { byPerson: true, ...extra }, inner));
+    });
+  }
+
+  /** Recovers what a scan found; many of one source are one incident. */
+  async recoverAll(findings: readonly LossFinding[], signal: AbortSignal): Promise<BatchReport> {
+    const inner = AbortSignal.any([signal, this.#stop.signal]);
+    const startMs = this.#options.clock.monotonicMs();
+    const collector = new BatchCollector(this.#options.clock.nowMs());
+    for (const [source, found] of bySource(findings)) {
+      if (found.length > FINDINGS_SINGLE_MAX) {
+        const incident = await this.#openMass(source, found, this.#options.clock.nowMs(), "scan");
+        const healing = await this.#book.change(incident.id, { state: "healing", reason: "asked for by a person" });
+        collector.merge(await this.#incidents.heal(healing, true, inner));
+        continue;
+      }
+      for (const finding of found) {
+        inner.throwIfAborted();
+        const result = await this.#incidents.exclusively(finding.path, async () => {
+          const incident = await this.#takeUp(finding, this.#options.clock.nowMs(), "scan");
+          return resultOf(
+            incident.id,
+            finding.path,
+            await this.#incidents.healOne(incident, { byPerson: true }, inner),
+          );
+        });
+        collector.add(result);
+      }
+    }
+    return collector.report(this.#options.clock.monotonicMs() - startMs);
+  }
+
+  /**
+   * Puts quarantined bytes back to their place; what stands there is quarantined in turn, so a second call undoes the
+   * first. Throws INCIDENT_NOT_FOUND, QUARANTINE_MISSING.
+   */
+  async restoreQuarantined(id: string, signal: AbortSignal): Promise<Incident> {
+    const incident = await this.#book.get(id);
+    const quarantined = await restoreFromQuarantine(
+      {
+        quarantine: this.#quarantine,
+        watch: this.#options.watch,
+        rootOf: (path) => this.#options.policyFor(incident.source, path).root,
+        exclusively: (path, work) => this.#incidents.exclusively(path, work),
+      },
+      id,
+      signal,
+    );
+    return await this.#book.change(id, { quarantined });
+  }
+
   /** Newest first. */
-  incidents(filter: { readonly onlyOpen: boolean; readonly limit: number }): Promise<readonly Incident[]>;
-  incident(id: string): Promise<Incident>;
+  async incidents(filter: { readonly onlyOpen: boolean; readonly limit: number }): Promise<readonly Incident[]> {
+    return await this.#book.list(filter);
+  }
+
+  /** Throws INCIDENT_NOT_FOUND. */
+  async incident(id: string): Promise<Incident> {
+    return await this.#book.get(id);
+  }
+
   /** Every path of an incident. */
-  incidentPaths(id: string): AsyncIterable<BytePath>;
-  [Symbol.asyncDispose](): Promise<void>;
+  async *incidentPaths(id: string): AsyncIterable<BytePath> {
+    for await (const { path } of this.#book.pathsOf(id)) yield path;
+  }
+
+  /** Stops listening, interrupts what is under way (it is resumed at the next start) and waits for it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#resources[Symbol.asyncDispose]();
+    this.#stop.abort(new HoldfastError("INTERRUPTED", "the daemon is stopping"));
+    await this.idle();
+  }
+
+  // --- events ---------------------------------------------------------------------------------------------------------
+
+  /** Runs something an event asked for; its failure is logged, never thrown. */
+  #work(work: () => Promise<void>): void {
+    const done = work().catch((error: unknown) => {
+      if (this.#stop.signal.aborted) return;
+      const { code, message } = asHoldfastError(error);
+      this.#options.observer.log.error("recovery.fault", { code, message });
+    });
+    this.#working.add(done);
+    void done.finally(() => this.#working.delete(done));
+  }
+
+  async #onLost(event: LossEvent): Promise<void> {
+    const policy = this.#options.policyFor(event.source, event.path);
+    if (policy.mode === "ignore") return;
+    const isCrowded = this.#lanes.waitingCount >= HEALS_WAITING_MAX;
+    const incident = await this.#openFor(event);
+    if (incident === undefined) return;
+    if (await this.#isRespected(incident, event)) return;
+    const hold = isCrowded ? "too many files are waiting to be healed" : this.#reasonToHold(policy, event.path);
+    if (policy.mode === "alert")
+      await this.#incidents.conclude(incident, "noted", "the mode is alert: nothing is done");
+    else if (hold !== undefined) await this.#incidents.hold(incident, hold);
+    else await this.#healNow(incident, policy);
+  }
+
+  /** Opens an incident for an event unless the path has an open one. */
+  async #openFor(event: LossEvent): Promise<Incident | undefined> {
+    const { source, path, kind, noticedBy, detail, seenAtMs } = event;
+    if (this.#book.openIncidentOf(path) !== undefined) return undefined;
+    const incident = await this.#book.open({ source, kind, noticedBy, detail, seenAtMs, reason: "" }, [{ path, kind }]);
+    this.#options.observer.log.warn("incident.opened", { id: incident.id, source, kind, path: pathText(path), detail });
+    this.#options.bus.emit("incident.opened", { id: incident.id, source, paths: 1, kind });
+    return incident;
+  }
+
+  /** A second deletion soon after our restore is meant: it is accepted and told. */
+  async #isRespected(incident: Incident, loss: IncidentPath): Promise<boolean> {
+    if (loss.kind !== "deleted" || !this.#memory.isSecondDeletion(loss.path)) return false;
+    await this.#options.watch.acceptRemoval(loss.path, "deleted again after holdfast had restored it");
+    await this.#incidents.conclude(incident, "respected", "deleted again soon after it was restored, so it is meant");
+    return true;
+  }
+
+  #reasonToHold(policy: HealPolicy, path: BytePath): string | undefined {
+    if (policy.mode === "ask" || policy.mode === "mirror") return `the mode is ${policy.mode}: a person decides`;
+    return this.#memory.breakerReason(path);
+  }
+
+  async #healNow(incident: Incident, policy: HealPolicy): Promise<void> {
+    await this.#lanes.run(policy.priority, async () => {
+      const healing = await this.#book.change(incident.id, { state: "healing", reason: "under way" });
+      await this.#incidents.heal(healing, false, this.#stop.signal);
+    });
+  }
+
+  async #onMass(source: string, losses: readonly LossEvent[]): Promise<void> {
+    const wanted = losses.filter((loss) => this.#options.policyFor(source, loss.path).mode !== "ignore");
+    const isMeant = (loss: LossEvent): boolean => loss.kind === "deleted" && this.#memory.isSecondDeletion(loss.path);
+    for (const loss of wanted.filter(isMeant))
+      await this.#options.watch.acceptRemoval(loss.path, "deleted again after holdfast had restored it");
+    const lost = wanted.filter((loss) => !isMeant(loss));
+    const [first] = lost;
+    if (first === undefined) return;
+    const open = this.#book.openMassOf(source);
+    if (open !== undefined && (await this.#book.get(open)).state === "waiting") {
+      const known = new Set<BytePath>();
+      for await (const { path } of this.#book.pathsOf(open)) known.add(path);
+      await this.#book.addPaths(
+        open,
+        lost.filter((loss) => !known.has(loss.path)),
+      );
+      return;
+    }
+    const incident = await this.#openMass(source, lost, first.seenAtMs, first.noticedBy);
+    const policy = this.#options.policyFor(source, first.path);
+    if (policy.mode === "protect" && policy.mass === "heal") await this.#healNow(incident, policy);
+    else await this.#incidents.hold(incident, `${String(lost.length)} files at once: a person decides`);
+  }
+
+  async #openMass(
+    source: string,
+    losses: readonly LossFinding[],
+    seenAtMs: number,
+    noticedBy: Incident["noticedBy"],
+  ): Promise<Incident> {
+    const detail = losses[0]?.detail ?? "";
+    const paths = losses.map(({ path, kind }) => ({ path, kind }));
+    const incident = await this.#book.open({ source, kind: "mass", noticedBy, detail, seenAtMs, reason: "" }, paths);
+    this.#options.observer.log.warn("incident.opened", { id: incident.id, source, kind: "mass", paths: paths.length });
+    this.#options.bus.emit("incident.opened", { id: incident.id, source, paths: paths.length, kind: "mass" });
+    return incident;
+  }
+
+  async #onReturned(source: string, path: BytePath): Promise<void> {
+    const id = this.#book.openIncidentOf(path);
+    if (id !== undefined) {
+      const incident = await this.#book.get(id);
+      if (incident.state !== "healing")
+        await this.#incidents.conclude(incident, "returned", "the file came back by itself");
+      return;
+    }
+    const mass = this.#book.openMassOf(source);
+    if (mass === undefined || this.#recheck.has(mass)) return;
+    this.#recheck.add(mass);
+    const timer = this.#options.clock.after(RETURNED_QUIET_MS, () => this.#work(() => this.#recheckMass(mass)));
+    this.#resources.defer(() => timer.cancel());
+  }
+
+  /** A mass incident is over when all its paths are there again. */
+  async #recheckMass(id: string): Promise<void> {
+    this.#recheck.delete(id);
+    const incident = await this.#book.get(id);
+    if (incident.state !== "waiting") return;
+    for await (const { path } of this.#book.pathsOf(id)) if (!(await isThere(path))) return;
+    await this.#incidents.conclude(incident, "returned", "all files came back by themselves");
+  }
+
+  // --- helpers --------------------------------------------------------------------------------------------------------
+
+  /** Takes up what a crash left: staging files go, decisions are made again, heals are carried on. */
+  async #resume(incident: Incident): Promise<void> {
+    if (incident.state !== "open" && incident.state !== "healing") return;
+    const folders = new Set<BytePath>();
+    for await (const { path } of this.#book.pathsOf(incident.id)) folders.add(parentPath(path));
+    for (const folder of folders) {
+      const { root } = this.#options.policyFor(incident.source, folder);
+      removeStagingOf(root, folder, incident.id);
+    }
+    const [path] = incident.paths;
+    if (path === undefined) return;
+    const policy = this.#options.policyFor(incident.source, path);
+    const isApproved = incident.state === "healing";
+    if (isApproved) await this.#incidents.heal(incident, incident.reason === "approved", this.#stop.signal);
+    else if (policy.mode === "protect" && (incident.kind !== "mass" || policy.mass === "heal"))
+      await this.#healNow(incident, policy);
+    else await this.#incidents.hold(incident, "interrupted before it was decided: a person decides");
+  }
+
+  /** An incident in state `healing` for a path that a person wants: the open one, or a new one. */
+  async #takeUp(
+    finding: Omit<LossFinding, "kind"> & { readonly kind: IncidentPath["kind"] },
+    seenAtMs: number,
+    noticedBy: "person" | "scan",
+  ): Promise<Incident> {
+    const { source, path, kind, detail } = finding;
+    const change = { state: "healing", reason: "approved" } as const;
+    const open = this.#book.openIncidentOf(path);
+    if (open !== undefined) return await this.#book.change(open, change, ["open", "waiting", "noted", "failed"]);
+    const incident = await this.#book.open({ source, kind, noticedBy, detail, seenAtMs, reason: "" }, [{ path, kind }]);
+    this.#options.bus.emit("incident.opened", { id: incident.id, source, paths: 1, kind });
+    return await this.#book.change(incident.id, change);
+  }
+
+  #stepsFor(policy: HealPolicy, options: RecoverOptions): HealPolicy["chain"] | undefined {
+    if (options.atMs !== undefined) return [{ strategy: "latest_backup", parameters: { at_ms: options.atMs } }];
+    return options.strategy === undefined ? undefined : chainOfOne(options.strategy, policy.chain, this.#chain);
+  }
+
+  async #versionAt(path: BytePath, atMs: number): Promise<FileNode> {
+    const version = await this.#options.versions.entryAt(path, atMs);
+    if (version?.node !== undefined) return version.node;
+    throw new HoldfastError("VERSION_NOT_FOUND", `${pathText(path)} has no version at ${new Date(atMs).toISOString()}`);
+  }
+
+  /** A restart must not forget what was restored just before: a second deletion is respected all the same. */
+  async #rememberRestores(): Promise<void> {
+    const sinceMs = this.#options.clock.nowMs() - this.#settings.secondDeletionMs;
+    const recent = await this.#book.list({ onlyOpen: false, limit: MEMORY_INCIDENTS });
+    for (const incident of recent) {
+      if (incident.state !== "healed" || (incident.closedAtMs ?? 0) < sinceMs) continue;
+      for await (const { path } of this.#book.pathsOf(incident.id))
+        this.#memory.note(path, "person", incident.closedAtMs);
+    }
+  }
+
+  async #prune(): Promise<void> {
+    const removed = await this.#quarantine.prune((id) => this.#book.isOpen(id), this.#stop.signal);
+    if (removed.length > 0) this.#options.observer.log.info("quarantine.pruned", { incidents: removed.length });
+  }
 }
+
+function bySource(findings: readonly LossFinding[]): ReadonlyMap<string, readonly LossFinding[]> {
+  const groups = new Map<string, LossFinding[]>();
+  for (const finding of findings) groups.set(finding.source, [...(groups.get(finding.source) ?? []), finding]);
+  return groups;
+}
+
+async function isThere(path: BytePath): Promise<boolean> {
+  try {
+    await lstat(pathBytes(path));
+    return true;
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR"].includes(errnoOf(error) ?? "")) return false;
+    throw error;
+  }
+}
+
+export type { Incident, IncidentState };

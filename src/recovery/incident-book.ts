@@ -57,6 +57,7 @@ export class IncidentBook {
   /** Open single-path incidents by path, and open mass incidents by source. */
   readonly #openByPath = new Map<BytePath, string>();
   readonly #openMassBySource = new Map<string, string>();
+  readonly #openIds = new Set<string>();
 
   constructor(database: IncidentDatabase, clock: Clock) {
     this.#database = database;
@@ -187,14 +188,20 @@ export class IncidentBook {
     return this.#openMassBySource.get(source);
   }
 
+  isOpen(id: string): boolean {
+    return this.#openIds.has(id);
+  }
+
   #remember(incident: Incident): void {
     const [first] = incident.paths;
+    this.#openIds.add(incident.id);
     if (incident.kind === "mass") this.#openMassBySource.set(incident.source, incident.id);
     else if (first !== undefined) this.#openByPath.set(first, incident.id);
   }
 
   #forget(incident: Incident): void {
     const [first] = incident.paths;
+    this.#openIds.delete(incident.id);
     if (this.#openMassBySource.get(incident.source) === incident.id) this.#openMassBySource.delete(incident.source);
     if (first !== undefined && this.#openByPath.get(first) === incident.id) this.#openByPath.delete(first);
   }

@@ -22,6 +22,9 @@ export interface RecoveryResult {
   readonly message: string;
 }
 
+/** How a folder that was made again is named as origin. */
+export const FOLDER_ORIGIN = "the recorded folder";
+
 /** Results that a batch report keeps in full; the sums count all. */
 export const REPORT_RESULTS_MAX = 1000;
 
@@ -43,6 +46,8 @@ export class BatchCollector {
   readonly #counts = { healed: 0, failed: 0, returned: 0, waiting: 0, explained: 0 };
   readonly #bad: RecoveryResult[] = [];
   readonly #good: RecoveryResult[] = [];
+  /** Folders that came back: what is put into them later moves their times. */
+  readonly healedFolders = new Set<BytePath>();
 
   constructor(startedAtMs: number) {
     this.#startedAtMs = startedAtMs;
@@ -50,8 +55,20 @@ export class BatchCollector {
 
   add(result: RecoveryResult): void {
     this.#counts[result.outcome] += 1;
+    if (result.taken?.origin === FOLDER_ORIGIN) this.healedFolders.add(result.path);
+    this.#keep(result);
+  }
+
+  #keep(result: RecoveryResult): void {
     const kept = result.outcome === "failed" || result.outcome === "waiting" ? this.#bad : this.#good;
     if (kept.length < REPORT_RESULTS_MAX) kept.push(result);
+  }
+
+  /** Adds another batch's sums and results. */
+  merge(report: BatchReport): void {
+    for (const outcome of ["healed", "failed", "returned", "waiting"] as const)
+      this.#counts[outcome] += report[outcome];
+    for (const result of report.results) this.#keep(result);
   }
 
   /** The sums so far. */

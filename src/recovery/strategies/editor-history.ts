@@ -1,7 +1,7 @@
 /** Local history of VS Code and its kin: `User/History/<hash>/entries.json` beside copies of each save. */
 import { type BytePath, joinPath } from "../../base/paths.js";
 import { isMapping } from "../parameters.js";
-import { readSmallFile } from "./live-file.js";
+import { readSmallFile } from "../regular-file.js";
 import { namesIn, percentDecoded } from "./trash.js";
 
 export interface SavedCopy {

@@ -9,7 +9,7 @@ import { ParameterReader } from "../parameters.js";
 import type { Candidate, LostFile, RecoveryStrategy, Search } from "../strategy.js";
 import { BLOB_BYTES_MAX, type GitObject, GitRepository, lfsPointer } from "./git-repository.js";
 import { quoted } from "./latest-backup.js";
-import { fidelityByTime, readRegularFile, regularFileAt } from "./live-file.js";
+import { fidelityByTime, readRegularFile, regularFileAt } from "../regular-file.js";
 import { lineSimilarity } from "./similarity.js";
 
 const ID = "git_history";

@@ -8,7 +8,7 @@ import { lstat, readFile } from "node:fs/promises";
 import { HoldfastError, errnoOf } from "../../base/errors.js";
 import { type BytePath, isTextPath, joinPath, parentPath, pathBytes, pathText, relativeTo } from "../../base/paths.js";
 import { type SpawnResult, runProgram } from "../../base/spawn.js";
-import { msOfNs, regularFileAt } from "./live-file.js";
+import { msOfNs, regularFileAt } from "../regular-file.js";
 
 /** An object that a name in the repository stands for. */
 export interface GitObject {

@@ -8,7 +8,7 @@ import type { FileNode, Version } from "../../engine/types.js";
 import { ParameterReader } from "../parameters.js";
 import type { VersionReader } from "../ports.js";
 import type { Candidate, Fidelity, LostFile, RecoveryStrategy, Search } from "../strategy.js";
-import { msOfNs } from "./live-file.js";
+import { msOfNs } from "../regular-file.js";
 
 const ID = "latest_backup";
 const VERSIONS_DEFAULT = 20;

@@ -6,7 +6,7 @@
 import { createReadStream } from "node:fs";
 import type { HeldFile, ProcessFiles } from "../proc.js";
 import type { Candidate, LostFile, RecoveryStrategy, Search } from "../strategy.js";
-import { fidelityByTime, msOfNs } from "./live-file.js";
+import { fidelityByTime, msOfNs } from "../regular-file.js";
 
 export function openFilesStrategy(processes: ProcessFiles): RecoveryStrategy {
   return {

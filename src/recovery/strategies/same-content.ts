@@ -5,7 +5,7 @@
 import { pathText } from "../../base/paths.js";
 import type { VersionReader } from "../ports.js";
 import type { Candidate, LostFile, RecoveryStrategy, Search } from "../strategy.js";
-import { msOfNs, readRegularFile, regularFileAt } from "./live-file.js";
+import { msOfNs, readRegularFile, regularFileAt } from "../regular-file.js";
 
 /** Places with the same content that are looked at. */
 const PLACES_MAX = 20;

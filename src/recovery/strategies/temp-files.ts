@@ -11,7 +11,7 @@ import type { Candidate, Fidelity, LostFile, RecoveryStrategy, Search } from "..
 import { findInEditorHistory } from "./editor-history.js";
 import { likelyUsers } from "./homes.js";
 import { quoted } from "./latest-backup.js";
-import { fidelityByTime, msOfNs, readRegularFile, readSmallFile, regularFileAt } from "./live-file.js";
+import { fidelityByTime, msOfNs, readRegularFile, readSmallFile, regularFileAt } from "../regular-file.js";
 import { findInTrash, namesIn } from "./trash.js";
 import { type VimSwap, readVimSwap } from "./vim-swap.js";
 

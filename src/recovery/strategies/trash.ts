@@ -12,7 +12,7 @@ import {
   pathFromBytes,
   relativeTo,
 } from "../../base/paths.js";
-import { readSmallFile } from "./live-file.js";
+import { readSmallFile } from "../regular-file.js";
 
 /** A trashed thing that was, or held, the lost path. */
 export interface TrashedFile {

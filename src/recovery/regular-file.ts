@@ -1,9 +1,9 @@
 /** Candidates that are files on disk which someone else wrote: opened without following links, never a FIFO or device. */
 import { type BigIntStats, constants } from "node:fs";
 import { lstat, open } from "node:fs/promises";
-import { HoldfastError, errnoOf } from "../../base/errors.js";
-import { type BytePath, pathBytes } from "../../base/paths.js";
-import type { Fidelity, LostFile } from "../strategy.js";
+import { HoldfastError, errnoOf } from "../base/errors.js";
+import { type BytePath, pathBytes } from "../base/paths.js";
+import type { Fidelity, LostFile } from "./strategy.js";
 
 const READ_BYTES = 256 * 2 ** 10;
 

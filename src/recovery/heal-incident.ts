@@ -1,0 +1,211 @@
+/**
+ * Carrying an incident through: one path or a hundred thousand, a few at a time, each path by one healer only; writes
+ * down what came of it, counts it and tells the others.
+ */
+import type { Clock } from "../base/clock.js";
+import { KeyedMutex, mapLimited } from "../base/concurrency.js";
+import type { EventBus } from "../base/events.js";
+import type { Counter, Histogram, Observer } from "../base/observe.js";
+import type { BytePath } from "../base/paths.js";
+import type { RestoreMemory } from "./gate.js";
+import { INCIDENT_PATHS_SHOWN, type Incident, type IncidentState, type QuarantineReference } from "./incident.js";
+import type { IncidentBook, IncidentChange, IncidentPath } from "./incident-book.js";
+import type { HealJob, HealResult, PathHealer } from "./heal-path.js";
+import type { HealPolicy } from "./ports.js";
+import { BatchCollector, type BatchReport, type RecoveryOutcome, type RecoveryResult } from "./report.js";
+
+export interface IncidentHealerOptions {
+  readonly clock: Clock;
+  readonly observer: Observer;
+  readonly bus: EventBus;
+  readonly book: IncidentBook;
+  readonly memory: RestoreMemory;
+  readonly healer: PathHealer;
+  readonly policyFor: (source: string, path: BytePath) => HealPolicy;
+  /** Paths of one incident that are healed at the same time. */
+  readonly parallel: number;
+}
+
+/** Paths of a mass incident that are taken up at once; after each lot the sums are written down. */
+const LOT = 1000;
+const STATE_OF: Readonly<Record<RecoveryOutcome, IncidentState>> = {
+  healed: "healed",
+  failed: "failed",
+  returned: "returned",
+  waiting: "waiting",
+  explained: "failed",
+};
+const DURATION_BUCKETS_S = [0.005, 0.01, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 600];
+
+export class IncidentHealer {
+  readonly #options: IncidentHealerOptions;
+  /** One healer per path at a time, whoever asks. */
+  readonly #paths = new KeyedMutex();
+  readonly #recoveries: Counter<"source" | "outcome">;
+  readonly #durations: Histogram;
+
+  constructor(options: IncidentHealerOptions) {
+    this.#options = options;
+    this.#recoveries = options.observer.counter({
+      name: "holdfast_recoveries_total",
+      help: "Paths that were to be recovered, by what came of it.",
+      labels: ["source", "outcome"],
+    });
+    this.#durations = options.observer.histogram({
+      name: "holdfast_recovery_duration_seconds",
+      help: "Time from the begin of a path's recovery to its end.",
+      buckets: DURATION_BUCKETS_S,
+    });
+  }
+
+  /** Runs `work` while no one else heals the path. */
+  async exclusively<T>(path: BytePath, work: () => Promise<T>): Promise<T> {
+    return await this.#paths.run(path, work);
+  }
+
+  /** Heals an incident that is in state `healing`; closes it or lets it wait. The caller must not hold the path. */
+  async heal(incident: Incident, byPerson: boolean, signal: AbortSignal): Promise<BatchReport> {
+    if (incident.kind === "mass") return await this.#healMany(incident, byPerson, signal);
+    const [path] = incident.paths;
+    const collector = new BatchCollector(this.#options.clock.nowMs());
+    if (path === undefined) return collector.report(0);
+    const result = await this.exclusively(path, () => this.healOne(incident, { byPerson }, signal));
+    collector.add(resultOf(incident.id, path, result));
+    return collector.report(result.durationMs);
+  }
+
+  /** Heals a single-path incident in state `healing`; the caller holds the path. */
+  async healOne(
+    incident: Incident,
+    how: Pick<HealJob, "byPerson" | "steps" | "wanted">,
+    signal: AbortSignal,
+  ): Promise<HealResult> {
+    const path = incident.paths[0] as BytePath;
+    const kind = incident.kind === "mass" ? "deleted" : incident.kind;
+    const result = await this.#options.healer.heal({ ...this.#jobOf(incident, path, kind), ...how }, signal);
+    this.#count(incident.source, path, result, how.byPerson);
+    await this.#close(incident, STATE_OF[result.outcome], changeOf(result, incident), result.message);
+    return result;
+  }
+
+  /** Tells that an incident waits for a person, having written it down. */
+  async hold(incident: Incident, reason: string): Promise<Incident> {
+    return await this.#close(incident, "waiting", {}, reason);
+  }
+
+  /** Moves an incident to a state and tells it. */
+  async conclude(incident: Incident, state: IncidentState, reason: string): Promise<Incident> {
+    return await this.#close(incident, state, {}, reason);
+  }
+
+  async #healMany(incident: Incident, byPerson: boolean, signal: AbortSignal): Promise<BatchReport> {
+    const { clock, book } = this.#options;
+    const startMs = clock.monotonicMs();
+    const collector = new BatchCollector(clock.nowMs());
+    const kept = [...incident.quarantined];
+    const folders: BytePath[] = [];
+    let lot: IncidentPath[] = [];
+    const work = async (): Promise<void> => {
+      kept.push(...(await this.#healLot(incident, lot, byPerson, collector, signal)));
+      kept.length = Math.min(kept.length, INCIDENT_PATHS_SHOWN);
+      folders.push(...lot.filter((entry) => collector.healedFolders.has(entry.path)).map((entry) => entry.path));
+      lot = [];
+      await book.change(incident.id, { counts: collector.counts });
+    };
+    // Short paths first: a folder comes back with its own metadata before what is in it.
+    for await (const entry of book.pathsOf(incident.id)) {
+      lot.push(entry);
+      if (lot.length >= LOT) await work();
+    }
+    await work();
+    await this.#refreshFolders(incident, folders);
+    const durationMs = clock.monotonicMs() - startMs;
+    const report = collector.report(durationMs);
+    const { healed, failed, returned, waiting } = report;
+    const reason = `${String(healed)} came back, ${String(returned)} were there, ${String(failed + waiting)} did not`;
+    const state = failed + waiting > 0 ? "failed" : healed > 0 ? "healed" : "returned";
+    const candidates = report.results.flatMap((result) => result.candidates.slice(0, 1));
+    const change = { durationMs, counts: collector.counts, candidates, quarantined: kept };
+    await this.#close(incident, state, change, reason);
+    return report;
+  }
+
+  async #healLot(
+    incident: Incident,
+    lot: readonly IncidentPath[],
+    byPerson: boolean,
+    collector: BatchCollector,
+    signal: AbortSignal,
+  ): Promise<readonly QuarantineReference[]> {
+    const shortestFirst = [...lot].sort((a, b) => a.path.length - b.path.length);
+    const kept = await mapLimited(shortestFirst, this.#options.parallel, signal, async ({ path, kind }, inner) => {
+      const job = { ...this.#jobOf(incident, path, kind), byPerson };
+      const result = await this.exclusively(path, () => this.#options.healer.heal(job, inner));
+      this.#count(incident.source, path, result, byPerson);
+      collector.add(resultOf(incident.id, path, result));
+      return result.quarantined;
+    });
+    return kept.flat();
+  }
+
+  /** Deepest first: what was put into a folder has moved its times. */
+  async #refreshFolders(incident: Incident, folders: readonly BytePath[]): Promise<void> {
+    for (const folder of [...folders].sort((a, b) => b.length - a.length)) {
+      const { root } = this.#options.policyFor(incident.source, folder);
+      await this.#options.healer.refreshFolder(folder, root);
+    }
+  }
+
+  #jobOf(incident: Incident, path: BytePath, kind: HealJob["kind"]): Omit<HealJob, "byPerson"> {
+    const { source, seenAtMs, id } = incident;
+    return { source, path, kind, seenAtMs, policy: this.#options.policyFor(source, path), incident: id };
+  }
+
+  #count(source: string, path: BytePath, result: HealResult, byPerson: boolean): void {
+    this.#recoveries.add(1, { source, outcome: result.outcome });
+    this.#durations.observe(result.durationMs / 1000);
+    if (result.outcome === "healed") this.#options.memory.note(path, byPerson ? "person" : "itself");
+  }
+
+  async #close(incident: Incident, state: IncidentState, change: IncidentChange, reason: string): Promise<Incident> {
+    const after = await this.#options.book.change(incident.id, { ...change, state, reason });
+    const { id, source, pathCount } = after;
+    const told = { id, source, paths: pathCount };
+    const { bus, observer } = this.#options;
+    observer.log.info(`incident.${state}`, { id, source, paths: pathCount, kind: after.kind, reason });
+    if (state === "healed") bus.emit("incident.healed", { ...told, durationMs: after.durationMs ?? 0 });
+    else if (state === "failed") bus.emit("incident.failed", { ...told, message: reason });
+    else if (state === "waiting") bus.emit("incident.held", { ...told, reason });
+    else if (state !== "healing" && state !== "open") bus.emit("incident.closed", { id, source, outcome: state });
+    return after;
+  }
+}
+
+function changeOf(result: HealResult, incident: Incident): IncidentChange {
+  const { candidates, notes, manualCommands, taken, failure, durationMs } = result;
+  return {
+    candidates,
+    notes,
+    manualCommands,
+    durationMs,
+    quarantined: [...incident.quarantined, ...result.quarantined].slice(0, INCIDENT_PATHS_SHOWN),
+    ...(taken === undefined ? {} : { taken }),
+    ...(failure === undefined ? {} : { failure }),
+  };
+}
+
+/** A path's result as reports show it. */
+export function resultOf(incidentId: string | undefined, path: BytePath, result: HealResult): RecoveryResult {
+  const { outcome, taken, durationMs, candidates, notes, manualCommands, message } = result;
+  return {
+    path,
+    outcome,
+    ...(incidentId === undefined ? {} : { incidentId }),
+    ...(taken === undefined ? {} : { taken }),
+    durationMs,
+    candidates,
+    notes,
+    manualCommands,
+    message,
+  };
+}

@@ -1,0 +1,403 @@
+/**
+ * Healing one path: look at what is there, walk the chain, keep the damaged bytes, put the best candidate back, and
+ * say what was done. Knows nothing of incidents' states; never throws but when it is aborted.
+ */
+import { createHash } from "node:crypto";
+import { lstat } from "node:fs/promises";
+import { closeSync, constants } from "node:fs";
+import { openAnchored } from "../base/anchored.js";
+import type { Clock } from "../base/clock.js";
+import { HoldfastError, asHoldfastError, errnoOf } from "../base/errors.js";
+import type { Observer } from "../base/observe.js";
+import { type BytePath, nameOf, parentPath, pathBytes, pathText } from "../base/paths.js";
+import { applyToDescriptor } from "../engine/metadata.js";
+import type { FileNode, StatTuple } from "../engine/types.js";
+import { type Attempt, type ChainOutcome, type Choice, type RecoveryChain, withImplied } from "./chain.js";
+import type { IncidentFailure, JudgedCandidate, QuarantineReference, TakenCandidate } from "./incident.js";
+import { type PlaceOutcome, placeFile, placeHardLink, placeNode } from "./place.js";
+import { type PlaceHost, type PlaceTarget, type PlaceStep, tupleOf } from "./place-parents.js";
+import type { HealPolicy, LiveWatch, VersionReader } from "./ports.js";
+import type { ProcessFiles } from "./proc.js";
+import type { Quarantine } from "./quarantine.js";
+import { readRegularFile } from "./regular-file.js";
+import type { RecoveryOutcome } from "./report.js";
+import type { AcceptanceLevel, ChainStep, LastGood, LossKind, LostFile } from "./strategy.js";
+
+export interface HealPathOptions {
+  readonly clock: Clock;
+  readonly observer: Observer;
+  readonly versions: VersionReader;
+  readonly watch: LiveWatch;
+  readonly chain: RecoveryChain;
+  readonly quarantine: Quarantine;
+  readonly processes: ProcessFiles;
+  readonly writerWaitMs: number;
+}
+
+/** One path to heal. */
+export interface HealJob {
+  readonly source: string;
+  readonly path: BytePath;
+  readonly kind: LossKind;
+  readonly seenAtMs: number;
+  readonly policy: HealPolicy;
+  /** Names the staging files and the quarantine folder. */
+  readonly incident: string;
+  /** A person asked: any valid content will do, and what is only offered may be taken. */
+  readonly byPerson: boolean;
+  /** Instead of the policy's chain, as it stands. */
+  readonly steps?: readonly ChainStep[];
+  /** Instead of the last good content: what a person wants. */
+  readonly wanted?: FileNode;
+  /** Another place for the result. */
+  readonly to?: BytePath;
+  readonly explain?: boolean;
+}
+
+export interface HealResult {
+  readonly outcome: RecoveryOutcome;
+  readonly message: string;
+  readonly taken?: TakenCandidate;
+  readonly candidates: readonly JudgedCandidate[];
+  readonly notes: readonly string[];
+  readonly manualCommands: readonly string[];
+  readonly quarantined: readonly QuarantineReference[];
+  readonly failure?: IncidentFailure;
+  readonly durationMs: number;
+}
+
+type Finding = Omit<HealResult, "durationMs">;
+
+const NOTHING_FOUND = { candidates: [], notes: [], manualCommands: [], quarantined: [] } as const;
+/** How often a waiting heal looks whether the writer is done, ms. */
+const WRITER_POLL_MS = 250;
+
+export class PathHealer {
+  readonly #options: HealPathOptions;
+
+  constructor(options: HealPathOptions) {
+    this.#options = options;
+  }
+
+  async heal(job: HealJob, signal: AbortSignal): Promise<HealResult> {
+    const startMs = this.#options.clock.monotonicMs();
+    const finish = (finding: Finding): HealResult => ({
+      ...finding,
+      durationMs: this.#options.clock.monotonicMs() - startMs,
+    });
+    try {
+      return finish(await this.#heal(job, signal));
+    } catch (error) {
+      if (signal.aborted) throw error;
+      const failure = asHoldfastError(error, "INTERNAL");
+      const { code, message } = failure;
+      return finish({ ...NOTHING_FOUND, outcome: "failed", message, failure: { code, message } });
+    }
+  }
+
+  /** Gives a folder its recorded times again, after files were put into it. */
+  async refreshFolder(path: BytePath, root: BytePath): Promise<void> {
+    const node = await this.#lastNode(path);
+    if (node?.kind !== "folder") return;
+    try {
+      await using folder = openAnchored(root, path);
+      applyToDescriptor(folder.fd, node);
+    } catch (error) {
+      if (!(error instanceof HoldfastError) && errnoOf(error) === undefined) throw error;
+    }
+  }
+
+  async #heal(job: HealJob, signal: AbortSignal): Promise<Finding> {
+    const { node, good } = await this.#known(job);
+    const present = await this.#lookAt(job.to ?? job.path);
+    if (job.to !== undefined && present !== undefined)
+      throw new HoldfastError("TARGET_EXISTS", `${pathText(job.to)} exists already`);
+    if (good !== undefined && good.kind !== "file") return await this.#healNode(job, node ?? nodeOf(good), present);
+    if (present?.isFile === false) return waiting("something that is no file stands at the path");
+    const damagedSha256 = present === undefined ? undefined : await digestOfPath(job.path, signal);
+    if (present !== undefined && isThereAlready(job, good, damagedSha256))
+      return { ...NOTHING_FOUND, outcome: "returned", message: "the file is there" };
+    const lost: LostFile = { ...job, lastGood: good, present: present?.stat };
+    return await new FileHeal(this.#options, job, lost, node, damagedSha256).run(signal);
+  }
+
+  /** What the path was when it was good: what a person wants, or what the monitor knows, or the newest version. */
+  async #known(job: HealJob): Promise<{ readonly node: FileNode | undefined; readonly good: LastGood | undefined }> {
+    if (job.wanted !== undefined) return { node: job.wanted, good: lastGoodOf(job.wanted) };
+    const node = await this.#lastNode(job.path);
+    const good = await this.#options.watch.lastGood(job.path);
+    return { node, good: good ?? (node === undefined ? undefined : lastGoodOf(node)) };
+  }
+
+  /** Folders and symbolic links have no content: what is recorded of them is all. */
+  async #healNode(job: HealJob, node: FileNode, present: Present | undefined): Promise<Finding> {
+    if (present !== undefined) return { ...NOTHING_FOUND, outcome: "returned", message: "it is there" };
+    if (job.explain === true)
+      return { ...NOTHING_FOUND, outcome: "explained", message: `the ${node.kind} would be made again` };
+    const target = targetOf(job, undefined);
+    const host = new HostOfPlacing(this.#options, job);
+    const placed = await placeNode(target, node, host);
+    if (placed.kind !== "placed") return { ...NOTHING_FOUND, outcome: "returned", message: "it is there" };
+    const taken: TakenCandidate = {
+      strategy: "latest_backup",
+      origin: `the recorded ${node.kind}`,
+      identical: true,
+      sizeBytes: 0,
+      gaps: placed.gaps,
+    };
+    return { ...NOTHING_FOUND, outcome: "healed", message: `the ${node.kind} was made again`, taken };
+  }
+
+  /** The newest version of the path that is no removal. */
+  async #lastNode(path: BytePath): Promise<FileNode | undefined> {
+    const versions = await this.#options.versions.versions(path, { limit: 5 });
+    return versions.find((version) => version.node !== undefined)?.node;
+  }
+
+  async #lookAt(path: BytePath): Promise<Present | undefined> {
+    try {
+      const stat = await lstat(pathBytes(path), { bigint: true });
+      return { stat: tupleOf(stat), isFile: stat.isFile() };
+    } catch (error) {
+      if (["ENOENT", "ENOTDIR"].includes(errnoOf(error) ?? "")) return undefined;
+      throw error;
+    }
+  }
+}
+
+interface Present {
+  readonly stat: StatTuple;
+  readonly isFile: boolean;
+}
+
+/** One walk through the chain with placing. */
+class FileHeal {
+  readonly #options: HealPathOptions;
+  readonly #job: HealJob;
+  readonly #lost: LostFile;
+  readonly #node: FileNode | undefined;
+  readonly #damagedSha256: string | undefined;
+  readonly #host: HostOfPlacing;
+  #placed: PlaceOutcome | undefined;
+  #hold: string | undefined;
+
+  constructor(
+    options: HealPathOptions,
+    job: HealJob,
+    lost: LostFile,
+    node: FileNode | undefined,
+    damagedSha256: string | undefined,
+  ) {
+    this.#options = options;
+    this.#job = job;
+    this.#lost = lost;
+    this.#node = node;
+    this.#damagedSha256 = damagedSha256;
+    this.#host = new HostOfPlacing(options, job);
+  }
+
+  async run(signal: AbortSignal): Promise<Finding> {
+    const { policy, byPerson, steps, explain } = this.#job;
+    const accept: AcceptanceLevel = byPerson ? "partial" : policy.accept;
+    const request = {
+      steps: steps ?? withImplied(policy.chain),
+      accept,
+      byPerson,
+      damagedSha256: this.#damagedSha256,
+      explain: explain === true,
+    };
+    const outcome = await this.#options.chain.run(
+      this.#lost,
+      request,
+      (choice) => this.#attempt(choice, signal),
+      signal,
+    );
+    return { ...this.#conclude(outcome), quarantined: this.#host.quarantined };
+  }
+
+  async #attempt(choice: Choice, signal: AbortSignal): Promise<Attempt> {
+    const target = targetOf(this.#job, this.#lost.present);
+    this.#hold = await this.#waitForWriters(target, signal);
+    if (this.#hold !== undefined) return { done: true };
+    this.#placed = await this.#place(choice, target, signal);
+    return this.#placed.kind === "unproven" ? { done: false, why: this.#placed.why } : { done: true };
+  }
+
+  async #place(choice: Choice, target: PlaceTarget, signal: AbortSignal): Promise<PlaceOutcome> {
+    const { hardLinkOf } = choice.candidate;
+    const good = this.#lost.lastGood;
+    if (choice.candidate.inPlace === true) return await this.#adopt(choice, signal);
+    if (hardLinkOf !== undefined && good?.sha256 !== undefined && target.present === undefined) {
+      const other = { path: hardLinkOf, stat: good.stat, sha256: good.sha256 };
+      const linked = await placeHardLink(target, other, this.#host, signal).catch((error: unknown) => {
+        if (signal.aborted || !(error instanceof HoldfastError)) throw error;
+        return undefined; // the other name is out of reach: copy instead
+      });
+      if (linked !== undefined && linked.kind !== "unproven") return linked;
+    }
+    const content = { open: choice.open, sha256: choice.sha256, metadata: this.#metadataFor(choice) };
+    return await placeFile(target, content, this.#host, signal);
+  }
+
+  /** A script has put the bytes in place: see that they are still those that were judged, and give them attributes. */
+  async #adopt(choice: Choice, signal: AbortSignal): Promise<PlaceOutcome> {
+    const { path, policy } = this.#job;
+    const folder = openAnchored(policy.root, parentPath(path));
+    try {
+      const fd = folder.openFile(nameOf(path), constants.O_RDONLY | constants.O_NONBLOCK);
+      try {
+        if ((await digestOfPath(path, signal)) !== choice.sha256) return { kind: "changed" };
+        const node = this.#metadataFor(choice);
+        const gaps = node === undefined ? [] : applyToDescriptor(fd, node);
+        const stat = folder.lstat(nameOf(path));
+        if (stat === undefined) return { kind: "changed" };
+        this.#host.announce({ path, stat: tupleOf(stat), sha256: choice.sha256 });
+        return {
+          kind: "placed",
+          stat: tupleOf(stat),
+          sha256: choice.sha256,
+          gaps: gaps.map((gap) => `${gap.what}: ${gap.errno}`),
+        };
+      } finally {
+        closeSync(fd);
+      }
+    } finally {
+      folder.close();
+    }
+  }
+
+  /** The candidate's own attributes, or those last known; content of another time keeps its own time. */
+  #metadataFor(choice: Choice): FileNode | undefined {
+    const good = this.#lost.lastGood;
+    const base = choice.candidate.metadata ?? this.#node ?? (good === undefined ? undefined : nodeOf(good));
+    if (base === undefined || base.kind !== "file") return undefined;
+    if (choice.identical && choice.candidate.sameInode !== true && good !== undefined)
+      return { ...base, stat: { ...base.stat, mtimeNs: good.stat.mtimeNs } };
+    const modifiedAtMs = choice.candidate.modifiedAtMs ?? this.#options.clock.nowMs();
+    const isOwnTime = choice.candidate.metadata !== undefined;
+    return isOwnTime
+      ? base
+      : { ...base, stat: { ...base.stat, mtimeNs: BigInt(Math.trunc(modifiedAtMs)) * 1_000_000n } };
+  }
+
+  /** Waits until nobody has the damaged file open for writing; gives the reason to hold when somebody still has. */
+  async #waitForWriters(target: PlaceTarget, signal: AbortSignal): Promise<string | undefined> {
+    if (target.present === undefined) return undefined;
+    const { clock, processes, writerWaitMs } = this.#options;
+    const startMs = clock.monotonicMs();
+    for (;;) {
+      const [writer] = await processes.writersOf(target.present.dev, target.present.ino);
+      if (writer === undefined) return undefined;
+      if (clock.monotonicMs() - startMs >= writerWaitMs)
+        return `process ${String(writer.pid)} (${writer.program}) has it open for writing`;
+      await clock.sleep(Math.min(WRITER_POLL_MS, writerWaitMs), signal);
+    }
+  }
+
+  #conclude(outcome: ChainOutcome): Omit<Finding, "quarantined"> {
+    const { judged: candidates, notes, manualCommands } = outcome;
+    const told = { candidates, notes, manualCommands };
+    if (this.#job.explain === true) return { ...told, outcome: "explained", message: explanation(outcome) };
+    if (this.#hold !== undefined) return { ...told, outcome: "waiting", message: this.#hold };
+    const placed = this.#placed;
+    if (outcome.taken !== undefined && placed?.kind === "placed") {
+      const taken = this.#takenOf(outcome.taken, placed);
+      return { ...told, outcome: "healed", message: `from ${taken.origin}`, taken };
+    }
+    if (placed?.kind === "returned") return { ...told, outcome: "returned", message: "somebody made the file again" };
+    if (placed?.kind === "changed")
+      return { ...told, outcome: "returned", message: "the file was changed in the meantime" };
+    const offers = candidates.filter((candidate) => candidate.verdict === "offered").length;
+    if (offers > 0 && !this.#job.byPerson)
+      return { ...told, outcome: "waiting", message: `${String(offers)} candidates wait for a person's choice` };
+    const message = "no strategy found bytes that may be put back";
+    return { ...told, outcome: "failed", message, failure: { code: "RECOVERY_FAILED", message } };
+  }
+
+  #takenOf(choice: Choice, placed: PlaceOutcome & { readonly kind: "placed" }): TakenCandidate {
+    const { strategy, origin, modifiedAtMs } = choice.candidate;
+    const sha256 = placed.sha256 ?? choice.sha256;
+    return {
+      strategy,
+      origin,
+      identical: choice.identical,
+      ...(modifiedAtMs === undefined ? {} : { ageMs: this.#job.seenAtMs - modifiedAtMs }),
+      ...(sha256 === undefined ? {} : { sha256 }),
+      sizeBytes: placed.stat.sizeBytes,
+      gaps: placed.gaps,
+    };
+  }
+}
+
+/** What placing asks of the rest, for one job. */
+class HostOfPlacing implements PlaceHost {
+  readonly quarantined: QuarantineReference[] = [];
+  readonly #options: HealPathOptions;
+  readonly #job: HealJob;
+
+  constructor(options: HealPathOptions, job: HealJob) {
+    this.#options = options;
+    this.#job = job;
+  }
+
+  async folderNode(path: BytePath): Promise<FileNode | undefined> {
+    const versions = await this.#options.versions.versions(path, { limit: 5 });
+    const node = versions.find((version) => version.node !== undefined)?.node;
+    return node?.kind === "folder" ? node : undefined;
+  }
+
+  announce(write: Parameters<PlaceHost["announce"]>[0]): void {
+    this.#options.watch.expectOwnWrite(write);
+  }
+
+  async keepDamaged(...[folder, name, judged]: Parameters<PlaceHost["keepDamaged"]>): Promise<void> {
+    const kept = await this.#options.quarantine.keep(this.#job.incident, { folder, name, judged }, this.#job.kind);
+    this.quarantined.push(kept);
+  }
+
+  onStep(step: PlaceStep): void {
+    this.#options.observer.log.debug("recovery.step", { incident: this.#job.incident, step });
+  }
+}
+
+function targetOf(job: HealJob, present: StatTuple | undefined): PlaceTarget {
+  if (job.to === undefined) return { path: job.path, root: job.policy.root, present, tag: job.incident };
+  return { path: job.to, root: parentPath(job.to), present: undefined, tag: job.incident };
+}
+
+/** A deleted file that stands there again, or a damaged one that is the good one, needs nothing. */
+function isThereAlready(job: HealJob, good: LastGood | undefined, presentSha256: string | undefined): boolean {
+  if (job.explain === true) return false;
+  return job.kind === "deleted" || (good?.sha256 !== undefined && good.sha256 === presentSha256);
+}
+
+function waiting(message: string): Finding {
+  return { ...NOTHING_FOUND, outcome: "waiting", message };
+}
+
+function explanation(outcome: ChainOutcome): string {
+  if (outcome.taken === undefined) return "nothing would be put back by itself";
+  const { strategy, origin } = outcome.taken.candidate;
+  return `${strategy} would put back ${origin}`;
+}
+
+/** What is known of a path out of its stored version. */
+export function lastGoodOf(node: FileNode): LastGood {
+  const { kind, stat, mode, uid, gid, sha256, gitBlobId, linkTarget } = node;
+  return {
+    ...{ kind, stat, mode, uid, gid },
+    ...(sha256 === undefined ? {} : { sha256 }),
+    ...(gitBlobId === undefined ? {} : { gitBlobId }),
+    ...(linkTarget === undefined ? {} : { linkTarget }),
+  };
+}
+
+function nodeOf(good: LastGood): FileNode {
+  return { ...good, linkCount: 1 };
+}
+
+async function digestOfPath(path: BytePath, signal: AbortSignal): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const part of readRegularFile(path, signal)) hash.update(part);
+  return hash.digest("hex");
+}

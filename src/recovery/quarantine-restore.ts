@@ -1,0 +1,77 @@
+/** Putting quarantined bytes back to their place, at a person's word; what stands there is quarantined in turn. */
+import { type BytePath, pathBytes, pathFromText, pathText } from "../base/paths.js";
+import { lstatSync } from "node:fs";
+import { HoldfastError } from "../base/errors.js";
+import { INCIDENT_PATHS_SHOWN, type QuarantineReference } from "./incident.js";
+import { placeFile } from "./place.js";
+import { tupleOf } from "./place-parents.js";
+import type { LiveWatch } from "./ports.js";
+import type { Quarantine, QuarantinedFile } from "./quarantine.js";
+import { readRegularFile } from "./regular-file.js";
+
+export interface QuarantineRestorer {
+  readonly quarantine: Quarantine;
+  readonly watch: LiveWatch;
+  readonly rootOf: (path: BytePath) => BytePath;
+  /** Runs work while no one else heals the path. */
+  readonly exclusively: <T>(path: BytePath, work: () => Promise<T>) => Promise<T>;
+}
+
+/** Restores all that an incident has in quarantine; gives what is in quarantine afterwards. Throws QUARANTINE_MISSING. */
+export async function restoreFromQuarantine(
+  host: QuarantineRestorer,
+  incident: string,
+  signal: AbortSignal,
+): Promise<readonly QuarantineReference[]> {
+  const items = await host.quarantine.items(incident);
+  if (items.length === 0)
+    throw new HoldfastError("QUARANTINE_MISSING", `incident ${incident} has nothing in quarantine`);
+  const kept: QuarantineReference[] = [];
+  for (const item of items) {
+    signal.throwIfAborted();
+    const replaced = await host.exclusively(item.path, () => restoreOne(host, incident, item, signal));
+    if (kept.length < INCIDENT_PATHS_SHOWN) kept.push(...replaced);
+  }
+  return kept;
+}
+
+async function restoreOne(
+  host: QuarantineRestorer,
+  incident: string,
+  item: QuarantinedFile,
+  signal: AbortSignal,
+): Promise<readonly QuarantineReference[]> {
+  const kept: QuarantineReference[] = [];
+  const found = lstatSync(pathBytes(item.path), { bigint: true, throwIfNoEntry: false });
+  const target = {
+    path: item.path,
+    root: host.rootOf(item.path),
+    present: found === undefined ? undefined : tupleOf(found),
+    tag: incident,
+  };
+  const content = {
+    open: (inner: AbortSignal) => readRegularFile(pathFromText(item.file), inner),
+    sha256: undefined,
+    metadata: item.node,
+  };
+  const placed = await placeFile(
+    target,
+    content,
+    {
+      folderNode: () => undefined,
+      announce: (write) => host.watch.expectOwnWrite(write),
+      keepDamaged: async (folder, name, judged) => {
+        kept.push(await host.quarantine.keep(incident, { folder, name, judged }, "replaced by what was in quarantine"));
+      },
+    },
+    signal,
+  );
+  if (placed.kind !== "placed")
+    throw new HoldfastError(
+      "TARGET_EXISTS",
+      `${pathText(item.path)} changed while it was being put back; nothing was done`,
+    );
+  await host.watch.acceptContent(item.path, `restored from quarantine: incident ${incident}`);
+  await host.quarantine.drop(incident, item.item);
+  return kept;
+}
