@@ -154,13 +154,12 @@ class ChainRun {
   async through(steps: readonly BoundStep[]): Promise<ChainOutcome> {
     const perishable = await this.#securePerishable(steps);
     for (const [index, step] of steps.entries()) {
-      if (step.strategy.effort === "runs") {
-        if (this.#request.explain) {
-          this.note(`${step.strategy.id}: not asked, because it would run a program`);
-          continue;
-        }
-        if (await this.#takeBest()) break;
+      const { effort, id } = step.strategy;
+      if (effort === "runs" && this.#request.explain) {
+        this.note(`${id}: not asked, because it would run a program`);
+        continue;
       }
+      if ((effort === "runs" || effort === "makes") && (await this.#takeBest())) break;
       if (await this.#judgeStep(index, step, perishable.get(step))) break;
       // Without knowing the last good content, nothing later can prove itself better than what is here.
       if (this.#lost.lastGood?.sha256 === undefined && (await this.#takeBest())) break;

@@ -93,9 +93,10 @@ export interface RecoveryStrategy {
   readonly id: string;
   /**
    * `reads`: looks only. `perishable`: looks only, and what it finds may be gone in a moment, so it is asked first and
-   * copied at once. `runs`: starts programs or makes data, so it is asked only when nothing before it was acceptable.
+   * copied at once. `makes`: pieces content together, so it is asked only when nothing before it was acceptable.
+   * `runs`: as `makes`, by starting programs of the owner's, so it is not asked when a person only wants to see.
    */
-  readonly effort: "reads" | "perishable" | "runs";
+  readonly effort: "reads" | "perishable" | "makes" | "runs";
   /**
    * Offers candidates, best first, and ends; nothing found is an empty sequence, not an error. May be ended early.
    * Throws HoldfastError when it could not look at all (USAGE for wrong parameters); the chain goes on without it.
