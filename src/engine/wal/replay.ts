@@ -199,6 +199,7 @@ class Collector {
   readonly #damage: WalDamage[] = [];
   #salt: string | undefined;
   #records: ReplayedRecord[] = [];
+  #recordsBeforeDamage = 0;
   #open: { offsetBytes: number; lengthBytes: number }[] = [];
   #cutBytes = SEGMENT_HEADER_BYTES;
 
@@ -208,7 +209,9 @@ class Collector {
   }
 
   noteDamage(offsetBytes: number, lengthBytes: number): void {
-    if (lengthBytes > 0) this.#open.push({ offsetBytes, lengthBytes });
+    if (lengthBytes === 0) return;
+    this.#open.push({ offsetBytes, lengthBytes });
+    this.#recordsBeforeDamage = this.#records.length;
   }
 
   noteRecord(item: ScanItem & { kind: "record" }): void {
@@ -236,18 +239,18 @@ class Collector {
       const reason = "commits lie behind damaged bytes";
       this.#damage.push({ segment: this.#segment, offsetBytes, lengthBytes, reason, certain });
     }
-    // Records of a frame that damage took lie before its own; the count says how many are its own.
-    const own = frame.recordCount === 0 ? [] : this.#records.slice(-frame.recordCount);
     this.#frames.push({
       seq: frame.seq,
       hash: createHash("sha256").update(item.bytes).digest("hex"),
       previousHash: frame.previousHash,
       place: this.#placeOf(item),
-      records: own,
-      complete: own.length === frame.recordCount && this.#open.length === 0,
+      // With those of a frame that damage took: later commits may rely on their chunks.
+      records: this.#records,
+      complete: this.#records.length - this.#recordsBeforeDamage >= frame.recordCount,
     });
     this.#open = [];
     this.#records = [];
+    this.#recordsBeforeDamage = 0;
     this.#cutBytes = item.offsetBytes + item.bytes.length;
   }
 
