@@ -78,6 +78,7 @@ export class ChangeQueue<R extends QueueReceipt> implements AsyncDisposable {
   readonly #failed;
   #retryTimer: Timer | undefined;
   #idleWaiters: (() => void)[] = [];
+  #commitCount = 0;
   #storeFailures = 0;
   /** Nobody commits before, steady ms: the store is one for all sources. */
   #storeClosedUntilMs = 0;
@@ -114,6 +115,16 @@ export class ChangeQueue<R extends QueueReceipt> implements AsyncDisposable {
   pending(source: string): number {
     const state = this.#sources.get(source);
     return state === undefined ? 0 : state.dirty.size + state.inFlight;
+  }
+
+  /** The same over all sources. */
+  get pendingTotal(): number {
+    return [...this.#sources.keys()].reduce((sum, source) => sum + this.pending(source), 0);
+  }
+
+  /** Commits that have ended, well or not: shows a watchdog that work advances. */
+  get commitCount(): number {
+    return this.#commitCount;
   }
 
   /** Paths of a source that could not be read at the last try. */
@@ -188,6 +199,7 @@ export class ChangeQueue<R extends QueueReceipt> implements AsyncDisposable {
     state.inFlight = batch.size;
     const commit = this.#commit(source, state, batch).finally(() => {
       state.inFlight = 0;
+      this.#commitCount += 1;
       this.#commits.delete(commit);
       this.#pump();
       this.#tellIdle();

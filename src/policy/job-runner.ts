@@ -68,7 +68,7 @@ export class JobRunner implements AsyncDisposable {
   readonly #queues = new Map<JobLane, Entry[]>(JOB_LANES.map((lane) => [lane, []]));
   readonly #running = new Map<JobLane, Entry>();
   readonly #listeners = new Set<(job: Job) => void>();
-  #finishedTotal = 0;
+  #finishedCount = 0;
   #isClosed = false;
 
   constructor(clock: Clock, log: Logger) {
@@ -128,8 +128,8 @@ export class JobRunner implements AsyncDisposable {
   }
 
   /** Grows with each finished job: shows a watchdog that work advances. */
-  get finishedTotal(): number {
-    return this.#finishedTotal;
+  get finishedCount(): number {
+    return this.#finishedCount;
   }
 
   /** Cancels everything and waits until the running jobs have ended. */
@@ -180,7 +180,7 @@ export class JobRunner implements AsyncDisposable {
     job.state = state;
     job.error = error;
     job.finishedAtMs = this.#clock.nowMs();
-    this.#finishedTotal += 1;
+    this.#finishedCount += 1;
     const fields = { job: job.id, kind: job.kind, state };
     if (state === "failed") this.#log.error("job.failed", { ...fields, error });
     else this.#log.info("job.ended", fields);

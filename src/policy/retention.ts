@@ -94,6 +94,8 @@ export interface RetentionLimits {
 export const REMOVED_SHARE_MAX = 0.3;
 /** So few may always go: in a small repository one backup is a large share. */
 export const REMOVED_ALWAYS_MAX = 3;
+/** Thinning what is younger than this is routine and not counted: of 24 hourly backups a day 23 go the next day. */
+export const ROUTINE_AGE_MS = 72 * 3_600_000;
 
 export interface RetentionPlan {
   readonly kept: KeptBackups;
@@ -122,9 +124,11 @@ function brake(stamps: readonly BackupStamp[], remove: readonly string[], limits
   if (limits.frozenBecause !== undefined) return `retention is frozen: ${limits.frozenBecause}`;
   const future = stamps.find(({ timeMs }) => timeMs > limits.nowMs + FUTURE_TOLERATED_MS);
   if (future !== undefined) return `the clock seems wrong: backup ${future.id} lies in the future`;
-  if (remove.length > REMOVED_ALWAYS_MAX && remove.length > stamps.length * limits.shareMax) {
-    const percent = Math.round((100 * remove.length) / stamps.length);
-    return `it would remove ${String(remove.length)} of ${String(stamps.length)} backups (${String(percent)} %) at once`;
+  const gone = new Set(remove);
+  const old = stamps.filter(({ id, timeMs }) => gone.has(id) && limits.nowMs - timeMs > ROUTINE_AGE_MS).length;
+  if (old > REMOVED_ALWAYS_MAX && old > stamps.length * limits.shareMax) {
+    const percent = Math.round((100 * old) / stamps.length);
+    return `it would remove ${String(old)} older backups of ${String(stamps.length)} (${String(percent)} %) at once`;
   }
   return undefined;
 }

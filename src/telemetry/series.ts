@@ -26,6 +26,10 @@ export const SOURCE_GAUGES = {
     "holdfast_backup_last_attempt_timestamp_seconds",
     "When the last backup of the source ended, well or not, Unix time; 0 = never.",
   ),
+  newestCopy: bySource(
+    "holdfast_source_newest_copy_timestamp_seconds",
+    "Until when everything seen in the source is durable, Unix time; 0 = nothing is stored yet.",
+  ),
   lastDuration: bySource("holdfast_backup_last_duration_seconds", "How long the last backup of the source took."),
   files: bySource("holdfast_source_files", "Protected files of the source."),
   bytes: bySource("holdfast_source_bytes", "Bytes of the protected files of the source."),
