@@ -19,8 +19,13 @@ import {
   FRAME_HEAD_BYTES,
   NO_HASH,
   SEGMENT_HEADER_BYTES,
+  type SegmentInfo,
   segmentPath,
+  type WalPlace,
+  type WalPosition,
 } from "./segment.js";
+
+export type { SegmentInfo, WalPlace, WalPosition } from "./segment.js";
 
 export { replayLog, type ReplayedCommit, type ReplayedRecord, type WalDamage, type WalReplay } from "./replay.js";
 
@@ -29,13 +34,6 @@ export const WAL_QUEUE_BYTES_MAX = 64 * 2 ** 20;
 /** Bytes written at once at most, so that one fdatasync stays short. */
 const GROUP_BYTES_MAX = 16 * 2 ** 20;
 const SEGMENT_BYTES_MAX = 32 * 2 ** 20;
-
-/** Where a record lies in the log. */
-export interface WalPlace {
-  readonly segment: number;
-  readonly offsetBytes: number;
-  readonly recordBytes: number;
-}
 
 export interface WalReceipt {
   /** Number of the commit: consecutive, from 1. */
@@ -52,14 +50,6 @@ export interface WalCommit {
   readonly payload: Uint8Array;
 }
 
-/** Where the log goes on: after a replay its `end`, in a new repository `LOG_START`. */
-export interface WalPosition {
-  readonly nextSeq: number;
-  /** SHA-256 of the last frame record, hex; zeros at the start. */
-  readonly lastFrameHash: string;
-  readonly nextSegment: number;
-}
-
 export const LOG_START: WalPosition = { nextSeq: 1, lastFrameHash: NO_HASH, nextSegment: 1 };
 
 export interface WalOptions {
@@ -72,12 +62,6 @@ export interface WalOptions {
   readonly segmentBytesMax?: number;
   /** Segments that a replay found, which are still on disk. */
   readonly segments?: readonly SegmentInfo[];
-}
-
-export interface SegmentInfo {
-  readonly segment: number;
-  readonly path: string;
-  readonly sizeBytes: number;
 }
 
 /** The segment that is appended to. */

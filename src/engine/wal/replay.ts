@@ -13,15 +13,17 @@ import { type BundledChunk, RecordOpener, type RecordType } from "../pack/record
 import { orDamaged, type ScanItem, scanRecords } from "../pack/scan.js";
 import { FileSource } from "../pack/source.js";
 import type { ChunkId } from "../types.js";
-import type { SegmentInfo, WalPlace, WalPosition } from "./log.js";
 import {
   type Frame,
   NO_HASH,
   parseFrame,
   parseSegmentHeader,
   SEGMENT_HEADER_BYTES,
+  type SegmentInfo,
   segmentNumber,
   segmentPath,
+  type WalPlace,
+  type WalPosition,
 } from "./segment.js";
 
 /** A record of a commit; its bytes are read from its place. */

@@ -47,6 +47,27 @@ export function parseSegmentHeader(bytes: Buffer): SegmentHeader | undefined {
   };
 }
 
+/** Where a record lies in the log. */
+export interface WalPlace {
+  readonly segment: number;
+  readonly offsetBytes: number;
+  readonly recordBytes: number;
+}
+
+/** Where the log goes on: after a replay its `end`, in a new repository `LOG_START`. */
+export interface WalPosition {
+  readonly nextSeq: number;
+  /** SHA-256 of the last frame record, hex; zeros at the start. */
+  readonly lastFrameHash: string;
+  readonly nextSegment: number;
+}
+
+export interface SegmentInfo {
+  readonly segment: number;
+  readonly path: string;
+  readonly sizeBytes: number;
+}
+
 /** File name of a segment: eight digits, so that names sort by number. */
 export function segmentPath(folder: string, segment: number): string {
   return join(folder, `${String(segment).padStart(8, "0")}.seg`);
