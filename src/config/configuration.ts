@@ -184,8 +184,8 @@ export interface MassConfiguration {
 export interface VerifyConfiguration {
   /** Every protected live file is re-read within this time, ms. */
   readonly checksumsEveryMs: number;
-  /** Every stored byte is re-read within this time, ms. */
-  readonly blocksEveryMs: number;
+  /** Every stored byte is re-read within this time, ms; undefined: never. */
+  readonly blocksEveryMs: number | undefined;
 }
 
 /** Where a secret is; `secrets.ts` reads it when it is used. */

@@ -63,13 +63,17 @@ export function resolveConfiguration(
     metrics: resolveMetrics(file, fault),
     limits: resolveLimits(file),
     log: { level: file.log?.level ?? "info" },
-    versionsKeptMs: parseDurationMs(file.tiers?.hot?.keep ?? "7d"),
+    versionsKeptMs: versionsKept(file),
     warnings: overlapWarnings(sources),
   };
   checkSchedules(configuration, file, fault);
   checkEncryption(configuration, fault);
   if (problems.length > 0) throw configInvalid(problems);
   return configuration;
+}
+
+function versionsKept(file: ConfigFile): number {
+  return parseDurationMs(file.tiers?.hot?.keep ?? "7d");
 }
 
 function resolveVerify(file: ConfigFile): VerifyConfiguration {

@@ -1,0 +1,289 @@
+/** Commands about lost and damaged files: scan, recover, incidents. */
+import type { ApiClient } from "../../api/client.js";
+import type { Page } from "../../api/paging.js";
+import type {
+  BatchReport,
+  CandidateDocument,
+  IncidentDocument,
+  JobDocument,
+  RecoverReport,
+  ScanReport,
+} from "../../api/services.js";
+import { EXIT } from "../../base/error-codes.js";
+import { HoldfastError } from "../../base/errors.js";
+import { pathFromText, pathText } from "../../base/paths.js";
+import { formatDuration, formatSize } from "../../base/units.js";
+import {
+  type CommandContext,
+  type CommandSpec,
+  type Options,
+  argument,
+  isSet,
+  queryText,
+  textOption,
+} from "../command.js";
+import { printable } from "../output.js";
+import { parseTime, timeText } from "../time.js";
+
+const LISTED_MAX = 20;
+
+export const recoveryCommands: readonly CommandSpec[] = [
+  {
+    name: "scan",
+    summary: "Look for missing and damaged files now; exit code 4 when there are any.",
+    options: [{ flags: "--path <path>", description: "only this path and what is below it" }],
+    examples: ["holdfast scan", "holdfast scan --path /srv/app --json"],
+    run: scan,
+  },
+  {
+    name: "recover",
+    summary: "Recover a file, or everything that is missing or damaged.",
+    options: [
+      { flags: "--file <path>", description: "the file" },
+      { flags: "--all", description: "everything that is missing or damaged now" },
+      { flags: "--strategy <name>", description: "auto (default) or one strategy, such as git_history" },
+      { flags: "--at <time>", description: 'the state of that time, such as "10m ago"' },
+      { flags: "--to <file>", description: "write the result here instead" },
+      { flags: "--explain", description: "only show what was found and what would be taken" },
+    ],
+    examples: [
+      "holdfast recover --file notes/todo.md",
+      "holdfast recover --file notes/todo.md --explain",
+      "holdfast recover --all",
+    ],
+    run: recover,
+  },
+  {
+    name: "incidents list",
+    isDefault: true,
+    summary: "List what was lost or damaged and what was done.",
+    options: [{ flags: "--open", description: "only those that are not closed" }],
+    examples: ["holdfast incidents", "holdfast incidents list --open --json"],
+    run: listIncidents,
+  },
+  {
+    name: "incidents show",
+    summary: "Show an incident: what was tried, what was taken, what a person can do.",
+    arguments: [{ name: "id", description: "id of the incident" }],
+    examples: ["holdfast incidents show inc_01kabc"],
+    run: async (context, args) => {
+      const api = await context.api("alone");
+      printIncident(context, await api.get<IncidentDocument>(incidentPath(args), context.signal));
+      return EXIT.ok;
+    },
+  },
+  {
+    name: "incidents approve",
+    summary: "Bring back everything that an incident holds.",
+    arguments: [{ name: "id", description: "id of the incident" }],
+    examples: ["holdfast incidents approve inc_01kabc"],
+    run: async (context, args) => {
+      const api = await context.api("alone");
+      return await followBatch(
+        context,
+        api,
+        await api.post<JobDocument>(`${incidentPath(args)}/approve`, {}, context.signal),
+      );
+    },
+  },
+  {
+    name: "incidents deny",
+    summary: "Accept the loss; all versions stay.",
+    arguments: [{ name: "id", description: "id of the incident" }],
+    examples: ["holdfast incidents deny inc_01kabc"],
+    run: async (context, args) => await decide(context, `${incidentPath(args)}/deny`),
+  },
+  {
+    name: "incidents restore-quarantined",
+    summary: "Undo a heal: put back what was in the file's place.",
+    arguments: [{ name: "id", description: "id of the incident" }],
+    examples: ["holdfast incidents restore-quarantined inc_01kabc"],
+    run: async (context, args) => await decide(context, `${incidentPath(args)}/restore-quarantined`),
+  },
+];
+
+function incidentPath(args: readonly string[]): string {
+  return `/incidents/${encodeURIComponent(argument(args, 0))}`;
+}
+
+async function scan(context: CommandContext, _args: readonly string[], options: Options): Promise<number | undefined> {
+  const api = await context.api("alone");
+  const given = textOption(options, "path");
+  const body = given === undefined ? {} : { path: pathText(pathFromText(given)) };
+  const job = await api.post<JobDocument>("/recovery/scan", body, context.signal);
+  const report = await context.follow<ScanReport>(api, job);
+  const { output } = context;
+  if (output.json) output.document(report);
+  else {
+    const took = formatDuration(report.duration_seconds * 1000);
+    output.print(
+      `${report.files_checked} files checked in ${took}: ${report.missing} missing, ${report.damaged} damaged`,
+    );
+    for (const finding of report.findings.slice(0, LISTED_MAX)) {
+      output.print(`  ${finding.kind}  ${printable(finding.path)}  ${printable(finding.detail)}`);
+    }
+    if (report.findings.length > LISTED_MAX)
+      output.print(`  and ${report.findings.length - LISTED_MAX} more; see --json`);
+    if (report.findings.length > 0) output.say("Bring them back: holdfast recover --all");
+  }
+  return report.findings.length > 0 ? EXIT.damage : EXIT.ok;
+}
+
+async function recover(
+  context: CommandContext,
+  _args: readonly string[],
+  options: Options,
+): Promise<number | undefined> {
+  const file = textOption(options, "file");
+  const isAll = isSet(options, "all");
+  if ((file === undefined) !== isAll) {
+    throw new HoldfastError("USAGE", "either --file or --all is needed", { hint: "holdfast recover --file PATH" });
+  }
+  const api = await context.api("alone");
+  if (file === undefined) {
+    return await followBatch(context, api, await api.post<JobDocument>("/recovery/batch", {}, context.signal));
+  }
+  const at = textOption(options, "at");
+  const to = textOption(options, "to");
+  const request = {
+    file: pathText(pathFromText(file)),
+    strategy: textOption(options, "strategy") ?? "auto",
+    at: at === undefined ? undefined : parseTime(at, context.clock.nowMs()),
+    to: to === undefined ? undefined : pathText(pathFromText(to)),
+    explain: isSet(options, "explain"),
+  };
+  const job = await api.post<JobDocument>("/recovery/recover", request, context.signal);
+  const report = await context.follow<RecoverReport>(api, job);
+  if (context.output.json) context.output.document(report);
+  else printRecovery(context, report);
+  return report.outcome === "failed" ? EXIT.failed : EXIT.ok;
+}
+
+async function followBatch(context: CommandContext, api: ApiClient, job: JobDocument): Promise<number | undefined> {
+  const report = await context.follow<BatchReport>(api, job);
+  const { output } = context;
+  if (output.json) output.document(report);
+  else {
+    const took = formatDuration(report.duration_ms);
+    output.print(`${report.healed} of ${report.paths_total} files came back in ${took}`);
+    if (report.returned > 0) output.print(`${report.returned} had come back by themselves`);
+    for (const result of report.results.filter((each) => each.outcome === "failed").slice(0, LISTED_MAX)) {
+      output.print(`  not recovered: ${printable(result.path)}`);
+    }
+    if (report.failed > 0) output.say("See what was tried: holdfast incidents list --open");
+  }
+  if (report.failed === 0) return EXIT.ok;
+  return report.healed > 0 ? EXIT.partial : EXIT.failed;
+}
+
+function printRecovery(context: CommandContext, report: RecoverReport): void {
+  const { output } = context;
+  const path = printable(report.path);
+  if (report.outcome === "explained") output.print(`${path}: what was found`);
+  else if (report.outcome === "healed") {
+    const age = report.age_seconds === null ? "" : `, as it was ${formatDuration(report.age_seconds * 1000)} before`;
+    const from = `${report.strategy ?? "?"} (${printable(report.origin ?? "?")})`;
+    output.print(`${output.good("recovered")} ${path} from ${from}${age}, in ${formatDuration(report.duration_ms)}`);
+  } else output.print(`${OUTCOMES[report.outcome]} ${path}`);
+  printCandidates(context, report.candidates);
+  printManual(context, report.manual_commands);
+}
+
+const OUTCOMES: Readonly<Record<Exclude<RecoverReport["outcome"], "explained" | "healed">, string>> = {
+  failed: "not recovered:",
+  returned: "already there:",
+  waiting: "waiting for approval:",
+};
+
+function printCandidates(context: CommandContext, candidates: readonly CandidateDocument[]): void {
+  if (candidates.length === 0) return;
+  const columns = [
+    { title: "STRATEGY" },
+    { title: "ORIGIN" },
+    { title: "FIDELITY" },
+    { title: "AGE", align: "right" },
+    { title: "SIZE", align: "right" },
+    { title: "CHECKS" },
+    { title: "VERDICT" },
+    { title: "WHY" },
+  ] as const;
+  const rows = candidates.map((candidate) => [
+    candidate.strategy,
+    candidate.origin,
+    candidate.fidelity,
+    candidate.age_seconds === null ? "?" : formatDuration(candidate.age_seconds * 1000),
+    candidate.size_bytes === null ? "?" : formatSize(candidate.size_bytes),
+    candidate.checks.join(", "),
+    candidate.verdict,
+    candidate.why,
+  ]);
+  context.output.table(columns, rows);
+}
+
+function printManual(context: CommandContext, commands: readonly string[]): void {
+  if (commands.length === 0) return;
+  context.output.print("What you can try:");
+  for (const command of commands) context.output.print(`  ${printable(command)}`);
+}
+
+async function listIncidents(
+  context: CommandContext,
+  _args: readonly string[],
+  options: Options,
+): Promise<number | undefined> {
+  const api = await context.api("alone");
+  const query = queryText({ open: isSet(options, "open") ? true : undefined, limit: 1000 });
+  const page = await api.get<Page>(`/incidents${query}`, context.signal);
+  const incidents = page.items as readonly IncidentDocument[];
+  const { output } = context;
+  if (output.json) {
+    output.document(incidents);
+    return EXIT.ok;
+  }
+  const columns = [
+    { title: "INCIDENT" },
+    { title: "OPENED" },
+    { title: "STATE" },
+    { title: "KIND" },
+    { title: "WHAT" },
+  ];
+  const rows = incidents.map((incident) => [
+    incident.id,
+    timeText(incident.opened_at),
+    incident.state,
+    incident.kind,
+    incident.paths_total === 1
+      ? (incident.paths[0]?.path ?? "")
+      : `${incident.paths_total} files of ${incident.source}`,
+  ]);
+  output.table(columns, rows);
+  const waiting = incidents.find((incident) => incident.state === "waiting");
+  if (waiting !== undefined) output.say(`One waits for you: holdfast incidents show ${waiting.id}`);
+  return EXIT.ok;
+}
+
+function printIncident(context: CommandContext, incident: IncidentDocument): void {
+  const { output } = context;
+  if (output.json) {
+    output.document(incident);
+    return;
+  }
+  output.print(`${output.bold(incident.id)}  ${incident.state}`);
+  output.print(`  what      ${incident.kind} in ${printable(incident.source)}: ${printable(incident.detail)}`);
+  output.print(`  noticed   ${timeText(incident.opened_at)} by ${incident.noticed_by}`);
+  if (incident.closed_at !== null) output.print(`  closed    ${timeText(incident.closed_at)}`);
+  if (incident.strategy !== null) output.print(`  taken     ${incident.strategy}: ${printable(incident.origin ?? "")}`);
+  if (incident.quarantined) output.print(`  kept      the damaged bytes are in quarantine`);
+  output.print(`  files     ${incident.paths_total}`);
+  for (const path of incident.paths.slice(0, LISTED_MAX)) output.print(`    ${printable(path.path)}`);
+  if (incident.paths_total > LISTED_MAX) output.print(`    and ${incident.paths_total - LISTED_MAX} more`);
+  printCandidates(context, incident.candidates);
+  printManual(context, incident.manual_commands);
+  if (incident.next_step !== null) output.say(`Next: ${printable(incident.next_step)}`);
+}
+
+async function decide(context: CommandContext, path: string): Promise<number | undefined> {
+  const api = await context.api("alone");
+  printIncident(context, await api.post<IncidentDocument>(path, {}, context.signal));
+  return EXIT.ok;
+}

@@ -1,0 +1,260 @@
+/** Commands that bring data back and prove it: restore, verify, check, gc, cleanup. */
+import type { CheckReport, CleanupReport, JobDocument, RestoreReport, VerifyReport } from "../../api/services.js";
+import { VERIFY_LEVELS } from "../../api/services.js";
+import { EXIT } from "../../base/error-codes.js";
+import { HoldfastError } from "../../base/errors.js";
+import { pathFromText, pathText } from "../../base/paths.js";
+import { formatDuration, formatSize, parseShare } from "../../base/units.js";
+import {
+  type CommandContext,
+  type CommandSpec,
+  type Options,
+  isSet,
+  listOption,
+  requiredOption,
+  textOption,
+} from "../command.js";
+import { printable } from "../output.js";
+import { parseTime } from "../time.js";
+
+const OVERWRITE = ["always", "if-changed", "never"] as const;
+const LISTED_MAX = 20;
+
+export const restoreCommands: readonly CommandSpec[] = [
+  {
+    name: "restore",
+    summary: "Bring back a backup, some files of it, or the state at a time.",
+    options: [
+      { flags: "--backup-id <id>", description: "id, unique prefix or latest (default: latest)" },
+      { flags: "--at <time>", description: 'the state at a time instead: ISO time, "10m ago", "yesterday 14:00"' },
+      {
+        flags: "--files <globs>",
+        description: "only these: paths (a folder means all below it) or globs, joined by commas",
+      },
+      { flags: "--sources <names>", description: "only these sources, joined by commas" },
+      { flags: "--target <dir>", description: "restore below this folder (default: the original places)" },
+      { flags: "--in-place", description: "change only the blocks that differ" },
+      {
+        flags: "--overwrite <when>",
+        description: "what to do with files that exist (default: if-changed)",
+        choices: OVERWRITE,
+      },
+      { flags: "--delete", description: "remove what is not in the backup" },
+      { flags: "--dry-run", description: "only show the plan" },
+      { flags: "--no-verify", description: "do not read back what was written" },
+      { flags: "--verify", description: "read back what was written (default)" },
+      { flags: "--sparse", description: "write long runs of zeros as holes" },
+    ],
+    examples: [
+      "holdfast restore --backup-id latest --target /tmp/back",
+      'holdfast restore --at "2h ago" --files /srv/app/config.json --target /tmp/back',
+      "holdfast restore --backup-id latest --files '/srv/app/**' --dry-run",
+    ],
+    run: restore,
+  },
+  {
+    name: "verify",
+    summary: "Verify a backup.",
+    options: [
+      { flags: "--backup-id <id>", description: "id, unique prefix or latest (default: latest)" },
+      { flags: "--level <level>", description: "how deep (default: checksum)", choices: VERIFY_LEVELS },
+      { flags: "--sample <count>", description: "number of files for --level restore" },
+    ],
+    examples: ["holdfast verify", "holdfast verify --backup-id latest --level restore --sample 20"],
+    run: async (context, _args, options) => await verify(context, options, textOption(options, "level") ?? "checksum"),
+  },
+  {
+    name: "verify-checksum",
+    summary: "Verify the checksums of a backup (verify --level checksum).",
+    options: [{ flags: "--backup-id <id>", description: "id, unique prefix or latest" }],
+    examples: ["holdfast verify-checksum --backup-id latest"],
+    run: async (context, _args, options) => {
+      requiredOption(options, "backupId", "--backup-id");
+      return await verify(context, options, "checksum");
+    },
+  },
+  {
+    name: "check",
+    summary: "Check the repository: structure, and with --read-data every stored byte.",
+    options: [
+      { flags: "--read-data", description: "read everything" },
+      { flags: "--read-data-subset <share>", description: "read a share, such as 10%" },
+    ],
+    examples: ["holdfast check", "holdfast check --read-data-subset 10%"],
+    run: check,
+  },
+  {
+    name: "gc",
+    summary: "Remove stored chunks that nothing needs any more.",
+    options: [{ flags: "--dry-run", description: "only tell what would be removed" }],
+    examples: ["holdfast gc --dry-run", "holdfast gc"],
+    run: async (context, _args, options) => {
+      const api = await context.api("alone");
+      const body = { dry_run: isSet(options, "dryRun") };
+      const result = await context.follow(api, await api.post<JobDocument>("/repository/gc", body, context.signal));
+      printFacts(context, isSet(options, "dryRun") ? "garbage that would be removed" : "garbage removed", result);
+      return EXIT.ok;
+    },
+  },
+  {
+    name: "cleanup",
+    summary: "Remove the backups that rotation does not keep.",
+    options: [{ flags: "--dry-run", description: "only show what would be kept and removed" }],
+    examples: ["holdfast cleanup --dry-run", "holdfast cleanup"],
+    run: cleanup,
+  },
+];
+
+async function restore(
+  context: CommandContext,
+  _args: readonly string[],
+  options: Options,
+): Promise<number | undefined> {
+  const api = await context.api("alone");
+  const at = textOption(options, "at");
+  const target = textOption(options, "target");
+  const request = {
+    backup_id: at === undefined ? (textOption(options, "backupId") ?? "latest") : textOption(options, "backupId"),
+    at: at === undefined ? undefined : parseTime(at, context.clock.nowMs()),
+    files: listOption(options, "files").map(fileGlob),
+    sources: listOption(options, "sources"),
+    target: target === undefined ? undefined : pathText(pathFromText(target)),
+    in_place: isSet(options, "inPlace"),
+    overwrite: textOption(options, "overwrite") ?? "if-changed",
+    delete: isSet(options, "delete"),
+    dry_run: isSet(options, "dryRun"),
+    verify: options["verify"] !== false,
+    sparse: isSet(options, "sparse"),
+  };
+  const report = await context.follow<RestoreReport>(
+    api,
+    await api.post<JobDocument>("/restore", request, context.signal),
+  );
+  if (context.output.json) context.output.document(report);
+  else printRestore(context, report, request.target);
+  return report.failed.length > 0 ? EXIT.partial : EXIT.ok;
+}
+
+/** A plain relative path counts from the current folder; a bare glob such as `*.json` matches names anywhere. */
+function fileGlob(text: string): string {
+  if (text.startsWith("/")) return text;
+  const isGlob = /[*?[{]/.test(text);
+  return isGlob && !text.startsWith("./") ? text : pathText(pathFromText(text));
+}
+
+function printRestore(context: CommandContext, report: RestoreReport, target: string | undefined): void {
+  const { output } = context;
+  if (report.dry_run) {
+    for (const step of report.plan) output.print(`${step.action}  ${printable(step.path)}`);
+    output.say(`${report.restored} files, ${formatSize(report.bytes)} would be written. Nothing was changed.`);
+    return;
+  }
+  const place = target === undefined ? "their places" : printable(target);
+  const verified = report.verified ? ", verified" : "";
+  output.print(`restored ${report.restored} files (${formatSize(report.bytes)}) to ${place}${verified}`);
+  if (report.skipped > 0) output.print(`skipped ${report.skipped} that are there already`);
+  if (report.deleted > 0) output.print(`removed ${report.deleted} that are not in the backup`);
+  for (const warning of report.warnings) output.say(`warning: ${printable(warning)}`);
+  for (const failure of report.failed.slice(0, LISTED_MAX)) {
+    output.say(`not restored: ${printable(failure.path)}: ${printable(failure.message)} (${failure.code})`);
+  }
+  if (report.failed.length > LISTED_MAX) output.say(`and ${report.failed.length - LISTED_MAX} more; see --json`);
+}
+
+async function verify(context: CommandContext, options: Options, level: string): Promise<number | undefined> {
+  const api = await context.api("alone");
+  const sample = textOption(options, "sample");
+  const request = {
+    backup_id: textOption(options, "backupId") ?? "latest",
+    level,
+    sample: sample === undefined ? undefined : wholeNumber(sample, "--sample"),
+  };
+  const job = await api.post<JobDocument>("/verifications", request, context.signal);
+  const report = await context.follow<VerifyReport>(api, job);
+  if (context.output.json) context.output.document(report);
+  else printVerify(context, report);
+  return report.status === "passed" ? EXIT.ok : EXIT.damage;
+}
+
+function printVerify(context: CommandContext, report: VerifyReport): void {
+  const { output } = context;
+  const verdict = report.status === "passed" ? output.good("passed") : output.bad("FAILED");
+  const took = formatDuration(report.duration_seconds * 1000);
+  const amount = `${report.files_checked} files, ${formatSize(report.bytes_checked)}`;
+  output.print(`${report.backup_id} ${report.level}: ${verdict} (${amount} in ${took})`);
+  for (const problem of report.problems.slice(0, LISTED_MAX)) {
+    output.print(`  ${printable(problem.path)}: ${printable(problem.problem)}`);
+  }
+  if (report.problems.length > LISTED_MAX) output.print(`  and ${report.problems.length - LISTED_MAX} more`);
+}
+
+async function check(context: CommandContext, _args: readonly string[], options: Options): Promise<number | undefined> {
+  const subset = textOption(options, "readDataSubset");
+  const body = isSet(options, "readData")
+    ? { level: "full" }
+    : subset === undefined
+      ? { level: "structure" }
+      : { level: "sample", share: parseShare(subset) };
+  const api = await context.api("alone");
+  const job = await api.post<JobDocument>("/repository/check", body, context.signal);
+  const report = await context.follow<CheckReport>(api, job);
+  if (context.output.json) context.output.document(report);
+  else printCheck(context, report);
+  return report.problems.length > 0 ? EXIT.damage : EXIT.ok;
+}
+
+function printCheck(context: CommandContext, report: CheckReport): void {
+  const { output } = context;
+  const isGood = report.problems.length === 0;
+  output.print(isGood ? output.good(report.summary) : output.bad(report.summary));
+  const read = `${report.records_checked} records, ${formatSize(report.bytes_checked)} read`;
+  output.print(`  ${report.packs_checked} packs, ${read}`);
+  for (const problem of report.problems.slice(0, LISTED_MAX)) {
+    output.print(`  ${problem.kind}  ${printable(problem.detail)}`);
+    for (const path of problem.paths.slice(0, 3)) output.print(`    hits ${printable(path.path)}`);
+  }
+  if (report.problems.length > LISTED_MAX)
+    output.print(`  and ${report.problems.length - LISTED_MAX} more; see --json`);
+}
+
+async function cleanup(
+  context: CommandContext,
+  _args: readonly string[],
+  options: Options,
+): Promise<number | undefined> {
+  const api = await context.api("alone");
+  const body = { dry_run: isSet(options, "dryRun") };
+  const job = await api.post<JobDocument>("/retention/cleanup", body, context.signal);
+  const report = await context.follow<CleanupReport>(api, job);
+  const { output } = context;
+  if (output.json) {
+    output.document(report);
+    return EXIT.ok;
+  }
+  const rows = [
+    ...report.kept.map((kept) => ["keep", kept.backup_id, kept.kept_by.join(" ")]),
+    ...report.removed.map((id) => [report.dry_run ? "would remove" : "removed", id, ""]),
+  ];
+  output.table([{ title: "ACTION" }, { title: "BACKUP" }, { title: "KEPT BY" }], rows);
+  const freed = `${report.chunks_removed} chunks, ${formatSize(report.bytes_freed)}`;
+  if (report.refused_because !== null) output.say(`Nothing was removed: ${printable(report.refused_because)}`);
+  output.say(report.dry_run ? `Nothing was changed. Would free ${freed}.` : `Freed ${freed}.`);
+  return EXIT.ok;
+}
+
+function printFacts(context: CommandContext, title: string, facts: unknown): void {
+  if (context.output.json) {
+    context.output.document(facts);
+    return;
+  }
+  context.output.print(title);
+  for (const [name, value] of Object.entries(typeof facts === "object" && facts !== null ? facts : {})) {
+    const text = typeof value === "number" && name.includes("bytes") ? formatSize(value) : JSON.stringify(value);
+    context.output.print(`  ${name.replaceAll("_", " ")}: ${text}`);
+  }
+}
+
+function wholeNumber(text: string, flag: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new HoldfastError("USAGE", `${flag}: "${text}" is no whole number`);
+  return Number(text);
+}

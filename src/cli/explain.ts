@@ -1,0 +1,40 @@
+/** `holdfast explain`: what an error code means, or why a path is treated as it is. */
+import type { ExplainDocument } from "../api/services.js";
+import { ERROR_CODES } from "../base/error-codes.js";
+import type { ErrorCode } from "../base/errors.js";
+import { pathFromText, pathText } from "../base/paths.js";
+import { type CommandContext, queryText } from "./command.js";
+import { printable } from "./output.js";
+
+/** Prints meaning, fix and exit code of a code that is in the table. */
+export function explainCode(context: CommandContext, code: string): void {
+  const entry = ERROR_CODES[code as ErrorCode];
+  const { output } = context;
+  if (output.json) {
+    output.document({ code, meaning: entry.meaning, hint: entry.hint, exit_code: entry.exit });
+    return;
+  }
+  output.print(`${output.bold(code)}: ${entry.meaning}`);
+  output.print(`  Fix: ${entry.hint}`);
+  output.print(`  Exit code: ${entry.exit}`);
+}
+
+/** Prints which rule decides about a path. */
+export async function explainPath(context: CommandContext, what: string): Promise<void> {
+  const api = await context.api("alone");
+  const path = pathText(pathFromText(what));
+  const found = await api.get<ExplainDocument>(`/explain${queryText({ path })}`, context.signal);
+  const { output } = context;
+  if (output.json) {
+    output.document(found);
+    return;
+  }
+  output.print(
+    `${output.bold(printable(found.path))}: ${found.protected ? `protected, mode ${found.mode}` : "not protected"}`,
+  );
+  output.print(`  source      ${found.source === null ? "none" : printable(found.source)}`);
+  output.print(`  rule        ${printable(found.rule)}`);
+  output.print(`  why         ${printable(found.why)}`);
+  output.print(`  validators  ${found.validators.map(printable).join(", ") || "none"}`);
+  output.print(`  recovery    ${found.recovery_chain.map(printable).join(" -> ") || "none"}`);
+}

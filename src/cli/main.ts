@@ -1,0 +1,34 @@
+/** The entry of the `holdfast` command: hands the command line to the program and ends with its exit code. */
+import { systemClock } from "../base/clock.js";
+import { EXIT } from "../base/error-codes.js";
+import { HoldfastError } from "../base/errors.js";
+import { holdfastVersion } from "../daemon/version.js";
+import { watchStdout } from "./output.js";
+import { runCommandLine } from "./program.js";
+
+/** Commands that handle signals by themselves. */
+const LONG_RUNNING = new Set(["daemon", "protect"]);
+
+const args = process.argv.slice(2);
+const stop = new AbortController();
+if (!args.some((arg) => LONG_RUNNING.has(arg))) {
+  const interrupt = (): void => {
+    if (stop.signal.aborted) process.exit(EXIT.interrupted); // the second Ctrl-C does not wait
+    stop.abort(new HoldfastError("INTERRUPTED", "interrupted"));
+  };
+  process.on("SIGINT", interrupt);
+  process.on("SIGTERM", interrupt);
+}
+watchStdout(() => process.exit(EXIT.ok));
+const exitCode = await runCommandLine(args, {
+  stdout: process.stdout,
+  stderr: process.stderr,
+  env: process.env,
+  clock: systemClock,
+  signal: stop.signal,
+  isTerminal: process.stdin.isTTY && process.stdout.isTTY,
+  version: await holdfastVersion(),
+});
+process.exitCode = exitCode;
+// Output that is still on its way (a pipe) is written before the process ends.
+process.stdout.write("", () => process.exit(exitCode));
