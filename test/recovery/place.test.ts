@@ -1,0 +1,337 @@
+/** Putting bytes back: whole, with metadata, proven, and never over what somebody else made. */
+import { spawn } from "node:child_process";
+import { existsSync, lstatSync, readFileSync, readdirSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { chmod, chown, link, lstat, mkdir, readFile, rm, symlink, utimes, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { Worker } from "node:worker_threads";
+import { expect } from "chai";
+import { STAGING_PREFIX } from "../../src/base/atomic-file.js";
+import { nativeCalls } from "../../src/base/native.js";
+import { type BytePath, pathBytes, pathFromBytes, pathFromText } from "../../src/base/paths.js";
+import { runProgram } from "../../src/base/spawn.js";
+import type { FileNode } from "../../src/engine/types.js";
+import { placeFile, placeHardLink, placeNode, removeStagingOf } from "../../src/recovery/place.js";
+import { type PlaceHost, type PlaceStep, type PlaceTarget, tupleOf } from "../../src/recovery/place-parents.js";
+import { NEVER, nodeAt, sha256 } from "../support/recovery-rig.js";
+import { requireRoot, skip } from "../support/requirements.js";
+import { type TempFolder, useTempFolder } from "../support/temp-folder.js";
+
+const CHILD = fileURLToPath(new URL("../support/place-child.js", import.meta.url));
+
+describe("placing a file", () => {
+  const folder = useTempFolder("place");
+
+  it("makes a missing file with its bytes", async () => {
+    const target = targetAt(folder(), "a.txt");
+    const placed = await placeFile(target, contentOf("hello"), host(), NEVER);
+    expect(placed.kind).to.equal("placed");
+    expect(await readFile(folder().at("a.txt"), "utf8")).to.equal("hello");
+    expect(readdirSync(folder().path)).to.deep.equal(["a.txt"]);
+  });
+
+  it("gives back mode, owner, time to the nanosecond and extended attributes", async function () {
+    requireRoot(this);
+    const path = await folder().write("tool", "#!/bin/sh\n");
+    await chown(path, 12345, 23456);
+    await chmod(path, 0o4755);
+    const native = nativeCalls();
+    if (native === undefined) return skip(this, "koffi does not load here");
+    native.setXattr({ path: Buffer.from(path) }, "user.colour", Buffer.from("green"));
+    native.setTimes({ path: Buffer.from(path) }, 1n, 1_400_000_000_123_456_789n);
+    const node = nodeAt(pathFromText(path));
+    await rm(path);
+    const placed = await placeFile(targetAt(folder(), "tool"), contentOf("#!/bin/sh\n", node), host(), NEVER);
+    expect(placed).to.deep.include({ kind: "placed", gaps: [] });
+    const after = nodeAt(pathFromText(path));
+    expect([after.mode, after.uid, after.gid, after.stat.mtimeNs]).to.deep.equal([
+      0o4755,
+      12345,
+      23456,
+      1_400_000_000_123_456_789n,
+    ]);
+    expect(Buffer.from(after.xattrs?.get("user.colour") ?? []).toString()).to.equal("green");
+  });
+
+  it("makes missing parents again with their metadata", async function () {
+    requireRoot(this);
+    const path = await folder().write("deep/er/file", "x");
+    await chown(folder().at("deep"), 1234, 1234);
+    await chmod(folder().at("deep"), 0o2750);
+    await utimes(folder().at("deep"), 1, 1_000_000);
+    const nodes = new Map([folder().bytes("deep"), folder().bytes("deep/er")].map((name) => [name, nodeAt(name)]));
+    await rm(folder().at("deep"), { recursive: true });
+    const announced: BytePath[] = [];
+    const placed = await placeFile(
+      targetAt(folder(), "deep/er/file"),
+      contentOf("x"),
+      { ...host(), folderNode: (name) => nodes.get(name), announce: (write) => announced.push(write.path) },
+      NEVER,
+    );
+    expect(placed.kind).to.equal("placed");
+    expect(await readFile(path, "utf8")).to.equal("x");
+    const made = nodeAt(folder().bytes("deep"));
+    expect([made.mode, made.uid, made.stat.mtimeNs]).to.deep.equal([0o2750, 1234, 1_000_000_000_000_000n]);
+    expect(announced).to.deep.equal([
+      folder().bytes("deep"),
+      folder().bytes("deep/er"),
+      folder().bytes("deep/er/file"),
+    ]);
+  });
+
+  it("makes the configured root again when it is gone", async () => {
+    const root = folder().bytes("root");
+    const target = { path: folder().bytes("root/in/file"), root, present: undefined, tag: "inc" };
+    expect((await placeFile(target, contentOf("x"), host(), NEVER)).kind).to.equal("placed");
+  });
+
+  it("writes names that are no text", async () => {
+    const path = pathFromBytes(Buffer.concat([Buffer.from(`${folder().path}/`), Buffer.from([0xff, 0xfe, 0x41])]));
+    const target = { path, root: folder().bytes(), present: undefined, tag: "inc" };
+    expect((await placeFile(target, contentOf("odd"), host(), NEVER)).kind).to.equal("placed");
+    expect(readFileSync(pathBytes(path), "utf8")).to.equal("odd");
+  });
+
+  it("stops when somebody makes the name in the last moment, and leaves theirs", async () => {
+    const racing: PlaceHost = { ...host(), announce: () => writeFileSync(folder().at("a.txt"), "theirs") };
+    const placed = await placeFile(targetAt(folder(), "a.txt"), contentOf("ours"), racing, NEVER);
+    expect(placed.kind).to.equal("returned");
+    expect(await readFile(folder().at("a.txt"), "utf8")).to.equal("theirs");
+    expect(stagingIn(folder().path)).to.deep.equal([]);
+  });
+
+  it("replaces a damaged file only after it was kept", async () => {
+    const path = await folder().write("a.json", "{broken");
+    const target = damagedAt(folder(), "a.json");
+    let seenAtKeeping = "";
+    const keeping: PlaceHost = {
+      ...host(),
+      keepDamaged: async () => void (seenAtKeeping = await readFile(path, "utf8")),
+    };
+    expect((await placeFile(target, contentOf("{}"), keeping, NEVER)).kind).to.equal("placed");
+    expect(seenAtKeeping).to.equal("{broken");
+    expect(await readFile(path, "utf8")).to.equal("{}");
+  });
+
+  it("replaces nothing when the damaged file cannot be kept", async () => {
+    const path = await folder().write("a.json", "{broken");
+    const failing: PlaceHost = { ...host(), keepDamaged: () => Promise.reject(new Error("no space in quarantine")) };
+    const failure = await placeFile(damagedAt(folder(), "a.json"), contentOf("{}"), failing, NEVER).catch(
+      (e: unknown) => e,
+    );
+    expect(failure).to.be.instanceOf(Error);
+    expect(await readFile(path, "utf8")).to.equal("{broken");
+    expect(stagingIn(folder().path)).to.deep.equal([]);
+  });
+
+  it("leaves a damaged file that was saved anew after it was judged", async () => {
+    const path = await folder().write("a.json", "{broken");
+    const target = damagedAt(folder(), "a.json");
+    const saving: PlaceHost = {
+      ...host(),
+      keepDamaged: async () => {
+        await writeFile(`${path}.new`, "saved by its owner");
+        renameSync(`${path}.new`, path);
+      },
+    };
+    expect((await placeFile(target, contentOf("{}"), saving, NEVER)).kind).to.equal("changed");
+    expect(await readFile(path, "utf8")).to.equal("saved by its owner");
+    expect(stagingIn(folder().path)).to.deep.equal([]);
+  });
+
+  it("refuses bytes that are not those it was promised", async () => {
+    const content = { ...contentOf("other"), sha256: sha256("promised") };
+    const placed = await placeFile(targetAt(folder(), "a.txt"), content, host(), NEVER);
+    expect(placed.kind).to.equal("unproven");
+    expect(readdirSync(folder().path)).to.deep.equal([]);
+  });
+
+  it("leaves nothing when the bytes cannot be read to their end", async () => {
+    const content = {
+      ...contentOf(""),
+      sha256: undefined,
+      // eslint-disable-next-line @typescript-eslint/require-await -- fails on purpose after the first part
+      async *open(): AsyncIterable<Buffer> {
+        yield Buffer.alloc(100_000);
+        throw new Error("the chunk is damaged");
+      },
+    };
+    const placed = await placeFile(targetAt(folder(), "a.txt"), content, host(), NEVER);
+    expect(placed).to.deep.equal({ kind: "unproven", why: "the chunk is damaged" });
+    expect(readdirSync(folder().path)).to.deep.equal([]);
+  });
+
+  it("refuses a folder that is a symbolic link", async () => {
+    await folder().folder("outside");
+    await symlink(folder().at("outside"), folder().at("link"));
+    const failure = await placeFile(targetAt(folder(), "link/a.txt"), contentOf("x"), host(), NEVER).catch(
+      (e: unknown) => e,
+    );
+    expect(failure).to.have.property("code", "TARGET_UNSAFE");
+    expect(readdirSync(folder().at("outside"))).to.deep.equal([]);
+  });
+
+  it("never writes outside while an attacker swaps folders for links", async function () {
+    this.timeout(30_000);
+    const outside = await folder().folder("outside");
+    await folder().folder("root/sub");
+    const attacker = new Worker(ATTACK, { eval: true, workerData: { sub: folder().at("root/sub"), outside } });
+    let placed = 0;
+    try {
+      const endMs = performance.now() + 3000;
+      for (let count = 0; performance.now() < endMs; count += 1) {
+        const target = { ...targetAt(folder(), `root/sub/f${String(count)}`), root: folder().bytes("root") };
+        const outcome = await placeFile(target, contentOf("secret"), host(), NEVER).catch((error: unknown) => error);
+        if (typeof outcome === "object" && outcome !== null && "kind" in outcome) placed += 1;
+      }
+    } finally {
+      await attacker.terminate();
+    }
+    expect(readdirSync(outside)).to.deep.equal([]);
+    expect(placed).to.be.greaterThan(0);
+  });
+
+  it("leaves nothing half-written when the disk is full", async function () {
+    requireRoot(this);
+    const mounted = await tmpfsOf(folder(), "64k");
+    if (mounted === undefined) return skip(this, "a tmpfs cannot be mounted here");
+    try {
+      const content = contentOf("x".repeat(200_000));
+      const target = {
+        path: pathFromText(join(mounted, "big")),
+        root: pathFromText(mounted),
+        present: undefined,
+        tag: "inc",
+      };
+      const failure = await placeFile(target, content, host(), NEVER).catch((error: unknown) => error);
+      expect(failure).to.have.property("code", "TARGET_IO");
+      expect(readdirSync(mounted)).to.deep.equal([]);
+    } finally {
+      await runProgram(["umount", mounted], { timeoutMs: 10_000, signal: NEVER });
+    }
+  });
+
+  it("gives a lost name back to an inode that has another one", async () => {
+    const path = await folder().write("one", "shared");
+    await link(path, folder().at("two"));
+    const node = nodeAt(folder().bytes("two"));
+    await rm(folder().at("two"));
+    const other = { path: folder().bytes("one"), stat: node.stat, sha256: sha256("shared") };
+    const placed = await placeHardLink(targetAt(folder(), "two"), other, host(), NEVER);
+    expect(placed.kind).to.equal("placed");
+    expect(statSync(folder().at("two")).ino).to.equal(statSync(path).ino);
+  });
+
+  it("does not link a name to an inode whose content has changed", async () => {
+    const path = await folder().write("one", "shared");
+    const { stat } = nodeAt(folder().bytes("one"));
+    await writeFile(path, "changed");
+    const other = { path: folder().bytes("one"), stat, sha256: sha256("shared") };
+    expect((await placeHardLink(targetAt(folder(), "two"), other, host(), NEVER)).kind).to.equal("unproven");
+    expect(existsSync(folder().at("two"))).to.equal(false);
+  });
+
+  it("makes symbolic links and folders again, and leaves what is there", async () => {
+    await symlink("somewhere", folder().at("link"));
+    await mkdir(folder().at("sub"), 0o700);
+    const link = nodeAt(folder().bytes("link"));
+    const sub = nodeAt(folder().bytes("sub"));
+    expect((await placeNode(targetAt(folder(), "link"), link, host())).kind).to.equal("returned");
+    await rm(folder().at("link"));
+    await rm(folder().at("sub"), { recursive: true });
+    expect((await placeNode(targetAt(folder(), "link"), link, host())).kind).to.equal("placed");
+    expect((await placeNode(targetAt(folder(), "sub"), sub, host())).kind).to.equal("placed");
+    expect(nodeAt(folder().bytes("link")).linkTarget).to.equal("somewhere");
+    expect((await lstat(folder().at("sub"))).mode & 0o7777).to.equal(0o700);
+    expect(stagingIn(folder().path)).to.deep.equal([]);
+  });
+
+  it("removes only its own incident's staging files", async () => {
+    await folder().write(`${STAGING_PREFIX}inc_1-aa`, "");
+    await folder().write(`${STAGING_PREFIX}inc_2-bb`, "");
+    expect(removeStagingOf(folder().bytes(), folder().bytes(), "inc_1")).to.equal(1);
+    expect(readdirSync(folder().path)).to.deep.equal([`${STAGING_PREFIX}inc_2-bb`]);
+  });
+
+  const steps: PlaceStep[] = ["parents_ready", "staged", "proved", "quarantined", "announced", "visible", "synced"];
+  for (const kind of ["missing", "damaged"] as const)
+    for (const step of [...steps, "staging_removed" as const]) {
+      if (kind === "missing" && step === "quarantined") continue;
+      if (kind === "damaged" && step === "staging_removed") continue;
+      it(`leaves the old state or the good file when it is killed at "${step}" (${kind})`, async () => {
+        const path = folder().at("f");
+        if (kind === "damaged") await writeFile(path, "damaged");
+        const kept = folder().at("kept");
+        const signal = await killedChild([path, folder().path, kind, step, kept]);
+        expect(signal).to.equal("SIGKILL");
+        const now = existsSync(path) ? await readFile(path, "utf8") : undefined;
+        const isGood = ["visible", "synced", "staging_removed"].includes(step);
+        expect(now).to.equal(isGood ? "good" : kind === "damaged" ? "damaged" : undefined);
+        if (kind === "damaged" && isGood) expect(await readFile(kept, "utf8")).to.equal("damaged");
+        removeStagingOf(folder().bytes(), folder().bytes(), "inc");
+        expect(stagingIn(folder().path)).to.deep.equal([]);
+        if (isGood) expect(lstatSync(path).nlink).to.equal(1);
+      });
+    }
+});
+
+/** Swaps `sub` for a link to `outside` and back as fast as it can. */
+const ATTACK = `
+const { renameSync, symlinkSync, unlinkSync } = require("node:fs");
+const { workerData } = require("node:worker_threads");
+const { sub, outside } = workerData;
+for (;;) {
+  try {
+    renameSync(sub, sub + ".real");
+    symlinkSync(outside, sub);
+    unlinkSync(sub);
+    renameSync(sub + ".real", sub);
+  } catch {
+    // try the next step
+    try { unlinkSync(sub); } catch {}
+    try { renameSync(sub + ".real", sub); } catch {}
+  }
+}`;
+
+function host(): PlaceHost {
+  return {
+    folderNode: () => undefined,
+    announce: () => undefined,
+    keepDamaged: () => Promise.resolve(),
+  };
+}
+
+function contentOf(text: string, metadata?: FileNode): Parameters<typeof placeFile>[1] {
+  return {
+    // eslint-disable-next-line @typescript-eslint/require-await -- bytes at hand
+    async *open() {
+      yield Buffer.from(text);
+    },
+    sha256: sha256(text),
+    metadata,
+  };
+}
+
+function targetAt(folder: TempFolder, name: string): PlaceTarget {
+  return { path: folder.bytes(name), root: folder.bytes(), present: undefined, tag: "inc" };
+}
+
+function damagedAt(folder: TempFolder, name: string): PlaceTarget {
+  return { ...targetAt(folder, name), present: tupleOf(lstatSync(folder.at(name), { bigint: true })) };
+}
+
+function stagingIn(folder: string): string[] {
+  return readdirSync(folder).filter((name) => name.startsWith(STAGING_PREFIX));
+}
+
+async function tmpfsOf(folder: TempFolder, size: string): Promise<string | undefined> {
+  const place = await folder.folder("full");
+  const command = ["mount", "-t", "tmpfs", "-o", `size=${size}`, "tmpfs", place];
+  const result = await runProgram(command, { timeoutMs: 10_000, signal: NEVER });
+  return result.exitCode === 0 ? place : undefined;
+}
+
+async function killedChild(args: readonly string[]): Promise<NodeJS.Signals | null> {
+  const child = spawn(process.execPath, [CHILD, ...args], { stdio: ["ignore", "inherit", "inherit"] });
+  return await new Promise((resolve) => child.on("exit", (_code, signal) => resolve(signal)));
+}
