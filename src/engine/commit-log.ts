@@ -13,6 +13,7 @@ import type { BackupAnnotation } from "./repository-types.js";
 import { ByteReader, ByteWriter } from "./tree/bytes.js";
 import { type Delta, decodeDelta } from "./tree/delta.js";
 import type { ChunkId, Manifest } from "./types.js";
+import type { WalPosition } from "./wal/log.js";
 
 /** The tree of one source in a checkpoint. */
 export interface SourceRoot {
@@ -21,14 +22,20 @@ export interface SourceRoot {
   readonly entryCount: number;
 }
 
+/** The state of sources after every delta up to `coversSeq`. */
+export interface Checkpoint {
+  readonly sources: readonly SourceRoot[];
+  readonly coversSeq: number;
+}
+
 /** What a commit says, by kind. */
 export type CommitBody =
-  /** Deltas follow in the object. */
-  | { readonly kind: "deltas"; readonly firstSeq: number; readonly lastSeq: number }
+  /** Deltas follow in the object; `logEnd` says where the write-ahead log goes on that they came from. */
+  | { readonly kind: "deltas"; readonly firstSeq: number; readonly lastSeq: number; readonly logEnd?: WalPosition }
   /** A backup: checkpoint of its sources. */
-  | { readonly kind: "backup"; readonly manifest: Manifest; readonly sources: readonly SourceRoot[] }
+  | { readonly kind: "backup"; readonly manifest: Manifest } & Checkpoint
   /** State of all sources, absent entries included; it stands in for the delta commits that it retires. */
-  | { readonly kind: "base"; readonly sources: readonly SourceRoot[]; readonly retires: readonly string[] }
+  | { readonly kind: "base"; readonly retires: readonly string[] } & Checkpoint
   | { readonly kind: "annotation"; readonly backupId: string; readonly annotation: BackupAnnotation }
   | { readonly kind: "removal"; readonly backupIds: readonly string[] };
 
@@ -181,9 +188,9 @@ function isCommitBody(body: Record<string, unknown>): boolean {
     case "deltas":
       return Number.isSafeInteger(body["firstSeq"]) && Number.isSafeInteger(body["lastSeq"]);
     case "backup":
-      return isManifest(body["manifest"]) && isRootList(body["sources"]);
+      return isManifest(body["manifest"]) && isCheckpoint(body);
     case "base":
-      return isRootList(body["sources"]) && isTextList(body["retires"]);
+      return isCheckpoint(body) && isTextList(body["retires"]);
     case "annotation":
       return typeof body["backupId"] === "string" && isRecord(body["annotation"]);
     case "removal":
@@ -195,6 +202,10 @@ function isCommitBody(body: Record<string, unknown>): boolean {
 
 function isTextList(value: unknown): boolean {
   return Array.isArray(value) && value.every((item) => typeof item === "string");
+}
+
+function isCheckpoint(body: Record<string, unknown>): boolean {
+  return Number.isSafeInteger(body["coversSeq"]) && isRootList(body["sources"]);
 }
 
 function isRootList(value: unknown): boolean {

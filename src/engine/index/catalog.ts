@@ -4,7 +4,6 @@
  */
 import { hasCode } from "../../base/errors.js";
 import type { Logger } from "../../base/observe.js";
-import type { ChunkId } from "../types.js";
 import { ChunkIndex } from "./chunk-index.js";
 import { CommitIndex } from "./commit-index.js";
 import { EntryIndex } from "./entry-index.js";
@@ -59,10 +58,10 @@ export class Catalog implements AsyncDisposable {
     return new Catalog(level, true);
   }
 
-  /** Reads what is held in memory and tells of every durable chunk. */
-  async load(onDurable: (id: ChunkId) => void): Promise<void> {
+  /** Reads what is held in memory: packs, commits, backups. */
+  async load(): Promise<void> {
     await this.commits.load();
-    await this.chunks.load(onDurable);
+    await this.chunks.load();
   }
 
   /** Number of the last garbage collection that this index knows of; another one means: make it again. */

@@ -47,22 +47,24 @@ export class ChunkIndex {
     this.#level = level;
   }
 
-  /** Reads packs into memory and tells of every chunk; the counts are exact afterwards. */
-  async load(onDurable: (id: ChunkId) => void): Promise<void> {
+  /** Reads packs into memory. */
+  async load(): Promise<void> {
     for await (const page of this.#level.pages(...bucketRange("pack"))) {
       for (const [key, value] of page) this.#remember(decodeHolder(key.readUInt32BE(1), value));
     }
-    for await (const page of this.#level.pages(...bucketRange("chunk"))) {
-      for (const [key, value] of page) this.#count(chunkOfKey(key), decodeLocations(value), onDurable);
-    }
   }
 
-  #count(id: ChunkId, locations: readonly ChunkLocation[], onDurable: (id: ChunkId) => void): void {
-    const good = locations.some((location) => !location.suspect);
-    this.counts.chunks += 1;
-    this.counts.uniqueBytes += locations[0]?.lengthBytes ?? 0;
-    if (good) onDurable(id);
-    else this.counts.suspectChunks += 1;
+  /** Counts all chunks anew and tells of every one that has a good copy. */
+  async survey(onDurable: (id: ChunkId) => void): Promise<void> {
+    Object.assign(this.counts, { chunks: 0, uniqueBytes: 0, suspectChunks: 0 } satisfies ChunkCounts);
+    for await (const page of this.all()) {
+      for (const { id, locations } of page) {
+        this.counts.chunks += 1;
+        this.counts.uniqueBytes += locations[0]?.lengthBytes ?? 0;
+        if (locations.some((location) => !location.suspect)) onDurable(id);
+        else this.counts.suspectChunks += 1;
+      }
+    }
   }
 
   #remember(holder: ChunkHolder): void {

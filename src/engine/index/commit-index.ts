@@ -2,6 +2,7 @@
 import type { CommitBody, SourceRoot, StoredCommit } from "../commit-log.js";
 import type { BackupAnnotation } from "../repository-types.js";
 import type { Manifest } from "../types.js";
+import type { WalPosition } from "../wal/log.js";
 import { type LevelOperation, type LevelStore, afterPrefix, bucketKey } from "./level-store.js";
 
 /** A commit object that the catalog has taken in. */
@@ -15,11 +16,14 @@ export interface AppliedCommit {
   /** Largest commit number in it: its own, or that of its last delta. */
   readonly lastSeq: number;
   readonly timeMs: number;
+  readonly logEnd?: WalPosition;
 }
 
 export interface BackupRecord {
   readonly manifest: Manifest;
   readonly sources: readonly SourceRoot[];
+  /** Every delta up to this number is in its trees. */
+  readonly coversSeq: number;
   readonly commitKey: string;
   readonly number: number;
 }
@@ -81,12 +85,16 @@ export class CommitIndex {
   putCommit(operations: LevelOperation[], commit: StoredCommit): void {
     const { body, number, writer, seq, timeMs } = commit.header;
     const lastSeq = body.kind === "deltas" ? Math.max(body.lastSeq, number) : number;
-    const applied = { key: commit.key, writer, seq, number, sha256: commit.sha256, kind: body.kind, lastSeq, timeMs };
+    const logEnd = body.kind === "deltas" ? body.logEnd : undefined;
+    const applied = {
+      ...{ key: commit.key, writer, seq, number, sha256: commit.sha256, kind: body.kind, lastSeq, timeMs },
+      ...(logEnd === undefined ? {} : { logEnd }),
+    };
     this.#applied.set(commit.key, applied);
     operations.push({ type: "put", key: commitBucketKey(commit.key), value: json(applied) });
     if (body.kind === "backup") {
-      const { manifest, sources } = body;
-      this.#putBackup(operations, { manifest, sources, commitKey: commit.key, number });
+      const { manifest, sources, coversSeq } = body;
+      this.#putBackup(operations, { manifest, sources, coversSeq, commitKey: commit.key, number });
     }
     if (body.kind === "annotation") this.#annotate(operations, body.backupId, body.annotation);
     if (body.kind === "removal") for (const id of body.backupIds) this.#dropBackup(operations, id);

@@ -129,22 +129,39 @@ export class EntryIndex {
   async #applyChange(operations: LevelOperation[], delta: Delta, change: DeltaChange): Promise<void> {
     const { source } = delta;
     const known = this.current(source, change.path);
-    const knownState = known === undefined ? undefined : stateOf(known);
-    if (knownState !== undefined && knownState.seq > delta.seq) {
+    // An absence mark repeats an older version, so the version's own number decides.
+    const seq = change.kind === "upsert" ? change.state.seq : delta.seq;
+    if (known !== undefined) {
+      this.#applyOverKnown(operations, delta, change, { known, state: stateOf(known), seq });
+    } else if (await this.#isOlderThanRemoval(source, change.path, seq)) {
       this.#putHistory(operations, source, change, delta);
-      return;
-    }
-    if (known === undefined && (await this.#isOlderThanRemoval(source, change.path, delta.seq))) {
-      this.#putHistory(operations, source, change, delta);
-      return;
-    }
-    if (known !== undefined && knownState !== undefined) this.#retire(operations, known, knownState, delta.seq);
-    if (change.kind === "remove") {
-      if (known !== undefined) operations.push({ type: "del", key: pathKey("current", source, change.path) });
-      this.#putHistory(operations, source, change, delta);
+    } else if (change.kind === "upsert") {
+      this.putCurrent(operations, source, change.path, change.state);
     } else {
-      this.putCurrent(operations, source, change.path, change.state, known?.slot);
+      this.#putHistory(operations, source, change, delta);
     }
+  }
+
+  #applyOverKnown(
+    operations: LevelOperation[],
+    { source, ...delta }: Delta,
+    change: DeltaChange,
+    { known, state, seq }: { readonly known: CurrentRecord; readonly state: EntryState; readonly seq: number },
+  ): void {
+    if (state.seq > seq) {
+      const isMark = change.kind === "upsert" && change.state.absentSinceMs !== undefined;
+      if (!isMark) this.#putHistory(operations, source, change, { source, ...delta });
+      return;
+    }
+    if (change.kind === "remove") {
+      this.#retire(operations, known, state, seq);
+      operations.push({ type: "del", key: pathKey("current", source, change.path) });
+      this.#putHistory(operations, source, change, { source, ...delta });
+      return;
+    }
+    if (state.seq === seq && state.absentSinceMs !== undefined && change.state.absentSinceMs === undefined) return;
+    this.#retire(operations, known, state, seq);
+    this.putCurrent(operations, source, change.path, change.state, known.slot);
   }
 
   /** Moves the current state into the history, unless the same commit made it. */

@@ -5,7 +5,7 @@
  */
 import { HoldfastError } from "../../base/errors.js";
 import { type ChunkId, type ChunkRef, type FileNode, NODE_KINDS, type NodeKind, type StatTuple } from "../types.js";
-import { type ByteReader, ByteWriter } from "./bytes.js";
+import { ByteReader, ByteWriter } from "./bytes.js";
 
 /** A node with the commit that made it. */
 export interface EntryState {
@@ -21,6 +21,8 @@ export interface EntryState {
 const VERSION = 1;
 const FLAG = { sha256: 1, git: 2, xattrs: 4, link: 8, device: 16, torn: 32, absent: 64, chunks: 128 } as const;
 const AT = { flags: 1, kind: 2, dev: 3, ino: 11, mtime: 19, ctime: 27, size: 35 } as const;
+/** Where the fields of varying length begin. */
+const VARINTS_AT = 43;
 const SHA256_BYTES = 32;
 const SHA1_BYTES = 20;
 
@@ -178,4 +180,32 @@ export function isSameVersion(a: FileNode, b: FileNode): boolean {
   const plain = (node: FileNode): Buffer =>
     encodeState({ node: { ...node, stat: { ...node.stat, dev: 0n, ino: 0n, ctimeNs: 0n } }, timeMs: 0, seq: 0 });
   return plain(a).equals(plain(b));
+}
+
+/** The few fields that counting a tree needs, read without decoding the rest. */
+export interface StateSummary {
+  readonly kind: NodeKind;
+  readonly sizeBytes: number;
+  readonly seq: number;
+  readonly mode: number;
+  /** A view of the digest's 32 bytes; files only. */
+  readonly sha256: Buffer | undefined;
+}
+
+/** Reads the summary of a state that is known to be whole. */
+export function summaryOf(encoded: Buffer, offset: number): StateSummary {
+  const flags = encoded[offset + AT.flags] ?? 0;
+  const reader = new ByteReader(encoded, offset + VARINTS_AT);
+  reader.varint();
+  const seq = reader.varint();
+  if ((flags & FLAG.absent) !== 0) reader.varint();
+  const mode = reader.varint();
+  for (let skipped = 0; skipped < 3; skipped += 1) reader.varint();
+  return {
+    kind: NODE_KINDS[encoded[offset + AT.kind] ?? 0] ?? "file",
+    sizeBytes: Number(encoded.readBigInt64LE(offset + AT.size)),
+    seq,
+    mode,
+    sha256: (flags & FLAG.sha256) === 0 ? undefined : reader.bytes(SHA256_BYTES),
+  };
 }

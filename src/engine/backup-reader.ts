@@ -1,0 +1,309 @@
+/**
+ * The reading half of a backup: compares a walk with the current entries, gives what differs to the workers in
+ * batches, and stores the outcomes in rounds - packs, fragment, delta commit - so that a backup of any size takes flat
+ * memory, and one that is cut short keeps what it has done.
+ */
+import { type BytePath, isWithin } from "../base/paths.js";
+import { cutChanges, entryBytes, ENTRY_BYTES_MAX, isUnchanged, refreshStats } from "./commit.js";
+import type { CodecName } from "./codec/codec.js";
+import type { RepositoryCore } from "./core.js";
+import { STATE_OFFSET, stateOf } from "./index/entry-index.js";
+import type { FinishedPack } from "./pack/format.js";
+import type { BackupProgress, BackupSource, WalkedEntry, WalkedNode } from "./repository-types.js";
+import { isMarkedAbsent, isMarkedTorn, looksUnchanged, summaryOf } from "./tree/codec.js";
+import { type Delta, type DeltaChange, encodeDelta } from "./tree/delta.js";
+import type { Entry, FileNode } from "./types.js";
+import { BATCH_BYTES_AIM, BATCH_FILES_MAX, type FileOutcome } from "./workers/pool.js";
+
+/** A round ends at this many files or bytes read: 16,384 nodes are about 20 MB of memory. */
+const ROUND_FILES = 16_384;
+const ROUND_BYTES = 256 * 2 ** 20;
+/** Failures of a walk that are remembered; beyond it a source counts as not looked at below its root. */
+const FAILURES_MAX = 100_000;
+
+/** A set of small whole numbers. */
+export class Bitmap {
+  #bits = new Uint8Array(1024);
+
+  add(index: number): void {
+    const byte = index >>> 3;
+    if (byte >= this.#bits.length) {
+      const bigger = new Uint8Array(Math.max(byte + 1, this.#bits.length * 2));
+      bigger.set(this.#bits);
+      this.#bits = bigger;
+    }
+    this.#bits[byte] = (this.#bits[byte] ?? 0) | (1 << (index & 7));
+  }
+
+  has(index: number): boolean {
+    return ((this.#bits[index >>> 3] ?? 0) & (1 << (index & 7))) !== 0;
+  }
+}
+
+export interface ReadOptions {
+  readonly codec: CodecName;
+  /** Read every file again, whatever its stat says. */
+  readonly everything: boolean;
+  readonly onProgress: ((progress: BackupProgress) => void) | undefined;
+}
+
+/** A path to be read, with the version it had when the walk came by (-1: none). */
+interface Wanted {
+  readonly path: BytePath;
+  readonly seq: number;
+}
+
+/** One round: a job of the workers and what came of it. */
+interface Round {
+  readonly job: number;
+  readonly outcomes: FileOutcome[];
+  readonly packs: FinishedPack[];
+  readonly seqs: Map<BytePath, number>;
+  /** Reappeared paths whose content need not be read. */
+  readonly returned: Entry[];
+  readonly running: Set<Promise<void>>;
+  files: number;
+  bytes: number;
+}
+
+export class SourceReader {
+  readonly #core: RepositoryCore;
+  readonly #source: BackupSource;
+  readonly #options: ReadOptions;
+  readonly #signal: AbortSignal;
+  readonly seen = new Bitmap();
+  readonly #failures: BytePath[] = [];
+  #batch: Wanted[] = [];
+  #batchBytes = 0;
+  #round: Round;
+  #storing: Promise<void> = Promise.resolve();
+  filesSeen = 0;
+  filesRead = 0;
+  bytesRead = 0;
+  storedBytes = 0;
+  unreadable = 0;
+
+  constructor(core: RepositoryCore, source: BackupSource, options: ReadOptions, signal: AbortSignal) {
+    this.#core = core;
+    this.#source = source;
+    this.#options = options;
+    this.#signal = signal;
+    this.#round = this.#newRound();
+  }
+
+  #newRound(): Round {
+    const job = this.#core.parts.chunkSet.newJob();
+    return {
+      ...{ job, outcomes: [], packs: [], returned: [], files: 0, bytes: 0 },
+      seqs: new Map<BytePath, number>(),
+      running: new Set<Promise<void>>(),
+    };
+  }
+
+  /** Reads the whole walk; everything is stored and in the catalog when it resolves. */
+  async read(): Promise<void> {
+    const listener = (delta: Delta): void => this.#noteDelta(delta);
+    this.#core.deltaListeners.add(listener);
+    try {
+      for await (const entries of this.#source.walk) {
+        this.#signal.throwIfAborted();
+        for (const entry of entries) this.#look(entry);
+        while (this.#batch.length >= BATCH_FILES_MAX || this.#batchBytes >= BATCH_BYTES_AIM) await this.#startBatch();
+        this.#tell();
+      }
+      while (this.#batch.length > 0) await this.#startBatch();
+      await this.#endRound();
+      await this.#storing;
+      await this.#markAbsent();
+      this.#tell();
+    } catch (error) {
+      await Promise.allSettled([...this.#round.running, this.#storing]);
+      await this.#core.parts.pool.abandon(this.#round.job);
+      throw error;
+    } finally {
+      this.#core.deltaListeners.delete(listener);
+    }
+  }
+
+  #tell(): void {
+    const { filesSeen, filesRead, bytesRead } = this;
+    this.#options.onProgress?.({ source: this.#source.name, filesSeen, filesRead, bytesRead });
+  }
+
+  /** An on-change commit during the walk: what it stored belongs to the backup, whether the walk saw it or not. */
+  #noteDelta(delta: Delta): void {
+    if (delta.source !== this.#source.name) return;
+    for (const change of delta.changes) {
+      if (change.kind === "upsert" && change.state.absentSinceMs === undefined) this.#markSeen(change.path);
+    }
+  }
+
+  #markSeen(path: BytePath): void {
+    const record = this.#core.parts.catalog.entries.current(this.#source.name, path);
+    if (record !== undefined) this.seen.add(record.slot);
+  }
+
+  #look(entry: WalkedEntry): void {
+    if ("errno" in entry) {
+      this.unreadable += 1;
+      this.#noteFailure(entry.path);
+      return;
+    }
+    if (entry.kind !== "folder") this.filesSeen += 1;
+    const known = this.#core.parts.catalog.entries.current(this.#source.name, entry.path);
+    if (known === undefined) return this.#want(entry, -1);
+    const unchanged = looksUnchanged(known.value, STATE_OFFSET, entry.kind, entry.stat);
+    if (this.#options.everything || !unchanged || isMarkedTorn(known.value, STATE_OFFSET)) {
+      return this.#want(entry, summaryOf(known.value, STATE_OFFSET).seq);
+    }
+    if (isMarkedAbsent(known.value, STATE_OFFSET)) {
+      this.#round.returned.push({ source: this.#source.name, path: entry.path, node: stateOf(known).node });
+    }
+    this.seen.add(known.slot);
+  }
+
+  #noteFailure(path: BytePath): void {
+    if (this.#failures.length < FAILURES_MAX) this.#failures.push(path);
+    else this.#failures.splice(0, this.#failures.length, ...this.#source.roots);
+  }
+
+  #want(entry: WalkedNode, seq: number): void {
+    this.#batch.push({ path: entry.path, seq });
+    this.#batchBytes += entry.kind === "file" ? entry.stat.sizeBytes : 0;
+  }
+
+  async #startBatch(): Promise<void> {
+    const batch = this.#batch.splice(0, BATCH_FILES_MAX);
+    if (this.#batch.length === 0) this.#batchBytes = 0;
+    const round = this.#round;
+    for (const { path, seq } of batch) round.seqs.set(path, seq);
+    const running = this.#ingest(round, batch);
+    round.running.add(running);
+    running.then(
+      () => round.running.delete(running),
+      () => undefined, // heard where the round is awaited
+    );
+    // One batch waits for each worker that is busy, so that none runs dry while this thread walks on.
+    while (round.running.size > this.#core.parts.pool.workers) await Promise.race(round.running);
+    if (round.files >= ROUND_FILES || round.bytes >= ROUND_BYTES) await this.#endRound();
+  }
+
+  async #ingest(round: Round, batch: readonly Wanted[]): Promise<void> {
+    const { pool } = this.#core.parts;
+    const paths = batch.map(({ path }) => path);
+    const result = await pool.ingest({ job: round.job, mode: "pack", codec: this.#options.codec, paths }, this.#signal);
+    for (const outcome of result.outcomes) round.outcomes.push(outcome);
+    round.packs.push(...result.packs);
+    round.files += paths.length;
+    round.bytes += result.readBytes;
+    this.filesRead += paths.length;
+    this.bytesRead += result.readBytes;
+  }
+
+  /** Closes the round's packs and stores them while the next round reads on. */
+  async #endRound(): Promise<void> {
+    const round = this.#round;
+    await Promise.all(round.running);
+    const { pool } = this.#core.parts;
+    if (round.files > 0) round.packs.push(...(await pool.finishPacks(round.job, this.#signal)));
+    await this.#storing;
+    this.#round = this.#newRound();
+    this.#storing = this.#store(round);
+    this.#storing.catch(() => undefined); // heard where it is awaited
+  }
+
+  async #store(round: Round): Promise<void> {
+    const { chunkSet } = this.#core.parts;
+    this.storedBytes += await this.#core.storePacks(round.packs, this.#signal);
+    chunkSet.confirmJob(round.job);
+    const paths = [...round.seqs.keys(), ...round.returned.map(({ path }) => path)];
+    if (paths.length === 0) return;
+    const names = paths.map((path) => `${this.#source.name}\0${path}`);
+    await this.#core.pathLocks.run(names, () => this.#commitRound(round));
+  }
+
+  async #commitRound(round: Round): Promise<void> {
+    const source = this.#source.name;
+    const { entries } = this.#core.parts.catalog;
+    const upserts: { path: BytePath; node: FileNode }[] = [];
+    const unchanged: Entry[] = [];
+    for (const { path, node } of round.returned) {
+      const known = entries.current(source, path);
+      if (known !== undefined && isMarkedAbsent(known.value, STATE_OFFSET)) upserts.push({ path, node });
+    }
+    for (const outcome of round.outcomes) {
+      const { path } = outcome;
+      const known = entries.current(source, path);
+      const seq = known === undefined ? -1 : summaryOf(known.value, STATE_OFFSET).seq;
+      // A commit came between walk and now: its version is at least as good as ours.
+      if (seq !== round.seqs.get(path)) continue;
+      if (outcome.kind === "read" && entryBytes(outcome.node) <= ENTRY_BYTES_MAX) {
+        const { node } = outcome;
+        if (isUnchanged(this.#core, source, path, node)) unchanged.push({ source, path, node });
+        else upserts.push({ path, node });
+      } else if (outcome.kind === "read" || outcome.kind === "unreadable") {
+        this.unreadable += 1;
+      }
+      if (outcome.kind !== "vanished" && outcome.kind !== "skipped" && known !== undefined) this.seen.add(known.slot);
+    }
+    for (const group of cutChanges({ upserts, removed: [] })) await this.#commitUpserts(group.upserts);
+    await refreshStats(this.#core, unchanged);
+  }
+
+  async #commitUpserts(upserts: readonly { readonly path: BytePath; readonly node: FileNode }[]): Promise<void> {
+    const timeMs = this.#core.parts.clock.nowMs();
+    await this.#commitDelta(timeMs, (seq) =>
+      upserts.map(({ path, node }) => ({ kind: "upsert", path, state: { node, timeMs, seq } })),
+    );
+  }
+
+  async #commitDelta(timeMs: number, changesAt: (seq: number) => DeltaChange[]): Promise<void> {
+    await this.#core.appendGate.shared(async () => {
+      const seq = this.#core.nextSeq();
+      const delta = { source: this.#source.name, seq, timeMs, changes: changesAt(seq) };
+      const body = { kind: "deltas", firstSeq: seq, lastSeq: seq } as const;
+      await this.#core.commit(body, [encodeDelta(delta)], this.#signal);
+      await this.#core.applyDelta(delta);
+    });
+  }
+
+  /** Marks what the walk did not find and no commit removed: it is in no later backup until it is seen again. */
+  async #markAbsent(): Promise<void> {
+    const { catalog, clock } = this.#core.parts;
+    const gone: BytePath[] = [];
+    for await (const page of catalog.entries.currentPages(this.#source.name)) {
+      this.#signal.throwIfAborted();
+      for (const record of page) {
+        if (this.seen.has(record.slot) || isMarkedAbsent(record.value, STATE_OFFSET)) continue;
+        if (this.#failures.some((failed) => isWithin(record.path, failed))) this.seen.add(record.slot);
+        else gone.push(record.path);
+      }
+      if (gone.length >= ROUND_FILES) await this.#commitAbsent(gone.splice(0), clock.nowMs());
+    }
+    if (gone.length > 0) await this.#commitAbsent(gone, clock.nowMs());
+  }
+
+  async #commitAbsent(paths: readonly BytePath[], timeMs: number): Promise<void> {
+    const source = this.#source.name;
+    const { entries } = this.#core.parts.catalog;
+    const names = paths.map((path) => `${source}\0${path}`);
+    await this.#core.pathLocks.run(names, async () => {
+      const upserts = paths.flatMap((path) => {
+        const known = entries.current(source, path);
+        // Committed or removed meanwhile: nothing to mark.
+        if (known === undefined || this.seen.has(known.slot)) return [];
+        return [{ path, state: { ...stateOf(known), absentSinceMs: timeMs } }];
+      });
+      const groups = cutChanges({ upserts: upserts.map(({ path, state }) => ({ path, node: state.node })), removed: [] });
+      const states = new Map(upserts.map(({ path, state }) => [path, state]));
+      for (const group of groups) {
+        await this.#commitDelta(timeMs, () =>
+          group.upserts.flatMap(({ path }) => {
+            const state = states.get(path);
+            return state === undefined ? [] : [{ kind: "upsert" as const, path, state }];
+          }),
+        );
+      }
+    });
+  }
+}

@@ -1,0 +1,134 @@
+/**
+ * Reading content: a chunk by its id from any place that has it whole, and a file from its chunks, every byte verified.
+ * A place that fails is marked suspect, so that the next commit which has the chunk stores it again.
+ */
+import { createHash } from "node:crypto";
+import { HoldfastError, hasCode, messageOf } from "../base/errors.js";
+import type { Logger } from "../base/observe.js";
+import type { Backend } from "../storage/backend.js";
+import type { Catalog } from "./index/catalog.js";
+import { holderObjectKey } from "./index/chunk-index.js";
+import type { LevelOperation } from "./index/level-store.js";
+import type { ChunkLocation } from "./index/locations.js";
+import type { RepositoryKeys } from "./keys.js";
+import { chunkOfBundle } from "./pack/reader.js";
+import type { RecordOpener } from "./pack/record.js";
+import type { ChunkId, FileNode } from "./types.js";
+import type { ChunkSet } from "./workers/chunk-set.js";
+
+/** Opened bundles kept for the neighbours of a chunk, about 1 MiB each. */
+const BUNDLES_KEPT = 8;
+/** A pack can go while we read (sealing, garbage collection); its chunks have a new place then. */
+const LOOKUPS_MAX = 3;
+
+export interface ContentReaderOptions {
+  readonly backend: Backend;
+  readonly keys: RepositoryKeys;
+  readonly opener: RecordOpener;
+  readonly catalog: Catalog;
+  readonly chunkSet: ChunkSet;
+  readonly log: Logger;
+}
+
+export class ContentReader {
+  readonly #options: ContentReaderOptions;
+  readonly #bundles = new Map<string, Buffer>();
+
+  constructor(options: ContentReaderOptions) {
+    this.#options = options;
+  }
+
+  /** The bytes of a chunk, verified against its id. Throws CHUNK_MISSING, RECORD_DAMAGED, STORE_IO. */
+  async chunk(id: ChunkId, signal: AbortSignal): Promise<Buffer> {
+    let damage: unknown;
+    for (let lookup = 0; lookup < LOOKUPS_MAX; lookup += 1) {
+      const locations = this.#options.catalog.chunks.locations(id);
+      if (locations.length === 0) break;
+      for (const location of locations) {
+        try {
+          return await this.#readAt(id, location, signal);
+        } catch (error) {
+          signal.throwIfAborted();
+          if (hasCode(error, "OBJECT_MISSING") && !this.#isStillThere(id, location)) continue;
+          if (!isDamage(error)) throw error;
+          damage = error;
+          await this.markSuspect(id, messageOf(error), location);
+        }
+      }
+      if (damage !== undefined) break;
+    }
+    if (damage === undefined) throw new HoldfastError("CHUNK_MISSING", `chunk ${id} is not in the store`);
+    throw new HoldfastError("RECORD_DAMAGED", `chunk ${id} cannot be read: ${messageOf(damage)}`, { cause: damage });
+  }
+
+  /** The content of a file in order. Throws RECORD_DAMAGED when it is not the content that was stored. */
+  async *content(node: FileNode, signal: AbortSignal): AsyncGenerator<Buffer> {
+    const hash = createHash("sha256");
+    for (const { id, lengthBytes } of node.chunks ?? []) {
+      const bytes = await this.chunk(id, signal);
+      if (bytes.length !== lengthBytes) throw new HoldfastError("RECORD_DAMAGED", `chunk ${id} has another length`);
+      hash.update(bytes);
+      yield bytes;
+    }
+    if (node.sha256 !== undefined && hash.digest("hex") !== node.sha256) {
+      throw new HoldfastError("RECORD_DAMAGED", "the chunks of a file do not make up its digest");
+    }
+  }
+
+  /** Notes that a copy of a chunk is bad; without a good copy left it is no longer relied upon. */
+  async markSuspect(id: ChunkId, reason: string, location?: ChunkLocation): Promise<void> {
+    const { catalog, chunkSet, log } = this.#options;
+    const operations: LevelOperation[] = [];
+    const lost = catalog.chunks.markSuspect(operations, id, location);
+    if (operations.length === 0) return;
+    if (lost) chunkSet.delete(id);
+    log.warn("chunk.suspect", { chunk: id, reason, lost });
+    await catalog.write(operations);
+  }
+
+  async #readAt(id: ChunkId, location: ChunkLocation, signal: AbortSignal): Promise<Buffer> {
+    const { backend, keys, opener, catalog } = this.#options;
+    const holder = catalog.chunks.holder(location.pack);
+    if (holder === undefined) throw new HoldfastError("OBJECT_MISSING", `the pack of chunk ${id} is not known`);
+    const bundleName = `${String(location.pack)}:${String(location.offsetBytes)}`;
+    let plain = location.innerOffsetBytes === undefined ? undefined : this.#bundles.get(bundleName);
+    if (plain === undefined) {
+      const key = holderObjectKey(holder);
+      const bytes = await backend.getRange(key, location.offsetBytes, location.recordBytes, signal);
+      if (bytes.length < location.recordBytes) throw new HoldfastError("RECORD_DAMAGED", `${key} is cut short`);
+      const opened = opener.open(bytes);
+      plain = opened.plain;
+      if (location.innerOffsetBytes === undefined && opened.header.id !== id) {
+        throw new HoldfastError("RECORD_DAMAGED", `another record stands where chunk ${id} should be`);
+      }
+    }
+    if (location.innerOffsetBytes === undefined) return plain;
+    this.#keepBundle(bundleName, plain);
+    const { innerOffsetBytes: offsetBytes, lengthBytes } = location;
+    return chunkOfBundle(keys, plain, { id, offsetBytes, lengthBytes });
+  }
+
+  #keepBundle(name: string, plain: Buffer): void {
+    this.#bundles.delete(name);
+    this.#bundles.set(name, plain);
+    if (this.#bundles.size <= BUNDLES_KEPT) return;
+    for (const oldest of this.#bundles.keys()) {
+      this.#bundles.delete(oldest);
+      return;
+    }
+  }
+
+  /** False when the catalog now knows other places only: the chunk was moved while we read. */
+  #isStillThere(id: ChunkId, place: ChunkLocation): boolean {
+    return this.#options.catalog.chunks
+      .locations(id)
+      .some((location) => location.pack === place.pack && location.offsetBytes === place.offsetBytes);
+  }
+}
+
+/** What a damaged or lost copy looks like; anything else is a fault of the moment and is passed on. */
+function isDamage(error: unknown): boolean {
+  return ["RECORD_DAMAGED", "OBJECT_MISSING", "OBJECT_DAMAGED", "STORE_IO"].some(
+    (code) => error instanceof HoldfastError && error.code === code,
+  );
+}

@@ -1,0 +1,71 @@
+/**
+ * Garbage collections as the store remembers them: `gc/<epoch>/plan` before anything is deleted, `gc/<epoch>/done`
+ * after. A plan without its end is carried out by whoever opens the repository next, before anything else is written.
+ */
+import { HoldfastError } from "../../base/errors.js";
+import type { Logger } from "../../base/observe.js";
+import type { Backend } from "../../storage/backend.js";
+
+/** What a collection deletes: keys of packs, fragments and commits that nothing refers to any more. */
+export interface CollectionPlan {
+  readonly epoch: number;
+  readonly deletes: readonly string[];
+}
+
+const DIGITS = 8;
+
+function epochKey(epoch: number, name: "plan" | "done"): string {
+  return `gc/${String(epoch).padStart(DIGITS, "0")}/${name}`;
+}
+
+/** The newest epoch with a plan, and whether it was carried out. Epoch 0: there was none. */
+export async function newestEpoch(
+  backend: Backend,
+  signal: AbortSignal,
+): Promise<{ readonly epoch: number; readonly done: boolean }> {
+  let epoch = 0;
+  let done = true;
+  for await (const { key } of backend.list("gc/", signal)) {
+    const match = /^gc\/(\d+)\/(plan|done)$/.exec(key);
+    if (match === null) continue;
+    const found = Number(match[1]);
+    if (found > epoch) done = false;
+    epoch = Math.max(epoch, found);
+    if (found === epoch && match[2] === "done") done = true;
+  }
+  return { epoch, done };
+}
+
+export async function writePlan(backend: Backend, plan: CollectionPlan, signal: AbortSignal): Promise<void> {
+  await backend.put(epochKey(plan.epoch, "plan"), Buffer.from(JSON.stringify(plan), "utf8"), signal);
+}
+
+/** Deletes what the plan names, then notes its end. Harmless when repeated. */
+export async function carryOut(backend: Backend, plan: CollectionPlan, signal: AbortSignal): Promise<void> {
+  for (const key of plan.deletes) await backend.delete(key, signal);
+  await backend.put(epochKey(plan.epoch, "done"), Buffer.from(String(plan.epoch), "utf8"), signal);
+}
+
+/** Finishes the newest collection if a crash cut it short. The caller holds the store's lock. */
+export async function finishInterrupted(backend: Backend, log: Logger, signal: AbortSignal): Promise<number> {
+  const { epoch, done } = await newestEpoch(backend, signal);
+  if (done) return epoch;
+  const plan = parsePlan(await backend.get(epochKey(epoch, "plan"), signal));
+  log.info("gc.finishing", { epoch, objects: plan.deletes.length });
+  await carryOut(backend, plan, signal);
+  return epoch;
+}
+
+function parsePlan(bytes: Buffer): CollectionPlan {
+  const value: unknown = JSON.parse(bytes.toString("utf8"));
+  if (typeof value === "object" && value !== null && "epoch" in value && "deletes" in value) {
+    const { epoch, deletes } = value;
+    if (typeof epoch === "number" && Array.isArray(deletes) && deletes.every(isDeletable)) return { epoch, deletes };
+  }
+  throw new HoldfastError("RECORD_DAMAGED", "the plan of a garbage collection is damaged");
+}
+
+/** Only what a collection may ever delete: a forged plan must not reach keys or configuration. */
+function isDeletable(key: unknown): key is string {
+  return typeof key === "string" && /^(packs|index|commits)\/[0-9a-z/]+$/.test(key);
+}

@@ -1,0 +1,285 @@
+/**
+ * Making a repository, and opening one: lock, keys, catalog, then what a crash left behind - an interrupted garbage
+ * collection is ended, logs are replayed, another writer's log is sealed. After a kill at any moment this is all it takes.
+ */
+import { randomBytes } from "node:crypto";
+import { mkdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { unlinkIfThere, writeFileDurably } from "../base/atomic-file.js";
+import { isoTime } from "../base/clock.js";
+import { HoldfastError, errnoOf } from "../base/errors.js";
+import { randomHex } from "../base/ids.js";
+import { ResourceStack } from "../base/lifecycle.js";
+import type { Backend } from "../storage/backend.js";
+import { clearStaging, localFolderOf, openBackend } from "../storage/open.js";
+import { CommitAppender, commitKey, sha256Of } from "./commit-log.js";
+import { ContentReader } from "./content.js";
+import { RepositoryCore, type WriteSide } from "./core.js";
+import { Catalog } from "./index/catalog.js";
+import { type CatchUpContext, catchUp, reasonToRebuild } from "./index/catch-up.js";
+import { finishInterrupted, newestEpoch } from "./index/epochs.js";
+import { type RepositoryKeys, addSlot, deriveKeys, newKeyBytes, newMasterKey, newRecoveryKey, unlockMaster } from "./keys.js";
+import { lockStore } from "./lease/store-lock.js";
+import type { LevelOperation } from "./index/level-store.js";
+import { RecordOpener } from "./pack/record.js";
+import { type RepositoryConfig, newConfig, readConfig, writeConfig } from "./repository-config.js";
+import type { InitOptions, InitResult, OpenOptions } from "./repository-types.js";
+import { sealSegments } from "./seal.js";
+import { decodeDelta } from "./tree/delta.js";
+import { LOG_START, type ReplayedCommit, type WalPosition, type WalReplay, WriteAheadLog, replayLog } from "./wal/log.js";
+import { WalTail } from "./wal-tail.js";
+import { ChunkSet } from "./workers/chunk-set.js";
+import { WorkerPool } from "./workers/pool.js";
+
+/** Makes a repository in an empty or missing place. Throws REPO_EXISTS, REPO_NOT_EMPTY. */
+export async function initRepository(options: InitOptions): Promise<InitResult> {
+  const signal = new AbortController().signal;
+  await using backend = await openBackend(options.storeUrl, { create: true });
+  await refuseOccupied(backend, signal);
+  const idBytes = randomBytes(32);
+  const repositoryId = idBytes.toString("hex");
+  const secrets = options.encrypt ? await makeSlots(backend, idBytes, options, signal) : {};
+  // The configuration comes last: only with it is the place a repository.
+  await writeConfig(backend, newConfig(repositoryId, options.encrypt, isoTime(options.clock.nowMs())), signal);
+  return { repositoryId, ...secrets };
+}
+
+async function refuseOccupied(backend: Backend, signal: AbortSignal): Promise<void> {
+  for await (const { key } of backend.list("", signal)) {
+    if (key.startsWith("config/")) throw new HoldfastError("REPO_EXISTS", `a repository exists at ${backend.url}`);
+    // Key slots of an `init` that was cut short do no harm.
+    if (!key.startsWith("keys/")) throw new HoldfastError("REPO_NOT_EMPTY", `${backend.url} is not empty`);
+  }
+}
+
+async function makeSlots(
+  backend: Backend,
+  repositoryId: Buffer,
+  options: InitOptions,
+  signal: AbortSignal,
+): Promise<Omit<InitResult, "repositoryId">> {
+  const master = newMasterKey();
+  const createdMs = options.clock.nowMs();
+  const madeKey = options.password === undefined && options.keyBytes === undefined ? newKeyBytes() : undefined;
+  const keyBytes = options.keyBytes ?? madeKey;
+  const unlock = options.password === undefined ? { keyBytes: keyBytes ?? Buffer.alloc(0) } : { password: options.password };
+  await addSlot(backend, repositoryId, { master, unlock, createdMs }, signal);
+  const recoveryKey = newRecoveryKey();
+  await addSlot(backend, repositoryId, { master, unlock: { recoveryKey }, createdMs }, signal);
+  return { recoveryKey, ...(madeKey === undefined ? {} : { keyBytes: madeKey }) };
+}
+
+/** An open repository's core; everything it owns is in `owned`, to be closed in reverse order. */
+export interface OpenedCore {
+  readonly core: RepositoryCore;
+  readonly owned: ResourceStack;
+}
+
+/** Opens a repository. Throws REPO_NOT_FOUND, REPO_LOCKED, INDEX_LOCKED, REPO_KEY_WRONG, REPO_KEY_MISSING. */
+export async function openCore(options: OpenOptions): Promise<OpenedCore> {
+  await using stack = new ResourceStack();
+  const { signal } = options;
+  const backend = stack.use(await openBackend(options.storeUrl));
+  const { config, damagedCopies } = await readConfig(backend, signal);
+  if (damagedCopies.length > 0) options.observer.log.error("config.copy_damaged", { copies: damagedCopies });
+  const { keys, master } = await unlock(backend, config, options);
+  const storeFolder = localFolderOf(options.storeUrl);
+  const readOnly = options.readOnly === true;
+  if (!readOnly) stack.use(await lockStore(requireFolder(storeFolder)));
+  const chunkSet = new ChunkSet();
+  const opened = await openCatalog(options, { backend, keys, config, chunkSet }, stack);
+  if (!readOnly) await clearStaging(backend);
+  const pool = stack.use(
+    await WorkerPool.start({
+      keys,
+      storeUrl: options.storeUrl,
+      stagingFolder: backend.stagingFolder,
+      chunkSet,
+      observer: options.observer,
+      ...(options.workers === undefined ? {} : { workers: options.workers }),
+    }),
+  );
+  const writerId = await writerIdOf(options.stateDir, config.repository_id, readOnly);
+  const walRoot = join(requireFolder(storeFolder), "wal");
+  const logs = await replayLogs(backend, walRoot, keys, signal);
+  const write = readOnly ? undefined : await openWriteSide({ options, backend, keys, writerId, walRoot, opened, logs, stack });
+  const parts = { backend, config, keys, master, chunkSet, pool, writerId, write, ...opened };
+  const core = new RepositoryCore({ ...parts, clock: options.clock, observer: options.observer });
+  await takeInLogs(core, logs, signal);
+  return { core, owned: stack.move() };
+}
+
+function requireFolder(folder: string | undefined): string {
+  if (folder === undefined) throw new HoldfastError("UNSUPPORTED", "the first store must be a local folder");
+  return folder;
+}
+
+async function unlock(
+  backend: Backend,
+  config: RepositoryConfig,
+  options: OpenOptions,
+): Promise<{ keys: RepositoryKeys; master: Buffer | undefined }> {
+  const id = Buffer.from(config.repository_id, "hex");
+  if (!config.encrypted) return { keys: deriveKeys(id, undefined), master: undefined };
+  const master = await unlockMaster(backend, id, options.unlock ?? {}, options.signal);
+  return { keys: deriveKeys(id, master), master };
+}
+
+interface OpenedCatalog {
+  readonly catalog: Catalog;
+  readonly opener: RecordOpener;
+  readonly content: ContentReader;
+  readonly lastSeq: number;
+}
+
+/** Opens the catalog and brings it up to the store, making it again when it cannot be trusted. */
+async function openCatalog(
+  options: OpenOptions,
+  parts: { backend: Backend; keys: RepositoryKeys; config: RepositoryConfig; chunkSet: ChunkSet },
+  stack: ResourceStack,
+): Promise<OpenedCatalog> {
+  const { backend, keys, config, chunkSet } = parts;
+  const { log } = options.observer;
+  const folder = join(options.stateDir, "index");
+  const id = config.repository_id;
+  const opener = new RecordOpener(keys);
+  const readOnly = options.readOnly === true;
+  const epoch = readOnly
+    ? (await newestEpoch(backend, options.signal)).epoch
+    : await finishInterrupted(backend, log, options.signal);
+  const attempt = async (catalog: Catalog): Promise<OpenedCatalog & { rebuild: string | undefined }> => {
+    await catalog.load();
+    const content = new ContentReader({ backend, keys, opener, catalog, chunkSet, log });
+    const context: CatchUpContext = { backend, opener, catalog, log, loadNode: (node, signal) => content.chunk(node, signal) };
+    const rebuild = await reasonToRebuild(context, epoch, options.signal);
+    const lastSeq = rebuild === undefined ? await catchUp(context, options.signal) : 0;
+    return { catalog, opener, content, lastSeq, rebuild };
+  };
+  const first = await Catalog.open(folder, id, log);
+  const closer = { open: first };
+  stack.defer(() => closer.open[Symbol.asyncDispose]());
+  let opened = await attempt(first);
+  if (opened.rebuild !== undefined) {
+    log.warn("index.rebuild", { reason: opened.rebuild });
+    await first[Symbol.asyncDispose]();
+    closer.open = await Catalog.recreate(folder, id);
+    opened = await attempt(closer.open);
+  }
+  const { catalog } = opened;
+  const operations: LevelOperation[] = [];
+  catalog.putEpoch(operations, epoch);
+  await catalog.write(operations);
+  await catalog.chunks.survey((chunk) => chunkSet.addDurable(chunk));
+  return opened;
+}
+
+/** This writer's own id: made once for each state folder and repository. */
+async function writerIdOf(stateDir: string, repositoryId: string, readOnly: boolean): Promise<string> {
+  const path = join(stateDir, `writer-${repositoryId.slice(0, 16)}`);
+  try {
+    const text = (await readFile(path, "utf8")).trim();
+    if (/^[0-9a-f]{16}$/.test(text)) return text;
+  } catch (error) {
+    if (errnoOf(error) !== "ENOENT") throw error;
+  }
+  const made = randomHex(8);
+  if (readOnly) return made;
+  await mkdir(stateDir, { recursive: true, mode: 0o700 });
+  await writeFileDurably(path, `${made}\n`);
+  return made;
+}
+
+/** A log found in the store, replayed into memory (bounded by the size at which logs are sealed). */
+interface FoundLog {
+  readonly writer: string;
+  readonly folder: string;
+  readonly replay: WalReplay;
+  readonly commits: readonly ReplayedCommit[];
+}
+
+async function replayLogs(backend: Backend, walRoot: string, keys: RepositoryKeys, signal: AbortSignal): Promise<FoundLog[]> {
+  const writers = new Set<string>();
+  for await (const { key } of backend.list("wal/", signal)) {
+    const writer = key.split("/")[1];
+    if (writer !== undefined) writers.add(writer);
+  }
+  const logs: FoundLog[] = [];
+  for (const writer of writers) {
+    const folder = join(walRoot, writer);
+    const commits: ReplayedCommit[] = [];
+    const replay = await replayLog(folder, keys, (commit) => void commits.push(commit), signal);
+    logs.push({ writer, folder, replay, commits });
+  }
+  return logs;
+}
+
+interface WriteContext {
+  readonly options: OpenOptions;
+  readonly backend: Backend;
+  readonly keys: RepositoryKeys;
+  readonly writerId: string;
+  readonly walRoot: string;
+  readonly opened: OpenedCatalog;
+  readonly logs: readonly FoundLog[];
+  readonly stack: ResourceStack;
+}
+
+async function openWriteSide(context: WriteContext): Promise<WriteSide> {
+  const { options, backend, keys, writerId, walRoot, logs, stack } = context;
+  const own = logs.find(({ writer }) => writer === writerId);
+  const folder = join(walRoot, writerId);
+  const segments = own?.replay.segments ?? [];
+  const position = logPosition(context.opened.catalog, writerId, own);
+  const wal = stack.use(new WriteAheadLog({ folder, keys, observer: options.observer, segments }, position));
+  const last = await lastCommitOf(backend, context.opened.catalog, writerId, options.signal);
+  return { wal, commits: new CommitAppender(backend, keys, writerId, last) };
+}
+
+/** Where our log goes on: after its last frame, or where it was when its last segment was sealed. */
+function logPosition(catalog: Catalog, writerId: string, own: FoundLog | undefined): WalPosition {
+  if (own !== undefined && own.commits.length > 0) return own.replay.end;
+  let sealed = LOG_START;
+  for (const { writer, logEnd } of catalog.commits.applied()) {
+    if (writer === writerId && logEnd !== undefined && logEnd.nextSeq >= sealed.nextSeq) sealed = logEnd;
+  }
+  return { ...sealed, nextSegment: Math.max(sealed.nextSegment, own?.replay.end.nextSegment ?? 1) };
+}
+
+/** The writer's newest commit object, even one that the catalog could not take in because it is damaged. */
+async function lastCommitOf(
+  backend: Backend,
+  catalog: Catalog,
+  writer: string,
+  signal: AbortSignal,
+): Promise<{ seq: number; sha256: string } | undefined> {
+  let seq = 0;
+  for await (const { key } of backend.list(`commits/${writer}/`, signal)) {
+    seq = Math.max(seq, Number(key.slice(key.lastIndexOf("/") + 1)));
+  }
+  if (seq === 0) return undefined;
+  const key = commitKey(writer, seq);
+  for (const applied of catalog.commits.applied()) if (applied.key === key) return applied;
+  return { seq, sha256: sha256Of(await backend.get(key, signal)) };
+}
+
+/** Brings replayed commits into the catalog; another writer's log is sealed and removed when we may write. */
+async function takeInLogs(core: RepositoryCore, logs: readonly FoundLog[], signal: AbortSignal): Promise<void> {
+  for (const { writer, replay, commits } of logs) {
+    for (const damage of replay.damage) core.log.error("wal.damaged", { writer, ...damage });
+    const isOwn = writer === core.parts.writerId;
+    const tail = isOwn ? core.tail : new WalTail();
+    const paths = new Map(replay.segments.map(({ segment, path }) => [segment, path]));
+    const segmentPath = (segment: number): string => paths.get(segment) ?? "";
+    for (const commit of commits) {
+      const delta = decodeDelta(commit.payload);
+      core.sawSeq(delta.seq);
+      await core.applyLogCommit({ writer, tail, segmentPath }, commit, delta);
+    }
+    if (isOwn || core.parts.write === undefined) continue;
+    const removeThrough = async (last: number): Promise<void> => {
+      for (const { segment, path } of replay.segments) if (segment <= last) await unlinkIfThere(path);
+    };
+    await core.maintenance.run(() => sealSegments(core, { writer, tail, removeThrough }, tail.segments(), signal), signal);
+    if (replay.damage.length === 0) for (const { path } of replay.segments) await unlinkIfThere(path);
+  }
+}

@@ -1,0 +1,135 @@
+/**
+ * Moving the write-ahead log into packs: records are copied as they are, deltas become a commit object. Order: packs,
+ * index fragment, commit, catalog, and only then the segment goes. A crash in between leaves things twice, never once too few.
+ */
+import { readFile } from "node:fs/promises";
+import { HoldfastError, errnoOf, messageOf } from "../base/errors.js";
+import type { RepositoryCore } from "./core.js";
+import type { LevelOperation } from "./index/level-store.js";
+import type { FinishedPack } from "./pack/format.js";
+import { PACK_BYTES_AIM } from "./pack/format.js";
+import { crcMatches } from "./pack/record.js";
+import { PackWriter } from "./pack/writer.js";
+import type { SealReceipt } from "./repository-types.js";
+import type { ChunkId } from "./types.js";
+import type { WalPosition } from "./wal/log.js";
+import type { TailSegment, WalTail } from "./wal-tail.js";
+
+/** A log to be sealed: our own, or one that another writer left behind. */
+export interface SealableLog {
+  readonly writer: string;
+  readonly tail: WalTail;
+  /** Where the log goes on; only of our own. */
+  readonly position?: () => WalPosition;
+  /** Removes the segments up to and including this one. */
+  readonly removeThrough: (segment: number) => Promise<void>;
+}
+
+/** Seals our own log. Holds commits up only for the moment in which a new segment begins. */
+export async function sealOwnLog(core: RepositoryCore, signal: AbortSignal): Promise<SealReceipt> {
+  const { wal } = core.writeSide();
+  const { writerId } = core.parts;
+  return await core.maintenance.run(async () => {
+    const segments = await core.appendGate.exclusive(async () => {
+      await wal.rotate();
+      return core.tail.segments();
+    });
+    const removeThrough = (segment: number): Promise<void> => wal.removeThrough(segment);
+    const log = { writer: writerId, tail: core.tail, removeThrough, position: () => wal.position };
+    return await sealSegments(core, log, segments, signal);
+  }, signal);
+}
+
+/** Seals whole segments of a log. The caller holds the maintenance lock, and nothing is appended to these segments. */
+export async function sealSegments(
+  core: RepositoryCore,
+  log: SealableLog,
+  segments: readonly TailSegment[],
+  signal: AbortSignal,
+): Promise<SealReceipt> {
+  const last = segments.at(-1);
+  if (last === undefined) return { segments: 0, chunks: 0, sealedBytes: 0 };
+  const { packs, chunks } = await copyIntoPacks(core, segments, signal);
+  const sealedBytes = await core.storePacks(packs, signal);
+  const deltas = segments.flatMap((segment) => segment.deltas);
+  if (deltas.length > 0) {
+    const firstSeq = Math.min(...segments.filter(({ lastSeq }) => lastSeq > 0).map((segment) => segment.firstSeq));
+    const lastSeq = Math.max(...segments.map((segment) => segment.lastSeq));
+    const logEnd = log.position?.();
+    await core.commit(
+      { kind: "deltas", firstSeq, lastSeq, ...(logEnd === undefined ? {} : { logEnd }) },
+      deltas,
+      signal,
+    );
+  }
+  await forgetHolders(core, log.writer, segments);
+  await log.removeThrough(last.segment);
+  log.tail.dropThrough(last.segment);
+  core.log.debug("wal.sealed", { segments: segments.length, chunks, sealedBytes });
+  return { segments: segments.length, chunks, sealedBytes };
+}
+
+async function copyIntoPacks(
+  core: RepositoryCore,
+  segments: readonly TailSegment[],
+  signal: AbortSignal,
+): Promise<{ packs: FinishedPack[]; chunks: number }> {
+  const { backend, keys } = core.parts;
+  const packs: FinishedPack[] = [];
+  const newWriter = (): PackWriter => new PackWriter({ stagingFolder: backend.stagingFolder, kind: "d", keys });
+  let writer = newWriter();
+  let chunks = 0;
+  try {
+    for (const segment of segments) {
+      if (segment.entries.length === 0) continue;
+      const bytes = await segmentBytes(segment.path);
+      for (const entry of segment.entries) {
+        signal.throwIfAborted();
+        const record = bytes.subarray(entry.offsetBytes, entry.offsetBytes + entry.recordBytes);
+        if (record.length < entry.recordBytes || !crcMatches(record)) {
+          await markRecordSuspect(core, entry.id, entry.inner?.map(({ id }) => id) ?? []);
+          continue;
+        }
+        await writer.add({ ...entry, bytes: record });
+        chunks += entry.inner?.length ?? 1;
+        if (writer.sizeBytes < PACK_BYTES_AIM) continue;
+        const pack = await writer.finish();
+        if (pack !== undefined) packs.push(pack);
+        writer = newWriter();
+      }
+    }
+    const pack = await writer.finish();
+    if (pack !== undefined) packs.push(pack);
+    return { packs, chunks };
+  } finally {
+    await writer[Symbol.asyncDispose]();
+  }
+}
+
+/** A segment is at most a little above 32 MiB, so it is read whole. */
+async function segmentBytes(path: string): Promise<Buffer> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    const code = errnoOf(error) === "ENOENT" ? "OBJECT_MISSING" : "STORE_IO";
+    throw new HoldfastError(code, `the log segment ${path} cannot be read: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+async function markRecordSuspect(core: RepositoryCore, id: ChunkId, inner: readonly ChunkId[]): Promise<void> {
+  core.log.error("wal.record_damaged", { chunk: id });
+  for (const chunk of [id, ...inner]) await core.parts.content.markSuspect(chunk, "damaged in the write-ahead log");
+}
+
+async function forgetHolders(core: RepositoryCore, writer: string, segments: readonly TailSegment[]): Promise<void> {
+  const { catalog } = core.parts;
+  for (const segment of segments) {
+    const name = `${writer}/${segment.path.slice(segment.path.lastIndexOf("/") + 1).replace(/\.seg$/, "")}`;
+    const holder = catalog.chunks.holderNamed("w", name);
+    if (holder === undefined) continue;
+    const ids = segment.entries.flatMap((entry) => entry.inner?.map((chunk) => chunk.id) ?? [entry.id]);
+    const operations: LevelOperation[] = [];
+    catalog.chunks.dropHolder(operations, holder.number, ids);
+    await catalog.write(operations);
+  }
+}

@@ -1,0 +1,61 @@
+/** Writing the nodes of trees into metadata packs, each node once, and nothing that the store has already. */
+import type { RepositoryKeys } from "../keys.js";
+import type { FinishedPack } from "../pack/format.js";
+import { RecordSealer, chunkIdOf } from "../pack/record.js";
+import { PackWriter } from "../pack/writer.js";
+import type { CodecName } from "../codec/codec.js";
+import type { ChunkId } from "../types.js";
+
+export interface NodeWriterOptions {
+  readonly stagingFolder: string;
+  readonly keys: RepositoryKeys;
+  readonly codec: CodecName;
+  /** True when the store has the node already. */
+  readonly isStored: (id: ChunkId) => boolean;
+}
+
+export class NodeWriter implements AsyncDisposable {
+  readonly #options: NodeWriterOptions;
+  readonly #added = new Set<ChunkId>();
+  readonly #packs: FinishedPack[] = [];
+  #writer: PackWriter;
+  #sealer: RecordSealer;
+
+  constructor(options: NodeWriterOptions) {
+    this.#options = options;
+    this.#writer = this.#newWriter();
+    this.#sealer = new RecordSealer(options.keys);
+  }
+
+  #newWriter(): PackWriter {
+    const { stagingFolder, keys } = this.#options;
+    return new PackWriter({ stagingFolder, kind: "m", keys });
+  }
+
+  /** Keeps a node's bytes and gives its id. */
+  async store(bytes: Buffer): Promise<ChunkId> {
+    const id = chunkIdOf(this.#options.keys, bytes);
+    if (this.#added.has(id) || this.#options.isStored(id)) return id;
+    this.#added.add(id);
+    await this.#writer.add(this.#sealer.seal("tree_node", bytes, this.#options.codec, id));
+    if (this.#writer.full) await this.#closePack();
+    return id;
+  }
+
+  async #closePack(): Promise<void> {
+    const pack = await this.#writer.finish();
+    if (pack !== undefined) this.#packs.push(pack);
+    this.#writer = this.#newWriter();
+    this.#sealer = new RecordSealer(this.#options.keys);
+  }
+
+  /** The closed packs, to be moved into the store. */
+  async finish(): Promise<readonly FinishedPack[]> {
+    await this.#closePack();
+    return this.#packs;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#writer[Symbol.asyncDispose]();
+  }
+}
