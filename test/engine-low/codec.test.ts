@@ -56,6 +56,8 @@ describe("codecs", () => {
         "RECORD_DAMAGED",
       );
     }
+    const lie = prefixed(2 ** 30, block.subarray(4));
+    expect(() => lz4.decompress(lie, 1000)).to.throw("its LZ4 length is not the plain length");
     expect(thrownCode(() => lz4.decompress(block, 999))).to.equal("RECORD_DAMAGED");
     expect(process.memoryUsage().rss - before).to.be.lessThan(64 * 2 ** 20);
   });

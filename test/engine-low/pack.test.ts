@@ -80,7 +80,14 @@ describe("records", () => {
   });
 
   it("without encryption are refused by an encrypted repository", () => {
-    const { bytes } = new RecordSealer(testKeys(false)).seal("chunk", Buffer.from("slipped in"), "none");
+    const plainKeys = { ...KEYS, recordMaster: undefined };
+    const { bytes } = new RecordSealer(plainKeys).seal("chunk", Buffer.from("slipped in"), "none");
+    expect(thrownCode(() => new RecordOpener(KEYS).open(bytes))).to.equal("RECORD_DAMAGED");
+  });
+
+  it("whose content is not what the id says are damaged, though seal and checksum fit", () => {
+    const otherId = chunkIdOf(KEYS, Buffer.from("other"));
+    const { bytes } = new RecordSealer(KEYS).seal("chunk", Buffer.from("content"), "none", otherId);
     expect(thrownCode(() => new RecordOpener(KEYS).open(bytes))).to.equal("RECORD_DAMAGED");
   });
 

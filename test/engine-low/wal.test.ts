@@ -229,6 +229,18 @@ describe("write-ahead log", () => {
     }
   }
 
+  it("never appends to a segment again whose datasync failed", async () => {
+    const io = new FaultIo();
+    await using log = openLog({ io });
+    const before = await append(log, "kept");
+    io.plan = (call) => (call === "datasync" ? "EIO" : undefined);
+    expect(await codeOf(append(log, "refused"))).to.equal("STORE_IO");
+    io.plan = () => undefined;
+    const after = await append(log, "after");
+    expect([before.frame.segment, after.frame.segment]).to.deep.equal([1, 2]);
+    expect(after.seq).to.equal(2);
+  });
+
   it("drops what a failed datasync left on the disk, though it could not be taken back", async () => {
     const io = new FaultIo();
     await using log = openLog({ io });
