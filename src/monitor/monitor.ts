@@ -1,47 +1,305 @@
 /**
  * The monitor: watches the sources, keeps the registry of protected files, and tells by events what changed, what was
- * removed on purpose, and what was lost or damaged.
+ * removed on purpose, and what was lost or damaged. Everything others need of it goes through this class.
  */
-import type { BytePath } from "../base/paths.js";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { Timer } from "../base/clock.js";
+import { HoldfastError, messageOf } from "../base/errors.js";
+import { type BytePath, isWithin, pathFromText } from "../base/paths.js";
+import { type SharedParts, SourceContext, monitorMetrics } from "./context.js";
+import { SourceGuard } from "./guard.js";
+import { checkPath, SCRUB_TICK_MS, Scrubber } from "./integrity.js";
+import { Arrivals } from "./intent/arrivals.js";
+import { GitKnowledge } from "./intent/git.js";
+import { OwnWriteLedger } from "./ledger.js";
+import { type Pause, Pauses } from "./pauses.js";
 import type {
   DurableReceipt,
   Explanation,
+  Finding,
   MonitorOptions,
+  MonitorTimes,
   OwnWrite,
   ScanReport,
   SourceSettings,
   SourceStatus,
   SourceWatch,
 } from "./ports.js";
-import type { Registry, RegistryRecord } from "./registry.js";
+import { Registry, type RegistryRecord } from "./registry.js";
+import { FileValidation } from "./validation.js";
 import type { Verdict } from "./validator.js";
+import { NativeWatcher } from "./watch/native.js";
 
-export declare class Monitor implements AsyncDisposable {
-  static open(options: MonitorOptions): Promise<Monitor>;
-  readonly registry: Registry;
-  /** Begins to watch; resolves when the first look at everything is over. Throws SOURCE_EXISTS. */
-  addSource(source: SourceWatch, settings: SourceSettings, signal: AbortSignal): Promise<void>;
-  removeSource(name: string, options?: { readonly forget?: boolean }): Promise<void>;
-  status(): readonly SourceStatus[];
-  scan(options: { readonly path?: BytePath }, signal: AbortSignal): Promise<ScanReport>;
-  expectOwnWrite(expected: OwnWrite): void;
-  recordDurable(source: string, receipt: DurableReceipt): void;
-  /** The commit queue could not hold a source's changes: look at all of it again. */
-  requestReconcile(source: string, reason: string): void;
-  pause(path: BytePath | undefined, durationMs: number, reason: string): Promise<Pause>;
-  resume(path: BytePath | undefined): Promise<readonly Pause[]>;
-  explain(path: BytePath): Explanation;
-  acceptRemoval(path: BytePath, reason: string): Promise<void>;
-  acceptContent(path: BytePath, reason: string): Promise<void>;
-  lastGood(path: BytePath): RegistryRecord | undefined;
-  validate(contentPath: string, forPath: BytePath, signal: AbortSignal): Promise<Verdict>;
-  [Symbol.asyncDispose](): Promise<void>;
+export type { Pause } from "./pauses.js";
+
+const DEFAULT_TIMES: MonitorTimes = {
+  folderSweepMs: 10_000,
+  fileSweepMs: 300_000,
+  rootCheckMs: 5000,
+  pollMs: 30_000,
+  scrubMs: undefined,
+};
+/** Findings that one scan lists at most. */
+const FINDINGS_MAX = 100_000;
+
+interface Guarded {
+  readonly guard: SourceGuard;
+  readonly scrubber: Scrubber | undefined;
 }
 
-/** A maintenance window: changes are recorded, nothing is healed. */
-export interface Pause {
-  /** Undefined: everything. */
-  readonly path: BytePath | undefined;
-  readonly untilMs: number;
-  readonly reason: string;
+export class Monitor implements AsyncDisposable {
+  readonly #options: MonitorOptions;
+  readonly #times: MonitorTimes;
+  readonly #shared: SharedParts;
+  readonly #sources = new Map<string, Guarded>();
+  readonly #closing = new AbortController();
+  #native: NativeWatcher | undefined;
+  #scrubTimer: Timer | undefined;
+  #scrubbing: Promise<void> | undefined;
+
+  private constructor(options: MonitorOptions, shared: SharedParts) {
+    this.#options = options;
+    this.#shared = shared;
+    this.#times = { ...DEFAULT_TIMES, ...options.times };
+    if (this.#times.scrubMs !== undefined)
+      this.#scrubTimer = options.clock.every(SCRUB_TICK_MS, () => {
+        this.#scrubbing ??= this.#scrub().finally(() => (this.#scrubbing = undefined));
+      });
+  }
+
+  /** Opens the registry and what belongs to it; nothing is watched yet. */
+  static async open(options: MonitorOptions): Promise<Monitor> {
+    const { clock, observer, bus, known, store } = options;
+    const scratch = join(options.stateDir, "inspect");
+    await mkdir(scratch, { recursive: true, mode: 0o700 });
+    return new Monitor(options, {
+      clock,
+      log: observer.log,
+      bus,
+      metrics: monitorMetrics(observer),
+      registry: await Registry.open(store),
+      known,
+      ledger: new OwnWriteLedger(),
+      pauses: await Pauses.open(store),
+      validation: new FileValidation(clock, scratch),
+      arrivals: new Arrivals(),
+      git: new GitKnowledge(() => clock.monotonicMs()),
+    });
+  }
+
+  /** What is known of every protected path. */
+  get registry(): Registry {
+    return this.#shared.registry;
+  }
+
+  /** Process id of the watcher child; undefined while there is none. */
+  get watcherPid(): number | undefined {
+    return this.#native?.childPid;
+  }
+
+  /** Begins to watch; resolves when everything of the source has been looked at once. Throws SOURCE_EXISTS. */
+  async addSource(source: SourceWatch, settings: SourceSettings, signal: AbortSignal): Promise<void> {
+    if (this.#sources.has(source.name))
+      throw new HoldfastError("SOURCE_EXISTS", `a source named ${source.name} is watched already`);
+    signal.throwIfAborted();
+    const abort = new AbortController();
+    const context = new SourceContext(this.#shared, source, settings, abort.signal);
+    const guard = new SourceGuard(context, abort, this.#times, this.#ears());
+    const { scrubMs } = this.#times;
+    this.#sources.set(source.name, {
+      guard,
+      scrubber: scrubMs === undefined ? undefined : new Scrubber(guard, scrubMs),
+    });
+    try {
+      await guard.start(AbortSignal.any([signal, this.#closing.signal]));
+    } catch (error) {
+      this.#sources.delete(source.name);
+      await guard.stop();
+      throw error;
+    }
+  }
+
+  /** Stops watching a source. `forget`: its registry goes too. Throws SOURCE_NOT_FOUND. */
+  async removeSource(name: string, options: { readonly forget?: boolean } = {}): Promise<void> {
+    const found = this.#sources.get(name);
+    if (found === undefined) throw new HoldfastError("SOURCE_NOT_FOUND", `no source is named ${name}`);
+    this.#sources.delete(name);
+    await found.guard.stop();
+    if (options.forget === true) await this.registry.forgetSource(name);
+  }
+
+  status(): readonly SourceStatus[] {
+    return [...this.#sources.values()].map(({ guard }) => guard.status());
+  }
+
+  /** Reads everything protected (or what is at and below `path`) now and lists what is not as it should be. */
+  async scan(options: { readonly path?: BytePath | undefined }, signal: AbortSignal): Promise<ScanReport> {
+    const findings: Finding[] = [];
+    let filesChecked = 0;
+    for (const { guard } of this.#sources.values()) {
+      for await (const page of this.registry.entries(guard.context.name)) {
+        for (const known of page) {
+          if (options.path !== undefined && !isWithin(known.path, options.path)) continue;
+          signal.throwIfAborted();
+          if (known.record.kind === "file" && known.record.state !== "removed") filesChecked += 1;
+          const finding = await checkPath(guard, known, "scan", signal);
+          if (finding !== undefined && findings.length < FINDINGS_MAX) findings.push(finding);
+        }
+      }
+    }
+    return { filesChecked, findings };
+  }
+
+  /** Announces a write of holdfast's own before it becomes visible. */
+  expectOwnWrite(expected: OwnWrite): void {
+    this.#shared.ledger.expect(expected);
+  }
+
+  /** A commit of the source is durable: the registry moves. */
+  recordDurable(source: string, receipt: DurableReceipt): void {
+    this.#sources.get(source)?.guard.recordDurable(receipt);
+  }
+
+  /** The commit queue could not hold a source's changes: everything is looked at again. */
+  requestReconcile(source: string, reason: string): void {
+    this.#sources.get(source)?.guard.requestReconcile(reason);
+  }
+
+  /** Opens a maintenance window for a path, or for everything. Throws USAGE for a duration that is not positive. */
+  async pause(path: BytePath | undefined, durationMs: number, reason: string): Promise<Pause> {
+    if (!(durationMs > 0)) throw new HoldfastError("USAGE", "a pause needs a duration above zero");
+    const nowMs = this.#options.clock.nowMs();
+    const pause = { path, untilMs: nowMs + durationMs, reason };
+    await this.#shared.pauses.begin(pause, nowMs);
+    return pause;
+  }
+
+  /** Ends the window of exactly this path, or all; gives what was ended. */
+  async resume(path: BytePath | undefined): Promise<readonly Pause[]> {
+    return await this.#shared.pauses.end(path);
+  }
+
+  /** Windows that are open now. */
+  pauses(): readonly Pause[] {
+    return this.#shared.pauses.open(this.#options.clock.nowMs());
+  }
+
+  /** How a path is protected and why. */
+  explain(path: BytePath): Explanation {
+    const guard = this.#guardOf(path);
+    if (guard === undefined)
+      return {
+        source: undefined,
+        mode: "ignore",
+        rule: "none",
+        origin: "none",
+        why: "no source holds the path",
+        validators: [],
+      };
+    const { context } = guard;
+    const decision = context.modeOf(path);
+    const pause = this.#shared.pauses.covering(path, this.#options.clock.nowMs());
+    const record = this.registry.get(context.name, path);
+    const notes = [
+      decision.why,
+      ...(pause === undefined ? [] : [`paused now: ${pause.reason}`]),
+      ...(record?.reason === undefined ? [] : [`${record.state}: ${record.reason}`]),
+    ];
+    const validators = context.validationRules.checksFor(path).checks.map((check) => check.kind);
+    return { ...decision, source: context.name, why: notes.join("; "), validators };
+  }
+
+  /** The owner means the removal: recorded as such, not reported again. What stands there still becomes a version. */
+  async acceptRemoval(path: BytePath, reason: string): Promise<void> {
+    for (const guard of this.#guardsOf(path)) {
+      const record = this.registry.get(guard.context.name, path);
+      if (record === undefined) continue;
+      if (record.kind === "folder") await this.#acceptBelow(guard, path, reason);
+      if (isKept(record)) guard.acceptRemoval(path, record, reason);
+    }
+    await this.registry.flush();
+  }
+
+  /** What stands at the path is the owner's will: it becomes a version, whatever the validators say. */
+  async acceptContent(path: BytePath, _reason: string): Promise<void> {
+    for (const guard of this.#guardsOf(path)) guard.acceptContent(path, this.registry.get(guard.context.name, path));
+    await this.registry.flush();
+  }
+
+  /** The last durable version that is known of a path, whatever became of it since. */
+  lastGood(path: BytePath): RegistryRecord | undefined {
+    for (const { guard } of this.#sources.values()) {
+      const record = this.registry.get(guard.context.name, path);
+      if (record !== undefined) return record;
+    }
+    return undefined;
+  }
+
+  /** Judges the bytes of a file (absolute path, ours) as content of a protected path. */
+  async validate(contentPath: string, forPath: BytePath, signal: AbortSignal): Promise<Verdict> {
+    const guard = this.#guardOf(forPath);
+    if (guard === undefined) return { verdict: "unchecked", detail: "no source holds the path" };
+    const checks = guard.context.validationRules.checksFor(forPath);
+    const { verdict } = await this.#shared.validation.judge(pathFromText(contentPath), checks, signal);
+    return verdict;
+  }
+
+  /** Stops everything, in order, and waits for it. Idempotent. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort();
+    this.#scrubTimer?.cancel();
+    await this.#scrubbing;
+    await Promise.all([...this.#sources.values()].map(({ guard }) => guard.stop()));
+    this.#sources.clear();
+    await this.#native?.[Symbol.asyncDispose]();
+    this.#native = undefined;
+    await this.#shared.validation[Symbol.asyncDispose]();
+    await this.registry[Symbol.asyncDispose]();
+  }
+
+  /** One watcher child for all sources, started with the first. */
+  #ears(): NativeWatcher | undefined {
+    if (this.#options.nativeEvents === false) return undefined;
+    this.#native ??= new NativeWatcher({
+      clock: this.#options.clock,
+      log: this.#options.observer.log,
+      pulseFolder: join(this.#options.stateDir, "watch"),
+    });
+    return this.#native;
+  }
+
+  #guardsOf(path: BytePath): readonly SourceGuard[] {
+    return [...this.#sources.values()]
+      .map(({ guard }) => guard)
+      .filter(({ context: { source } }) => source.includes(path) || source.includes(path, "folder"));
+  }
+
+  /** The source with the nearest root. */
+  #guardOf(path: BytePath): SourceGuard | undefined {
+    const depth = ({ context }: SourceGuard): number =>
+      Math.max(0, ...context.source.roots.map(({ folder }) => (isWithin(path, folder) ? folder.length : 0)));
+    return [...this.#guardsOf(path)].sort((left, right) => depth(right) - depth(left))[0];
+  }
+
+  async #acceptBelow(guard: SourceGuard, folder: BytePath, reason: string): Promise<void> {
+    for await (const page of this.registry.entries(guard.context.name, folder)) {
+      for (const { path, record } of page) if (isKept(record)) guard.acceptRemoval(path, record, reason);
+    }
+  }
+
+  async #scrub(): Promise<void> {
+    for (const { guard, scrubber } of this.#sources.values()) {
+      try {
+        await scrubber?.portion(AbortSignal.any([guard.context.signal, this.#closing.signal]));
+      } catch (error) {
+        if (this.#closing.signal.aborted) return;
+        this.#shared.log.warn("scrub.failed", { source: guard.context.name, message: messageOf(error) });
+      }
+    }
+  }
+}
+
+function isKept(record: RegistryRecord): boolean {
+  return record.state === "live" || record.state === "lost";
 }

@@ -10,7 +10,8 @@ import type { Level } from "level";
 import type { Clock } from "../base/clock.js";
 import { HoldfastError } from "../base/errors.js";
 import type { BytePath } from "../base/paths.js";
-import type { Entry } from "../engine/types.js";
+import type { Entry, StatTuple } from "../engine/types.js";
+import { isSameContentStat } from "./ledger.js";
 import { type RegistryRecord, decodeRecord, encodeRecord } from "./registry-record.js";
 
 export type { RegistryRecord, RegistryState } from "./registry-record.js";
@@ -109,18 +110,58 @@ export class Registry implements AsyncDisposable {
     }
   }
 
+  /** The digest of a live file that still has this stat, in whatever source it is registered. */
+  digestOf(path: BytePath, stat: Pick<StatTuple, "dev" | "ino" | "sizeBytes" | "mtimeNs">): string | undefined {
+    for (const source of this.#totals.keys()) {
+      const record = this.get(source, path);
+      if (record?.state === "live" && isSameContentStat(record.stat, stat)) return record.sha256;
+    }
+    return undefined;
+  }
+
+  /** What is known directly in a folder, without what lies deeper. */
+  async *children(source: string, folder: BytePath): AsyncIterable<KnownPath> {
+    await this.flush();
+    const prefix = keyOf(source, (folder === "/" ? "/" : `${folder}/`) as BytePath);
+    const end = Buffer.from(`${prefix.slice(0, -1)}0`, "latin1");
+    const iterator = this.#records.iterator({ gte: Buffer.from(prefix, "latin1"), lt: end });
+    try {
+      for (let next = await iterator.next(); next !== undefined; next = await iterator.next()) {
+        const key = next[0].toString("latin1");
+        const cut = key.indexOf("/", prefix.length);
+        if (cut !== -1) {
+          // Everything of a deeper folder is skipped at once; "0" follows "/".
+          iterator.seek(Buffer.from(`${key.slice(0, cut)}0`, "latin1"));
+          continue;
+        }
+        const record = decodeRecord(next[1]);
+        if (record !== undefined && key !== prefix)
+          yield { path: key.slice(key.indexOf("\0") + 1) as BytePath, record };
+      }
+    } finally {
+      await iterator.close();
+    }
+  }
+
   /** Every known path of a source in byte order; with `below` only what lies below that folder. */
   async *entries(source: string, below?: BytePath): AsyncIterable<readonly KnownPath[]> {
-    await this.flush();
     const folder = below === undefined ? "" : below === "/" ? "/" : `${below}/`;
     const from = keyOf(source, folder as BytePath);
     // "0" follows "/", and 0x01 follows the NUL after the source's name.
     const to = folder === "" ? `${source}\u0001` : `${from.slice(0, -1)}0`;
+    yield* this.#range(from, to);
+  }
+
+  /** Every known path of a source that sorts after `path`. */
+  async *entriesAfter(source: string, path: BytePath): AsyncIterable<readonly KnownPath[]> {
+    yield* this.#range(`${keyOf(source, path)}\0`, `${source}\u0001`);
+  }
+
+  async *#range(from: string, to: string): AsyncIterable<readonly KnownPath[]> {
+    await this.flush();
     const iterator = this.#records.iterator({ gte: Buffer.from(from, "latin1"), lt: Buffer.from(to, "latin1") });
     try {
-      for (;;) {
-        const page = await iterator.nextv(PAGE);
-        if (page.length === 0) return;
+      for (let page = await iterator.nextv(PAGE); page.length > 0; page = await iterator.nextv(PAGE)) {
         const known: KnownPath[] = [];
         for (const [key, value] of page) {
           const record = decodeRecord(value);

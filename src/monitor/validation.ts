@@ -9,7 +9,7 @@ import { messageOf } from "../base/errors.js";
 import { randomHex } from "../base/ids.js";
 import { type BytePath, isTextPath, joinPath, nameOf, pathBytes, pathFromText, pathText } from "../base/paths.js";
 import { runProgram } from "../base/spawn.js";
-import type { Shape } from "./inspect/jobs.js";
+import type { Digest, Shape } from "./inspect/jobs.js";
 import { Inspector } from "./inspect/inspector.js";
 import { matcherOf } from "./rules.js";
 import {
@@ -22,7 +22,7 @@ import {
 } from "./validator.js";
 import type { ContentCheck } from "./validators/build.js";
 
-export type { Shape } from "./inspect/jobs.js";
+export type { Digest, Shape } from "./inspect/jobs.js";
 
 /** What a look at a file told. `shape` is undefined when the file could not be read. */
 export interface FileJudgement {
@@ -67,11 +67,14 @@ export class ValidationRules {
 /** Looks at files; shared by all sources. */
 export class FileValidation implements AsyncDisposable {
   readonly #inspector: Inspector;
+  /** A thread of its own, so that a digest of a huge file does not hold up the checks. */
+  readonly #reader: Inspector;
   readonly #scratchFolder: string;
 
   /** `scratchFolder` is a private folder of holdfast where older content is laid out to be judged. */
   constructor(clock: Clock, scratchFolder: string) {
     this.#inspector = new Inspector(clock);
+    this.#reader = new Inspector(clock);
     this.#scratchFolder = scratchFolder;
   }
 
@@ -87,6 +90,12 @@ export class FileValidation implements AsyncDisposable {
     const { shape, verdict } = looked.value;
     if (verdict.verdict === "invalid") return { shape, verdict };
     return { shape, verdict: await commandVerdict(content, { checks, timeoutMs }, verdict, signal) };
+  }
+
+  /** SHA-256 of a file with its stat before and after; undefined when it cannot be read. */
+  async digest(path: BytePath, signal: AbortSignal): Promise<Digest | undefined> {
+    const read = await this.#reader.digest(path, signal);
+    return read.outcome === "done" ? read.value : undefined;
   }
 
   /** Judges bytes that come as a stream, laid out in a private file for the time of the check. */
@@ -114,6 +123,7 @@ export class FileValidation implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#inspector[Symbol.asyncDispose]();
+    await this.#reader[Symbol.asyncDispose]();
   }
 }
 

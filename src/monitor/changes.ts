@@ -1,0 +1,280 @@
+/**
+ * Decides what a change means. Every marked path is looked at again: unchanged against the registry is nothing, our
+ * own write is registered, new content must rest and is then inspected, and becomes `file.changed` or damage. What is
+ * missing is handed to the judge of losses, folders to the keeper of folders.
+ */
+import type { BigIntStats } from "node:fs";
+import type { NoticedBy } from "../base/events.js";
+import { messageOf } from "../base/errors.js";
+import { type BytePath, pathText } from "../base/paths.js";
+import type { Timer } from "../base/clock.js";
+import type { FileNode } from "../engine/types.js";
+import type { SourceContext } from "./context.js";
+import { type DirtyItem, DirtySet, type RestingItem } from "./dirty.js";
+import { type Look, isAsRegistered, lookAt, stampOf, turn } from "./look.js";
+import type { RegistryRecord } from "./registry.js";
+
+/** A change is taken as it is after this long, even when it never rests, ms. */
+const REST_MAX_MS = 5000;
+/** Paths looked at before others get a turn. */
+const SLICE = 256;
+/** A walk waits while more paths than this are to be looked at. */
+const ROOMY = 20_000;
+/** Changes that were told and are not durable yet; the oldest are forgotten beyond (their commit still comes). */
+const AWAITING_MAX = 200_000;
+
+/** Content that rests and differs from what is registered. */
+export interface SettledChange {
+  readonly path: BytePath;
+  readonly node: FileNode;
+  readonly record: RegistryRecord | undefined;
+  readonly item: DirtyItem;
+}
+
+export interface ChangeHooks {
+  /** The path is not there; it may be a loss. */
+  missing(path: BytePath, record: RegistryRecord | undefined, item: DirtyItem): Promise<void>;
+  /** The path is there. */
+  present(path: BytePath): void;
+  folder(path: BytePath, look: Look & { readonly is: "there" }, item: DirtyItem): Promise<void>;
+  /** A registered file has new content: it is inspected, and then `accept` is called or damage reported. */
+  inspect(change: SettledChange): void;
+  /** There is no room for this path: the source is to be looked through. */
+  overflow(): void;
+}
+
+export class ChangeJudge {
+  readonly #context: SourceContext;
+  readonly #hooks: ChangeHooks;
+  readonly #dirty = new DirtySet();
+  /** Told and not yet durable, with what the validators said of that content. */
+  readonly #awaiting = new Map<BytePath, { readonly stamp: string; readonly valid: boolean | undefined }>();
+  readonly #roomWaiters = new Set<() => void>();
+  #timer: Timer | undefined;
+  #running: Promise<void> | undefined;
+
+  constructor(context: SourceContext, hooks: ChangeHooks) {
+    this.#context = context;
+    this.#hooks = hooks;
+  }
+
+  /** Notes that something happened to a path. Cheap; the look comes later. */
+  mark(path: BytePath, noticedBy: NoticedBy, thorough = false): void {
+    if (this.#context.signal.aborted) return;
+    const item = { noticedBy, seenAtMs: this.#context.nowMs(), thorough };
+    if (this.#dirty.mark(path, item)) this.#wake();
+    else this.#hooks.overflow();
+  }
+
+  /** Paths that wait for a look, for rest or for durability. */
+  get pending(): number {
+    return this.#dirty.size + this.#awaiting.size;
+  }
+
+  /** True when nothing waits for its first look: everything that appeared is known. */
+  get isLookedThrough(): boolean {
+    return this.#dirty.freshCount === 0;
+  }
+
+  /** Resolves when a walk may mark more. */
+  async room(): Promise<void> {
+    while (this.#dirty.size > ROOMY && !this.#context.signal.aborted)
+      await new Promise<void>((resolve) => this.#roomWaiters.add(resolve));
+  }
+
+  /** The content at the path is what it should be: tell it, so that it becomes durable. */
+  accept(change: SettledChange, valid?: boolean): void {
+    const { path, record, item } = change;
+    const { name, shared } = this.#context;
+    if (record?.state === "lost") shared.bus.emit("file.returned", { source: name, path });
+    this.#awaiting.delete(path);
+    this.#awaiting.set(path, { stamp: stampOf(change.node.stat), valid });
+    if (this.#awaiting.size > AWAITING_MAX) {
+      const [oldest] = this.#awaiting.keys();
+      if (oldest !== undefined) this.#awaiting.delete(oldest);
+    }
+    shared.bus.emit("file.changed", { source: name, path, seenAtMs: item.seenAtMs });
+  }
+
+  /** A removal was told and is not durable yet. */
+  awaitRemoval(path: BytePath): void {
+    this.#awaiting.set(path, { stamp: "", valid: undefined });
+  }
+
+  /** The commit queue is done with a path; gives what the validators said, when it was of this very content. */
+  settleAwaited(path: BytePath, stamp: string | undefined): boolean | undefined {
+    const awaited = this.#awaiting.get(path);
+    if (awaited === undefined) return undefined;
+    this.#awaiting.delete(path);
+    return awaited.stamp === stamp ? awaited.valid : undefined;
+  }
+
+  /** Looks again until the path rests, then inspects anew. */
+  lookAgain(path: BytePath, item: DirtyItem): void {
+    if (!this.#dirty.mark(path, item)) this.#hooks.overflow();
+    this.#wake();
+  }
+
+  /** Waits for the look that is under way; the signal is aborted before. */
+  async stop(): Promise<void> {
+    this.#timer?.cancel();
+    for (const wake of this.#roomWaiters) wake();
+    await this.#running;
+  }
+
+  #wake(): void {
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined;
+      if (this.#dirty.freshCount > 0 && !this.#context.signal.aborted) this.#wake();
+    });
+  }
+
+  async #run(): Promise<void> {
+    const { clock } = this.#context.shared;
+    await turn(); // the burst that woke us is marked first
+    this.#timer?.cancel();
+    for (let count = 1; !this.#context.signal.aborted; count += 1) {
+      const fresh = this.#dirty.takeFresh();
+      const rested = fresh === undefined ? this.#dirty.takeRested(clock.monotonicMs()) : undefined;
+      if (fresh !== undefined) await this.#guarded(fresh[0], () => this.#examine(fresh[0], fresh[1]));
+      else if (rested !== undefined) await this.#guarded(rested[0], () => this.#examineRested(rested[0], rested[1]));
+      else break;
+      if (count % SLICE === 0) await this.#breathe();
+    }
+    this.#letIn();
+    const dueMs = this.#dirty.nextDueMs;
+    if (dueMs !== undefined && !this.#context.signal.aborted)
+      this.#timer = clock.after(Math.max(1, dueMs - clock.monotonicMs()), () => this.#wake());
+  }
+
+  async #breathe(): Promise<void> {
+    this.#letIn();
+    await this.#context.shared.registry.room();
+    await turn();
+  }
+
+  #letIn(): void {
+    if (this.#dirty.size > ROOMY / 2) return;
+    for (const wake of this.#roomWaiters) wake();
+    this.#roomWaiters.clear();
+  }
+
+  async #guarded(path: BytePath, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      const { name, shared } = this.#context;
+      shared.log.error("watch.look_failed", { source: name, path: pathText(path), message: messageOf(error) });
+    }
+  }
+
+  async #examine(path: BytePath, item: DirtyItem): Promise<void> {
+    const { source, shared, name } = this.#context;
+    const look = lookAt(path);
+    if (look.is === "unknown") return; // the sweep looks again; what is known stays
+    const record = shared.registry.get(name, path);
+    if (look.is === "missing") {
+      this.#dirty.drop(path);
+      if (record !== undefined || source.mayContain(path)) await this.#hooks.missing(path, record, item);
+      return;
+    }
+    if (look.node.kind === "folder") {
+      if (source.includes(path, "folder")) this.#examineNode(path, look, record, item);
+      if (source.mayContain(path)) await this.#hooks.folder(path, look, item);
+      return;
+    }
+    if (source.includes(path, look.node.kind)) this.#examineNode(path, look, record, item);
+  }
+
+  #examineNode(
+    path: BytePath,
+    look: Look & { readonly is: "there" },
+    record: RegistryRecord | undefined,
+    item: DirtyItem,
+  ): void {
+    const { node } = look;
+    this.#hooks.present(path);
+    if (node.kind === "file" && !this.#context.source.fitsSize(node.stat.sizeBytes)) return;
+    if (record === undefined || record.stat.ino !== node.stat.ino) this.#noteArrival(path, look.stats);
+    if (record?.state === "live" && isAsRegistered(record, node)) return;
+    if (record?.state === "lost" && record.damagedStamp === stampOf(node.stat)) return;
+    if (this.#isOwnWrite(path, node, record)) return;
+    if (node.kind !== "file" || this.#hasRestedLong(node, item)) {
+      this.#settle({ path, node, record, item });
+      return;
+    }
+    if (this.#dirty.restingAt(path) === undefined) this.#rest(path, node, item);
+  }
+
+  #noteArrival(path: BytePath, stats: BigIntStats): void {
+    this.#context.shared.arrivals.note(path, stats, this.#context.shared.clock.monotonicMs());
+  }
+
+  /** Registers what holdfast itself put there. True when there is nothing left to tell. */
+  #isOwnWrite(path: BytePath, node: FileNode, record: RegistryRecord | undefined): boolean {
+    const { shared, name } = this.#context;
+    const own = shared.ledger.take(path, node.stat);
+    if (own === undefined || record === undefined) return false;
+    const isKnownContent = own.sha256 === undefined || own.sha256 === record.sha256;
+    const { lossKind: _lossKind, damagedStamp: _damagedStamp, reason: _reason, ...kept } = record;
+    const nowMs = this.#context.nowMs();
+    shared.registry.put(name, path, { ...kept, ...registered(node), state: "live", healedAtMs: nowMs });
+    // Content that the repository does not have as the current version yet is a change like any other.
+    if (!isKnownContent)
+      this.accept({ path, node, record: undefined, item: { noticedBy: "event", seenAtMs: nowMs, thorough: false } });
+    return true;
+  }
+
+  /** At a start or a sweep most files have rested for long: their ctime, which nobody can set, says so. */
+  #hasRestedLong(node: FileNode, item: DirtyItem): boolean {
+    if (item.noticedBy === "event") return false;
+    const agedMs = this.#context.nowMs() - Number(node.stat.ctimeNs / 1_000_000n);
+    return agedMs > this.#context.restMs && agedMs > 0;
+  }
+
+  #rest(path: BytePath, node: FileNode, item: DirtyItem, firstMs?: number): void {
+    const nowMs = this.#context.shared.clock.monotonicMs();
+    this.#dirty.rest(path, {
+      ...item,
+      stamp: restStamp(node),
+      firstMs: firstMs ?? nowMs,
+      dueMs: nowMs + this.#context.restMs,
+    });
+  }
+
+  async #examineRested(path: BytePath, waited: RestingItem): Promise<void> {
+    const look = lookAt(path);
+    const isFile = look.is === "there" && look.node.kind === "file";
+    if (!isFile) {
+      await this.#examine(path, waited);
+      return;
+    }
+    const heldStill = restStamp(look.node) === waited.stamp;
+    const isTooLong = this.#context.shared.clock.monotonicMs() - waited.firstMs >= REST_MAX_MS;
+    if (!heldStill && !isTooLong) {
+      this.#rest(path, look.node, waited, waited.firstMs);
+      return;
+    }
+    const record = this.#context.shared.registry.get(this.#context.name, path);
+    if (record?.state === "live" && isAsRegistered(record, look.node)) return;
+    if (!this.#isOwnWrite(path, look.node, record)) this.#settle({ path, node: look.node, record, item: waited });
+  }
+
+  #settle(change: SettledChange): void {
+    const { record, node } = change;
+    const isReplacement = record !== undefined && record.kind === "file" && node.kind === "file";
+    if (isReplacement && (record.state === "live" || record.state === "lost")) this.#hooks.inspect(change);
+    else this.accept(change);
+  }
+}
+
+/** Inode, size and mtime: what must hold still before content is read. */
+function restStamp(node: FileNode): string {
+  return `${String(node.stat.ino)}:${String(node.stat.sizeBytes)}:${String(node.stat.mtimeNs)}`;
+}
+
+/** The parts of a record that a look tells. */
+function registered(node: FileNode): Pick<RegistryRecord, "kind" | "stat" | "mode" | "uid" | "gid" | "linkCount"> {
+  const { kind, stat, mode, uid, gid, linkCount } = node;
+  return { kind, stat, mode, uid, gid, linkCount };
+}

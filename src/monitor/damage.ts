@@ -1,0 +1,189 @@
+/**
+ * Decides whether new content of a registered file is damage. A suspicion (emptied, a tail of NULs, broken structure)
+ * becomes damage only when the file was sound before, held broken through the grace, nobody is writing it, and it was
+ * not moved or rotated. Otherwise the content is a new version like any other.
+ */
+import type { DamageKind, NoticedBy } from "../base/events.js";
+import { messageOf } from "../base/errors.js";
+import { type BytePath, pathText } from "../base/paths.js";
+import { turn, isSameStat, lookAt, stampOf } from "./look.js";
+import type { ChangeJudge, SettledChange } from "./changes.js";
+import type { SourceContext } from "./context.js";
+import { isMovedAway } from "./intent/moves.js";
+import type { RegistryRecord } from "./registry.js";
+import type { ChecksOfPath, FileJudgement, Shape } from "./validation.js";
+import { hasWriter } from "./writers.js";
+
+/** A tail of NULs counts from this many bytes and this share of the file on, where there was none. */
+const NUL_TAIL_BYTES_MIN = 512;
+const NUL_TAIL_SHARE_MIN = 0.1;
+/** A file that somebody keeps open for writing is not judged for this long; then it is a change. */
+const WRITER_WAIT_MAX_MS = 30_000;
+const WRITER_LOOK_MS = 1000;
+
+export interface Suspicion {
+  readonly kind: DamageKind;
+  readonly detail: string;
+}
+
+export class DamageJudge {
+  readonly #context: SourceContext;
+  readonly #changes: () => ChangeJudge;
+  readonly #queue: SettledChange[] = [];
+  readonly #suspects = new Set<Promise<void>>();
+  #running: Promise<void> | undefined;
+
+  constructor(context: SourceContext, changes: () => ChangeJudge) {
+    this.#context = context;
+    this.#changes = changes;
+  }
+
+  /** Queues a change for inspection. The queue is as long as the dirty set at most, whose paths it takes. */
+  inspect(change: SettledChange): void {
+    this.#queue.push(change);
+    this.#running ??= this.#run().finally(() => (this.#running = undefined));
+  }
+
+  get pending(): number {
+    return this.#queue.length + this.#suspects.size;
+  }
+
+  async stop(): Promise<void> {
+    await this.#running;
+    await Promise.allSettled(this.#suspects);
+  }
+
+  #isStopped(): boolean {
+    return this.#context.signal.aborted;
+  }
+
+  async #run(): Promise<void> {
+    await turn();
+    for (let change = this.#queue.shift(); change !== undefined; change = this.#queue.shift()) {
+      if (this.#context.signal.aborted) return;
+      try {
+        await this.#judge(change);
+      } catch (error) {
+        if (this.#isStopped()) return;
+        const { name, shared } = this.#context;
+        shared.log.error("watch.inspect_failed", {
+          source: name,
+          path: pathText(change.path),
+          message: messageOf(error),
+        });
+        this.#changes().accept(change); // kept as a version, whatever it is
+      }
+    }
+  }
+
+  async #judge(change: SettledChange): Promise<void> {
+    const { path, record } = change;
+    const { validation, pauses } = this.#context.shared;
+    const isPaused = pauses.covering(path, this.#context.nowMs()) !== undefined;
+    if (record === undefined || isPaused || this.#context.modeOf(path).mode === "ignore") {
+      this.#changes().accept(change);
+      return;
+    }
+    const checks = this.#context.validationRules.checksFor(path);
+    const judgement = await validation.judge(path, checks, this.#context.signal);
+    const suspicion = suspicionOf(judgement, record);
+    if (suspicion === undefined) {
+      this.#changes().accept(change, judgement.verdict.verdict === "valid" ? true : undefined);
+      return;
+    }
+    if (!(await wasSound(this.#context, path, record, suspicion))) {
+      this.#changes().accept(change, suspicion.kind === "nul_tail" ? undefined : false);
+      return;
+    }
+    // The wait must not hold up other files.
+    const wait = this.#waitAndReport(change, record, suspicion).catch(() => undefined);
+    this.#suspects.add(wait);
+    void wait.finally(() => this.#suspects.delete(wait));
+  }
+
+  async #waitAndReport(change: SettledChange, record: RegistryRecord, suspicion: Suspicion): Promise<void> {
+    const { path, node, item } = change;
+    const { clock } = this.#context.shared;
+    await clock.sleep(this.#context.graceMs, this.#context.signal);
+    let isWritten = hasWriter(node.stat);
+    for (let waitedMs = 0; isWritten && waitedMs < WRITER_WAIT_MAX_MS; waitedMs += WRITER_LOOK_MS) {
+      await clock.sleep(WRITER_LOOK_MS, this.#context.signal);
+      isWritten = hasWriter(node.stat);
+    }
+    const look = lookAt(path);
+    if (look.is !== "there" || !isSameStat(look.node.stat, node.stat)) {
+      this.#changes().lookAgain(path, item);
+      return;
+    }
+    const isMeant =
+      isWritten || (await isMovedAway(this.#context.shared, path, record, this.#context.signal)) !== undefined;
+    if (isMeant) this.#changes().accept(change, false);
+    else reportDamage(this.#context, { path, stamp: stampOf(look.node.stat), ...suspicion }, item);
+  }
+}
+
+/** Marks the file as damaged and tells. */
+export function reportDamage(
+  context: SourceContext,
+  damage: Suspicion & { readonly path: BytePath; readonly stamp: string },
+  item: { readonly noticedBy: NoticedBy; readonly seenAtMs: number },
+): void {
+  const { shared, name } = context;
+  const { path, kind, detail, stamp } = damage;
+  const record = shared.registry.get(name, path);
+  if (record === undefined) return;
+  shared.registry.put(name, path, { ...record, state: "lost", lossKind: kind, damagedStamp: stamp });
+  if (record.state === "lost" && record.lossKind === kind) return; // told already; only what stands there differs
+  shared.metrics.lost.add(1, { source: name, kind });
+  const { noticedBy, seenAtMs } = item;
+  shared.bus.emit("file.lost", { source: name, path, kind, noticedBy, seenAtMs, detail });
+}
+
+/** What looks wrong about content, compared with what is registered; undefined when nothing does. */
+export function suspicionOf({ shape, verdict }: FileJudgement, record: RegistryRecord): Suspicion | undefined {
+  if (shape === undefined) return undefined;
+  if (shape.sizeBytes === 0 && record.stat.sizeBytes > 0)
+    return { kind: "truncated", detail: `emptied; it held ${String(record.stat.sizeBytes)} bytes` };
+  if (hasNulTail(shape)) return { kind: "nul_tail", detail: `its last ${String(shape.nulTailBytes)} bytes are NUL` };
+  return verdict.verdict === "invalid" ? { kind: verdict.kind, detail: verdict.detail } : undefined;
+}
+
+function hasNulTail(shape: Shape): boolean {
+  return shape.nulTailBytes > NUL_TAIL_BYTES_MIN && shape.nulTailBytes > shape.sizeBytes * NUL_TAIL_SHARE_MIN;
+}
+
+/** Whether the registered version was free of what is suspected now. Broken before is not damaged now. */
+export async function wasSound(
+  context: SourceContext,
+  path: BytePath,
+  record: RegistryRecord,
+  suspicion: Suspicion,
+): Promise<boolean> {
+  if (suspicion.kind === "truncated") return record.stat.sizeBytes > 0;
+  if (suspicion.kind !== "nul_tail" && record.valid !== undefined) return record.valid;
+  const old = await judgeRegistered(context, path, context.validationRules.checksFor(path));
+  if (old === undefined) return false;
+  if (suspicion.kind === "nul_tail") return old.shape !== undefined && !hasNulTail(old.shape);
+  const valid = old.verdict.verdict === "valid";
+  context.shared.registry.put(context.name, path, { ...record, valid });
+  return valid;
+}
+
+/** Judges the durable version of a path; undefined when the repository cannot give it. */
+async function judgeRegistered(
+  context: SourceContext,
+  path: BytePath,
+  checks: ChecksOfPath,
+): Promise<FileJudgement | undefined> {
+  const { known, validation, log } = context.shared;
+  try {
+    const entry = await known.current(path, context.name);
+    if (entry === undefined || entry.node.kind !== "file") return undefined;
+    const content = known.readContent(entry.node, context.signal);
+    return await validation.judgeStream(content, path, checks, context.signal);
+  } catch (error) {
+    context.signal.throwIfAborted();
+    log.warn("watch.old_version_unreadable", { path: pathText(path), message: messageOf(error) });
+    return undefined;
+  }
+}

@@ -1,0 +1,368 @@
+/**
+ * Watches one source: opens its ears, looks through it at the start and in sweeps, keeps an eye on its roots, and
+ * passes what is found to the judges of changes, damage and losses.
+ */
+import type { Timer } from "../base/clock.js";
+import type { NoticedBy } from "../base/events.js";
+import { asHoldfastError, hasCode } from "../base/errors.js";
+import { type BytePath, isWithin, pathText } from "../base/paths.js";
+import { ChangeJudge } from "./changes.js";
+import type { SourceContext } from "./context.js";
+import { DamageJudge } from "./damage.js";
+import type { DirtyItem } from "./dirty.js";
+import { FolderKeeper } from "./folders.js";
+import { SECOND_DELETION_MS } from "./intent.js";
+import { isAsRegistered, isSameStat, lookAt, stampOf } from "./look.js";
+import { type Ground, LossJudge } from "./losses.js";
+import type { DurableReceipt, MonitorTimes, SourceStatus, WalkedEntry } from "./ports.js";
+import { type KnownPath, type RegistryRecord, recordOf } from "./registry.js";
+import { Roots } from "./roots.js";
+import type { NativeWatcher } from "./watch/native.js";
+import { reconcile } from "./watch/reconcile.js";
+import { ReconcileQueue, type ReconcileOrder } from "./watch/reconcile-queue.js";
+
+/** Removals are remembered this long, for `explain`, ms. */
+const REMOVED_KEEP_MS = 7 * 86_400_000;
+/** A source whose changes did not fit is looked through again after this pause, ms. */
+const OVERFLOW_PAUSE_MS = 5000;
+
+export class SourceGuard {
+  readonly context: SourceContext;
+  readonly #times: MonitorTimes;
+  readonly #abort: AbortController;
+  readonly #changes: ChangeJudge;
+  readonly #damage: DamageJudge;
+  readonly #losses: LossJudge;
+  readonly #folders: FolderKeeper;
+  readonly #roots: Roots;
+  readonly #reconciles: ReconcileQueue;
+  readonly #timers: Timer[] = [];
+  readonly #degraded = new Map<string, string>();
+  #overflowTimer: Timer | undefined;
+  #isScanning = false;
+  #sweeping: Promise<void> | undefined;
+
+  constructor(context: SourceContext, abort: AbortController, times: MonitorTimes, native: NativeWatcher | undefined) {
+    this.context = context;
+    this.#abort = abort;
+    this.#times = times;
+    this.#damage = new DamageJudge(context, () => this.#changes);
+    this.#changes = new ChangeJudge(context, {
+      missing: (path, record, item) => this.#missing(path, record, item),
+      present: (path) => this.#losses.present(path),
+      folder: (path, look, item) => this.#folder(path, look, item),
+      inspect: (change) => this.#damage.inspect(change),
+      overflow: () => this.#overflow(),
+    });
+    this.#losses = new LossJudge(context, {
+      ground: (path) => this.#ground(path),
+      lookAgain: (path, noticedBy) => this.#changes.mark(path, noticedBy),
+      isLookedThrough: () => this.#changes.isLookedThrough && !this.#isScanning,
+      awaitRemoval: (path) => this.#changes.awaitRemoval(path),
+    });
+    this.#folders = new FolderKeeper(context, {
+      mark: (path, noticedBy, thorough) => this.#changes.mark(path, noticedBy, thorough),
+      missing: (path, record, item) => this.#missing(path, record, item),
+      foundUnwatched: (folder) => this.#roots.of(folder)?.foundUnwatched(folder),
+      room: () => this.#changes.room(),
+    });
+    this.#reconciles = new ReconcileQueue((order) => this.#reconcile(order));
+    this.#roots = new Roots(context, native, times.pollMs, {
+      changed: (paths) => {
+        for (const path of paths) this.#changes.mark(path, "event");
+      },
+      reconcile: (under, reason) => this.#reconciles.add({ under, reason, noticedBy: "sweep" }),
+      recheck: (folders) => {
+        for (const folder of folders) this.#changes.mark(folder, "sweep", true);
+      },
+      degraded: (key, reason) => this.#setDegraded(key, reason),
+      gone: (root) => this.#losses.forgetBelow((path) => isWithin(path, root)),
+      deleted: (root) => void this.#expandMissing(root, itemOf("event", context.nowMs())),
+      forget: (root) => this.#folders.forget(root),
+    });
+  }
+
+  /** Begins to watch; resolves when everything has been looked at once. */
+  async start(signal: AbortSignal): Promise<void> {
+    const { shared, name, source } = this.context;
+    const { registry, known, clock } = shared;
+    shared.metrics.degraded.set(0, { source: name });
+    if (!(await registry.isBuilt(name))) {
+      const count = await registry.rebuild(name, known.currentEntries(name), clock, signal);
+      if (count > 0) shared.log.info("registry.rebuilt", { source: name, entries: count });
+    }
+    this.#isScanning = true;
+    await this.#roots.open();
+    const starts = [...new Set(source.roots.map((root) => root.folder))].map((under) =>
+      this.#reconciles.add({ under, reason: "start", noticedBy: "start" }),
+    );
+    const interrupted = new Promise<void>((resolve) =>
+      signal.addEventListener("abort", () => resolve(), { once: true }),
+    );
+    await Promise.race([Promise.all(starts), interrupted]);
+    this.#isScanning = false;
+    signal.throwIfAborted();
+    this.#timers.push(
+      clock.every(this.#times.folderSweepMs, () => this.#sweepFolders()),
+      clock.every(this.#times.fileSweepMs, () => this.#sweepFiles()),
+      clock.every(this.#times.rootCheckMs, () => {
+        this.#roots.check();
+        this.updateGauges();
+      }),
+    );
+    this.updateGauges();
+  }
+
+  /** Stops watching and waits for what is under way. Idempotent. */
+  async stop(): Promise<void> {
+    this.#abort.abort();
+    for (const timer of this.#timers) timer.cancel();
+    this.#overflowTimer?.cancel();
+    this.#roots.close();
+    await Promise.allSettled([
+      this.#changes.stop(),
+      this.#damage.stop(),
+      this.#losses.stop(),
+      this.#reconciles.stop(),
+      this.#sweeping,
+    ]);
+    const labels = { source: this.context.name };
+    const { degraded, files, bytes, pending } = this.context.shared.metrics;
+    for (const gauge of [degraded, files, bytes, pending]) gauge.remove(labels);
+  }
+
+  status(): SourceStatus {
+    const { shared, name } = this.context;
+    const { files, bytes } = shared.registry.totals(name);
+    return { name, ...this.#state(), files, bytes, pending: this.pending, ears: this.#roots.ears };
+  }
+
+  get pending(): number {
+    return this.#changes.pending + this.#damage.pending + this.#losses.pending;
+  }
+
+  updateGauges(): void {
+    const { shared, name } = this.context;
+    const { files, bytes } = shared.registry.totals(name);
+    shared.metrics.files.set(files, { source: name });
+    shared.metrics.bytes.set(bytes, { source: name });
+    shared.metrics.pending.set(this.pending, { source: name });
+  }
+
+  /** Looks at a path as if an event had named it. */
+  mark(path: BytePath, noticedBy: NoticedBy): void {
+    this.#changes.mark(path, noticedBy);
+  }
+
+  /** Looks through the whole source, soon. */
+  requestReconcile(reason: string): void {
+    this.context.shared.log.info("watch.reconcile_requested", { source: this.context.name, reason });
+    this.#overflow();
+  }
+
+  /** A commit is durable: what it holds is known from now on. */
+  recordDurable(receipt: DurableReceipt): void {
+    for (const entry of [...receipt.stored, ...receipt.unchanged])
+      this.#register(entry.path, recordOf(entry, this.context.nowMs()));
+    for (const path of receipt.removed) this.#registerRemoval(path);
+    for (const path of receipt.vanished) {
+      this.#changes.settleAwaited(path, undefined);
+      this.#changes.mark(path, "event");
+    }
+    for (const { path, errno } of receipt.unreadable) {
+      this.#changes.settleAwaited(path, undefined);
+      this.context.shared.log.warn("watch.unreadable", { source: this.context.name, path: pathText(path), errno });
+    }
+  }
+
+  /** Takes a removal as meant: recorded, told, no longer missed. */
+  acceptRemoval(path: BytePath, record: RegistryRecord, reason: string): void {
+    const { shared, name } = this.context;
+    this.#losses.present(path);
+    shared.registry.put(name, path, { ...record, state: "removing", reason });
+    this.#changes.awaitRemoval(path);
+    shared.bus.emit("file.removed", { source: name, path, reason, seenAtMs: this.context.nowMs() });
+  }
+
+  /** Takes what stands at the path as a new version, whatever the validators say. */
+  acceptContent(path: BytePath, record: RegistryRecord | undefined): void {
+    const look = lookAt(path);
+    if (look.is !== "there") return;
+    const { shared, name } = this.context;
+    if (record !== undefined) {
+      const { lossKind: _lossKind, damagedStamp: _damagedStamp, ...kept } = record;
+      shared.registry.put(name, path, { ...kept, state: "live" });
+    }
+    const item = itemOf("event", this.context.nowMs());
+    this.#changes.accept({ path, node: look.node, record: undefined, item });
+  }
+
+  #state(): Pick<SourceStatus, "state" | "reason"> {
+    const goneReason = this.#roots.goneReason;
+    if (goneReason !== undefined) return { state: "root_gone", reason: goneReason };
+    const [degraded] = this.#degraded.values();
+    if (degraded !== undefined) return { state: "degraded", reason: degraded };
+    if (this.#isScanning) return { state: "scanning", reason: "looking at everything for the first time" };
+    const { pauses } = this.context.shared;
+    const paused = this.context.source.roots
+      .map((root) => pauses.covering(root.folder, this.context.nowMs()))
+      .find((pause) => pause !== undefined);
+    if (paused !== undefined) return { state: "paused", reason: paused.reason };
+    return { state: "protected", reason: undefined };
+  }
+
+  #setDegraded(key: string, reason: string | undefined): void {
+    const { shared, name } = this.context;
+    const was = this.#degraded.size > 0;
+    if (reason === undefined) this.#degraded.delete(key);
+    else this.#degraded.set(key, reason);
+    const is = this.#degraded.size > 0;
+    if (was === is) return;
+    shared.metrics.degraded.set(is ? 1 : 0, { source: name });
+    if (is) shared.bus.emit("watch.degraded", { source: name, reason: reason ?? "" });
+    else shared.bus.emit("watch.restored", { source: name });
+  }
+
+  #overflow(): void {
+    if (this.#overflowTimer !== undefined || this.context.signal.aborted) return;
+    this.#setDegraded("overflow", "more changes than can be remembered");
+    this.#overflowTimer = this.context.shared.clock.after(OVERFLOW_PAUSE_MS, () => {
+      this.#overflowTimer = undefined;
+      void this.#reconcileAll("overflow").then(() => this.#setDegraded("overflow", undefined));
+    });
+  }
+
+  async #reconcileAll(reason: string): Promise<void> {
+    const folders = new Set(this.context.source.roots.map((root) => root.folder));
+    await Promise.all([...folders].map((under) => this.#reconciles.add({ under, reason, noticedBy: "sweep" })));
+  }
+
+  #sweepFolders(): void {
+    if (this.#sweeping !== undefined || this.#reconciles.isBusy) return;
+    this.#sweeping = this.#folders.sweep().finally(() => (this.#sweeping = undefined));
+  }
+
+  #sweepFiles(): void {
+    if (!this.#reconciles.isBusy) void this.#reconcileAll("sweep");
+  }
+
+  async #reconcile({ under, reason, noticedBy }: ReconcileOrder): Promise<void> {
+    const { shared, name, source, signal } = this.context;
+    if (signal.aborted || !this.#roots.isThere(under)) return;
+    shared.metrics.rescans.add(1, { reason });
+    const sides = { walked: source.walk(signal, under), known: shared.registry.entries(name, under) };
+    const item = itemOf(noticedBy, this.context.nowMs());
+    try {
+      await reconcile(
+        sides,
+        {
+          found: (entry, known) => this.#found(entry, known, noticedBy),
+          absent: (known) => this.#absent(known, item),
+          pause: () => this.#changes.room(),
+        },
+        signal,
+      );
+    } catch (error) {
+      if (this.context.signal.aborted) return;
+      if (hasCode(error, "SOURCE_ROOT_GONE")) this.#roots.check();
+      else shared.log.error("watch.reconcile_failed", { source: name, ...asHoldfastError(error).toDocument() });
+    }
+  }
+
+  #found(entry: WalkedEntry, known: KnownPath | undefined, noticedBy: NoticedBy): void {
+    if ("errno" in entry) return;
+    const { path } = entry;
+    if (entry.kind === "folder") {
+      const isNew = this.#folders.walked(path, entry.stat.mtimeNs);
+      if (isNew && noticedBy !== "start") this.#roots.of(path)?.foundUnwatched(path);
+    }
+    const record = known?.record;
+    if (record?.state === "live" && isAsRegistered(record, entry)) this.#losses.present(path);
+    else if (record?.state !== "lost" || record.damagedStamp !== stampOf(entry.stat))
+      this.#changes.mark(path, noticedBy);
+  }
+
+  async #absent({ path, record }: KnownPath, item: DirtyItem): Promise<void> {
+    const { shared, name, source } = this.context;
+    if (record.state === "removing" && item.noticedBy === "start") {
+      this.acceptRemoval(path, record, record.reason ?? "removed"); // told again: it was not durable yet
+    } else if (record.state === "removed") {
+      if (this.context.nowMs() - record.registeredAtMs > REMOVED_KEEP_MS) shared.registry.forget(name, path);
+    } else if (!source.includes(path, record.kind) && lookAt(path).is === "there") {
+      shared.registry.forget(name, path); // excluded since; the repository keeps its versions
+    } else {
+      await this.#missing(path, record, item);
+    }
+  }
+
+  async #folder(path: BytePath, look: Parameters<FolderKeeper["examine"]>[1], item: DirtyItem): Promise<void> {
+    if (!this.context.source.crossMounts && !this.#roots.isOnRootDevice(path, look.node.stat.dev)) return;
+    await this.#folders.examine(path, look, item);
+  }
+
+  /** A path is not there: it, and everything known below it, is handed to the judge of losses. */
+  async #missing(path: BytePath, record: RegistryRecord | undefined, item: DirtyItem): Promise<void> {
+    if (this.#roots.isRoot(path)) {
+      this.#roots.check();
+      return;
+    }
+    const isFolder = record === undefined ? this.#folders.has(path) : record.kind === "folder";
+    if (isFolder && !this.#losses.has(path)) await this.#expandMissing(path, item);
+    if (record !== undefined) this.#addLoss(path, record, item);
+  }
+
+  async #expandMissing(folder: BytePath, item: DirtyItem): Promise<void> {
+    const { shared, name } = this.context;
+    this.#folders.forget(folder);
+    const own = shared.registry.get(name, folder);
+    if (own !== undefined) this.#addLoss(folder, own, item);
+    for await (const page of shared.registry.entries(name, folder)) {
+      for (const { path, record } of page) this.#addLoss(path, record, item);
+    }
+  }
+
+  #addLoss(path: BytePath, record: RegistryRecord, item: DirtyItem): void {
+    const isMissed = record.state === "live" || (record.state === "lost" && record.lossKind !== "deleted");
+    if (isMissed) this.#losses.add(path, item.noticedBy, item.seenAtMs);
+  }
+
+  #ground(path: BytePath): Ground {
+    return this.#roots.ground(path);
+  }
+
+  #register(path: BytePath, fresh: RegistryRecord): void {
+    const { shared, name } = this.context;
+    const before = shared.registry.get(name, path);
+    const stamp = stampOf(fresh.stat);
+    const valid = this.#changes.settleAwaited(path, stamp);
+    if (before?.state === "lost" && before.damagedStamp === stamp) return; // the good version stays what is registered
+    const healedAtMs = before?.healedAtMs ?? 0;
+    const isRecent = this.context.nowMs() - healedAtMs < SECOND_DELETION_MS;
+    const isSameContent = before?.sha256 === fresh.sha256;
+    shared.registry.put(name, path, {
+      ...fresh,
+      valid: valid ?? (isSameContent ? before?.valid : undefined),
+      healedAtMs: isRecent ? healedAtMs : 0,
+    });
+    // It may have changed or gone while it was made durable; then nothing else would tell.
+    const look = lookAt(path);
+    if (
+      look.is === "missing" ||
+      (look.is === "there" && fresh.kind !== "folder" && !isSameStat(fresh.stat, look.node.stat))
+    )
+      this.#changes.mark(path, "event");
+  }
+
+  #registerRemoval(path: BytePath): void {
+    const { shared, name } = this.context;
+    this.#changes.settleAwaited(path, undefined);
+    const record = shared.registry.get(name, path);
+    if (record === undefined) return;
+    shared.registry.put(name, path, { ...record, state: "removed", registeredAtMs: this.context.nowMs() });
+    if (lookAt(path).is === "there") this.#changes.mark(path, "event");
+  }
+}
+
+function itemOf(noticedBy: NoticedBy, seenAtMs: number): DirtyItem {
+  return { noticedBy, seenAtMs, thorough: false };
+}

@@ -1,0 +1,134 @@
+/**
+ * Reads protected files again and compares them with what is registered: on demand (`scan`) and in the background, a
+ * little at a time, so that each file is read within the deadline (`scrub`). Content that differs while size, times
+ * and inode are the same, twice, with nobody writing it, is bit rot.
+ */
+import type { NoticedBy } from "../base/events.js";
+import { type BytePath, pathText } from "../base/paths.js";
+import type { StatTuple } from "../engine/types.js";
+import type { SourceContext } from "./context.js";
+import { type Suspicion, reportDamage, suspicionOf, wasSound } from "./damage.js";
+import type { SourceGuard } from "./guard.js";
+import { isSameStat, lookAt, stampOf } from "./look.js";
+import type { Finding } from "./ports.js";
+import type { KnownPath, RegistryRecord } from "./registry.js";
+import { hasWriter } from "./writers.js";
+
+/** A difference must show again after this pause, ms. */
+const REREAD_PAUSE_MS = 1000;
+/** The background reads a portion this often, ms. */
+export const SCRUB_TICK_MS = 60_000;
+/** A portion is at least this large, so that small sources are done soon, bytes. */
+const SCRUB_BYTES_MIN = 8 * 2 ** 20;
+/** Portions are this much larger than the deadline needs, to make up for pauses. */
+const SCRUB_SLACK = 1.5;
+
+/** Looks at one registered path; undefined: nothing is wrong with it. */
+export async function checkPath(
+  guard: SourceGuard,
+  { path, record }: KnownPath,
+  noticedBy: NoticedBy,
+  signal: AbortSignal,
+): Promise<Finding | undefined> {
+  const { context } = guard;
+  const isKept = record.kind !== "folder" && (record.state === "live" || record.state === "lost");
+  if (!isKept || context.modeOf(path).mode === "ignore") return undefined;
+  const look = lookAt(path);
+  if (look.is === "unknown") return undefined;
+  if (look.is === "missing") {
+    guard.mark(path, noticedBy); // the judge weighs intent and mode before anything is healed
+    return { source: context.name, path, kind: "deleted", detail: `${pathText(path)} is gone` };
+  }
+  if (record.kind !== "file" || look.node.kind !== "file") return undefined;
+  const damage = await damageAt(guard, { path, record }, look.node.stat, { noticedBy, signal });
+  return damage === undefined ? undefined : { source: context.name, path, ...damage };
+}
+
+async function damageAt(
+  guard: SourceGuard,
+  { path, record }: KnownPath,
+  stat: StatTuple,
+  { noticedBy, signal }: { readonly noticedBy: NoticedBy; readonly signal: AbortSignal },
+): Promise<Suspicion | undefined> {
+  const { context } = guard;
+  const stamp = stampOf(stat);
+  if (record.state === "lost" && record.damagedStamp === stamp)
+    return { kind: record.lossKind ?? "invalid_structure", detail: "reported before and not healed yet" };
+  if (isSameStat(record.stat, stat)) {
+    if (!(await isRotten(context, path, record, signal))) return undefined;
+    const detail = "its content changed while size, times and inode stayed the same";
+    reportDamage(context, { path, kind: "bit_rot", detail, stamp }, { noticedBy, seenAtMs: context.nowMs() });
+    return { kind: "bit_rot", detail };
+  }
+  guard.mark(path, noticedBy);
+  const checks = context.validationRules.checksFor(path);
+  const suspicion = suspicionOf(await context.shared.validation.judge(path, checks, signal), record);
+  const isDamage = suspicion !== undefined && (await wasSound(context, path, record, suspicion));
+  return isDamage ? suspicion : undefined;
+}
+
+/** True when the content is not what is registered, twice; a sound file is noted as verified. */
+async function isRotten(
+  context: SourceContext,
+  path: BytePath,
+  record: RegistryRecord,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { registry, validation, clock } = context.shared;
+  if (record.sha256 === undefined) return false;
+  const differs = async (): Promise<boolean | undefined> => {
+    const digest = await validation.digest(path, signal);
+    if (digest === undefined || !isSameStat(digest.before, digest.after)) return undefined;
+    return isSameStat(digest.after, record.stat) ? digest.sha256 !== record.sha256 : undefined;
+  };
+  const first = await differs();
+  if (first === undefined) return false; // it moves: a change, not rot
+  const now = registry.get(context.name, path);
+  if (now === undefined || now.sha256 !== record.sha256) return false; // registered anew meanwhile
+  if (!first) {
+    registry.put(context.name, path, { ...now, lastVerifiedMs: context.nowMs() });
+    return false;
+  }
+  if (hasWriter(record.stat)) return false;
+  await clock.sleep(REREAD_PAUSE_MS, signal);
+  const isStillRegistered = registry.get(context.name, path)?.sha256 === record.sha256;
+  return (await differs()) === true && isStillRegistered && !hasWriter(record.stat);
+}
+
+/** Reads on through one source, a portion at a time. The place is kept across restarts. */
+export class Scrubber {
+  readonly #guard: SourceGuard;
+  readonly #deadlineMs: number;
+
+  /** Every file is to be read within `deadlineMs`. */
+  constructor(guard: SourceGuard, deadlineMs: number) {
+    this.#guard = guard;
+    this.#deadlineMs = deadlineMs;
+  }
+
+  /** One portion. Files verified in the first half of the deadline are passed over, so the oldest come first. */
+  async portion(signal: AbortSignal): Promise<number> {
+    const { context } = this.#guard;
+    const { registry } = context.shared;
+    const note = `scrub:${context.name}`;
+    const ticks = Math.max(1, this.#deadlineMs / SCRUB_TICK_MS);
+    const budgetBytes = Math.max(SCRUB_BYTES_MIN, (registry.totals(context.name).bytes / ticks) * SCRUB_SLACK);
+    const verifiedBeforeMs = context.nowMs() - this.#deadlineMs / 2;
+    let place = ((await registry.readNote(note)) ?? "") as BytePath;
+    let readBytes = 0;
+    for await (const page of registry.entriesAfter(context.name, place)) {
+      for (const known of page) {
+        signal.throwIfAborted();
+        place = known.path;
+        if (known.record.state !== "live" || known.record.lastVerifiedMs > verifiedBeforeMs) continue;
+        readBytes += known.record.stat.sizeBytes;
+        await checkPath(this.#guard, known, "scrub", signal);
+        if (readBytes < budgetBytes) continue;
+        await registry.writeNote(note, place);
+        return readBytes;
+      }
+    }
+    await registry.writeNote(note, ""); // through: begin anew
+    return readBytes;
+  }
+}

@@ -1,0 +1,303 @@
+/**
+ * Decides what a missing path means. Nothing is decided before the grace has passed and the burst has ended: then each
+ * path is looked at once more, its mode and the evidence of intent are weighed, and what remains is a loss, told one
+ * by one or, when there are many, as one event.
+ */
+import type { LossEvent, NoticedBy } from "../base/events.js";
+import { messageOf } from "../base/errors.js";
+import type { BytePath } from "../base/paths.js";
+import type { Timer } from "../base/clock.js";
+import type { SourceContext } from "./context.js";
+import { type Intent, type MissingFile, judgeIntent, lossDetail } from "./intent.js";
+import { lookAt, turn } from "./look.js";
+import { MassBreaker } from "./mass.js";
+import type { RegistryRecord } from "./registry.js";
+
+interface MissingItem {
+  readonly noticedBy: NoticedBy;
+  readonly seenAtMs: number;
+  /** Steady ms. */
+  readonly sinceMs: number;
+  /** Not to be judged before, steady ms. */
+  readonly dueMs: number;
+  /** Why it waited last; undefined: it did not. */
+  readonly waitedFor?: string;
+}
+
+/** What the ground under the missing paths is like. */
+export type Ground =
+  | { readonly is: "sound" }
+  /** The storage is away: nothing is said about any path. */
+  | { readonly is: "away" }
+  /** The protected folder itself was deleted: everything is one loss. */
+  | { readonly is: "deleted"; readonly detail: string };
+
+export interface LossHooks {
+  /** Looks at the root (and the mounts) that a path belongs to, now. */
+  ground(path: BytePath): Ground;
+  /** The path is there after all. */
+  lookAgain(path: BytePath, noticedBy: NoticedBy): void;
+  /** True when nothing waits for its first look, so that what was moved here is known. */
+  isLookedThrough(): boolean;
+  awaitRemoval(path: BytePath): void;
+}
+
+/** Evidence that somebody is at work postpones a verdict for at most this long, ms. */
+const UNDECIDED_MAX_MS = 10_000;
+const UNDECIDED_PAUSE_MS = 500;
+/** New files that are not looked at yet may be what was moved: wait for them this long, ms. */
+const ARRIVALS_WAIT_MAX_MS = 5000;
+const RETRY_MS = 100;
+const SLICE = 256;
+
+export class LossJudge {
+  readonly #context: SourceContext;
+  readonly #hooks: LossHooks;
+  readonly #breaker: MassBreaker;
+  readonly #missing = new Map<BytePath, MissingItem>();
+  /** Losses of the open mass event. */
+  #episode: LossEvent[] = [];
+  #newestSinceMs = 0;
+  #timer: Timer | undefined;
+  #running: Promise<void> | undefined;
+
+  constructor(context: SourceContext, hooks: LossHooks) {
+    this.#context = context;
+    this.#hooks = hooks;
+    this.#breaker = new MassBreaker(context.mass);
+  }
+
+  get pending(): number {
+    return this.#missing.size;
+  }
+
+  /** A registered, live path is not there. Known ones keep their first time. */
+  add(path: BytePath, noticedBy: NoticedBy, seenAtMs: number): void {
+    if (this.#missing.has(path) || this.#context.signal.aborted) return;
+    const sinceMs = this.#nowMs();
+    this.#newestSinceMs = sinceMs;
+    this.#missing.set(path, { noticedBy, seenAtMs, sinceMs, dueMs: sinceMs + this.#context.graceMs });
+    this.#schedule(this.#context.graceMs);
+  }
+
+  has(path: BytePath): boolean {
+    return this.#missing.has(path);
+  }
+
+  /** The path is there: whatever was missing is no more. */
+  present(path: BytePath): void {
+    this.#missing.delete(path);
+  }
+
+  /** Forgets what is missing below a folder, because its storage is away. */
+  forgetBelow(isAway: (path: BytePath) => boolean): void {
+    for (const path of this.#missing.keys()) if (isAway(path)) this.#missing.delete(path);
+  }
+
+  async stop(): Promise<void> {
+    this.#timer?.cancel();
+    await this.#running;
+  }
+
+  #nowMs(): number {
+    return this.#context.shared.clock.monotonicMs();
+  }
+
+  #schedule(ms: number): void {
+    if (this.#timer !== undefined || this.#running !== undefined || this.#context.signal.aborted) return;
+    this.#timer = this.#context.shared.clock.after(ms, () => {
+      this.#timer = undefined;
+      this.#running = this.#round().finally(() => {
+        this.#running = undefined;
+        this.#scheduleNext();
+      });
+    });
+  }
+
+  #scheduleNext(): void {
+    let dueMs = Infinity;
+    for (const item of this.#missing.values()) dueMs = Math.min(dueMs, item.dueMs);
+    if (dueMs !== Infinity) this.#schedule(Math.max(RETRY_MS, dueMs - this.#nowMs()));
+  }
+
+  async #round(): Promise<void> {
+    try {
+      if (this.#mustWait()) return;
+      const due = this.#takeDue();
+      const gone = await this.#stillGone(due);
+      const losses = await this.#withoutMeant(gone);
+      this.#tell(losses);
+      await this.#context.shared.registry.room();
+    } catch (error) {
+      if (this.#context.signal.aborted) return;
+      this.#context.shared.log.error("watch.judge_failed", { source: this.#context.name, message: messageOf(error) });
+    }
+  }
+
+  #mustWait(): boolean {
+    const [oldest] = this.#missing.values();
+    if (oldest === undefined) return true;
+    const nowMs = this.#nowMs();
+    if (!this.#hooks.isLookedThrough() && nowMs - this.#newestSinceMs < ARRIVALS_WAIT_MAX_MS) return true;
+    return this.#breaker.mustWait({
+      pending: this.#missing.size,
+      files: this.#context.shared.registry.totals(this.#context.name).files,
+      nowMs,
+      oldestSinceMs: oldest.sinceMs,
+      newestSinceMs: this.#newestSinceMs,
+    });
+  }
+
+  /** What is due, taken out. */
+  #takeDue(): readonly (readonly [BytePath, MissingItem])[] {
+    const nowMs = this.#nowMs();
+    const due = [...this.#missing].filter(([, item]) => item.dueMs <= nowMs);
+    for (const [path] of due) this.#missing.delete(path);
+    return due;
+  }
+
+  /** Drops what came back and what only seems gone because its storage is away; the folder's own loss is kept. */
+  async #stillGone(due: readonly (readonly [BytePath, MissingItem])[]): Promise<readonly Missed[]> {
+    const gone: Missed[] = [];
+    for (const [index, [path, item]] of due.entries()) {
+      if (index % SLICE === SLICE - 1) await turn();
+      const { registry } = this.#context.shared;
+      const record = registry.get(this.#context.name, path);
+      if (record?.state !== "live" && record?.state !== "lost") continue;
+      if (lookAt(path).is !== "missing") {
+        this.#hooks.lookAgain(path, item.noticedBy);
+        continue;
+      }
+      const ground = this.#hooks.ground(path);
+      if (ground.is !== "away") gone.push({ path, record, item, ground });
+    }
+    return gone;
+  }
+
+  /** Accepts what was meant to go; gives the losses. */
+  async #withoutMeant(gone: readonly Missed[]): Promise<readonly Missed[]> {
+    const asked: Missed[] = [];
+    const losses: Missed[] = [];
+    for (const missed of gone) {
+      const { mode, why } = this.#context.modeOf(missed.path);
+      if (missed.ground.is === "deleted" && mode !== "ignore") losses.push(missed);
+      else if (mode === "mirror" || mode === "ignore") this.#accept(missed, `mode ${mode}: ${why}`);
+      else asked.push(missed);
+    }
+    const { shared, signal } = this.#context;
+    const intents = await judgeIntent(shared, asked.filter(isNoFolder).map(asMissingFile), signal);
+    for (const [index, missed] of asked.filter(isNoFolder).entries())
+      this.#weigh(missed, intents[index] ?? { is: "unknown" }, losses);
+    const folders = [...asked, ...losses].filter((missed) => !isNoFolder(missed));
+    return this.#withoutEmptyFolders(losses.filter(isNoFolder), folders);
+  }
+
+  #weigh(missed: Missed, intent: Intent, losses: Missed[]): void {
+    if (intent.is === "meant") {
+      this.#accept(missed, intent.reason);
+      return;
+    }
+    const nowMs = this.#nowMs();
+    if (intent.is === "undecided" && nowMs - missed.item.sinceMs < UNDECIDED_MAX_MS) {
+      const dueMs = nowMs + UNDECIDED_PAUSE_MS;
+      this.#missing.set(missed.path, { ...missed.item, dueMs, waitedFor: intent.reason });
+      return;
+    }
+    losses.push(missed);
+  }
+
+  /**
+   * A folder is no loss of its own: with lost files below it comes back as their parent, without any its removal is
+   * accepted, for an empty folder holds nothing to heal.
+   */
+  #withoutEmptyFolders(losses: readonly Missed[], folders: readonly Missed[]): readonly Missed[] {
+    const parents = new Set<string>();
+    for (const { path } of losses) {
+      for (let cut = path.lastIndexOf("/"); cut > 0; cut = path.lastIndexOf("/", cut - 1)) {
+        const parent = path.slice(0, cut);
+        if (parents.has(parent)) break;
+        parents.add(parent);
+      }
+    }
+    for (const folder of folders) {
+      if (parents.has(folder.path) || this.#hasMissingBelow(folder.path))
+        this.#markLost(folder, "deleted with its files");
+      else this.#accept(folder, "the folder held no lost files");
+    }
+    return losses;
+  }
+
+  #hasMissingBelow(folder: BytePath): boolean {
+    for (const path of this.#missing.keys()) if (path.startsWith(`${folder}/`)) return true;
+    return false;
+  }
+
+  #accept({ path, record, item }: Missed, reason: string): void {
+    const { shared, name } = this.#context;
+    shared.registry.put(name, path, { ...withoutLoss(record), state: "removing", reason });
+    this.#hooks.awaitRemoval(path);
+    shared.bus.emit("file.removed", { source: name, path, reason, seenAtMs: item.seenAtMs });
+  }
+
+  #markLost({ path, record }: Missed, reason: string): void {
+    const { shared, name } = this.#context;
+    shared.registry.put(name, path, { ...withoutLoss(record), state: "lost", lossKind: "deleted", reason });
+  }
+
+  #tell(missed: readonly Missed[]): void {
+    if (missed.length === 0) return;
+    const { shared, name } = this.#context;
+    const nowMs = this.#nowMs();
+    const files = shared.registry.totals(name).files;
+    const isRoot = missed.some(({ ground }) => ground.is === "deleted");
+    const isMass = isRoot || this.#breaker.isMass(missed.length, files, nowMs);
+    const losses = missed.map((one) => this.#lossOf(one));
+    for (const one of missed) this.#markLost(one, "deleted");
+    shared.metrics.lost.add(losses.length, { source: name, kind: "deleted" });
+    if (!isMass) {
+      for (const loss of losses) {
+        this.#breaker.noteSingle(nowMs);
+        shared.bus.emit("file.lost", loss);
+      }
+      return;
+    }
+    this.#episode = this.#breaker.isOpen(nowMs) ? [...this.#episode, ...losses] : losses;
+    this.#breaker.noteMass(nowMs);
+    shared.log.warn("watch.mass_loss", { source: name, paths: this.#episode.length, new: losses.length });
+    shared.bus.emit("mass.loss", { source: name, losses: this.#episode });
+  }
+
+  #lossOf(missed: Missed): LossEvent {
+    const { path, item, ground } = missed;
+    const why = ground.is === "deleted" ? ground.detail : "";
+    const detail = lossDetail(asMissingFile(missed), why);
+    return {
+      source: this.#context.name,
+      path,
+      kind: "deleted",
+      noticedBy: item.noticedBy,
+      seenAtMs: item.seenAtMs,
+      detail,
+    };
+  }
+}
+
+interface Missed {
+  readonly path: BytePath;
+  readonly record: RegistryRecord;
+  readonly item: MissingItem;
+  readonly ground: Ground;
+}
+
+function isNoFolder({ record }: Missed): boolean {
+  return record.kind !== "folder";
+}
+
+function asMissingFile({ path, record, item }: Missed): MissingFile {
+  return { path, record, seenAtMs: item.seenAtMs, noticedBy: item.noticedBy };
+}
+
+function withoutLoss(record: RegistryRecord): RegistryRecord {
+  const { lossKind: _lossKind, damagedStamp: _damagedStamp, reason: _reason, ...kept } = record;
+  return kept;
+}

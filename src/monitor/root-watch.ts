@@ -1,0 +1,196 @@
+/**
+ * One root of a source: its ears (native events, or polling where there are none), and whether the ground under it is
+ * still the same. It tells when something is to be looked at and when it cannot hear.
+ */
+import type { Clock, Timer } from "../base/clock.js";
+import { deferred } from "../base/concurrency.js";
+import type { BytePath } from "../base/paths.js";
+import type { WatchRoot } from "./ports.js";
+import { type RootIdentity, type RootVerdict, earlessReason, judgeRoot, readMounts } from "./watch/mounts.js";
+import { type NativeWatcher, type WatchHandle, canHear } from "./watch/native.js";
+import type { EventCounts } from "./watch/protocol.js";
+
+export interface RootHooks {
+  changed(paths: readonly BytePath[], counts: EventCounts): void;
+  /** Look through everything at and below the folder; resolves when that is done. */
+  reconcile(under: BytePath, reason: string): Promise<void>;
+  /** Look at these folders again, thoroughly: they may have changed before anybody watched them. */
+  recheck(folders: readonly BytePath[]): void;
+  /** Sets or ends the reason why changes may be noticed late. */
+  degraded(reason: string | undefined): void;
+}
+
+export interface RootOptions {
+  readonly clock: Clock;
+  readonly native: NativeWatcher | undefined;
+  readonly pollMs: number;
+}
+
+/** Ears are set anew at most this often, ms. */
+const REWATCH_PAUSE_MS = 200;
+/** A failed subscription is tried again after this long, ms. */
+const RETRY_MS = 30_000;
+/** Folders to be looked at again after new ears; beyond, the whole root is. */
+const RECHECK_MAX = 10_000;
+/** The first subscription is waited for this long; then the start goes on and the sweeps stand in, ms. */
+const FIRST_ARM_MAX_MS = 60_000;
+
+export class RootWatch {
+  readonly root: WatchRoot;
+  readonly #options: RootOptions;
+  readonly #hooks: RootHooks;
+  #handle: WatchHandle | undefined;
+  #poll: Timer | undefined;
+  #retry: Timer | undefined;
+  #rewatchTimer: Timer | undefined;
+  /** Steady ms of the last time that ears were asked for. */
+  #askedMs = -Infinity;
+  #isFirst = true;
+  #isDeaf = false;
+  #isRewatching = false;
+  #unwatched = new Set<BytePath>();
+  #ready = deferred<undefined>();
+  identity: RootIdentity | undefined;
+
+  constructor(root: WatchRoot, options: RootOptions, hooks: RootHooks) {
+    this.root = root;
+    this.#options = options;
+    this.#hooks = hooks;
+  }
+
+  /** Why there are no events here; undefined when there are. */
+  get earless(): string | undefined {
+    if (this.#options.native === undefined) return "events are switched off; the folder is swept";
+    if (!canHear(this.root.folder)) return "the folder's name is not UTF-8; it is swept";
+    return earlessReason(this.root.folder);
+  }
+
+  /** Begins to listen; resolves when everything from now on is heard (or when it is clear that it will not be). */
+  async open(): Promise<void> {
+    this.#isFirst = true;
+    this.#isDeaf = false;
+    this.#ready = deferred<undefined>();
+    const native = this.#options.native;
+    if (this.earless !== undefined || native === undefined) {
+      this.#startPolling();
+      return;
+    }
+    const handle = native.watch(this.root.folder, this.root.shallow, {
+      changed: (paths, counts) => {
+        if (this.#handle === handle) this.#hooks.changed(paths, counts);
+      },
+      armed: () => {
+        if (this.#handle === handle) this.#armed();
+      },
+      deaf: (reason, isOver) => {
+        if (this.#handle === handle) this.#deaf(reason, isOver);
+      },
+    });
+    this.#handle = handle;
+    const limit = this.#options.clock.after(FIRST_ARM_MAX_MS, () => this.#ready.resolve(undefined));
+    await this.#ready.promise;
+    limit.cancel();
+  }
+
+  /** Stops listening. */
+  close(): void {
+    this.#handle?.close();
+    this.#handle = undefined;
+    for (const timer of [this.#poll, this.#retry, this.#rewatchTimer]) timer?.cancel();
+    this.#poll = this.#retry = this.#rewatchTimer = undefined;
+    this.#unwatched.clear();
+    this.#isRewatching = false;
+    this.#ready.resolve(undefined);
+  }
+
+  /** A folder came that may hold folders nobody watches: ears are set anew, then it is looked at again. */
+  foundUnwatched(folder: BytePath): void {
+    if (this.#handle === undefined || this.root.shallow) return;
+    this.#unwatched.add(this.#unwatched.size < RECHECK_MAX ? folder : this.root.folder);
+    this.#scheduleRewatch();
+  }
+
+  /** What stands at the root's path now, compared with what stood there before. */
+  judge(): RootVerdict {
+    return judgeRoot(this.root.folder, this.identity, readMounts());
+  }
+
+  #scheduleRewatch(): void {
+    if (this.#isRewatching || this.#rewatchTimer !== undefined) return;
+    const { clock } = this.#options;
+    const waitMs = Math.max(1, this.#askedMs + REWATCH_PAUSE_MS - clock.monotonicMs());
+    this.#rewatchTimer = clock.after(waitMs, () => {
+      this.#rewatchTimer = undefined;
+      this.#isRewatching = true;
+      this.#askedMs = clock.monotonicMs();
+      this.#handle?.rewatch();
+    });
+  }
+
+  #armed(): void {
+    const isRewatch = this.#isRewatching;
+    this.#isRewatching = false;
+    this.#askedMs = this.#options.clock.monotonicMs();
+    if (this.#isFirst) {
+      this.#isFirst = false;
+      this.#ready.resolve(undefined);
+      return;
+    }
+    if (this.#isDeaf) {
+      this.#stopPolling();
+      void this.#catchUp("the watcher is back");
+      return;
+    }
+    if (!isRewatch) return;
+    const folders = [...this.#unwatched];
+    this.#unwatched.clear();
+    if (folders.includes(this.root.folder)) void this.#hooks.reconcile(this.root.folder, "new_folders");
+    else this.#hooks.recheck(folders);
+  }
+
+  #deaf(reason: string, isOver: boolean): void {
+    this.#hooks.degraded(reason);
+    this.#isRewatching = false;
+    if (isOver) {
+      void this.#catchUp(reason);
+      return;
+    }
+    this.#isDeaf = true;
+    if (this.#isFirst) {
+      this.#isFirst = false;
+      this.#ready.resolve(undefined);
+    }
+    this.#startPolling();
+    this.#retry?.cancel();
+    this.#retry = this.#options.clock.after(RETRY_MS, () => {
+      if (this.#isDeaf) this.#handle?.rewatch();
+    });
+  }
+
+  /** What was missed is found by looking; only then the ears are trusted again. */
+  async #catchUp(reason: string): Promise<void> {
+    await this.#hooks.reconcile(this.root.folder, reasonLabel(reason));
+    if (this.#handle === undefined) return;
+    this.#isDeaf = false;
+    this.#stopPolling();
+    this.#hooks.degraded(undefined);
+  }
+
+  #startPolling(): void {
+    this.#poll ??= this.#options.clock.every(this.#options.pollMs, () => {
+      void this.#hooks.reconcile(this.root.folder, "poll");
+    });
+  }
+
+  #stopPolling(): void {
+    if (this.earless !== undefined) return;
+    this.#poll?.cancel();
+    this.#poll = undefined;
+  }
+}
+
+/** A metric's label must come from a small set. */
+function reasonLabel(reason: string): string {
+  if (reason.includes("back")) return "restarted";
+  return reason.includes("late") ? "late" : "overflow";
+}

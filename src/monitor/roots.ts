@@ -1,0 +1,224 @@
+/**
+ * All roots of a source: opens and closes their ears, and tells apart a storage that went away, a folder that was
+ * replaced, and a folder that was deleted.
+ */
+import { type BytePath, isWithin, pathText } from "../base/paths.js";
+import type { SourceContext } from "./context.js";
+import type { Ground } from "./losses.js";
+import type { WatchRoot } from "./ports.js";
+import { type RootHooks, RootWatch } from "./root-watch.js";
+import { type RootIdentity, coveringMount, readMounts } from "./watch/mounts.js";
+import type { NativeWatcher } from "./watch/native.js";
+
+export interface RootsHooks extends Omit<RootHooks, "degraded" | "changed"> {
+  changed(paths: readonly BytePath[]): void;
+  degraded(key: string, reason: string | undefined): void;
+  /** The storage of a root is away: nothing below it is judged. */
+  gone(root: BytePath): void;
+  /** The root folder was deleted: everything below it is missing. */
+  deleted(root: BytePath): void;
+  /** What was known of folders below the root counts no more. */
+  forget(root: BytePath): void;
+}
+
+type RootState = { readonly is: "there" } | { readonly is: "gone" | "deleted"; readonly reason: string };
+
+interface KeptRoot {
+  readonly watch: RootWatch;
+  state: RootState;
+}
+
+const DELETED_REASON = "the protected folder itself was deleted";
+
+export class Roots {
+  readonly #context: SourceContext;
+  readonly #hooks: RootsHooks;
+  readonly #roots: readonly KeptRoot[];
+  #isClosed = false;
+  #isOpen = false;
+
+  constructor(context: SourceContext, native: NativeWatcher | undefined, pollMs: number, hooks: RootsHooks) {
+    this.#context = context;
+    this.#hooks = hooks;
+    const options = { clock: context.shared.clock, native, pollMs };
+    this.#roots = mergedRoots(context.source.roots).map((root) => ({
+      watch: new RootWatch(root, options, this.#hooksOf(root.folder)),
+      state: { is: "there" },
+    }));
+  }
+
+  /** Judges each root against what was known before the restart, and opens the ears of those that are there. */
+  async open(): Promise<void> {
+    for (const root of this.#roots) {
+      root.watch.identity = parseIdentity(await this.#context.shared.registry.readNote(this.#noteOf(root)));
+    }
+    this.check();
+    await Promise.all(this.#roots.filter((root) => root.state.is === "there").map((root) => root.watch.open()));
+    this.#isOpen = true;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    for (const { watch } of this.#roots) watch.close();
+  }
+
+  of(path: BytePath): RootWatch | undefined {
+    return this.#keptOf(path)?.watch;
+  }
+
+  isRoot(path: BytePath): boolean {
+    return this.#roots.some(({ watch }) => watch.root.folder === path);
+  }
+
+  isThere(path: BytePath): boolean {
+    return this.#keptOf(path)?.state.is === "there";
+  }
+
+  /** False for a folder on a file system that is mounted below the root. */
+  isOnRootDevice(path: BytePath, dev: bigint): boolean {
+    const root = this.of(path);
+    if (root?.identity === undefined || root.identity.dev === String(dev)) return true;
+    return this.#roots.some(({ watch }) => isWithin(watch.root.folder, path));
+  }
+
+  get goneReason(): string | undefined {
+    for (const { state, watch } of this.#roots)
+      if (state.is !== "there") return `${pathText(watch.root.folder)}: ${state.reason}`;
+    return undefined;
+  }
+
+  get ears(): "inotify" | "sweep" {
+    return this.#roots.some(({ watch }) => watch.earless === undefined) ? "inotify" : "sweep";
+  }
+
+  /** Looks at every root. */
+  check(): void {
+    if (this.#isClosed) return;
+    for (const root of this.#roots) this.#checkRoot(root);
+  }
+
+  /** Looks at the root of a path, now, and at the mounts between them. */
+  ground(path: BytePath): Ground {
+    const root = this.#keptOf(path);
+    if (root === undefined) return { is: "away" };
+    this.#checkRoot(root);
+    if (root.state.is === "gone") return { is: "away" };
+    if (root.state.is === "deleted") return { is: "deleted", detail: root.state.reason };
+    const hidden = coveringMount(path, root.watch.root.folder, readMounts());
+    return hidden === undefined ? { is: "sound" } : { is: "away" };
+  }
+
+  #keptOf(path: BytePath): KeptRoot | undefined {
+    let best: KeptRoot | undefined;
+    for (const root of this.#roots) {
+      const { folder } = root.watch.root;
+      if (isWithin(path, folder) && folder.length >= (best?.watch.root.folder.length ?? 0)) best = root;
+    }
+    return best;
+  }
+
+  #hooksOf(folder: BytePath): RootHooks {
+    const { metrics } = this.#context.shared;
+    return {
+      changed: (paths, counts) => {
+        for (const kind of ["create", "update", "delete"] as const) metrics.events.add(counts[kind], { kind });
+        this.#hooks.changed(paths);
+      },
+      reconcile: (under, reason) => this.#hooks.reconcile(under, reason),
+      recheck: (folders) => this.#hooks.recheck(folders),
+      degraded: (reason) => this.#hooks.degraded(`ears:${folder}`, reason),
+    };
+  }
+
+  #checkRoot(root: KeptRoot): void {
+    const { watch } = root;
+    const verdict = watch.judge();
+    switch (verdict.state) {
+      case "there":
+        this.#there(root, verdict.identity);
+        return;
+      case "replaced":
+        this.#gone(root, "another folder stands in its place");
+        this.#there(root, verdict.identity);
+        return;
+      case "deleted":
+        this.#deleted(root);
+        return;
+      case "gone":
+        this.#gone(root, verdict.reason);
+        return;
+    }
+  }
+
+  #there(root: KeptRoot, identity: RootIdentity): void {
+    const { watch, state } = root;
+    const before = watch.identity;
+    const isSame = before !== undefined && before.ino === identity.ino && before.mountId === identity.mountId;
+    if (isSame && state.is === "there") return;
+    watch.identity = identity;
+    root.state = { is: "there" };
+    void this.#context.shared.registry.writeNote(this.#noteOf(root), JSON.stringify(identity)).catch(() => undefined); // without it a restart knows less
+    if (state.is === "gone")
+      this.#context.shared.bus.emit("root.returned", { source: this.#context.name, root: watch.root.folder });
+    if (this.#isOpen) void this.#reopen(root);
+  }
+
+  /** New ears, then a look at everything: whatever happened meanwhile was not heard. */
+  async #reopen({ watch }: KeptRoot): Promise<void> {
+    this.#hooks.forget(watch.root.folder);
+    watch.close();
+    await watch.open();
+    if (!this.#isClosed) await this.#hooks.reconcile(watch.root.folder, "root_returned");
+  }
+
+  #gone(root: KeptRoot, reason: string): void {
+    if (root.state.is === "gone") return;
+    root.state = { is: "gone", reason };
+    root.watch.close();
+    const { folder } = root.watch.root;
+    this.#hooks.gone(folder);
+    this.#context.shared.log.warn("watch.root_gone", { source: this.#context.name, root: pathText(folder), reason });
+    this.#context.shared.bus.emit("root.gone", { source: this.#context.name, root: folder, reason });
+  }
+
+  #deleted(root: KeptRoot): void {
+    if (root.state.is === "deleted") return;
+    root.state = { is: "deleted", reason: DELETED_REASON };
+    root.watch.close();
+    this.#hooks.deleted(root.watch.root.folder);
+  }
+
+  #noteOf({ watch }: KeptRoot): string {
+    return `root:${this.#context.name}:${watch.root.folder}`;
+  }
+}
+
+/** One root for each folder: deep when any configured path in it is. */
+function mergedRoots(roots: readonly WatchRoot[]): readonly WatchRoot[] {
+  const merged = new Map<BytePath, WatchRoot>();
+  for (const root of roots) {
+    const other = merged.get(root.folder);
+    merged.set(root.folder, {
+      folder: root.folder,
+      whole: root.whole || other?.whole === true,
+      shallow: root.shallow && other?.shallow !== false,
+    });
+  }
+  return [...merged.values()];
+}
+
+function parseIdentity(text: string | undefined): RootIdentity | undefined {
+  if (text === undefined) return undefined;
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value !== "object" || value === null) return undefined;
+    const fields = value as Record<string, unknown>;
+    const [dev, ino, mountId] = [fields["dev"], fields["ino"], fields["mountId"]];
+    const [mountPoint, mountWhat] = [fields["mountPoint"], fields["mountWhat"]];
+    if (typeof dev !== "string" || typeof ino !== "string" || typeof mountId !== "string") return undefined;
+    if (typeof mountPoint !== "string" || typeof mountWhat !== "string") return undefined;
+    return { dev, ino, mountId, mountPoint, mountWhat };
+  } catch {
+    return undefined;
+  }
+}

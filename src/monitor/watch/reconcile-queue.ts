@@ -1,0 +1,63 @@
+/** Looks through folders one after another; an order that a waiting one covers joins it. */
+import type { NoticedBy } from "../../base/events.js";
+import { type BytePath, isWithin } from "../../base/paths.js";
+
+export interface ReconcileOrder {
+  readonly under: BytePath;
+  /** A word from a small set, for the metric. */
+  readonly reason: string;
+  readonly noticedBy: NoticedBy;
+}
+
+interface Waiting {
+  readonly order: ReconcileOrder;
+  readonly done: Promise<void>;
+  readonly finish: () => void;
+}
+
+export class ReconcileQueue {
+  readonly #work: (order: ReconcileOrder) => Promise<void>;
+  readonly #waiting: Waiting[] = [];
+  #running: Promise<void> | undefined;
+  #stopped = false;
+
+  /** `work` never rejects. */
+  constructor(work: (order: ReconcileOrder) => Promise<void>) {
+    this.#work = work;
+  }
+
+  get isBusy(): boolean {
+    return this.#running !== undefined;
+  }
+
+  /** Resolves when the folder has been looked through, from now on. At most one waits for each root. */
+  async add(order: ReconcileOrder): Promise<void> {
+    if (this.#stopped) return;
+    const covering = this.#waiting.find((waiting) => isWithin(order.under, waiting.order.under));
+    if (covering !== undefined) {
+      await covering.done;
+      return;
+    }
+    let finish = (): void => undefined;
+    const done = new Promise<void>((resolve) => (finish = resolve));
+    this.#waiting.push({ order, done, finish });
+    this.#running ??= this.#run().finally(() => (this.#running = undefined));
+    await done;
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    for (const waiting of this.#waiting.splice(0)) waiting.finish();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
+      try {
+        await this.#work(next.order);
+      } finally {
+        next.finish();
+      }
+    }
+  }
+}
