@@ -169,13 +169,15 @@ export class Outbox {
     if (queue.length <= limit) return writes;
     const victims = this.#leastImportant(queue, queue.length - limit + 1);
     if (victims.length < 2) return writes;
-    const digest =
-      queue.find((entry) => entry.folded.length > 0 && !entry.isSending) ??
-      this.#newEntry(channel, emptyMessage, nowMs);
-    digest.folded = foldedOf([...(queue.includes(digest) ? [digest] : []), ...victims]);
+    const known = queue.find((entry) => entry.folded.length > 0 && !entry.isSending);
+    // A new digest takes the place, and the key, of the oldest that it stands for.
+    const [oldest] = [...victims].sort(byKey);
+    const digest = known ?? { ...this.#newEntry(channel, emptyMessage, nowMs), key: oldest?.key ?? "" };
+    digest.folded = foldedOf([...(known === undefined ? [] : [known]), ...victims]);
     digest.message = this.#options.digest(digest.folded, worstOf(victims));
     for (const victim of victims) queue.splice(queue.indexOf(victim), 1);
-    if (!queue.includes(digest)) queue.unshift(digest);
+    if (known === undefined) queue.push(digest);
+    queue.sort(byKey);
     writes.push(...victims.map((victim): BucketWrite => ({ type: "del", key: victim.key })), stored(digest));
     return writes;
   }
@@ -199,8 +201,7 @@ export class Outbox {
       (entry) => !entry.isSending && entry.folded.length === 0 && entry.message.severity !== "critical",
     );
     const infoFirst = [...foldable].sort(
-      (a, b) =>
-        SEVERITIES.indexOf(a.message.severity) - SEVERITIES.indexOf(b.message.severity) || (a.key < b.key ? -1 : 1),
+      (a, b) => SEVERITIES.indexOf(a.message.severity) - SEVERITIES.indexOf(b.message.severity) || byKey(a, b),
     );
     return infoFirst.slice(0, count);
   }
@@ -234,6 +235,10 @@ function foldedOf(entries: readonly OutboxEntry[]): OutboxEntry["folded"] {
     else for (const [subject, count] of entry.folded) countUp(subject, count);
   }
   return [...counts];
+}
+
+function byKey(a: OutboxEntry, b: OutboxEntry): number {
+  return a.key < b.key ? -1 : 1;
 }
 
 function worstOf(entries: readonly OutboxEntry[]): Severity {
