@@ -102,7 +102,14 @@ export class GitRepository {
     signal: AbortSignal,
   ): Promise<readonly GitCommit[]> {
     const starts = from.length === 0 ? ["--all", "--reflog"] : [];
-    const args = ["rev-list", "--ignore-missing", "--full-history", "--timestamp", `--max-count=${String(countMax)}`];
+    const args = [
+      "rev-list",
+      "--ignore-missing",
+      "--full-history",
+      "--date-order",
+      "--timestamp",
+      `--max-count=${String(countMax)}`,
+    ];
     const result = await this.#run([...args, ...starts, "--stdin"], signal, lines([...from, "--", name]));
     return result.stdout
       .toString("latin1")
