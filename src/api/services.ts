@@ -151,6 +151,16 @@ export interface CheckRequest {
   /** 0 to 1, for `sample`. */
   readonly share?: number;
 }
+export interface CheckReport {
+  readonly level: string;
+  /** One sentence. */
+  readonly summary: string;
+  readonly packs_checked: number;
+  readonly records_checked: number;
+  readonly bytes_checked: number;
+  /** At most 1,000, the worst first. */
+  readonly problems: readonly { readonly kind: string; readonly detail: string; readonly paths: readonly PathDocument[] }[];
+}
 export interface CleanupRequest {
   readonly dry_run: boolean;
 }
@@ -160,6 +170,8 @@ export interface CleanupReport {
   readonly removed: readonly string[];
   readonly chunks_removed: number;
   readonly bytes_freed: number;
+  /** Why nothing is removed though the rules would; null when nothing stands in the way. */
+  readonly refused_because: string | null;
 }
 export interface RepositoryDocument {
   readonly id: string;

@@ -4,15 +4,13 @@ import type { Condition } from "../alerts/rules.js";
 import type { JobRunner } from "../policy/job-runner.js";
 import type { Healer } from "../recovery/healer.js";
 import { batchDocument } from "./documents.js";
-import { startJob, type WorkContext } from "./job-documents.js";
+import { startJob } from "./job-documents.js";
+import type { Plan } from "./plan.js";
 
 export interface RepairPorts {
   readonly jobs: JobRunner;
   readonly healer: Healer;
-  /** Makes an incremental backup of one source. */
-  readonly backUp: (source: string, context: WorkContext) => Promise<unknown>;
-  /** Applies retention. */
-  readonly cleanUp: (context: WorkContext) => Promise<unknown>;
+  readonly plan: Plan;
 }
 
 export class AutoRepair implements AutoPorts {
@@ -23,9 +21,11 @@ export class AutoRepair implements AutoPorts {
   }
 
   async retry(condition: Condition, source: string, cause: string): Promise<void> {
-    const { jobs, healer, backUp } = this.#ports;
+    const { jobs, healer, plan } = this.#ports;
     if (condition === "backup_failed" || condition === "backup_overdue") {
-      startJob(jobs, "backup", "write", (job) => backUp(source, job));
+      startJob(jobs, "backup", "write", (job) =>
+        plan.backUp({ type: "incremental", sources: [source], tags: ["retry"], compression: true }, job),
+      );
     } else if (condition === "recovery_failed" && cause !== "") {
       startJob(jobs, "recover", "heal", async (job) => batchDocument(await healer.approve(cause, job.signal)));
     }
@@ -33,7 +33,7 @@ export class AutoRepair implements AutoPorts {
   }
 
   async cleanup(): Promise<void> {
-    startJob(this.#ports.jobs, "cleanup", "write", (job) => this.#ports.cleanUp(job));
+    startJob(this.#ports.jobs, "cleanup", "write", (job) => this.#ports.plan.cleanUp(false, job));
     await Promise.resolve();
   }
 }

@@ -4,7 +4,6 @@
  */
 import { hostname } from "node:os";
 import { AlertDispatcher } from "../alerts/dispatcher.js";
-import { resolveRules } from "../alerts/rules.js";
 import { EventBus } from "../base/events.js";
 import { HoldfastError, messageOf } from "../base/errors.js";
 import type { ResourceStack } from "../base/lifecycle.js";
@@ -12,8 +11,10 @@ import { type BytePath, pathFromText } from "../base/paths.js";
 import type { AlertsConfiguration } from "../config/configuration.js";
 import type { CommitReceipt, Repository } from "../engine/repository.js";
 import { Monitor } from "../monitor/monitor.js";
+import { BackupJobs } from "../policy/backup-jobs.js";
 import { ChangeQueue } from "../policy/change-queue.js";
 import { JobRunner } from "../policy/job-runner.js";
+import { DEFAULT_FULL_SHARE, HYSTERESIS_SHARE, SpaceWatch } from "../policy/space.js";
 import { Healer } from "../recovery/healer.js";
 import type { HealPolicy } from "../recovery/ports.js";
 import { localFolderOf } from "../storage/open.js";
@@ -21,13 +22,21 @@ import { AutoRepair } from "./auto-repair.js";
 import { BackupWork } from "./backup-work.js";
 import { EventLog } from "./event-log.js";
 import type { Ground, Parts } from "./parts.js";
+import { Plan } from "./plan.js";
 import { alertChannels, recoveryStrategies } from "./plugins.js";
 import { SourceBook } from "./source-book.js";
 import { configureSource } from "./source-defaults.js";
 import { type StateDatabase, openStateDatabase } from "./state-database.js";
+import { Telling, alertRules } from "./telling.js";
+
+/** Everything built, and the plan over it. */
+export interface Composition {
+  readonly parts: Parts;
+  readonly plan: Plan;
+}
 
 /** Builds all parts over an open repository. Nothing watches, heals or tells before `Operation.start`. */
-export async function compose(ground: Ground, repository: Repository, owner: ResourceStack): Promise<Parts> {
+export async function compose(ground: Ground, repository: Repository, owner: ResourceStack): Promise<Composition> {
   const { clock, metrics, configuration, version } = ground;
   const settings = { current: configuration };
   const database = await openStateDatabase(configuration.stateDir, clock, metrics.log);
@@ -36,17 +45,10 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
   const jobs = owner.use(new JobRunner(clock, metrics.log));
   const book = await openBook(ground, repository, database, settings);
   const backupWork = new BackupWork(repository, book, version);
-  const monitor = owner.use(
-    await Monitor.open({
-      clock,
-      observer: metrics,
-      bus,
-      store: database.sublevel("monitor"),
-      known: repository,
-      stateDir: configuration.stateDir,
-      times: { scrubMs: configuration.verify.checksumsEveryMs },
-    }),
-  );
+  const bucket = database.sublevel("backups");
+  const backupJobs = new BackupJobs({ clock, bus, observer: metrics, bucket });
+  owner.defer(() => backupJobs[Symbol.dispose]());
+  const monitor = owner.use(await openMonitor(ground, repository, database, bus));
   const healer = owner.use(
     new Healer({
       clock,
@@ -60,14 +62,12 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
       policyFor: (source, path) => healPolicy(book, monitor, settings.current.mass.then, source, path),
     }),
   );
-  const queue = owner.use(changeQueue({ ground, bus, repository, book, monitor }));
-  const repair = new AutoRepair({ jobs, backupWork, repository, healer, settings, bus });
-  const alerts = ground.isDaemon
-    ? owner.use(await openAlerts(ground, configuration.alerts, { bus, database, repair }))
-    : undefined;
+  const space = spaceWatch(ground, repository, bus);
+  owner.defer(() => space[Symbol.dispose]());
+  const queue = owner.use(changeQueue({ ground, bus, repository, book, monitor, space }));
   const events = new EventLog(bus, clock);
   const startedAtMs = clock.nowMs();
-  return {
+  const built = {
     ground,
     settings,
     bus,
@@ -78,10 +78,50 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
     queue,
     jobs,
     backupWork,
-    alerts,
-    events,
-    startedAtMs,
+    backupJobs,
+    space,
   };
+  const parts: Parts = { ...built, telling: new Telling(), events, startedAtMs };
+  const plan = new Plan(parts, database.sublevel("schedules"), owner);
+  owner.use(parts.telling);
+  if (ground.isDaemon) {
+    const auto = new AutoRepair({ jobs, healer, plan });
+    parts.telling.openWith(async (alerts) => await openAlerts({ ground, bus, database, auto }, alerts));
+    await parts.telling.take(configuration.alerts);
+  }
+  return { parts, plan };
+}
+
+async function openMonitor(
+  ground: Ground,
+  repository: Repository,
+  database: StateDatabase,
+  bus: EventBus,
+): Promise<Monitor> {
+  const { clock, metrics, configuration } = ground;
+  return await Monitor.open({
+    clock,
+    observer: metrics,
+    bus,
+    store: database.sublevel("monitor"),
+    known: repository,
+    stateDir: configuration.stateDir,
+    times: { scrubMs: configuration.verify.checksumsEveryMs },
+  });
+}
+
+function spaceWatch({ clock, metrics, configuration }: Ground, repository: Repository, bus: EventBus): SpaceWatch {
+  const rule = configuration.alerts.rules.find(({ when }) => when === "storage_full");
+  const fullShare = rule?.threshold ?? DEFAULT_FULL_SHARE;
+  return new SpaceWatch({
+    clock,
+    bus,
+    observer: metrics,
+    tier: "hot",
+    space: () => repository.spaceInfo(),
+    fullShare,
+    roomyShare: fullShare - HYSTERESIS_SHARE,
+  });
 }
 
 async function openBook(
@@ -122,8 +162,9 @@ function changeQueue(around: {
   readonly repository: Repository;
   readonly book: SourceBook;
   readonly monitor: Monitor;
+  readonly space: SpaceWatch;
 }): ChangeQueue<CommitReceipt> {
-  const { ground, bus, repository, book, monitor } = around;
+  const { ground, bus, repository, book, monitor, space } = around;
   return new ChangeQueue<CommitReceipt>({
     clock: ground.clock,
     observer: ground.metrics,
@@ -132,31 +173,28 @@ function changeQueue(around: {
     onDurable: (source, receipt) => monitor.recordDurable(source, receipt),
     onOverflow: (source) => monitor.requestReconcile(source, "more changes than can be remembered"),
     priorityOf: (source) => book.find(source)?.configuration.priority ?? "medium",
+    space,
   });
 }
 
 async function openAlerts(
-  ground: Ground,
+  around: {
+    readonly ground: Ground;
+    readonly bus: EventBus;
+    readonly database: StateDatabase;
+    readonly auto: AutoRepair;
+  },
   configured: AlertsConfiguration,
-  parts: { readonly bus: EventBus; readonly database: StateDatabase; readonly repair: AutoRepair },
 ): Promise<AlertDispatcher> {
-  const { clock, metrics } = ground;
+  const { clock, metrics, signal } = around.ground;
   const warn = (message: string): void => metrics.log.warn("secret.exposed", { message });
-  const channels = await alertChannels(configured.channels, warn, ground.signal);
-  const rules = configured.rules.map(({ autoRetry, threshold, ...rule }) => ({
-    ...rule,
-    ...(threshold === undefined ? {} : { threshold }),
-    ...(autoRetry === undefined ? {} : { autoRetry }),
-  }));
+  const channels = await alertChannels(configured.channels, warn, signal);
   return await AlertDispatcher.open({
-    bus: parts.bus,
-    bucket: parts.database.sublevel("alerts"),
+    bus: around.bus,
+    bucket: around.database.sublevel("alerts"),
     channels,
-    rules: resolveRules(
-      rules,
-      channels.map((channel) => channel.name),
-    ),
-    auto: parts.repair,
+    rules: alertRules(configured),
+    auto: around.auto,
     clock,
     observer: metrics,
     host: hostname(),

@@ -29,13 +29,14 @@ export class Operation {
   static async prepare(parts: Parts, plan: Plan): Promise<Operation> {
     const known = await parts.repository.listBackups();
     const operation = new Operation(parts, plan, new Freshness(parts.bus, parts.ground.clock, known));
-    for (const source of parts.book.all()) operation.#announce(source);
+    for (const source of parts.book.all()) await operation.#announce(source);
     return operation;
   }
 
   /** Begins to heal, to watch and to plan. Sources come up in the background; `started` waits for them. */
   async start(): Promise<void> {
     await this.#parts.healer.start(this.#parts.ground.signal);
+    void this.#parts.space.start();
     this.#starting = this.#startSources(this.#parts.book.all()).then(async () => await this.#plan.start());
   }
 
@@ -72,7 +73,7 @@ export class Operation {
     const source = book.prepare(book.makeConfiguration(name ?? book.freeName(paths), paths, onDelete), true);
     if (source.folders.length === 0) throw new HoldfastError("USAGE", "no path to protect was given");
     await book.add(source);
-    this.#announce(source);
+    await this.#announce(source);
     await this.#startSources([source]);
     return source;
   }
@@ -108,25 +109,30 @@ export class Operation {
     for (const configuration of wanted.values()) {
       const source = book.prepare(configuration, false);
       await book.add(source);
-      this.#announce(source);
+      await this.#announce(source);
       changed.push(source);
     }
+    if (JSON.stringify(before.alerts) !== JSON.stringify(next.alerts)) await this.#parts.telling.take(next.alerts);
     if (JSON.stringify(before.schedule) !== JSON.stringify(next.schedule)) await this.#plan.restart();
     await this.#startSources(changed);
   }
 
-  #announce(source: ProtectedSource): void {
-    const { metrics, clock } = this.#parts.ground;
+  async #announce(source: ProtectedSource): Promise<void> {
+    const { ground, backupJobs, queue } = this.#parts;
+    const { metrics, clock } = ground;
     const { rpoMs, rtoMs } = source.configuration;
     const facts = { name: source.name, registeredAtMs: clock.nowMs(), rpoMs, rtoMs };
     addSourceSeries(metrics, facts);
     updateSourceTargets(metrics, facts);
     this.#reasons.set(source.name, "starting");
+    if (!ground.isDaemon) return;
+    await backupJobs.watch({ name: source.name, maxAgeMs: rpoMs, pending: () => queue.pending(source.name) });
   }
 
   async #stopSource(source: ProtectedSource, willReturn = false): Promise<void> {
     await this.#parts.monitor.removeSource(source.name, { forget: !willReturn });
     this.#parts.queue.forget(source.name);
+    this.#parts.backupJobs.unwatch(source.name);
     if (!willReturn) removeSourceSeries(this.#parts.ground.metrics, source.name);
     this.#reasons.delete(source.name);
   }

@@ -1,18 +1,20 @@
 /** Everything that a running holdfast consists of, built by `compose.ts` and used by the services. No behaviour. */
-import type { AlertDispatcher } from "../alerts/dispatcher.js";
 import type { Clock } from "../base/clock.js";
 import type { EventBus } from "../base/events.js";
 import type { Secret } from "../base/observe.js";
 import type { Configuration } from "../config/configuration.js";
 import type { CommitReceipt, Repository } from "../engine/repository.js";
 import type { Monitor } from "../monitor/monitor.js";
+import type { BackupJobs } from "../policy/backup-jobs.js";
 import type { ChangeQueue } from "../policy/change-queue.js";
 import type { JobRunner } from "../policy/job-runner.js";
+import type { SpaceWatch } from "../policy/space.js";
 import type { Healer } from "../recovery/healer.js";
 import type { Metrics } from "../telemetry/prometheus.js";
 import type { BackupWork } from "./backup-work.js";
 import type { EventLog } from "./event-log.js";
 import type { SourceBook } from "./source-book.js";
+import type { Telling } from "./telling.js";
 
 /** What a daemon and a single command are given alike. */
 export interface Ground {
@@ -39,8 +41,10 @@ export interface Parts {
   readonly queue: ChangeQueue<CommitReceipt>;
   readonly jobs: JobRunner;
   readonly backupWork: BackupWork;
-  /** Undefined for a command that works alone: it leaves telling to the daemon. */
-  readonly alerts: AlertDispatcher | undefined;
+  readonly backupJobs: BackupJobs;
+  readonly space: SpaceWatch;
+  /** Empty for a command that works alone: it leaves telling to the daemon. */
+  readonly telling: Telling;
   readonly events: EventLog;
   /** Wall ms. */
   readonly startedAtMs: number;

@@ -61,8 +61,11 @@ export class Plan {
 
   /** Makes a backup, and tells how it went. */
   async backUp(request: CreateBackupRequest, context: WorkContext): Promise<Manifest> {
-    const { backupJobs } = this.#parts;
-    return await backupJobs.run(request, context);
+    const { backupJobs, backupWork } = this.#parts;
+    const sources = backupWork.check(request.sources).map((source) => source.name);
+    const work = (): Promise<Manifest> =>
+      backupWork.run({ ...request, sources }, context.signal, (progress) => context.progress(progress));
+    return await backupJobs.run({ type: request.type, sources }, work, context.signal);
   }
 
   /** Applies retention. */

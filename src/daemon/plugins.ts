@@ -15,9 +15,9 @@ import { ProcessFiles } from "../recovery/proc.js";
 import type { RecoveryStrategy } from "../recovery/strategy.js";
 import { gitHistoryStrategy } from "../recovery/strategies/git-history.js";
 import { latestBackupStrategy } from "../recovery/strategies/latest-backup.js";
-import { logsStrategy } from "../recovery/strategies/logs.js";
-import { manualStrategy } from "../recovery/strategies/manual.js";
+import { manualRecoveryStrategy } from "../recovery/strategies/manual-recovery.js";
 import { openFilesStrategy } from "../recovery/strategies/open-files.js";
+import { reconstructFromLogsStrategy } from "../recovery/strategies/reconstruct-from-logs.js";
 import { regenerateStrategy } from "../recovery/strategies/regenerate.js";
 import { sameContentStrategy } from "../recovery/strategies/same-content.js";
 import { tempFilesStrategy } from "../recovery/strategies/temp-files.js";
@@ -30,9 +30,9 @@ export function recoveryStrategies(reader: VersionReader, clock: Clock): readonl
     sameContentStrategy(reader),
     gitHistoryStrategy(),
     tempFilesStrategy(reader),
-    logsStrategy(reader),
+    reconstructFromLogsStrategy(),
     regenerateStrategy(),
-    manualStrategy(),
+    manualRecoveryStrategy(),
   ];
 }
 

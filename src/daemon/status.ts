@@ -34,7 +34,7 @@ export async function repositoryDocument(parts: Parts): Promise<RepositoryDocume
 }
 
 export async function statusDocument(parts: Parts, operation: Operation): Promise<StatusDocument> {
-  const { ground, alerts } = parts;
+  const { ground, telling } = parts;
   const store = await repositoryDocument(parts);
   const sources = sourceDocuments(parts, operation);
   const incidents = await parts.healer.incidents({ onlyOpen: false, limit: INCIDENTS_LOOKED_AT });
@@ -60,8 +60,8 @@ export async function statusDocument(parts: Parts, operation: Operation): Promis
     last_backup: lastBackup === undefined ? null : { backup_id: lastBackup.backupId, at: isoTime(lastBackup.atMs) },
     next_runs: operation.plan.schedules().slice(0, 5),
     paused: operation.plan.pauses(),
-    alerts_active: alerts?.list(false).length ?? 0,
-    alerts_undelivered: alerts?.undelivered ?? 0,
+    alerts_active: telling.dispatcher?.list(false).length ?? 0,
+    alerts_undelivered: telling.dispatcher?.undelivered ?? 0,
     next_step: findings.find((finding) => finding.nextStep !== undefined)?.nextStep ?? defaultStep(sources),
   };
 }
@@ -103,7 +103,7 @@ interface Judged {
 function judge(judged: Judged): readonly Finding[] {
   const order = ["failing", "breached", "attention"];
   const findings = [...storeFindings(judged), ...sourceFindings(judged), ...incidentFindings(judged.incidents)];
-  const undelivered = judged.parts.alerts?.undelivered ?? 0;
+  const undelivered = judged.parts.telling.dispatcher?.undelivered ?? 0;
   if (undelivered > 0) {
     const text = `${String(undelivered)} messages are not delivered yet`;
     findings.push({ check: "alerts", level: "attention", text, nextStep: "holdfast alerts list" });

@@ -7,7 +7,8 @@ import type { Parts } from "../parts.js";
 
 export function alertService(parts: Parts): AlertService {
   const dispatcher = (): AlertDispatcher => {
-    if (parts.alerts !== undefined) return parts.alerts;
+    const { dispatcher: current } = parts.telling;
+    if (current !== undefined) return current;
     throw new HoldfastError("DAEMON_UNREACHABLE", "alerts are kept by the daemon, and none is running");
   };
   return {

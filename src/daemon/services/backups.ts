@@ -1,5 +1,4 @@
 /** Backups over the API: made, listed, looked into, compared, restored, verified, removed. */
-import picomatch from "picomatch";
 import { type BytePath, pathText } from "../../base/paths.js";
 import { HoldfastError } from "../../base/errors.js";
 import type { Manifest } from "../../engine/types.js";
@@ -16,34 +15,23 @@ import type {
   VersionDocument,
 } from "../../api/services.js";
 import { entryDocument, versionDocument } from "../documents.js";
-import type { BackupWork } from "../backup-work.js";
-import { restoreJob } from "../restore-work.js";
-import { verifyJob } from "../verify-work.js";
+import type { Operation } from "../operation.js";
+import type { Parts } from "../parts.js";
+import { globOf } from "../glob.js";
+import { checkRestore, restoreNow } from "../restore-work.js";
+import { verifyBackup } from "../verify-work.js";
 import { pathFields } from "../../base/paths.js";
-import type { Clock } from "../../base/clock.js";
-import type { JobRunner } from "../../policy/job-runner.js";
 import { startJob } from "../job-documents.js";
 
 /** Versions of one path that are listed. */
 const VERSIONS_MAX = 10_000;
 
-export interface BackupServiceParts {
-  readonly repository: Repository;
-  readonly jobs: JobRunner;
-  readonly backupWork: BackupWork;
-  readonly clock: Clock;
-}
-
-export function backupService(parts: BackupServiceParts): BackupService {
+export function backupService(parts: Parts, operation: Operation): BackupService {
   const { repository, jobs, backupWork } = parts;
   return {
     async create(request: CreateBackupRequest): Promise<JobDocument> {
       backupWork.check(request.sources);
-      return await Promise.resolve(
-        startJob(jobs, "backup", "write", (job) =>
-          backupWork.run(request, job.signal, (progress) => job.progress(progress)),
-        ),
-      );
+      return await Promise.resolve(startJob(jobs, "backup", "write", (job) => operation.plan.backUp(request, job)));
     },
     list: async (filter) => await listBackups(repository, filter),
     show: async (id) => await repository.backup(id),
@@ -93,10 +81,12 @@ export function backupService(parts: BackupServiceParts): BackupService {
     },
     content: async (id, path, atMs, signal) => await contentOf(repository, { id, path, atMs }, signal),
     async restore(request: RestoreRequest): Promise<JobDocument> {
-      return await restoreJob(parts, request);
+      await checkRestore(repository, request);
+      return startJob(jobs, "restore", "read", (job) => restoreNow(repository, request, job));
     },
     async verify(request: VerifyRequest): Promise<JobDocument> {
-      return await verifyJob(parts, request);
+      await repository.backup(request.backup_id);
+      return startJob(jobs, "verify", "read", (job) => verifyBackup(parts, request, job));
     },
   };
 }
@@ -141,12 +131,4 @@ async function contentOf(
     if (entry.path === path) return repository.readContent(entry.node, signal);
   }
   throw new HoldfastError("VERSION_NOT_FOUND", `${pathText(path)} is not in ${backupId}`);
-}
-
-/** A test for paths: a glob on the absolute path, or on the name alone when it has no `/`. */
-export function globOf(glob: string): (path: BytePath) => boolean {
-  const pattern = Buffer.from(glob, "utf8").toString("latin1");
-  const options = { dot: true, nonegate: true };
-  const test = picomatch(pattern.includes("/") ? pattern : `**/${pattern}`, options);
-  return (path) => test(path);
 }

@@ -9,7 +9,7 @@ import type { Operation } from "../operation.js";
 import type { Parts } from "../parts.js";
 import { healthDocument, statusDocument } from "../status.js";
 import { alertChannels } from "../plugins.js";
-import { resolveRules } from "../../alerts/rules.js";
+import { alertRules } from "../telling.js";
 
 export function systemService(parts: Parts, operation: Operation, load: () => Promise<Configuration>): SystemService {
   const { jobs, ground, settings, events } = parts;
@@ -48,10 +48,7 @@ async function verify(parts: Parts, next: Configuration): Promise<void> {
   const { repository, ground } = parts;
   const channels = await alertChannels(next.alerts.channels, () => undefined, ground.signal);
   for (const channel of channels) await channel[Symbol.asyncDispose]();
-  resolveRules(
-    next.alerts.rules.map((rule) => ({ when: rule.when, severity: rule.severity, actions: rule.actions })),
-    channels.map((channel) => channel.name),
-  );
+  alertRules(next.alerts);
   const closed = next.sources.find((source) => source.encryptionRequired);
   if (closed !== undefined && !repository.encrypted) {
     throw new HoldfastError(

@@ -1,0 +1,107 @@
+/** Restores asked for over the API: which entries, from a backup or from a time, and where to. */
+import { HoldfastError } from "../base/errors.js";
+import { type BytePath, isWithin, pathFields, pathFromText } from "../base/paths.js";
+import { restore } from "../engine/restore.js";
+import type { Repository } from "../engine/repository.js";
+import type { Entry } from "../engine/types.js";
+import type { RestoreReport, RestoreRequest } from "../api/services.js";
+import { globOf } from "./glob.js";
+import type { WorkContext } from "./job-documents.js";
+
+const GLOB_SIGNS = /[*?[{]/;
+
+/** Checks the request before a job is made of it. Throws BACKUP_NOT_FOUND, BACKUP_AMBIGUOUS, USAGE. */
+export async function checkRestore(repository: Repository, request: RestoreRequest): Promise<void> {
+  if (request.backup_id !== undefined) await repository.backup(request.backup_id);
+  if (request.delete && request.files.length > 0) {
+    throw new HoldfastError("USAGE", "--delete and --files do not go together", {
+      hint: "Restore whole folders with --delete, or chosen files without it.",
+    });
+  }
+  if (request.in_place && request.target !== undefined && request.overwrite === "never") {
+    throw new HoldfastError("USAGE", "--in-place changes existing files, which --overwrite never forbids");
+  }
+}
+
+/** Restores, and proves when asked. */
+export async function restoreNow(
+  repository: Repository,
+  request: RestoreRequest,
+  context: WorkContext,
+): Promise<RestoreReport> {
+  const selects = selectionOf(request.files);
+  const chosen = filtered(entriesOf(repository, request, context.signal), request.sources, selects);
+  let found = 0;
+  const counted = tap(chosen, () => (found += 1));
+  const report = await restore(
+    repository,
+    {
+      entries: counted,
+      target: request.target,
+      overwrite: request.overwrite,
+      inPlace: request.in_place,
+      delete: request.delete,
+      dryRun: request.dry_run,
+      verify: request.verify,
+      sparse: request.sparse,
+    },
+    context.signal,
+    ({ filesDone, bytesDone }) =>
+      context.progress({ files_done: filesDone, files_total: null, bytes_done: bytesDone, bytes_total: null }),
+  );
+  if (found === 0) {
+    throw new HoldfastError("VERSION_NOT_FOUND", "nothing that is stored fits the request", {
+      hint: "See `holdfast ls latest` or `holdfast versions PATH`.",
+    });
+  }
+  return {
+    restored: report.restored,
+    skipped: report.skipped,
+    deleted: report.deleted,
+    bytes: report.bytes,
+    verified: request.verify && report.failed.length === 0,
+    dry_run: request.dry_run,
+    failed: report.failed.map(({ path, code, message }) => ({ ...pathFields(path), code, message })),
+    warnings: report.warnings,
+    plan: report.plan.map(({ path, action }) => ({ ...pathFields(path), action })),
+  };
+}
+
+async function* entriesOf(repository: Repository, request: RestoreRequest, signal: AbortSignal): AsyncGenerator<Entry> {
+  const { backup_id: id, at_ms: atMs } = request;
+  if (id === undefined && atMs !== undefined) {
+    for (const source of await repository.sourceNames()) yield* repository.entriesAt(source, atMs);
+    return;
+  }
+  const { backup_id: backupId } = await repository.backup(id ?? "latest");
+  yield* repository.backupEntries(backupId, {}, signal);
+}
+
+/** Paths name a file or everything below a folder; patterns with `*` and the like are globs. */
+function selectionOf(files: readonly string[]): (path: BytePath) => boolean {
+  if (files.length === 0) return () => true;
+  const tests = files.map((text) => {
+    if (GLOB_SIGNS.test(text)) return globOf(text);
+    const chosen = pathFromText(text);
+    return (path: BytePath) => isWithin(path, chosen);
+  });
+  return (path) => tests.some((test) => test(path));
+}
+
+async function* filtered(
+  entries: AsyncIterable<Entry>,
+  sources: readonly string[],
+  selects: (path: BytePath) => boolean,
+): AsyncGenerator<Entry> {
+  for await (const entry of entries) {
+    if (sources.length > 0 && !sources.includes(entry.source)) continue;
+    if (selects(entry.path)) yield entry;
+  }
+}
+
+async function* tap(entries: AsyncIterable<Entry>, onEntry: () => void): AsyncGenerator<Entry> {
+  for await (const entry of entries) {
+    onEntry();
+    yield entry;
+  }
+}
