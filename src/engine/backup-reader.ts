@@ -294,7 +294,10 @@ export class SourceReader {
         if (known === undefined || this.seen.has(known.slot)) return [];
         return [{ path, state: { ...stateOf(known), absentSinceMs: timeMs } }];
       });
-      const groups = cutChanges({ upserts: upserts.map(({ path, state }) => ({ path, node: state.node })), removed: [] });
+      const groups = cutChanges({
+        upserts: upserts.map(({ path, state }) => ({ path, node: state.node })),
+        removed: [],
+      });
       const states = new Map(upserts.map(({ path, state }) => [path, state]));
       for (const group of groups) {
         await this.#commitDelta(timeMs, () =>

@@ -75,7 +75,11 @@ function codecOf({ compression }: BackupRequest): CodecName {
 }
 
 /** The backup that changes are counted against: the last full one for a differential, else the last that has the sources. */
-function parentOf(core: RepositoryCore, type: BackupRequest["type"], names: readonly string[]): BackupRecord | undefined {
+function parentOf(
+  core: RepositoryCore,
+  type: BackupRequest["type"],
+  names: readonly string[],
+): BackupRecord | undefined {
   const fits = (record: BackupRecord): boolean =>
     (type !== "differential" || record.manifest.backup_type === "full") &&
     names.some((name) => record.sources.some((source) => source.name === name));
@@ -96,7 +100,11 @@ async function buildTrees(
   const { backend, keys, chunkSet } = core.parts;
   // Alone for a moment: every number given out so far is in the catalog then.
   const coversSeq = await core.appendGate.exclusive(() => Promise.resolve(core.lastSeq));
-  const parent = parentOf(core, request.type, request.sources.map(({ name }) => name));
+  const parent = parentOf(
+    core,
+    request.type,
+    request.sources.map(({ name }) => name),
+  );
   await using writer = new NodeWriter({
     ...{ stagingFolder: backend.stagingFolder, keys, codec },
     isStored: (id) => chunkSet.isDurable(id),

@@ -33,9 +33,9 @@ export type CommitBody =
   /** Deltas follow in the object; `logEnd` says where the write-ahead log goes on that they came from. */
   | { readonly kind: "deltas"; readonly firstSeq: number; readonly lastSeq: number; readonly logEnd?: WalPosition }
   /** A backup: checkpoint of its sources. */
-  | { readonly kind: "backup"; readonly manifest: Manifest } & Checkpoint
+  | ({ readonly kind: "backup"; readonly manifest: Manifest } & Checkpoint)
   /** State of all sources, absent entries included; it stands in for the delta commits that it retires. */
-  | { readonly kind: "base"; readonly retires: readonly string[] } & Checkpoint
+  | ({ readonly kind: "base"; readonly retires: readonly string[] } & Checkpoint)
   | { readonly kind: "annotation"; readonly backupId: string; readonly annotation: BackupAnnotation }
   | { readonly kind: "removal"; readonly backupIds: readonly string[] };
 

@@ -87,7 +87,8 @@ async function ingestInline(
   const job = chunkSet.newJob();
   try {
     const batches: BytePath[][] = [];
-    for (let start = 0; start < paths.length; start += BATCH_PATHS) batches.push(paths.slice(start, start + BATCH_PATHS));
+    for (let start = 0; start < paths.length; start += BATCH_PATHS)
+      batches.push(paths.slice(start, start + BATCH_PATHS));
     const results = await mapLimited(batches, pool.workers, signal, (batch, inner) =>
       pool.ingest({ job, mode: "inline", codec: "lz4", paths: batch }, inner),
     );
@@ -124,7 +125,8 @@ function sortOutcomes(
     else if (outcome.kind === "unreadable") sorted.unreadable.push({ path, errno: outcome.errno });
     else if (outcome.kind === "read") {
       if (entryBytes(outcome.node) > ENTRY_BYTES_MAX) sorted.unreadable.push({ path, errno: "EFBIG" });
-      else if (isUnchanged(core, source, path, outcome.node)) sorted.unchanged.push({ source, path, node: outcome.node });
+      else if (isUnchanged(core, source, path, outcome.node))
+        sorted.unchanged.push({ source, path, node: outcome.node });
       else sorted.upserts.push({ path, node: outcome.node });
     }
   }
@@ -165,9 +167,11 @@ async function appendChanges(core: RepositoryCore, work: Appendable, signal: Abo
     signal.throwIfAborted();
     last = await core.appendGate.shared(async () => {
       const seq = core.nextSeq();
-      const upserts = group.upserts.map(
-        ({ path, node }): DeltaChange => ({ kind: "upsert", path, state: { node, timeMs, seq } }),
-      );
+      const upserts = group.upserts.map(({ path, node }): DeltaChange => ({
+        kind: "upsert",
+        path,
+        state: { node, timeMs, seq },
+      }));
       const removals = group.removed.map((path): DeltaChange => ({ kind: "remove", path }));
       const delta = { source, seq, timeMs, changes: [...upserts, ...removals] };
       const payload = encodeDelta(delta);

@@ -18,7 +18,15 @@ import { RepositoryCore, type WriteSide } from "./core.js";
 import { Catalog } from "./index/catalog.js";
 import { type CatchUpContext, catchUp, reasonToRebuild } from "./index/catch-up.js";
 import { finishInterrupted, newestEpoch } from "./index/epochs.js";
-import { type RepositoryKeys, addSlot, deriveKeys, newKeyBytes, newMasterKey, newRecoveryKey, unlockMaster } from "./keys.js";
+import {
+  type RepositoryKeys,
+  addSlot,
+  deriveKeys,
+  newKeyBytes,
+  newMasterKey,
+  newRecoveryKey,
+  unlockMaster,
+} from "./keys.js";
 import { lockStore } from "./lease/store-lock.js";
 import type { LevelOperation } from "./index/level-store.js";
 import { RecordOpener } from "./pack/record.js";
@@ -26,7 +34,14 @@ import { type RepositoryConfig, newConfig, readConfig, writeConfig } from "./rep
 import type { InitOptions, InitResult, OpenOptions } from "./repository-types.js";
 import { sealSegments } from "./seal.js";
 import { decodeDelta } from "./tree/delta.js";
-import { LOG_START, type ReplayedCommit, type WalPosition, type WalReplay, WriteAheadLog, replayLog } from "./wal/log.js";
+import {
+  LOG_START,
+  type ReplayedCommit,
+  type WalPosition,
+  type WalReplay,
+  WriteAheadLog,
+  replayLog,
+} from "./wal/log.js";
 import { WalTail } from "./wal-tail.js";
 import { ChunkSet } from "./workers/chunk-set.js";
 import { WorkerPool } from "./workers/pool.js";
@@ -62,7 +77,8 @@ async function makeSlots(
   const createdMs = options.clock.nowMs();
   const madeKey = options.password === undefined && options.keyBytes === undefined ? newKeyBytes() : undefined;
   const keyBytes = options.keyBytes ?? madeKey;
-  const unlock = options.password === undefined ? { keyBytes: keyBytes ?? Buffer.alloc(0) } : { password: options.password };
+  const unlock =
+    options.password === undefined ? { keyBytes: keyBytes ?? Buffer.alloc(0) } : { password: options.password };
   await addSlot(backend, repositoryId, { master, unlock, createdMs }, signal);
   const recoveryKey = newRecoveryKey();
   await addSlot(backend, repositoryId, { master, unlock: { recoveryKey }, createdMs }, signal);
@@ -102,7 +118,9 @@ export async function openCore(options: OpenOptions): Promise<OpenedCore> {
   const writerId = await writerIdOf(options.stateDir, config.repository_id, readOnly);
   const walRoot = join(requireFolder(storeFolder), "wal");
   const logs = await replayLogs(backend, walRoot, keys, signal);
-  const write = readOnly ? undefined : await openWriteSide({ options, backend, keys, writerId, walRoot, opened, logs, stack });
+  const write = readOnly
+    ? undefined
+    : await openWriteSide({ options, backend, keys, writerId, walRoot, opened, logs, stack });
   const parts = { backend, config, keys, master, chunkSet, pool, writerId, write, ...opened };
   const core = new RepositoryCore({ ...parts, clock: options.clock, observer: options.observer });
   await takeInLogs(core, logs, signal);
@@ -150,7 +168,13 @@ async function openCatalog(
   const attempt = async (catalog: Catalog): Promise<OpenedCatalog & { rebuild: string | undefined }> => {
     await catalog.load();
     const content = new ContentReader({ backend, keys, opener, catalog, chunkSet, log });
-    const context: CatchUpContext = { backend, opener, catalog, log, loadNode: (node, signal) => content.chunk(node, signal) };
+    const context: CatchUpContext = {
+      backend,
+      opener,
+      catalog,
+      log,
+      loadNode: (node, signal) => content.chunk(node, signal),
+    };
     const rebuild = await reasonToRebuild(context, epoch, options.signal);
     const lastSeq = rebuild === undefined ? await catchUp(context, options.signal) : 0;
     return { catalog, opener, content, lastSeq, rebuild };
@@ -197,7 +221,12 @@ interface FoundLog {
   readonly commits: readonly ReplayedCommit[];
 }
 
-async function replayLogs(backend: Backend, walRoot: string, keys: RepositoryKeys, signal: AbortSignal): Promise<FoundLog[]> {
+async function replayLogs(
+  backend: Backend,
+  walRoot: string,
+  keys: RepositoryKeys,
+  signal: AbortSignal,
+): Promise<FoundLog[]> {
   const writers = new Set<string>();
   for await (const { key } of backend.list("wal/", signal)) {
     const writer = key.split("/")[1];
@@ -279,7 +308,10 @@ async function takeInLogs(core: RepositoryCore, logs: readonly FoundLog[], signa
     const removeThrough = async (last: number): Promise<void> => {
       for (const { segment, path } of replay.segments) if (segment <= last) await unlinkIfThere(path);
     };
-    await core.maintenance.run(() => sealSegments(core, { writer, tail, removeThrough }, tail.segments(), signal), signal);
+    await core.maintenance.run(
+      () => sealSegments(core, { writer, tail, removeThrough }, tail.segments(), signal),
+      signal,
+    );
     if (replay.damage.length === 0) for (const { path } of replay.segments) await unlinkIfThere(path);
   }
 }

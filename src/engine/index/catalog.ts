@@ -62,6 +62,7 @@ export class Catalog implements AsyncDisposable {
   async load(): Promise<void> {
     await this.commits.load();
     await this.chunks.load();
+    await this.entries.load();
   }
 
   /** Number of the last garbage collection that this index knows of; another one means: make it again. */

@@ -29,7 +29,11 @@ export interface CatchUpContext {
 }
 
 /** Why a catalog cannot be caught up and has to be made again; undefined when it can. */
-export async function reasonToRebuild(context: CatchUpContext, epoch: number, signal: AbortSignal): Promise<string | undefined> {
+export async function reasonToRebuild(
+  context: CatchUpContext,
+  epoch: number,
+  signal: AbortSignal,
+): Promise<string | undefined> {
   const { backend, catalog } = context;
   if (catalog.isNew) return undefined;
   if (catalog.epoch !== epoch) return "a garbage collection ran that it does not know of";
@@ -152,7 +156,11 @@ async function readEntries(
 
 // --- commits ---------------------------------------------------------------------------------------------------------
 
-async function applyCommits(context: CatchUpContext, commits: readonly StoredCommit[], signal: AbortSignal): Promise<void> {
+async function applyCommits(
+  context: CatchUpContext,
+  commits: readonly StoredCommit[],
+  signal: AbortSignal,
+): Promise<void> {
   const { catalog } = context;
   // Deltas before the last base were thinned out: what they said is read from the trees of the checkpoints up to it.
   const bases = commits.filter(({ header }) => header.body.kind === "base");

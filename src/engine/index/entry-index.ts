@@ -39,11 +39,18 @@ export class EntryIndex {
   #slotLimit = 0;
   /** Grows with every change of a source's entries, so that an unchanged tree need not be built again. */
   readonly revisions = new Map<string, number>();
+  /** Sources that have entries or had them since the index was opened. */
+  readonly sourceNames = new Set<string>();
 
   constructor(level: LevelStore) {
     this.#level = level;
     const limit = level.get(SLOT_LIMIT_KEY);
     this.#nextSlot = this.#slotLimit = limit === undefined ? 0 : limit.readUInt32LE(0);
+  }
+
+  /** Reads what is held in memory: the names of sources. */
+  async load(): Promise<void> {
+    for (const name of await this.sources()) this.sourceNames.add(name);
   }
 
   /** One above every slot in use. */
@@ -123,6 +130,7 @@ export class EntryIndex {
   async apply(operations: LevelOperation[], delta: Delta): Promise<void> {
     // A path that occurs twice in one delta would not see its first change; deltas are made without such.
     for (const change of delta.changes) await this.#applyChange(operations, delta, change);
+    this.sourceNames.add(delta.source);
     this.revisions.set(delta.source, (this.revisions.get(delta.source) ?? 0) + 1);
   }
 

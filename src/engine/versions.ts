@@ -1,0 +1,106 @@
+/** Looking at paths: what is current, what was at a time, all versions, and where the same content lies. */
+import type { BytePath } from "../base/paths.js";
+import type { RepositoryCore } from "./core.js";
+import { type VersionRecord, stateOf } from "./index/entry-index.js";
+import type { Entry, Version } from "./types.js";
+
+/** Versions listed for one path unless the caller says otherwise. */
+const VERSIONS_LISTED = 1000;
+/** Versions looked through for a point in time; a path has at most this many. */
+const VERSIONS_MAX = 1_000_000;
+
+/** The last known state of a path: also of one that a backup no longer found and nobody removed. */
+export function currentEntry(core: RepositoryCore, path: BytePath, source?: string): Entry | undefined {
+  const { entries } = core.parts.catalog;
+  for (const name of source === undefined ? entries.sourceNames : [source]) {
+    const record = entries.current(name, path);
+    if (record !== undefined) return { source: name, path, node: stateOf(record).node };
+  }
+  return undefined;
+}
+
+/** All last known states of a source in path order. */
+export async function* currentEntries(core: RepositoryCore, source: string): AsyncGenerator<Entry> {
+  for await (const page of core.parts.catalog.entries.currentPages(source)) {
+    for (const record of page) yield { source, path: record.path, node: stateOf(record).node };
+  }
+}
+
+/** All versions of a path, newest first. */
+export async function versionsOf(
+  core: RepositoryCore,
+  path: BytePath,
+  options: { readonly limit?: number; readonly source?: string },
+): Promise<Version[]> {
+  const limit = options.limit ?? VERSIONS_LISTED;
+  const found: (VersionRecord & { readonly source: string })[] = [];
+  for (const source of options.source === undefined ? core.parts.catalog.entries.sourceNames : [options.source]) {
+    for (const version of await recordsOf(core, source, path, limit)) found.push({ ...version, source });
+  }
+  found.sort((a, b) => b.seq - a.seq);
+  return found.slice(0, limit).map(({ source, timeMs, state }) => ({ source, path, timeMs, node: state?.node }));
+}
+
+/** The state of a path at a time: the newest version made until then. Undefined: it was not known yet. */
+export async function entryAt(
+  core: RepositoryCore,
+  path: BytePath,
+  atMs: number,
+  source?: string,
+): Promise<Version | undefined> {
+  const options = { limit: VERSIONS_MAX, ...(source === undefined ? {} : { source }) };
+  return (await versionsOf(core, path, options)).find((version) => version.timeMs <= atMs);
+}
+
+/** Versions of one path in one source, newest first; an absence counts as a removal. */
+async function recordsOf(
+  core: RepositoryCore,
+  source: string,
+  path: BytePath,
+  limit: number,
+): Promise<VersionRecord[]> {
+  const { entries } = core.parts.catalog;
+  const record = entries.current(source, path);
+  const older = await entries.olderVersions(source, path, limit);
+  if (record === undefined) return older;
+  const state = stateOf(record);
+  const current = { seq: state.seq, timeMs: state.timeMs, state };
+  if (state.absentSinceMs === undefined) return [current, ...older];
+  return [{ seq: state.seq + 0.5, timeMs: state.absentSinceMs, state: undefined }, current, ...older];
+}
+
+/** The state of a whole source at a time, in path order: what a restore `--at` writes. */
+export async function* entriesAt(
+  core: RepositoryCore,
+  source: string,
+  atMs: number,
+  signal: AbortSignal,
+): AsyncGenerator<Entry> {
+  const { entries } = core.parts.catalog;
+  const current = oneByOne(entries.currentPages(source));
+  const history = oneByOne(entries.historyPages(source));
+  let now = await current.next();
+  let past = await history.next();
+  while (now.done !== true || past.done !== true) {
+    signal.throwIfAborted();
+    const paths = [now, past].flatMap((head) => (head.done === true ? [] : [head.value.path]));
+    const path = paths.reduce((a, b) => (a < b ? a : b));
+    const versions: VersionRecord[] = [];
+    for (; now.done !== true && now.value.path === path; now = await current.next()) {
+      const state = stateOf(now.value);
+      if (state.absentSinceMs !== undefined) {
+        versions.push({ seq: state.seq + 0.5, timeMs: state.absentSinceMs, state: undefined });
+      }
+      versions.push({ seq: state.seq, timeMs: state.timeMs, state });
+    }
+    for (; past.done !== true && past.value.path === path; past = await history.next())
+      versions.push(past.value.version);
+    const state = versions.find((version) => version.timeMs <= atMs)?.state;
+    if (state !== undefined) yield { source, path, node: state.node };
+  }
+}
+
+async function* oneByOne<T>(pages: AsyncIterable<readonly T[]>): AsyncGenerator<T, undefined> {
+  for await (const page of pages) yield* page;
+  return undefined;
+}
