@@ -1,6 +1,7 @@
 /** From the parts' own shapes to the API's documents: names in snake_case, times in ISO 8601, paths as text. Pure. */
 import { isoTime } from "../base/clock.js";
 import { pathFields, pathText } from "../base/paths.js";
+import type { Configuration } from "../config/configuration.js";
 import type { Entry, Version } from "../engine/types.js";
 import type { Pause } from "../monitor/monitor.js";
 import type { Incident, JudgedCandidate } from "../recovery/incident.js";
@@ -146,4 +147,13 @@ function nextStep(incident: Incident): string | null {
     case "respected":
       return null;
   }
+}
+
+/** The configuration as JSON: paths as text, nothing secret (secrets are kept as references). */
+export function configDocument(configuration: Configuration): unknown {
+  return {
+    ...configuration,
+    sources: configuration.sources.map((source) => ({ ...source, paths: source.paths.map(pathText) })),
+    sourceDefaults: undefined,
+  };
 }

@@ -37,7 +37,7 @@ const FOLLOWED: readonly EventName[] = [
 
 interface Follower {
   readonly backlog: DaemonEvent[];
-  wake: Deferred<void>;
+  wake: Deferred<undefined>;
 }
 
 export class EventLog {
@@ -53,10 +53,10 @@ export class EventLog {
 
   /** Events numbered above `afterId` that are still kept, then live ones until the signal aborts. */
   async *follow(afterId: number | undefined, signal: AbortSignal): AsyncIterable<DaemonEvent> {
-    const follower: Follower = { backlog: [], wake: deferred<void>() };
+    const follower: Follower = { backlog: [], wake: deferred<undefined>() };
     if (afterId !== undefined) follower.backlog.push(...this.#ring.filter((event) => event.id > afterId));
     this.#followers.add(follower);
-    const abort = (): void => follower.wake.resolve();
+    const abort = (): void => follower.wake.resolve(undefined);
     signal.addEventListener("abort", abort, { once: true });
     try {
       while (!signal.aborted) {
@@ -66,7 +66,7 @@ export class EventLog {
           continue;
         }
         await follower.wake.promise;
-        follower.wake = deferred<void>();
+        follower.wake = deferred<undefined>();
       }
     } finally {
       signal.removeEventListener("abort", abort);
@@ -86,7 +86,7 @@ export class EventLog {
     for (const follower of this.#followers) {
       follower.backlog.push(noted);
       if (follower.backlog.length > FOLLOWER_BACKLOG_MAX) follower.backlog.shift();
-      follower.wake.resolve();
+      follower.wake.resolve(undefined);
     }
   }
 }

@@ -7,7 +7,7 @@ import { createRouter, type Router } from "../api/router.js";
 import type { Services } from "../api/services.js";
 import type { Clock } from "../base/clock.js";
 import { HoldfastError, messageOf } from "../base/errors.js";
-import { ResourceStack } from "../base/lifecycle.js";
+import type { ResourceStack } from "../base/lifecycle.js";
 import { type Logger, Secret } from "../base/observe.js";
 import type { BytePath } from "../base/paths.js";
 import type { Configuration, OnDelete } from "../config/configuration.js";

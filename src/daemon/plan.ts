@@ -4,7 +4,7 @@
  */
 import { isoTime } from "../base/clock.js";
 import { asHoldfastError } from "../base/errors.js";
-import { ResourceStack } from "../base/lifecycle.js";
+import type { ResourceStack } from "../base/lifecycle.js";
 import type { ScheduleConfiguration, When as ConfiguredWhen } from "../config/configuration.js";
 import { check } from "../engine/check.js";
 import type { Manifest } from "../engine/types.js";

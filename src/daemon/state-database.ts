@@ -11,7 +11,7 @@ import type { Clock } from "../base/clock.js";
 import { HoldfastError, errnoOf, messageOf } from "../base/errors.js";
 import type { Logger } from "../base/observe.js";
 
-export type StateDatabase = Level<string, string>;
+export type StateDatabase = Level;
 
 /** Opens the database below the state folder. Throws INDEX_LOCKED when another process has it. */
 export async function openStateDatabase(stateDir: string, clock: Clock, log: Logger): Promise<StateDatabase> {

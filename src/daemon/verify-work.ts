@@ -11,7 +11,7 @@ import { isoTime } from "../base/clock.js";
 import { messageOf } from "../base/errors.js";
 import { pathFields, pathFromText, pathText } from "../base/paths.js";
 import { restore } from "../engine/restore.js";
-import type { Entry } from "../engine/types.js";
+import type { Entry, Manifest } from "../engine/types.js";
 import type { VerifyReport, VerifyRequest } from "../api/services.js";
 import type { WorkContext } from "./job-documents.js";
 import type { Parts } from "./parts.js";
@@ -37,13 +37,13 @@ export async function verifyBackup(parts: Parts, request: VerifyRequest, context
     request.level === "restore"
       ? await verifyByRestore(parts, backupId, request.sample ?? SAMPLE_DEFAULT, context)
       : await verifyContent(parts, backupId, request.level !== "manifest", context);
-  const status = outcome.problems.length === 0 ? "passed" : "failed";
+  const status: "passed" | "failed" = outcome.problems.length === 0 ? "passed" : "failed";
   const verifiedAt = isoTime(ground.clock.nowMs());
-  const validation =
-    request.level === "restore"
-      ? { restore_test: status, verified_at: verifiedAt }
-      : { integrity_check: status, verified_at: verifiedAt };
-  await repository.annotateBackup(backupId, { validation } as const, context.signal);
+  const validation: Partial<Manifest["validation"]> = {
+    ...(request.level === "restore" ? { restore_test: status } : { integrity_check: status }),
+    verified_at: verifiedAt,
+  };
+  await repository.annotateBackup(backupId, { validation }, context.signal);
   const what = `backup ${backupId}`;
   if (status === "passed") bus.emit("integrity.passed", { what });
   else
