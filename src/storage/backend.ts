@@ -20,7 +20,7 @@ export interface SpaceInfo {
 export interface Backend extends AsyncDisposable {
   /** The place, without secrets, for messages. */
   readonly url: string;
-  /** A folder on the store's own file system for files that `putFile` adopts by rename; cleared at open. */
+  /** A folder on the store's own file system for files that `putFile` adopts; the lock's holder clears it (`clearStaging`). */
   readonly stagingFolder: string;
   /**
    * Stores bytes under a new key, durably: after it resolves the object survives a power cut, name included.
