@@ -49,6 +49,8 @@ export class ChangeJudge {
   readonly #dirty = new DirtySet();
   /** Told and not yet durable, with what the validators said of that content. */
   readonly #awaiting = new Map<BytePath, { readonly stamp: string; readonly valid: boolean | undefined }>();
+  /** Stamps of content that is being inspected. */
+  readonly #inspected = new Map<BytePath, string>();
   readonly #roomWaiters = new Set<() => void>();
   #timer: Timer | undefined;
   #running: Promise<void> | undefined;
@@ -87,6 +89,7 @@ export class ChangeJudge {
     const { path, record, item } = change;
     const { name, shared } = this.#context;
     if (record?.state === "lost") shared.bus.emit("file.returned", { source: name, path });
+    this.#inspected.delete(path);
     this.#awaiting.delete(path);
     this.#awaiting.set(path, { stamp: stampOf(change.node.stat), valid });
     if (this.#awaiting.size > AWAITING_MAX) {
@@ -94,6 +97,11 @@ export class ChangeJudge {
       if (oldest !== undefined) this.#awaiting.delete(oldest);
     }
     shared.bus.emit("file.changed", { source: name, path, seenAtMs: item.seenAtMs });
+  }
+
+  /** The inspection of a path ended without its content being accepted. */
+  notAccepted(path: BytePath): void {
+    this.#inspected.delete(path);
   }
 
   /** A removal was told and is not durable yet. */
@@ -195,15 +203,20 @@ export class ChangeJudge {
     const { node } = look;
     this.#hooks.present(path);
     if (node.kind === "file" && !this.#context.source.fitsSize(node.stat.sizeBytes)) return;
-    if (record === undefined || record.stat.ino !== node.stat.ino) this.#noteArrival(path, look.stats);
-    if (record?.state === "live" && isAsRegistered(record, node)) return;
-    if (record?.state === "lost" && record.damagedStamp === stampOf(node.stat)) return;
-    if (this.#isOwnWrite(path, node, record)) return;
+    if (record?.stat.ino !== node.stat.ino) this.#noteArrival(path, look.stats);
+    if (isKnown(record, node) || this.#isUnderWay(path, node, item) || this.#isOwnWrite(path, node, record)) return;
     if (node.kind !== "file" || this.#hasRestedLong(node, item)) {
       this.#settle({ path, node, record, item });
       return;
     }
     if (this.#dirty.restingAt(path) === undefined) this.#rest(path, node, item);
+  }
+
+  /** Told already and not durable yet, or being inspected. A sweep tells again, should the commit have been lost. */
+  #isUnderWay(path: BytePath, node: FileNode, item: DirtyItem): boolean {
+    const stamp = stampOf(node.stat);
+    if (this.#inspected.get(path) === stamp) return true;
+    return item.noticedBy === "event" && this.#awaiting.get(path)?.stamp === stamp;
   }
 
   #noteArrival(path: BytePath, stats: BigIntStats): void {
@@ -263,9 +276,19 @@ export class ChangeJudge {
   #settle(change: SettledChange): void {
     const { record, node } = change;
     const isReplacement = record !== undefined && record.kind === "file" && node.kind === "file";
-    if (isReplacement && (record.state === "live" || record.state === "lost")) this.#hooks.inspect(change);
-    else this.accept(change);
+    if (!isReplacement || (record.state !== "live" && record.state !== "lost")) {
+      this.accept(change);
+      return;
+    }
+    this.#inspected.set(change.path, stampOf(node.stat));
+    this.#hooks.inspect(change);
   }
+}
+
+/** Nothing new: as registered, or the damage that was told already. */
+function isKnown(record: RegistryRecord | undefined, node: FileNode): boolean {
+  if (record?.state === "live") return isAsRegistered(record, node);
+  return record?.state === "lost" && record.damagedStamp === stampOf(node.stat);
 }
 
 /** Inode, size and mtime: what must hold still before content is read. */

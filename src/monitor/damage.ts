@@ -112,13 +112,18 @@ export class DamageJudge {
     }
     const look = lookAt(path);
     if (look.is !== "there" || !isSameStat(look.node.stat, node.stat)) {
+      this.#changes().notAccepted(path);
       this.#changes().lookAgain(path, item);
       return;
     }
     const isMeant =
       isWritten || (await isMovedAway(this.#context.shared, path, record, this.#context.signal)) !== undefined;
-    if (isMeant) this.#changes().accept(change, false);
-    else reportDamage(this.#context, { path, stamp: stampOf(look.node.stat), ...suspicion }, item);
+    if (isMeant) {
+      this.#changes().accept(change, false);
+      return;
+    }
+    this.#changes().notAccepted(path);
+    reportDamage(this.#context, { path, stamp: stampOf(look.node.stat), ...suspicion }, item);
   }
 }
 

@@ -132,6 +132,7 @@ class AnswerQueue {
   readonly #signal: AbortSignal;
   readonly #ready: WalkAnswer[] = [];
   #failure: Error | undefined;
+  #isClosed = false;
   #wake: (() => void) | undefined;
   readonly #abort = (): void => this.#fail(this.#signal.reason);
 
@@ -163,10 +164,11 @@ class AnswerQueue {
 
   close(): void {
     this.#signal.removeEventListener("abort", this.#abort);
-    this.#worker.removeAllListeners();
+    this.#isClosed = true;
   }
 
   #fail(reason: unknown): void {
+    if (this.#isClosed) return;
     this.#failure ??= reason instanceof Error ? reason : new HoldfastError("INTERRUPTED", "the walk was interrupted");
     this.#wake?.();
   }

@@ -4,7 +4,7 @@
  */
 import { Worker } from "node:worker_threads";
 import type { Clock, Timer } from "../../base/clock.js";
-import { Mutex } from "../../base/concurrency.js";
+import { Mutex, deferred } from "../../base/concurrency.js";
 import { HoldfastError } from "../../base/errors.js";
 import type { BytePath } from "../../base/paths.js";
 import type { ContentCheck } from "../validators/build.js";
@@ -78,40 +78,33 @@ export class Inspector implements AsyncDisposable {
     }, signal);
   }
 
-  /** The answer, or why there is none. */
+  /** The answer, or why there is none; then the thread has ended. */
   async #exchange(job: InspectJob, timeoutMs: number, signal: AbortSignal): Promise<InspectAnswer | string> {
     const worker = (this.#worker ??= startWorker());
     const id = this.#nextId++;
+    const { promise, resolve, reject } = deferred<InspectAnswer | string>();
+    const onMessage = (answer: InspectAnswer): void => {
+      if (answer.id === id) resolve(answer);
+    };
+    const onError = (error: Error): void => resolve(`the check failed (${error.name})`);
+    const onExit = (): void => resolve("the check ended its thread");
+    const onAbort = (): void => reject(new HoldfastError("INTERRUPTED", "the check was interrupted"));
+    worker.on("message", onMessage).on("error", onError).on("exit", onExit);
+    signal.addEventListener("abort", onAbort, { once: true });
+    const timer = this.#clock.after(timeoutMs, () => resolve(`the check took longer than ${String(timeoutMs)} ms`));
     worker.ref();
-    const over = new AbortController();
+    worker.postMessage({ id, job });
+    let isUsable = false;
     try {
-      return await new Promise<InspectAnswer | string>((resolve, reject) => {
-        const give = (result: InspectAnswer | string): void => {
-          over.abort();
-          resolve(result);
-        };
-        worker.on("message", (answer: InspectAnswer) => {
-          if (answer.id === id) give(answer);
-        });
-        worker.on("error", (error) => give(`the check failed (${error.name})`));
-        worker.on("exit", () => give("the check ended its thread"));
-        const timer = this.#clock.after(timeoutMs, () => give(`the check took longer than ${String(timeoutMs)} ms`));
-        over.signal.addEventListener("abort", () => timer.cancel());
-        const abort = (): void => reject(new HoldfastError("INTERRUPTED", "the check was interrupted"));
-        signal.addEventListener("abort", abort, { signal: over.signal });
-        worker.postMessage({ id, job });
-      }).then(async (result) => {
-        if (typeof result === "string") await this.#end();
-        return result;
-      });
-    } catch (error) {
-      await this.#end();
-      throw error;
+      const answer = await promise;
+      isUsable = typeof answer !== "string";
+      return answer;
     } finally {
-      over.abort();
-      worker.removeAllListeners();
-      worker.on("error", () => undefined); // what ends it between two jobs harms nobody
+      timer.cancel();
+      signal.removeEventListener("abort", onAbort);
+      worker.off("message", onMessage).off("error", onError).off("exit", onExit);
       worker.unref();
+      if (!isUsable) await this.#end();
     }
   }
 
@@ -127,6 +120,7 @@ function startWorker(): Worker {
   const worker = new Worker(new URL("./worker.js", import.meta.url), {
     resourceLimits: { maxOldGenerationSizeMb: HEAP_MIB_MAX },
   });
+  worker.on("error", () => undefined); // what ends it between two jobs harms nobody
   worker.unref();
   return worker;
 }
