@@ -91,10 +91,10 @@ export class EventBus {
   /** Calls the handler at each event of that name; returns the way to stop it. */
   on<N extends EventName>(name: N, handler: EventHandler<N>): () => void {
     const handlers = this.#handlers.get(name) ?? new Set();
-    handlers.add(handler as (event: never) => void);
+    handlers.add(handler);
     this.#handlers.set(name, handlers);
     return () => {
-      handlers.delete(handler as (event: never) => void);
+      handlers.delete(handler);
     };
   }
 
