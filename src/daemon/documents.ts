@@ -157,3 +157,22 @@ export function configDocument(configuration: Configuration): unknown {
     sourceDefaults: undefined,
   };
 }
+
+/** The first problems of a check are shown; all are counted in the summary. */
+const PROBLEMS_SHOWN = 1_000;
+
+export function checkDocument(report: StoreCheckReport, level: string): CheckReport {
+  const count = report.findings.length;
+  return {
+    level,
+    summary: count === 0 ? "the store is sound" : `${String(count)} problems, the first: ${report.findings[0]?.detail ?? ""}`,
+    packs_checked: report.packsChecked,
+    records_checked: report.recordsChecked,
+    bytes_checked: report.bytesChecked,
+    problems: report.findings.slice(0, PROBLEMS_SHOWN).map(({ kind, detail, paths }) => ({
+      kind,
+      detail,
+      paths: paths.map(pathFields),
+    })),
+  };
+}
