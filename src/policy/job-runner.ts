@@ -46,7 +46,8 @@ export interface RunningJob {
   readonly id: string;
   /** Aborts when the job is cancelled or the daemon stops. */
   readonly signal: AbortSignal;
-  progress(progress: JobProgress): void;
+  /** To be called as often as one likes. */
+  readonly progress: (progress: JobProgress) => void;
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };

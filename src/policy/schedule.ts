@@ -209,8 +209,8 @@ function believable(handledMs: number, rule: Recurrence, now: number): number {
   return handledMs <= now ? handledMs : Math.min(handledMs, rule.nextAfter(now));
 }
 
-/** Counted one by one up to here; more make no difference. */
-const MISSED_COUNTED_MAX = 1000;
+/** Counted one by one up to here, some ms each; more make no difference. */
+const MISSED_COUNTED_MAX = 100;
 
 /** How many due times after `dueMs` have passed as well, and the last of all. */
 function missedSince(

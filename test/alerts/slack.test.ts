@@ -65,13 +65,15 @@ function judge(request: IncomingMessage, text: string): string | undefined {
 }
 
 function blockFault(block: Block): string | undefined {
-  const texts = [...(block.text === undefined ? [] : [block.text]), ...(block.fields ?? []), ...(block.elements ?? [])];
-  if (texts.some(({ text }) => text === "")) return "invalid_blocks: empty text";
-  if (block.type === "header" && (block.text?.text.length ?? 0) > 150) return "invalid_blocks: header";
-  if (block.type === "section" && (block.text?.text.length ?? 0) > 3000) return "invalid_blocks: section";
-  if ((block.fields?.length ?? 0) > 10 || block.fields?.some(({ text }) => text.length > 2000))
-    return "invalid_blocks: fields";
-  return ["header", "section", "context"].includes(block.type) ? undefined : "invalid_blocks: type";
+  const [length, fields] = [block.text?.text.length ?? 0, block.fields ?? []];
+  if (!["header", "section", "context"].includes(block.type)) return "invalid_blocks: type";
+  if (length > (block.type === "header" ? 150 : 3000)) return `invalid_blocks: ${block.type}`;
+  if (fields.length > 10 || fields.some(({ text }) => text.length > 2000)) return "invalid_blocks: fields";
+  return textsOf(block).includes("") ? "invalid_blocks: empty text" : undefined;
+}
+
+function textsOf({ text, fields = [], elements = [] }: Block): readonly string[] {
+  return [...(text === undefined ? [] : [text]), ...fields, ...elements].map((part) => part.text);
 }
 
 itIsAnAlertChannel("slack", async (): Promise<ChannelStage> => {

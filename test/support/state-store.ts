@@ -7,7 +7,7 @@ import { TempFolder } from "./temp-folder.js";
 /** A state database of its own; `reopen` closes and opens it again, as a restart does. */
 export class StateStore implements AsyncDisposable {
   readonly #folder: TempFolder;
-  database: Level<string, string>;
+  database: Level;
 
   private constructor(folder: TempFolder) {
     this.#folder = folder;
@@ -101,9 +101,9 @@ export class RecordingObserver implements Observer {
   }
 
   histogram(spec: { readonly name: string }): { observe(value: number): void } {
-    return {
-      observe: (value) => void this.observations.set(spec.name, [...(this.observations.get(spec.name) ?? []), value]),
-    };
+    const seen = this.observations.get(spec.name) ?? [];
+    this.observations.set(spec.name, seen);
+    return { observe: (value) => void seen.push(value) };
   }
 
   /** The value of a series, such as `holdfast_alerts_total{channel=mail,outcome=delivered}`. */
