@@ -6,6 +6,7 @@ import { choice, count, duration, flag, mapping, match, optional, text, texts } 
 const latestBackup = mapping("The newest good version in the repository.", {
   strategy: Type.Literal("latest_backup"),
   max_age_hours: optional(Type.Number({ description: "Older versions are only offered.", exclusiveMinimum: 0 })),
+  at: optional(text("Only the version of this time, ISO 8601.")),
 });
 const gitHistory = mapping("Index, branches, stash, reflog and dangling objects of the git work tree.", {
   strategy: Type.Literal("git_history"),
@@ -18,26 +19,41 @@ const openFiles = mapping("Only deleted files that a process still holds open.",
   strategy: Type.Literal("open_files"),
 });
 const sameContent = mapping("The same bytes at another protected path.", { strategy: Type.Literal("same_content") });
+const logMatch = Type.Record(
+  Type.String(),
+  Type.Union([Type.String(), Type.Number(), Type.Boolean(), Type.Array(Type.String())]),
+  {
+    description:
+      "Fields that a record must have with this value (or one of these); `{name}`, `{stem}` and `{path}` stand for the lost file's.",
+  },
+);
+const logOutput = mapping("How the records become the file.", {
+  mode: optional(
+    choice("Every record in turn; the last of each key; or all of each key merged.", ["append", "last_wins", "merge"]),
+  ),
+  key: optional(text("Field that identifies an entry; needed for last_wins and merge.")),
+  sort_by: optional(text("Field to sort the entries by.")),
+  shape: optional(choice("Form of the file.", ["array", "object", "lines", "record"])),
+  template: optional(
+    Type.Unknown({
+      description:
+        "JSON around the result: `{records}` stands for it, `{count}` for its length, `{first.FIELD}` and `{last.FIELD}` for a field.",
+    }),
+  ),
+});
 const fromLogs = mapping(
-  "Rebuild the file from JSON lines by a declared recipe; the result is partial and offered, not applied.",
+  "Rebuild the file from JSON lines by a declared recipe; the result is partial: offered, or applied with `accept: partial`.",
   {
     strategy: Type.Literal("reconstruct_from_logs"),
-    log_dir: text("Folder of the logs."),
-    files: optional(text("Names of the log files.", { default: "*.{jsonl,ndjson,log}" })),
-    match: optional(
-      Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean()]), {
-        description: "Fields that a record must have with these values; `{name}` is the lost file's name.",
-      }),
-    ),
-    key: optional(text("Field that identifies an entry; the last record with the same key wins.")),
-    value: optional(text("Field that holds the entry; the whole record unless told.")),
-    time: optional(text("Field with the record's time; the order of the lines unless told.")),
-    output: optional(choice("Form of the rebuilt file.", ["array", "object", "lines", "last"], "array")),
-    template: optional(
-      Type.Record(Type.String(), Type.Unknown(), {
-        description: "JSON object around the entries; the text `{entries}` stands for them.",
-      }),
-    ),
+    log_dir: text("Folder of the logs, absolute."),
+    files: optional(texts("Names of the log files, as globs; *.jsonl, *.ndjson and *.log unless told.")),
+    match: optional(logMatch),
+    record: optional(text("Field that holds the entry; the whole record unless told.")),
+    time_field: optional(text("Field with the record's time; the order of the lines unless told.")),
+    since: optional(text("Only records from this time on, ISO 8601.")),
+    until: optional(text("Only records up to this time, ISO 8601.")),
+    pick: optional(texts("Only these fields of an entry are kept.")),
+    output: optional(logOutput),
   },
 );
 const regenerate = mapping("Run a program that makes the file anew; the result is validated like any candidate.", {
@@ -47,6 +63,7 @@ const regenerate = mapping("Run a program that makes the file anew; the result i
   }),
   timeout: optional(duration("Time limit.", "2m")),
   user: optional(text("Account it runs as; only a daemon running as root can change it.")),
+  cwd: optional(text("Folder it runs in; a private one unless told.")),
 });
 const manualRecovery = mapping("Nothing is written; a person is told the exact commands to try.", {
   strategy: Type.Literal("manual_recovery"),

@@ -165,7 +165,8 @@ export function checkDocument(report: StoreCheckReport, level: string): CheckRep
   const count = report.findings.length;
   return {
     level,
-    summary: count === 0 ? "the store is sound" : `${String(count)} problems, the first: ${report.findings[0]?.detail ?? ""}`,
+    summary:
+      count === 0 ? "the store is sound" : `${String(count)} problems, the first: ${report.findings[0]?.detail ?? ""}`,
     packs_checked: report.packsChecked,
     records_checked: report.recordsChecked,
     bytes_checked: report.bytesChecked,

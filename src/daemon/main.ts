@@ -56,7 +56,7 @@ function daemonLog(options: DaemonOptions, configuration: Configuration): Log {
   const format = options.announce === undefined ? chooseLogFormat(process.env, options.json === true) : "text";
   const stream = format === "json" ? process.stdout : process.stderr;
   return openLog({
-    level: options.announce === undefined ? configuration.log.level : "warn",
+    level: options.announce === undefined ? configuration.log.level : "error",
     format,
     stream,
     colour: process.stderr.isTTY && process.env["NO_COLOR"] === undefined,

@@ -1,6 +1,7 @@
 /** Restores asked for over the API: which entries, from a backup or from a time, and where to. */
+import { mkdir } from "node:fs/promises";
 import { HoldfastError } from "../base/errors.js";
-import { type BytePath, isWithin, pathFields, pathFromText } from "../base/paths.js";
+import { type BytePath, isWithin, pathBytes, pathFields, pathFromText } from "../base/paths.js";
 import { restore } from "../engine/restore.js";
 import type { Repository } from "../engine/repository.js";
 import type { Entry } from "../engine/types.js";
@@ -29,6 +30,8 @@ export async function restoreNow(
   request: RestoreRequest,
   context: WorkContext,
 ): Promise<RestoreReport> {
+  const { target } = request;
+  if (target !== undefined && !request.dry_run) await mkdir(pathBytes(target), { recursive: true });
   const selects = selectionOf(request.files);
   const chosen = filtered(entriesOf(repository, request, context.signal), request.sources, selects);
   let found = 0;
@@ -37,7 +40,7 @@ export async function restoreNow(
     repository,
     {
       entries: counted,
-      target: request.target,
+      target,
       overwrite: request.overwrite,
       inPlace: request.in_place,
       delete: request.delete,
@@ -70,7 +73,7 @@ export async function restoreNow(
 async function* entriesOf(repository: Repository, request: RestoreRequest, signal: AbortSignal): AsyncGenerator<Entry> {
   const { backup_id: id, at_ms: atMs } = request;
   if (id === undefined && atMs !== undefined) {
-    for (const source of await repository.sourceNames()) yield* repository.entriesAt(source, atMs);
+    for (const source of await repository.sourceNames()) yield* repository.entriesAt(source, atMs, signal);
     return;
   }
   const { backup_id: backupId } = await repository.backup(id ?? "latest");

@@ -213,13 +213,19 @@ describe("with no usable backup", () => {
     const logs = join(sandbox.home, "logs");
     await mkdir(logs);
     const lines = [
-      { id: "a", value: 1 },
-      { id: "b", value: 2 },
-      { id: "a", value: 3 },
+      { file: "state.json", entry: { id: "a", value: 1 } },
+      { file: "state.json", entry: { id: "b", value: 2 } },
+      { file: "another.json", entry: { id: "c", value: 9 } },
+      { file: "state.json", entry: { id: "a", value: 3 } },
     ];
     await writeFile(join(logs, "state.jsonl"), lines.map((line) => JSON.stringify(line)).join("\n"));
-    const recipe = { files: "*.jsonl", key: "id", combine: "last" };
-    await sandbox.configure({}, only({ strategy: "reconstruct_from_logs", log_dir: logs, recipe }));
+    const recipe = {
+      files: ["*.jsonl"],
+      match: { file: "{name}" },
+      record: "entry",
+      output: { mode: "last_wins", key: "id" },
+    };
+    await sandbox.configure({}, only({ strategy: "reconstruct_from_logs", log_dir: logs, ...recipe }));
     const file = join(sandbox.data, "state.json");
     await writeFile(
       file,
