@@ -11,6 +11,7 @@ import { type BytePath, isTextPath, joinPath, nameOf, pathBytes, pathFromText, p
 import { runProgram } from "../base/spawn.js";
 import type { Digest, Shape } from "./inspect/jobs.js";
 import { Inspector } from "./inspect/inspector.js";
+import { quickShape } from "./inspect/shape.js";
 import { matcherOf } from "./rules.js";
 import {
   type Check,
@@ -81,6 +82,11 @@ export class FileValidation implements AsyncDisposable {
   /** Judges the file at `content` by the checks of another path. Never throws but when aborted. */
   async judge(content: BytePath, { checks, timeoutMs }: ChecksOfPath, signal: AbortSignal): Promise<FileJudgement> {
     const inner = checks.filter((check): check is ContentCheck => check.kind !== "command");
+    if (checks.length === 0) {
+      const shape = quickShape(content);
+      if (shape !== undefined)
+        return { shape, verdict: { verdict: "unchecked", detail: "no check looks at such files" } };
+    }
     const limits = { timeoutMs, sizeBytesMax: VALIDATION_BYTES_MAX };
     const looked = await this.#inspector.inspect(content, inner, limits, signal);
     if (looked.outcome === "unreadable")

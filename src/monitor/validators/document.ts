@@ -1,6 +1,6 @@
 /** Reads content as documents: JSON, else YAML (one document or several). Alias bombs and deep nesting are refused. */
 import { parseAllDocuments } from "yaml";
-import { decode } from "./structure.js";
+import { decode } from "./text.js";
 
 /** Aliases that one YAML document may expand. */
 const ALIASES_MAX = 100;

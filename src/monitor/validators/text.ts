@@ -1,5 +1,4 @@
-/** Checks of structure: JSON, YAML, text. What they say is short and never holds content. */
-import { parseAllDocuments } from "yaml";
+/** Checks of structure: JSON and plain text. What they say is short and never holds content. */
 import type { Complaint, Validator } from "../validator.js";
 
 export const jsonValidator: Validator = {
@@ -14,16 +13,6 @@ export const jsonValidator: Validator = {
       if (error instanceof RangeError) return undefined; // nested beyond what can be judged
       return { kind: "invalid_structure", detail: `no valid JSON${positionIn(error)}` };
     }
-  },
-};
-
-export const yamlValidator: Validator = {
-  name: "yaml",
-  check: (content) => {
-    const text = decode(content);
-    if (text === undefined) return { kind: "invalid_structure", detail: "not UTF-8 text" };
-    const fault = yamlFault(text);
-    return fault === undefined ? undefined : { kind: "invalid_structure", detail: `no valid YAML: ${fault}` };
   },
 };
 
@@ -42,20 +31,6 @@ export function decode(content: Buffer): string | undefined {
     return new TextDecoder("utf-8", { fatal: true }).decode(content);
   } catch {
     return undefined;
-  }
-}
-
-function yamlFault(text: string): string | undefined {
-  try {
-    for (const document of parseAllDocuments(text, { logLevel: "silent", prettyErrors: false })) {
-      if (!("errors" in document)) continue;
-      const error = document.errors[0];
-      if (error !== undefined)
-        return `${error.code.toLowerCase().replaceAll("_", " ")} at byte ${String(error.pos[0])}`;
-    }
-    return undefined;
-  } catch {
-    return undefined; // nested beyond what can be judged
   }
 }
 

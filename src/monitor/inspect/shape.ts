@@ -1,0 +1,47 @@
+/** The shape of a file: its size and how many NUL bytes it ends with. */
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { type BytePath, pathBytes } from "../../base/paths.js";
+import type { Shape } from "./jobs.js";
+
+/** NULs at the end are counted back this far, bytes. */
+const NUL_TAIL_BYTES_MAX = 64 * 2 ** 20;
+const WINDOW_BYTES = 65_536;
+/** Never follows a link, never waits for a FIFO's writer. */
+export const SAFE_READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+/** The shape of an open file. Reads one window unless the file ends with NULs. */
+export function shapeOf(fd: number, sizeBytes: number): Shape {
+  const window = Buffer.allocUnsafe(Math.min(WINDOW_BYTES, sizeBytes));
+  let nulTailBytes = 0;
+  for (let end = sizeBytes; end > 0 && nulTailBytes < NUL_TAIL_BYTES_MAX;) {
+    const start = Math.max(0, end - window.length);
+    const zeros = zerosAtEnd(window, readSync(fd, window, 0, end - start, start));
+    nulTailBytes += zeros;
+    if (zeros < end - start) break;
+    end = start;
+  }
+  return { sizeBytes, nulTailBytes };
+}
+
+/** The shape by one short read in this thread; undefined when that is not enough (a long tail) or not possible. */
+export function quickShape(path: BytePath): Shape | undefined {
+  let fd: number | undefined;
+  try {
+    fd = openSync(pathBytes(path), SAFE_READ_FLAGS);
+    const stats = fstatSync(fd);
+    if (!stats.isFile()) return undefined;
+    const window = Buffer.allocUnsafe(Math.min(WINDOW_BYTES, stats.size));
+    const nulTailBytes = zerosAtEnd(window, readSync(fd, window, 0, window.length, stats.size - window.length));
+    return nulTailBytes === WINDOW_BYTES ? undefined : { sizeBytes: stats.size, nulTailBytes };
+  } catch {
+    return undefined;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+function zerosAtEnd(window: Buffer, count: number): number {
+  let zeros = 0;
+  while (zeros < count && window[count - 1 - zeros] === 0) zeros += 1;
+  return zeros;
+}
