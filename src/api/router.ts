@@ -42,11 +42,14 @@ export interface Router {
   readonly inProcessKey: string;
   /** From now on connections are judged by it; without one every connection is refused. */
   judgeBy(judge: Judge): void;
+  /** Ends every event stream, so that closing need not wait for their readers. */
+  endStreams(): void;
 }
 
 /** The router, ready to serve. */
 export async function createRouter(options: RouterOptions): Promise<Router> {
-  const table = allRoutes(options);
+  const closing = new AbortController();
+  const table = allRoutes(options, closing.signal);
   const http = Fastify({
     logger: false,
     bodyLimit: API_LIMITS.bodyBytesMax,
@@ -67,7 +70,12 @@ export async function createRouter(options: RouterOptions): Promise<Router> {
   allowEmptyJson(http);
   for (const route of table) addRoute(http, route, state);
   await http.ready();
-  return { http, inProcessKey: state.inProcessKey, judgeBy: (judge) => state.judgeBy(judge) };
+  return {
+    http,
+    inProcessKey: state.inProcessKey,
+    judgeBy: (judge) => state.judgeBy(judge),
+    endStreams: () => closing.abort(),
+  };
 }
 
 const ajvOptions = { allErrors: false, strict: false, useDefaults: true } as const;
@@ -75,13 +83,13 @@ const strict = formats.default.default(new Ajv(ajvOptions));
 /** Queries are text: `limit=10` is a number there. */
 const lenient = formats.default.default(new Ajv({ ...ajvOptions, coerceTypes: true }));
 
-function allRoutes(options: RouterOptions): readonly Route[] {
+function allRoutes(options: RouterOptions, closing: AbortSignal): readonly Route[] {
   const table = [
     ...dataRoutes,
     ...watchRoutes,
     ...recoveryRoutes,
     ...systemRoutes,
-    ...observeRoutes(options.clock),
+    ...observeRoutes(options.clock, closing),
   ] as const;
   const document: Route = {
     method: "GET",

@@ -55,7 +55,10 @@ export class ApiServer implements AsyncDisposable {
     const { server } = router.http;
     server.maxConnections = API_LIMITS.connectionsMax;
     const mode = await listenOnSocket(server, options);
-    stack.defer(async () => await closeServer(server));
+    stack.defer(async () => {
+      router.endStreams();
+      await closeServer(server);
+    });
     router.judgeBy(unixJudge(options.access, { mode }, nativeCalls()));
     let port: number | undefined;
     if (options.metrics !== undefined) {

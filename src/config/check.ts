@@ -222,7 +222,9 @@ function reportType(rules: Json, value: unknown, spot: Spot): void {
   const quoted = rules["x-quote"] === true ? "write it in quotes" : "";
   const format = FORMATS[String(rules["format"])];
   const hint = format === undefined ? quoted : format.hint;
-  spot.fault(`${shown(value)} is ${typeName(value)}, but ${wanted(rules)} is needed here`, hint);
+  const isSimple = typeof value !== "object";
+  const given = isSimple ? `${shown(value)} is ${typeName(value)}` : `${shown(value)} stands here`;
+  spot.fault(`${given}, but ${wanted(rules)} is needed${isSimple ? " here" : ""}`, hint);
 }
 
 function wanted(rules: Json): string {

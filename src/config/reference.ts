@@ -12,7 +12,7 @@ export function configReference(): string {
 const INTRODUCTION = [
   "# Configuration",
   "",
-  "Made from the schema by `npm run docs`; do not edit. An example with every key is `config/holdfast.example.yaml`; the",
+  "Made from the schema by `node scripts/reference.mjs`; do not edit. An example with every key is `config/holdfast.example.yaml`; the",
   "schema for editors is `config/holdfast.schema.json` (`# yaml-language-server: $schema=...` on the first line).",
   "",
   "Without any file the embedded defaults hold, and `holdfast protect PATH` says what is protected. Three lines are",

@@ -8,8 +8,8 @@ import type { DaemonEvent } from "../services.js";
 /** A comment goes to each event stream this often, so that a dead one is noticed. */
 const HEARTBEAT_MS = 15_000;
 
-/** The routes; `clock` drives the heartbeats of event streams. */
-export function observeRoutes(clock: Clock): readonly Route[] {
+/** The routes; `clock` drives the heartbeats of event streams, `closing` ends the streams. */
+export function observeRoutes(clock: Clock, closing: AbortSignal): readonly Route[] {
   const streams = { count: 0 };
   return [
     {
@@ -45,25 +45,28 @@ export function observeRoutes(clock: Clock): readonly Route[] {
       path: `${BASE}/events`,
       role: "viewer",
       summary: "Events as they happen (server-sent events); `Last-Event-ID` replays what was missed.",
-      handle: (call) => openStream(call, clock, streams),
+      handle: (call) => {
+        const signal = AbortSignal.any([call.signal, closing]);
+        return openStream(call, { clock, streams, signal });
+      },
     },
   ];
-}
-
-function openStream(call: Call, clock: Clock, streams: { count: number }): Answer {
-  if (streams.count >= API_LIMITS.eventStreamsMax) {
-    throw new HoldfastError("LIMIT_REACHED", `${API_LIMITS.eventStreamsMax} event streams are open already`);
-  }
-  const given = call.headers["last-event-id"];
-  const lastId = typeof given === "string" && /^\d{1,15}$/.test(given) ? Number(given) : undefined;
-  const events = call.services.system.events(lastId, call.signal);
-  return { kind: "bytes", contentType: "text/event-stream", parts: streamEvents(events, { clock, streams, call }) };
 }
 
 interface StreamParts {
   readonly clock: Clock;
   readonly streams: { count: number };
-  readonly call: Call;
+  readonly signal: AbortSignal;
+}
+
+function openStream(call: Call, parts: StreamParts): Answer {
+  if (parts.streams.count >= API_LIMITS.eventStreamsMax) {
+    throw new HoldfastError("LIMIT_REACHED", `${API_LIMITS.eventStreamsMax} event streams are open already`);
+  }
+  const given = call.headers["last-event-id"];
+  const lastId = typeof given === "string" && /^\d{1,15}$/.test(given) ? Number(given) : undefined;
+  const events = call.services.system.events(lastId, parts.signal);
+  return { kind: "bytes", contentType: "text/event-stream", parts: streamEvents(events, parts) };
 }
 
 async function* streamEvents(events: AsyncIterable<DaemonEvent>, parts: StreamParts): AsyncIterable<Buffer> {
@@ -72,7 +75,7 @@ async function* streamEvents(events: AsyncIterable<DaemonEvent>, parts: StreamPa
   try {
     yield Buffer.from(": holdfast events\n\n");
     let next = iterator.next();
-    while (!parts.call.signal.aborted) {
+    while (!parts.signal.aborted) {
       const first = await firstOf(next, parts.clock);
       if (first === "heartbeat") {
         yield Buffer.from(": alive\n\n");
