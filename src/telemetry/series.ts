@@ -3,6 +3,7 @@
  * from "nobody measures". A module still declares its own metrics beside its code; the names and labels here are the
  * public promise, and a module that declares one differently fails at start.
  */
+import { DAMAGE_KINDS } from "../base/events.js";
 import { BACKUP_TYPES } from "../base/ids.js";
 import type { Labels, MetricSpec, Observer } from "../base/observe.js";
 
@@ -49,6 +50,18 @@ export const BACKUPS_TOTAL: MetricSpec<"source" | "type" | "outcome"> = {
   labels: ["source", "type", "outcome"],
 };
 
+export const FILES_LOST_TOTAL: MetricSpec<"source" | "kind"> = {
+  name: "holdfast_files_lost_total",
+  help: "Files found lost or damaged, by source and kind.",
+  labels: ["source", "kind"],
+};
+export const RECOVERIES_TOTAL: MetricSpec<"source" | "outcome"> = {
+  name: "holdfast_recoveries_total",
+  help: "Paths that were to be recovered, by what came of it.",
+  labels: ["source", "outcome"],
+};
+const RECOVERY_OUTCOMES = ["healed", "failed", "returned", "waiting"] as const;
+
 /** Names that the alert rules of earlier tools use. */
 export const VERIFICATION_METRICS = {
   restoreDuration: {
@@ -80,6 +93,9 @@ export function addSourceSeries(observer: Observer, source: SourceFacts): void {
   for (const type of BACKUP_TYPES) {
     for (const outcome of BACKUP_OUTCOMES) backups.add(0, { source: source.name, type, outcome });
   }
+  const [lost, recoveries] = [observer.counter(FILES_LOST_TOTAL), observer.counter(RECOVERIES_TOTAL)];
+  for (const kind of DAMAGE_KINDS) lost.add(0, { source: source.name, kind });
+  for (const outcome of RECOVERY_OUTCOMES) recoveries.add(0, { source: source.name, outcome });
   updateSourceTargets(observer, source);
 }
 
