@@ -100,6 +100,7 @@ async function buildTrees(
   const { backend, keys, chunkSet } = core.parts;
   // Alone for a moment: every number given out so far is in the catalog then.
   const coversSeq = await core.appendGate.exclusive(() => Promise.resolve(core.lastSeq));
+  const coversMs = core.parts.clock.nowMs();
   const parent = parentOf(
     core,
     request.type,
@@ -131,7 +132,7 @@ async function buildTrees(
     });
   }
   await core.storePacks(await writer.finish(), signal);
-  return { manifests, checkpoint: { sources, coversSeq } };
+  return { manifests, checkpoint: { sources, coversSeq, coversMs } };
 }
 
 async function buildSourceTree(

@@ -26,6 +26,8 @@ export interface SourceRoot {
 export interface Checkpoint {
   readonly sources: readonly SourceRoot[];
   readonly coversSeq: number;
+  /** When that was, wall ms. */
+  readonly coversMs: number;
 }
 
 /** What a commit says, by kind. */
@@ -205,7 +207,7 @@ function isTextList(value: unknown): boolean {
 }
 
 function isCheckpoint(body: Record<string, unknown>): boolean {
-  return Number.isSafeInteger(body["coversSeq"]) && isRootList(body["sources"]);
+  return ["coversSeq", "coversMs"].every((name) => Number.isSafeInteger(body[name])) && isRootList(body["sources"]);
 }
 
 function isRootList(value: unknown): boolean {

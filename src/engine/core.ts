@@ -12,7 +12,7 @@ import { type CommitAppender, type CommitBody, type StoredCommit, sha256Of } fro
 import type { ContentReader } from "./content.js";
 import type { Catalog } from "./index/catalog.js";
 import { type FoundChunk, chunksOfEntries } from "./index/chunk-index.js";
-import { type IndexedPack, encodeFragment } from "./index/fragments.js";
+import { type Fragment, type IndexedPack, encodeFragment } from "./index/fragments.js";
 import type { LevelOperation } from "./index/level-store.js";
 import type { RepositoryKeys } from "./keys.js";
 import { Gate, NameLocks } from "./lease/gate.js";
@@ -169,14 +169,21 @@ export class RepositoryCore {
     supersedes: readonly string[],
     signal: AbortSignal,
   ): Promise<string> {
-    const { backend, catalog, keys } = this.parts;
-    const bytes = new RecordSealer(keys).seal("fragment", encodeFragment({ packs, supersedes }), "lz4").bytes;
-    const name = sha256Of(bytes);
-    await backend.put(`index/${name}`, bytes, signal);
+    const name = await this.writeFragment({ packs, supersedes }, signal);
+    const { catalog } = this.parts;
     const operations: LevelOperation[] = [];
     for (const pack of packs) catalog.chunks.putPack(operations, pack, name);
     catalog.commits.putFragment(operations, name);
     await catalog.write(operations);
+    return name;
+  }
+
+  /** Writes a fragment's object; gives its name. */
+  async writeFragment(fragment: Fragment, signal: AbortSignal): Promise<string> {
+    const { backend, keys } = this.parts;
+    const bytes = new RecordSealer(keys).seal("fragment", encodeFragment(fragment), "lz4").bytes;
+    const name = sha256Of(bytes);
+    await backend.put(`index/${name}`, bytes, signal);
     return name;
   }
 

@@ -1,7 +1,7 @@
 /** Looking at paths: what is current, what was at a time, all versions, and where the same content lies. */
 import type { BytePath } from "../base/paths.js";
 import type { RepositoryCore } from "./core.js";
-import { type VersionRecord, stateOf } from "./index/entry-index.js";
+import { type CurrentRecord, type EntryIndex, type VersionRecord, stateOf } from "./index/entry-index.js";
 import type { Entry, Version } from "./types.js";
 
 /** Versions listed for one path unless the caller says otherwise. */
@@ -62,11 +62,7 @@ async function recordsOf(
   const { entries } = core.parts.catalog;
   const record = entries.current(source, path);
   const older = await entries.olderVersions(source, path, limit);
-  if (record === undefined) return older;
-  const state = stateOf(record);
-  const current = { seq: state.seq, timeMs: state.timeMs, state };
-  if (state.absentSinceMs === undefined) return [current, ...older];
-  return [{ seq: state.seq + 0.5, timeMs: state.absentSinceMs, state: undefined }, current, ...older];
+  return [...(record === undefined ? [] : versionsOfCurrent(record)), ...older];
 }
 
 /** The state of a whole source at a time, in path order: what a restore `--at` writes. */
@@ -76,28 +72,52 @@ export async function* entriesAt(
   atMs: number,
   signal: AbortSignal,
 ): AsyncGenerator<Entry> {
-  const { entries } = core.parts.catalog;
+  for await (const { path, versions } of pathHistories(core.parts.catalog.entries, source, signal)) {
+    const state = versions.find((version) => version.timeMs <= atMs)?.state;
+    if (state !== undefined) yield { source, path, node: state.node };
+  }
+}
+
+/** All that is known of one path: its versions newest first, the current one (if there is one) included. */
+export interface PathHistory {
+  readonly path: BytePath;
+  readonly current: CurrentRecord | undefined;
+  /** An absence stands as a removal before (newer than) the current version. */
+  readonly versions: readonly VersionRecord[];
+}
+
+/** The histories of all paths of a source, in path order: one merge over current entries and older versions. */
+export async function* pathHistories(
+  entries: EntryIndex,
+  source: string,
+  signal: AbortSignal,
+): AsyncGenerator<PathHistory> {
   const current = oneByOne(entries.currentPages(source));
   const history = oneByOne(entries.historyPages(source));
   let now = await current.next();
   let past = await history.next();
   while (now.done !== true || past.done !== true) {
     signal.throwIfAborted();
-    const paths = [now, past].flatMap((head) => (head.done === true ? [] : [head.value.path]));
-    const path = paths.reduce((a, b) => (a < b ? a : b));
-    const versions: VersionRecord[] = [];
-    for (; now.done !== true && now.value.path === path; now = await current.next()) {
-      const state = stateOf(now.value);
-      if (state.absentSinceMs !== undefined) {
-        versions.push({ seq: state.seq + 0.5, timeMs: state.absentSinceMs, state: undefined });
-      }
-      versions.push({ seq: state.seq, timeMs: state.timeMs, state });
+    const heads = [now, past].flatMap((head) => (head.done === true ? [] : [head.value.path]));
+    const path = heads.reduce((a, b) => (a < b ? a : b));
+    let record: CurrentRecord | undefined;
+    if (now.done !== true && now.value.path === path) {
+      record = now.value;
+      now = await current.next();
     }
-    for (; past.done !== true && past.value.path === path; past = await history.next())
+    const versions = record === undefined ? [] : versionsOfCurrent(record);
+    for (; past.done !== true && past.value.path === path; past = await history.next()) {
       versions.push(past.value.version);
-    const state = versions.find((version) => version.timeMs <= atMs)?.state;
-    if (state !== undefined) yield { source, path, node: state.node };
+    }
+    yield { path, current: record, versions };
   }
+}
+
+function versionsOfCurrent(record: CurrentRecord): VersionRecord[] {
+  const state = stateOf(record);
+  const current = { seq: state.seq, timeMs: state.timeMs, state };
+  if (state.absentSinceMs === undefined) return [current];
+  return [{ seq: state.seq + 0.5, timeMs: state.absentSinceMs, state: undefined }, current];
 }
 
 async function* oneByOne<T>(pages: AsyncIterable<readonly T[]>): AsyncGenerator<T, undefined> {

@@ -5,7 +5,8 @@
 import { HoldfastError, hasCode, messageOf } from "../../base/errors.js";
 import type { Logger } from "../../base/observe.js";
 import type { Backend } from "../../storage/backend.js";
-import { type SourceRoot, type StoredCommit, decodeCommit, sha256Of } from "../commit-log.js";
+import type { BytePath } from "../../base/paths.js";
+import { type Checkpoint, type StoredCommit, decodeCommit, sha256Of } from "../commit-log.js";
 import type { PackEntry, PackKind } from "../pack/format.js";
 import { packKey } from "../pack/format.js";
 import { readPackDirectory, scanEntries } from "../pack/reader.js";
@@ -13,8 +14,9 @@ import { objectSource } from "../pack/source.js";
 import type { RecordOpener } from "../pack/record.js";
 import { ByteReader } from "../tree/bytes.js";
 import { readState } from "../tree/codec.js";
-import type { Delta } from "../tree/delta.js";
-import { type LoadNode, diffTrees } from "../tree/reader.js";
+import type { Delta, DeltaChange } from "../tree/delta.js";
+import type { LeafEntry } from "../tree/node.js";
+import { type LoadNode, diffTrees, treeLeaves } from "../tree/reader.js";
 import type { ChunkId } from "../types.js";
 import type { Catalog } from "./catalog.js";
 import { type Fragment, decodeFragment } from "./fragments.js";
@@ -162,17 +164,15 @@ async function applyCommits(
   signal: AbortSignal,
 ): Promise<void> {
   const { catalog } = context;
-  // Deltas before the last base were thinned out: what they said is read from the trees of the checkpoints up to it.
-  const bases = commits.filter(({ header }) => header.body.kind === "base");
-  const treesThrough = catalog.isNew ? Math.max(0, ...bases.map(({ header }) => header.number)) : 0;
+  const withTrees = catalog.isNew ? checkpointsToRead(commits) : new Set<StoredCommit>();
   const roots = new Map<string, ChunkId>();
   for (const commit of commits) {
     signal.throwIfAborted();
-    const { body, number } = commit.header;
+    const { body } = commit.header;
     try {
       if (body.kind === "deltas") for (const delta of commit.deltas()) await applyDelta(catalog, delta);
-      if ((body.kind === "backup" || body.kind === "base") && number <= treesThrough) {
-        await applyTrees(context, commit, body, roots, signal);
+      if ((body.kind === "backup" || body.kind === "base") && withTrees.has(commit)) {
+        await applyTrees(context, body, roots, signal);
       }
     } catch (error) {
       if (!hasCode(error, "RECORD_DAMAGED") && !hasCode(error, "CHUNK_MISSING")) throw error;
@@ -184,6 +184,22 @@ async function applyCommits(
   }
 }
 
+/**
+ * Deltas that the last base stands in for were thinned out: what they said is read from that base's trees and those of
+ * the kept backups before it. Trees of removed backups and older bases may be collected already.
+ */
+function checkpointsToRead(commits: readonly StoredCommit[]): Set<StoredCommit> {
+  const base = commits.findLast(({ header }) => header.body.kind === "base");
+  if (base?.header.body.kind !== "base") return new Set();
+  const { coversSeq } = base.header.body;
+  const removed = new Set(commits.flatMap(({ header: { body } }) => (body.kind === "removal" ? body.backupIds : [])));
+  const kept = commits.filter(
+    ({ header: { body } }) =>
+      body.kind === "backup" && body.coversSeq <= coversSeq && !removed.has(body.manifest.backup_id),
+  );
+  return new Set([...kept, base]);
+}
+
 async function applyDelta(catalog: Catalog, delta: Delta): Promise<void> {
   const operations: LevelOperation[] = [];
   await catalog.entries.apply(operations, delta);
@@ -192,23 +208,45 @@ async function applyDelta(catalog: Catalog, delta: Delta): Promise<void> {
 
 /** What the trees of a checkpoint tell beyond the checkpoint before it, as if it had come as deltas. */
 async function applyTrees(
-  { catalog, loadNode }: CatchUpContext,
-  commit: StoredCommit,
-  { sources, coversSeq }: { readonly sources: readonly SourceRoot[]; readonly coversSeq: number },
+  context: CatchUpContext,
+  body: Checkpoint & { readonly kind: "backup" | "base" },
   roots: Map<string, ChunkId>,
   signal: AbortSignal,
 ): Promise<void> {
-  const { timeMs } = commit.header;
-  for (const { name, root } of sources) {
+  const { catalog, loadNode } = context;
+  for (const { name, root } of body.sources) {
     for await (const { path, after } of diffTrees(loadNode, roots.get(name), root, signal)) {
-      const state = after === undefined ? undefined : readState(new ByteReader(after));
-      await applyDelta(
-        catalog,
-        state === undefined
-          ? { source: name, seq: coversSeq, timeMs, changes: [{ kind: "remove", path }] }
-          : { source: name, seq: state.seq, timeMs: state.timeMs, changes: [{ kind: "upsert", path, state }] },
-      );
+      if (after === undefined) continue; // gone from a backup can mean absent or removed: only a base knows
+      const state = readState(new ByteReader(after));
+      const changes: DeltaChange[] = [{ kind: "upsert", path, state }];
+      await applyDelta(catalog, { source: name, seq: state.seq, timeMs: state.timeMs, changes });
     }
     roots.set(name, root);
+    if (body.kind === "base") await removeMissing(context, name, root, body, signal);
   }
+}
+
+/** Removes current entries that the base does not have: both come in path order. */
+async function removeMissing(
+  { catalog, loadNode }: CatchUpContext,
+  source: string,
+  root: ChunkId,
+  { coversSeq, coversMs }: Checkpoint,
+  signal: AbortSignal,
+): Promise<void> {
+  const kept = pathsOf(treeLeaves(loadNode, root, undefined, signal));
+  let next = await kept.next();
+  for await (const page of catalog.entries.currentPages(source)) {
+    for (const { path } of page) {
+      while (next.done !== true && next.value < path) next = await kept.next();
+      if (next.done !== true && next.value === path) continue;
+      const changes: DeltaChange[] = [{ kind: "remove", path }];
+      await applyDelta(catalog, { source, seq: coversSeq, timeMs: coversMs, changes });
+    }
+  }
+}
+
+async function* pathsOf(leaves: AsyncIterable<readonly LeafEntry[]>): AsyncGenerator<BytePath, undefined> {
+  for await (const leaf of leaves) for (const { path } of leaf) yield path;
+  return undefined;
 }

@@ -128,7 +128,7 @@ export class ChunkIndex {
 
   /** Drops a holder and every place in it that is among `chunks`. A chunk without a place left is forgotten. */
   dropHolder(operations: LevelOperation[], number: number, chunks: Iterable<ChunkId>): void {
-    for (const id of chunks) this.#dropPlaces(operations, id, number);
+    for (const id of chunks) this.dropPlaces(operations, id, new Set([number]));
     const holder = this.#holders.get(number);
     if (holder === undefined) return;
     this.#holders.delete(number);
@@ -136,9 +136,10 @@ export class ChunkIndex {
     operations.push({ type: "del", key: holderKey(number) });
   }
 
-  #dropPlaces(operations: LevelOperation[], id: ChunkId, number: number): void {
+  /** Forgets the places of a chunk in some holders; a chunk without a place left is forgotten. */
+  dropPlaces(operations: LevelOperation[], id: ChunkId, numbers: ReadonlySet<number>): void {
     const known = this.locations(id);
-    const left = known.filter((location) => location.pack !== number);
+    const left = known.filter((location) => !numbers.has(location.pack));
     if (left.length === known.length) return;
     if (left.length > 0) {
       operations.push({ type: "put", key: chunkKey(id), value: encodeLocations(left) });

@@ -16,6 +16,8 @@ export interface AppliedCommit {
   /** Largest commit number in it: its own, or that of its last delta. */
   readonly lastSeq: number;
   readonly timeMs: number;
+  /** Smallest number among its deltas; only of a `deltas` commit. */
+  readonly firstSeq?: number;
   readonly logEnd?: WalPosition;
 }
 
@@ -88,6 +90,7 @@ export class CommitIndex {
     const logEnd = body.kind === "deltas" ? body.logEnd : undefined;
     const applied = {
       ...{ key: commit.key, writer, seq, number, sha256: commit.sha256, kind: body.kind, lastSeq, timeMs },
+      ...(body.kind === "deltas" ? { firstSeq: body.firstSeq } : {}),
       ...(logEnd === undefined ? {} : { logEnd }),
     };
     this.#applied.set(commit.key, applied);

@@ -1,0 +1,92 @@
+/** The part of a check that reads small objects whole: configuration copies, commit chains, index fragments. */
+import { HoldfastError, hasCode, messageOf } from "../base/errors.js";
+import type { Findings } from "./check-findings.js";
+import { NO_PREVIOUS, type StoredCommit, decodeCommit, sha256Of } from "./commit-log.js";
+import type { RepositoryCore } from "./core.js";
+import { decodeFragment } from "./index/fragments.js";
+import { readConfig } from "./repository-config.js";
+
+export async function checkConfig(core: RepositoryCore, findings: Findings, signal: AbortSignal): Promise<void> {
+  const { damagedCopies } = await readConfig(core.parts.backend, signal);
+  for (const key of damagedCopies) findings.add("config_damaged", `the copy ${key} of the configuration is damaged`);
+}
+
+/** Reads every commit: each must open and name the one before it; a gap must be one that a base has retired. */
+export async function checkCommits(core: RepositoryCore, findings: Findings, signal: AbortSignal): Promise<void> {
+  const commits = await readCommits(core, findings, signal);
+  const retired = new Set(commits.flatMap(({ header: { body } }) => (body.kind === "base" ? body.retires : [])));
+  const byWriter = new Map<string, StoredCommit[]>();
+  for (const commit of commits) {
+    const chain = byWriter.get(commit.header.writer) ?? [];
+    chain.push(commit);
+    byWriter.set(commit.header.writer, chain);
+  }
+  for (const chain of byWriter.values()) checkChain(chain, retired, findings);
+}
+
+async function readCommits(core: RepositoryCore, findings: Findings, signal: AbortSignal): Promise<StoredCommit[]> {
+  const { backend, opener, catalog } = core.parts;
+  const commits: StoredCommit[] = [];
+  const present = new Set<string>();
+  for await (const { key } of backend.list("commits/", signal)) {
+    present.add(key);
+    try {
+      const commit = decodeCommit(opener, key, await backend.get(key, signal));
+      for (const _delta of commit.deltas()) signal.throwIfAborted();
+      commits.push(commit);
+    } catch (error) {
+      if (hasCode(error, "OBJECT_MISSING")) continue; // collected beside us
+      if (!(error instanceof HoldfastError)) throw error;
+      findings.add("commit_damaged", `the commit ${key} cannot be read: ${messageOf(error)}`);
+    }
+  }
+  for (const { key } of catalog.commits.applied()) {
+    if (!present.has(key) && (await backend.stat(key, signal)) === undefined && catalog.commits.isApplied(key)) {
+      findings.add("commit_missing", `the commit ${key} is missing`);
+    }
+  }
+  return commits;
+}
+
+function checkChain(chain: readonly StoredCommit[], retired: ReadonlySet<string>, findings: Findings): void {
+  const inOrder = [...chain].sort((a, b) => a.header.seq - b.header.seq);
+  let before: StoredCommit | undefined;
+  for (const commit of inOrder) {
+    const { seq, previous, writer } = commit.header;
+    const follows = seq === (before?.header.seq ?? 0) + 1;
+    if (follows && previous !== (before?.sha256 ?? NO_PREVIOUS)) {
+      findings.add("commit_damaged", `the commit ${commit.key} does not follow the one before it`);
+    }
+    for (let missing = (before?.header.seq ?? 0) + 1; missing < seq; missing += 1) {
+      const key = `commits/${writer}/${String(missing).padStart(12, "0")}`;
+      if (!retired.has(key)) findings.add("commit_missing", `the commit ${key} is missing or damaged`);
+    }
+    before = commit;
+  }
+}
+
+/** Reads every fragment: its name must be its hash, and it must open. */
+export async function checkFragments(core: RepositoryCore, findings: Findings, signal: AbortSignal): Promise<void> {
+  const { backend, opener, catalog } = core.parts;
+  const known = [...catalog.commits.fragments()];
+  const present = new Set<string>();
+  for await (const { key } of backend.list("index/", signal)) {
+    present.add(key.slice("index/".length));
+    try {
+      const bytes = await backend.get(key, signal);
+      if (sha256Of(bytes) !== key.slice("index/".length)) {
+        throw new HoldfastError("RECORD_DAMAGED", "its content is not what its name says");
+      }
+      decodeFragment(opener.open(bytes).plain);
+    } catch (error) {
+      if (hasCode(error, "OBJECT_MISSING")) continue; // collected beside us
+      if (!(error instanceof HoldfastError)) throw error;
+      findings.add("fragment_damaged", `the fragment ${key} cannot be read: ${messageOf(error)}`);
+    }
+  }
+  for (const name of known) {
+    if (!present.has(name) && catalog.commits.hasFragment(name)) {
+      findings.add("fragment_damaged", `the fragment index/${name} is missing`);
+    }
+  }
+}

@@ -1,0 +1,300 @@
+/**
+ * Sweeping: which packs hold nothing that is needed, which are worth writing anew, and doing it - new packs first, then
+ * fragments that take the place of the old ones, then the plan, the catalog, and last the deletions.
+ */
+import { HoldfastError, hasCode } from "../base/errors.js";
+import type { RepositoryCore } from "./core.js";
+import { fragmentGroups } from "./core.js";
+import type { Marks } from "./gc-mark.js";
+import { type ChunkHolder, holderObjectKey } from "./index/chunk-index.js";
+import { carryOut, writePlan } from "./index/epochs.js";
+import { type IndexedPack, decodeFragment } from "./index/fragments.js";
+import type { LevelOperation } from "./index/level-store.js";
+import { encodeBundle } from "./pack/bundle.js";
+import type { FinishedPack, PackEntry, PackKind } from "./pack/format.js";
+import { chunkOfBundle, readPackDirectory } from "./pack/reader.js";
+import { RecordSealer, type SealedRecord, crcMatches } from "./pack/record.js";
+import { type ByteSource, objectSource } from "./pack/source.js";
+import { PackWriter } from "./pack/writer.js";
+import type { ChunkId } from "./types.js";
+
+/** What a pack holds, in bytes of chunks before compression. */
+interface Usage {
+  live: number;
+  dead: number;
+}
+
+export interface SweepPlan {
+  /** Packs without a needed chunk. */
+  readonly condemned: readonly ChunkHolder[];
+  /** Packs of which less than `KEPT_SHARE_MIN` is needed: that part is written anew. */
+  readonly repacked: readonly ChunkHolder[];
+  /** Chunks that go with them. */
+  readonly deadChunks: number;
+  /** About how many bytes of the store become free. */
+  readonly freedBytes: number;
+  readonly totalBytes: number;
+}
+
+/** A pack of which less than this is needed is written anew. */
+const KEPT_SHARE_MIN = 0.5;
+const OPERATIONS_MAX = 10_000;
+
+/**
+ * Decides, from marks and catalog, what goes; only packs of `among` when it is given. A chunk counts where it would be
+ * read: at its first good place.
+ */
+export async function planSweep(core: RepositoryCore, marks: Marks, among?: SweepPlan): Promise<SweepPlan> {
+  const { chunks } = core.parts.catalog;
+  const usage = new Map<number, Usage>();
+  const deadIn = new Map<number, number>();
+  for await (const page of chunks.all()) {
+    for (const { id, locations } of page) {
+      const needed = marks.has(id);
+      const preferred = locations.find((location) => !location.suspect) ?? locations[0];
+      for (const location of locations) {
+        const used = usage.get(location.pack) ?? { live: 0, dead: 0 };
+        const isLive = needed && location === preferred;
+        // A chunk of length 0 does not exist, so a pack with a live chunk never looks empty.
+        if (isLive) used.live += location.lengthBytes;
+        else used.dead += location.lengthBytes;
+        usage.set(location.pack, used);
+        if (!needed && location === preferred) deadIn.set(location.pack, (deadIn.get(location.pack) ?? 0) + 1);
+      }
+    }
+  }
+  const candidates = among === undefined ? [...chunks.holders()] : [...among.condemned, ...among.repacked];
+  const plan = sumUp(candidates, usage, deadIn);
+  return { ...plan, totalBytes: among?.totalBytes ?? plan.totalBytes };
+}
+
+function sumUp(
+  holders: readonly ChunkHolder[],
+  usage: ReadonlyMap<number, Usage>,
+  deadIn: ReadonlyMap<number, number>,
+): SweepPlan {
+  const condemned: ChunkHolder[] = [];
+  const repacked: ChunkHolder[] = [];
+  let [deadChunks, freedBytes, totalBytes] = [0, 0, 0];
+  for (const holder of holders) {
+    if (holder.kind === "w") continue;
+    totalBytes += holder.sizeBytes;
+    const { live, dead } = usage.get(holder.number) ?? { live: 0, dead: 0 };
+    const share = live === 0 ? 0 : live / (live + dead);
+    if (share >= KEPT_SHARE_MIN) continue;
+    (live === 0 ? condemned : repacked).push(holder);
+    deadChunks += deadIn.get(holder.number) ?? 0;
+    freedBytes += Math.round(holder.sizeBytes * (1 - share));
+  }
+  return { condemned, repacked, deadChunks, freedBytes, totalBytes };
+}
+
+/** Takes every chunk that goes out of the dedup table: no commit that begins after this relies on one of them. */
+export async function forbidDedup(core: RepositoryCore, plan: SweepPlan, marks: Marks): Promise<void> {
+  const going = new Set([...plan.condemned, ...plan.repacked].map(({ number }) => number));
+  for await (const page of core.parts.catalog.chunks.all()) {
+    for (const { id, locations } of page) {
+      if (!marks.has(id) && locations.every(({ pack }) => going.has(pack))) core.parts.chunkSet.delete(id);
+    }
+  }
+}
+
+/** Carries a plan out. `orphans` are packs in the store that the catalog does not know; `commits` are retired ones. */
+export async function sweep(
+  core: RepositoryCore,
+  plan: SweepPlan,
+  more: { readonly marks: Marks; readonly orphans: readonly string[]; readonly commits: readonly string[] },
+  signal: AbortSignal,
+): Promise<void> {
+  const { backend, catalog } = core.parts;
+  const rewritten = await repack(core, plan.repacked, more.marks, signal);
+  const going = [...plan.condemned, ...plan.repacked.filter(({ number }) => rewritten.has(number))];
+  const fragments = await replaceFragments(core, going, signal);
+  const epoch = catalog.epoch + 1;
+  const deletes = [
+    ...fragments.map((name) => `index/${name}`),
+    ...more.commits,
+    ...going.map(holderObjectKey),
+    ...more.orphans,
+  ];
+  // From the plan on there is no way back: a crash is finished by the next open.
+  await writePlan(backend, { epoch, deletes }, signal);
+  await forgetPacks(core, going);
+  const operations: LevelOperation[] = [];
+  for (const name of fragments) catalog.commits.dropFragment(operations, name);
+  for (const key of more.commits) catalog.commits.dropCommit(operations, key);
+  catalog.putEpoch(operations, epoch);
+  await catalog.write(operations);
+  await carryOut(backend, { epoch, deletes }, signal);
+}
+
+// --- writing anew ----------------------------------------------------------------------------------------------------
+
+/** Copies the needed records of sparse packs; gives the numbers of those that were copied whole. */
+async function repack(
+  core: RepositoryCore,
+  holders: readonly ChunkHolder[],
+  marks: Marks,
+  signal: AbortSignal,
+): Promise<Set<number>> {
+  const rewritten = new Set<number>();
+  for (const kind of ["d", "m"] as const) {
+    await using writers = new Rewriter(core, kind);
+    for (const holder of holders.filter((candidate) => candidate.kind === kind)) {
+      if (await copyNeeded(core, holder, { marks, writers }, signal)) rewritten.add(holder.number);
+    }
+    await core.storePacks(await writers.finish(), signal);
+  }
+  return rewritten;
+}
+
+/** Copies what is needed of a pack; false when a record is damaged, so that the pack stays as it is. */
+async function copyNeeded(
+  core: RepositoryCore,
+  holder: ChunkHolder,
+  { marks, writers }: { readonly marks: Marks; readonly writers: Rewriter },
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { backend, catalog } = core.parts;
+  const source = objectSource(backend, holderObjectKey(holder), holder.sizeBytes);
+  const entries = await entriesOf(core, source, signal);
+  if (entries === undefined) return false;
+  const isNeededHere = (id: ChunkId): boolean =>
+    marks.has(id) && catalog.chunks.locations(id)[0]?.pack === holder.number;
+  for (const entry of entries) {
+    signal.throwIfAborted();
+    const inner = entry.inner?.filter((chunk) => isNeededHere(chunk.id));
+    if (inner === undefined ? !isNeededHere(entry.id) : inner.length === 0) continue;
+    const bytes = await source.read(entry.offsetBytes, entry.recordBytes, signal);
+    if (bytes.length < entry.recordBytes || !crcMatches(bytes)) {
+      core.log.error("gc.record_damaged", { pack: holder.name, chunk: entry.id });
+      return false;
+    }
+    await writers.add(entry, bytes, inner);
+  }
+  return true;
+}
+
+/** The records of a pack, or undefined when its trailer is damaged: `check` will tell, nothing is touched here. */
+async function entriesOf(
+  core: RepositoryCore,
+  source: ByteSource,
+  signal: AbortSignal,
+): Promise<readonly PackEntry[] | undefined> {
+  try {
+    return (await readPackDirectory(source, core.parts.opener, signal)).entries;
+  } catch (error) {
+    if (!hasCode(error, "OBJECT_DAMAGED")) throw error;
+    core.log.error("gc.pack_damaged", { reason: error.message });
+    return undefined;
+  }
+}
+
+/** Writes needed records into new packs: whole ones raw, bundles with dead chunks sealed anew. */
+class Rewriter implements AsyncDisposable {
+  readonly #core: RepositoryCore;
+  readonly #kind: PackKind;
+  readonly #packs: FinishedPack[] = [];
+  #writer: PackWriter;
+  #sealer: RecordSealer;
+
+  constructor(core: RepositoryCore, kind: PackKind) {
+    this.#core = core;
+    this.#kind = kind;
+    this.#writer = this.#newWriter();
+    this.#sealer = new RecordSealer(core.parts.keys);
+  }
+
+  #newWriter(): PackWriter {
+    const { backend, keys } = this.#core.parts;
+    return new PackWriter({ stagingFolder: backend.stagingFolder, kind: this.#kind, keys });
+  }
+
+  async add(entry: PackEntry, bytes: Buffer, needed: PackEntry["inner"]): Promise<void> {
+    await this.#writer.add(this.#recordOf(entry, bytes, needed));
+    if (this.#writer.full) await this.#close();
+  }
+
+  #recordOf(entry: PackEntry, bytes: Buffer, needed: PackEntry["inner"]): SealedRecord {
+    if (needed === undefined || needed.length === entry.inner?.length) return { ...entry, bytes };
+    const { keys, opener } = this.#core.parts;
+    const { header, plain } = opener.open(bytes);
+    const bundle = encodeBundle(needed.map((chunk) => ({ id: chunk.id, plain: chunkOfBundle(keys, plain, chunk) })));
+    return { ...this.#sealer.seal("bundle", bundle.plain, header.codec), inner: bundle.inner };
+  }
+
+  async #close(): Promise<void> {
+    const pack = await this.#writer.finish();
+    if (pack !== undefined) this.#packs.push(pack);
+    this.#writer = this.#newWriter();
+    this.#sealer = new RecordSealer(this.#core.parts.keys);
+  }
+
+  async finish(): Promise<readonly FinishedPack[]> {
+    await this.#close();
+    return this.#packs;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#writer[Symbol.asyncDispose]();
+  }
+}
+
+// --- letting go ------------------------------------------------------------------------------------------------------
+
+/** Writes fragments without the packs that go, in place of those that list them; gives the names of the replaced ones. */
+async function replaceFragments(
+  core: RepositoryCore,
+  going: readonly ChunkHolder[],
+  signal: AbortSignal,
+): Promise<string[]> {
+  const { backend, catalog, opener } = core.parts;
+  const names = [...new Set(going.map(({ fragment }) => fragment))].filter((name) => name !== "");
+  const gone = new Set(going.map(({ kind, name }) => `${kind}${name}`));
+  const kept: IndexedPack[] = [];
+  for (const name of names) {
+    const { packs } = decodeFragment(opener.open(await backend.get(`index/${name}`, signal)).plain);
+    kept.push(...packs.filter((pack) => !gone.has(`${pack.kind}${pack.sha256}`)));
+  }
+  let supersedes: readonly string[] = names;
+  for (const group of fragmentGroups(kept)) {
+    const name = await core.writeFragment({ packs: group, supersedes }, signal);
+    const operations: LevelOperation[] = [];
+    for (const { kind, sha256, sizeBytes } of group) {
+      catalog.chunks.putHolder(operations, { kind, name: sha256, sizeBytes, fragment: name });
+    }
+    catalog.commits.putFragment(operations, name);
+    await catalog.write(operations);
+    supersedes = [];
+  }
+  return names;
+}
+
+/** Drops packs and all their places from the catalog. */
+async function forgetPacks(core: RepositoryCore, going: readonly ChunkHolder[]): Promise<void> {
+  const { catalog } = core.parts;
+  const numbers = new Set(going.map(({ number }) => number));
+  let operations: LevelOperation[] = [];
+  for await (const page of catalog.chunks.all()) {
+    for (const { id, locations } of page) {
+      if (locations.some(({ pack }) => numbers.has(pack))) catalog.chunks.dropPlaces(operations, id, numbers);
+    }
+    if (operations.length < OPERATIONS_MAX) continue;
+    await catalog.write(operations);
+    operations = [];
+  }
+  for (const number of numbers) catalog.chunks.dropHolder(operations, number, []);
+  await catalog.write(operations);
+}
+
+/** Refuses to let too much go at once. Throws LIMIT_REACHED. */
+export function brake(plan: SweepPlan, allowShare: number, floorBytes: number): void {
+  const share = plan.totalBytes === 0 ? 0 : plan.freedBytes / plan.totalBytes;
+  if (plan.freedBytes <= floorBytes || share <= allowShare) return;
+  const percent = (value: number): string => `${String(Math.round(value * 100))} %`;
+  throw new HoldfastError(
+    "LIMIT_REACHED",
+    `the collection would free ${percent(share)} of the store, more than ${percent(allowShare)} at once`,
+    { hint: "See what was removed; allow more when that is what you want.", details: { share, allowShare } },
+  );
+}

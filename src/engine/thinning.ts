@@ -1,0 +1,122 @@
+/**
+ * Thinning of versions: delta commits older than a given time are replaced by one base, a checkpoint of all sources as
+ * they stood after the last of them. Versions that the base and the kept backups do not hold are forgotten. All is
+ * decided by commit numbers, so that what the catalog forgets is exactly what a rebuilt catalog would not find.
+ */
+import type { CommitIndex } from "./index/commit-index.js";
+import type { SourceRoot } from "./commit-log.js";
+import type { RepositoryCore } from "./core.js";
+import type { VersionRecord } from "./index/entry-index.js";
+import type { LevelOperation } from "./index/level-store.js";
+import { TreeBuilder } from "./tree/builder.js";
+import { NodeWriter } from "./tree/checkpoint-tree.js";
+import { encodeState } from "./tree/codec.js";
+import { type PathHistory, pathHistories } from "./versions.js";
+
+export interface ThinningPlan {
+  /** Every delta up to this number is in a commit that is retired. */
+  readonly throughSeq: number;
+  /** The newest time of the retired deltas, wall ms. */
+  readonly throughMs: number;
+  /** Keys of the delta commits that the base stands in for. */
+  readonly retires: readonly string[];
+}
+
+/** Fewer old delta commits than this are left alone: a base costs more than they do. */
+const RETIRED_MIN = 8;
+/** Catalog operations written at once. */
+const OPERATIONS_MAX = 10_000;
+
+/** Which delta commits can go so that every version younger than `keptMs` stays. Undefined: not worth it. */
+export function planThinning(commits: CommitIndex, nowMs: number, keptMs: number): ThinningPlan | undefined {
+  const deltas = [...commits.applied()].filter((commit) => commit.kind === "deltas");
+  const newest = new Map<string, number>();
+  for (const { writer, seq } of deltas) newest.set(writer, Math.max(seq, newest.get(writer) ?? 0));
+  // The newest one of each writer stays: it says where that writer's log goes on.
+  const isOld = (commit: (typeof deltas)[number]): boolean =>
+    commit.timeMs < nowMs - keptMs && newest.get(commit.writer) !== commit.seq;
+  const firstKept = Math.min(...deltas.filter((commit) => !isOld(commit)).map((commit) => commit.firstSeq ?? 0));
+  const retired = deltas.filter((commit) => isOld(commit) && commit.lastSeq < firstKept);
+  if (retired.length < RETIRED_MIN) return undefined;
+  return {
+    throughSeq: firstKept - 1,
+    throughMs: Math.max(...retired.map(({ timeMs }) => timeMs)),
+    retires: retired.map(({ key }) => key),
+  };
+}
+
+/** Writes the base; the retired commits may be deleted once it is there. */
+export async function writeBase(core: RepositoryCore, plan: ThinningPlan, signal: AbortSignal): Promise<void> {
+  const { backend, keys, chunkSet, catalog } = core.parts;
+  await using writer = new NodeWriter({
+    ...{ stagingFolder: backend.stagingFolder, keys, codec: "lz4" },
+    isStored: (id) => chunkSet.isDurable(id),
+  });
+  const sources: SourceRoot[] = [];
+  for (const name of catalog.entries.sourceNames) {
+    const builder = new TreeBuilder((bytes) => writer.store(bytes));
+    for await (const history of pathHistories(catalog.entries, name, signal)) {
+      const state = baseVersion(history, plan.throughSeq)?.state;
+      if (state === undefined) continue;
+      const wait = builder.add(history.path, encodeState(state));
+      if (wait !== undefined) await wait;
+    }
+    const { id: root, entryCount } = await builder.finish();
+    sources.push({ name, root, entryCount });
+  }
+  await core.storePacks(await writer.finish(), signal);
+  const { throughSeq: coversSeq, throughMs: coversMs, retires } = plan;
+  await core.commit({ kind: "base", sources, coversSeq, coversMs, retires }, [], signal);
+}
+
+/** The version that a base holds of a path: its newest up to the base's number, an absence mark being part of it. */
+function baseVersion({ versions }: PathHistory, throughSeq: number): VersionRecord | undefined {
+  const isMark = (version: VersionRecord): boolean => version.state === undefined && !Number.isInteger(version.seq);
+  return versions.find((version) => version.seq <= throughSeq && !isMark(version));
+}
+
+/** Forgets the versions that neither the base nor a kept backup holds; gives their number. */
+export async function forgetVersions(
+  core: RepositoryCore,
+  plan: ThinningPlan,
+  isInBackup: (source: string, path: string, seq: number) => boolean,
+  signal: AbortSignal,
+): Promise<number> {
+  const { entries } = core.parts.catalog;
+  let forgotten = 0;
+  for (const source of entries.sourceNames) {
+    let operations: LevelOperation[] = [];
+    for await (const history of pathHistories(entries, source, signal)) {
+      for (const seq of forgettable(history, plan.throughSeq)) {
+        if (isInBackup(source, history.path, seq)) continue;
+        entries.dropVersion(operations, source, history.path, seq);
+        forgotten += 1;
+      }
+      if (operations.length < OPERATIONS_MAX) continue;
+      await core.parts.catalog.write(operations);
+      operations = [];
+    }
+    await core.parts.catalog.write(operations);
+  }
+  return forgotten;
+}
+
+/** Numbers of the older versions of a path that a base through this number does not hold. */
+export function forgettable(history: PathHistory, throughSeq: number): number[] {
+  const kept = baseVersion(history, throughSeq);
+  return history.versions
+    .slice(history.current === undefined ? 0 : firstOlder(history))
+    .filter(({ seq }) => seq <= throughSeq && (kept?.state === undefined || Math.floor(seq) !== kept.seq))
+    .map(({ seq }) => seq);
+}
+
+/** Index of the first version that is in the history and not the current one. */
+function firstOlder({ versions }: PathHistory): number {
+  return versions.findIndex(({ state }) => state !== undefined) + 1;
+}
+
+/** The newest base commit, whose trees must be kept. */
+export function newestBaseKey(commits: CommitIndex): string | undefined {
+  const bases = [...commits.applied()].filter(({ kind }) => kind === "base");
+  return bases.sort((a, b) => b.number - a.number)[0]?.key;
+}
