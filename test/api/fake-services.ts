@@ -86,7 +86,9 @@ export function fakeServices(): FakeServices {
   async function* entries(count: number): AsyncGenerator<never> {
     for (let index = 0; index < count; index += 1) {
       await Promise.resolve();
-      yield { path: `/data/file-${String(index).padStart(6, "0")}`, source: "data", kind: "file" } as never;
+      const path = `/data/file-${String(index).padStart(6, "0")}`;
+      const owner = { mode: "0644", uid: 0, gid: 0, modified_at: "2026-01-15T12:00:00.000Z" };
+      yield { path, source: "data", kind: "file", size_bytes: 5, ...owner, sha256: null, link_target: null } as never;
     }
   }
   const services: FakeServices = {

@@ -289,14 +289,14 @@ async function listVersions(context: CommandContext, args: readonly string[]): P
   const path = pathText(pathFromText(argument(args, 0)));
   const page = await api.get<Page>(`/versions${queryText({ path })}`, context.signal);
   const versions = page.items as readonly VersionDocument[];
-  if (context.output.json) {
-    context.output.document(versions);
-    return EXIT.ok;
-  }
   if (versions.length === 0) {
     throw new HoldfastError("VERSION_NOT_FOUND", `no version of ${path} is stored`, {
       hint: "See `holdfast find NAME`, or `holdfast status` for what is protected.",
     });
+  }
+  if (context.output.json) {
+    context.output.document(versions);
+    return EXIT.ok;
   }
   const columns = [
     { title: "TIME" },
