@@ -1,0 +1,251 @@
+/** The smaller parts of healing: gates, quarantine, processes' files, reports. */
+import { spawn } from "node:child_process";
+import { lstatSync, readdirSync } from "node:fs";
+import { appendFile, chmod, link, readFile, rm, utimes, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { once } from "node:events";
+import { expect } from "chai";
+import { openAnchored } from "../../src/base/anchored.js";
+import { systemClock } from "../../src/base/clock.js";
+import type { BytePath } from "../../src/base/paths.js";
+import { PriorityLanes, RestoreMemory } from "../../src/recovery/gate.js";
+import { DEFAULT_HEALER_SETTINGS } from "../../src/recovery/healer.js";
+import { tupleOf } from "../../src/recovery/place-parents.js";
+import { ProcessFiles } from "../../src/recovery/proc.js";
+import { Quarantine } from "../../src/recovery/quarantine.js";
+import {
+  BatchCollector,
+  REPORT_RESULTS_MAX,
+  type RecoveryResult,
+  batchDocument,
+  batchMarkdown,
+} from "../../src/recovery/report.js";
+import { FakeClock } from "../support/fake-clock.js";
+import { spawnHolder } from "../support/file-holder.js";
+import { NEVER } from "../support/recovery-rig.js";
+import { rejection } from "../support/rejection.js";
+import { hasProgram, requireRoot, skip } from "../support/requirements.js";
+import { useTempFolder } from "../support/temp-folder.js";
+
+const PATH = "/data/a" as BytePath;
+
+describe("the memory of restores", () => {
+  it("opens the breaker again when time has passed", () => {
+    const clock = new FakeClock();
+    const memory = new RestoreMemory(clock, DEFAULT_HEALER_SETTINGS);
+    for (let count = 0; count < 3; count += 1) {
+      expect(memory.breakerReason(PATH)).to.equal(undefined);
+      memory.note(PATH, "itself");
+    }
+    expect(memory.breakerReason(PATH)).to.contain("3 times");
+    clock.jumpWall(DEFAULT_HEALER_SETTINGS.breakerPathWindowMs + 1);
+    expect(memory.breakerReason(PATH)).to.equal(undefined);
+  });
+
+  it("counts only what holdfast restored by itself for the total", () => {
+    const memory = new RestoreMemory(new FakeClock(), DEFAULT_HEALER_SETTINGS);
+    for (let count = 0; count < 1000; count += 1) memory.note(`/p${String(count)}` as BytePath, "person");
+    expect(memory.breakerReason(PATH)).to.equal(undefined);
+    for (let count = 0; count < 100; count += 1) memory.note(`/i${String(count)}` as BytePath, "itself");
+    expect(memory.breakerReason(PATH)).to.contain("100 files");
+  });
+});
+
+describe("priority lanes", () => {
+  it("let the important in first, then the older, and never too many", async () => {
+    const lanes = new PriorityLanes(2);
+    const order: string[] = [];
+    let running = 0;
+    const work = (name: string) => async (): Promise<void> => {
+      running += 1;
+      expect(running).to.be.at.most(2);
+      order.push(name);
+      await new Promise((resolve) => setImmediate(resolve));
+      running -= 1;
+    };
+    await Promise.all([
+      lanes.run("low", work("first")),
+      lanes.run("low", work("second")),
+      lanes.run("low", work("low")),
+      lanes.run("high", work("high")),
+      lanes.run("critical", work("critical 1")),
+      lanes.run("critical", work("critical 2")),
+    ]);
+    expect(order).to.deep.equal(["first", "second", "critical 1", "critical 2", "high", "low"]);
+    expect(lanes.waitingCount).to.equal(0);
+  });
+
+  it("go on after a failure", async () => {
+    const lanes = new PriorityLanes(1);
+    const failed = lanes.run("high", () => Promise.reject(new Error("no")));
+    const next = lanes.run("high", () => Promise.resolve("yes"));
+    await rejection(failed);
+    expect(await next).to.equal("yes");
+  });
+});
+
+describe("the quarantine", () => {
+  const folder = useTempFolder("quarantine");
+
+  it("keeps a linked copy that later in-place writes of other names cannot reach", async () => {
+    const quarantine = quarantineIn(Infinity, Infinity);
+    await folder().write("data/alone", "damaged");
+    await folder().write("data/shared", "damaged");
+    await link(folder().at("data/shared"), folder().at("data/twin"));
+    await keep(quarantine, "inc_1", "alone");
+    await keep(quarantine, "inc_1", "shared");
+    await appendFile(folder().at("data/twin"), " and changed");
+    const items = await quarantine.items("inc_1");
+    expect(await Promise.all(items.map((item) => readFile(item.file, "utf8")))).to.deep.equal(["damaged", "damaged"]);
+    const about = readdirSync(folder().at("state/inc_1")).filter((name) => name.endsWith(".json"));
+    const described = JSON.parse(await readFile(join(folder().at("state/inc_1"), about[0] ?? ""), "utf8")) as Record<
+      string,
+      unknown
+    >;
+    expect(described).to.include.keys("path", "incident", "mode", "uid", "mtime_ns", "kept_at", "reason");
+  });
+
+  it("remembers the metadata of what it copied", async () => {
+    const quarantine = quarantineIn(Infinity, Infinity);
+    await folder().write("data/a", "x");
+    await link(folder().at("data/a"), folder().at("data/b"));
+    await chmod(folder().at("data/a"), 0o4711);
+    await utimes(folder().at("data/a"), 5, 5);
+    await keep(quarantine, "inc_1", "a");
+    const [item] = await quarantine.items("inc_1");
+    expect([item?.node.mode, item?.node.stat.mtimeNs]).to.deep.equal([0o4711, 5_000_000_000n]);
+  });
+
+  it("refuses a file that is not the one that was judged", async () => {
+    await folder().write("data/a", "x");
+    const judged = tupleOf(lstatSync(folder().at("data/a"), { bigint: true }));
+    await rm(folder().at("data/a"));
+    await writeFile(folder().at("data/a"), "another");
+    await using open = openAnchored(folder().bytes(), folder().bytes("data"));
+    const quarantine = quarantineIn(Infinity, Infinity);
+    expect(await rejection(quarantine.keep("inc_1", { folder: open, name: "a", judged }, ""))).to.have.property(
+      "code",
+      "TARGET_IO",
+    );
+    expect(await quarantine.items("inc_1")).to.deep.equal([]);
+  });
+
+  it("drops the oldest closed incidents beyond its limits, never an open one", async () => {
+    for (const limits of [
+      { sizeBytes: 0, ageMs: Infinity },
+      { sizeBytes: Infinity, ageMs: -1 },
+    ]) {
+      const quarantine = quarantineIn(limits.sizeBytes, limits.ageMs);
+      for (const id of ["inc_1", "inc_2"]) {
+        await folder().write(`data/${id}`, "x");
+        await keep(quarantine, id, id);
+      }
+      expect(await quarantine.prune((id) => id === "inc_1", NEVER)).to.deep.equal(["inc_2"]);
+      expect(await quarantine.items("inc_1")).to.have.length.greaterThan(0);
+    }
+  });
+
+  it("keeps all that its limits allow", async () => {
+    const quarantine = quarantineIn(10_000, 60_000);
+    await folder().write("data/a", "x");
+    await keep(quarantine, "inc_1", "a");
+    expect(await quarantine.prune(() => false, NEVER)).to.deep.equal([]);
+  });
+
+  function quarantineIn(sizeBytesMax: number, ageMsMax: number): Quarantine {
+    return new Quarantine(folder().at("state"), systemClock, { sizeBytesMax, ageMsMax });
+  }
+
+  async function keep(quarantine: Quarantine, incident: string, name: string): Promise<void> {
+    await using open = openAnchored(folder().bytes(), folder().bytes("data"));
+    const judged = tupleOf(lstatSync(folder().at("data", name), { bigint: true }));
+    await quarantine.keep(incident, { folder: open, name, judged }, "test");
+  }
+});
+
+describe("files of processes", () => {
+  const folder = useTempFolder("proc");
+
+  it("are found when they are deleted and still open, with the name they had", async () => {
+    const file = await folder().write("held file (deleted)\n.txt", "text");
+    const { ino } = lstatSync(file, { bigint: true });
+    const holder = await spawnHolder(file, "r");
+    try {
+      await rm(file);
+      const held = (await new ProcessFiles(systemClock).deletedFiles(NEVER)).find((entry) => entry.pid === holder.pid);
+      expect(held).to.deep.include({
+        path: folder().bytes("held file (deleted)\n.txt"),
+        ino,
+        isWritable: false,
+        sizeBytes: 4,
+      });
+      expect(await readFile(held?.link ?? "", "utf8")).to.equal("text");
+    } finally {
+      await holder.end();
+    }
+  });
+
+  it("are found by a mapping as well as by a descriptor", async function () {
+    requireRoot(this);
+    if (!hasProgram("python3")) return skip(this, "not installed: python3");
+    const file = await folder().write("mapped", "m".repeat(5000));
+    const program =
+      "import mmap,sys,os\nf=os.open(sys.argv[1],os.O_RDONLY)\nm=mmap.mmap(f,0,prot=mmap.PROT_READ)\nlibc=None\nprint('ready',flush=True)\nsys.stdin.read()";
+    const child = spawn("python3", ["-c", program, file], { stdio: ["pipe", "pipe", "inherit"] });
+    try {
+      await once(child.stdout, "data");
+      await rm(file);
+      const held = await new ProcessFiles(systemClock).deletedFiles(NEVER);
+      const mapping = held.find((entry) => entry.pid === child.pid && entry.how === "mapping");
+      expect(await readFile(mapping?.link ?? "", "utf8")).to.equal("m".repeat(5000));
+    } finally {
+      child.stdin.end();
+      await once(child, "exit");
+    }
+  });
+
+  it("tells who has a file open for writing, and not who only reads", async () => {
+    const file = await folder().write("a", "x");
+    const { dev, ino } = lstatSync(file, { bigint: true });
+    const processes = new ProcessFiles(systemClock);
+    const reader = await spawnHolder(file, "r");
+    expect(await processes.writersOf(dev, ino)).to.deep.equal([]);
+    const writer = await spawnHolder(file, "a");
+    expect((await processes.writersOf(dev, ino)).map((entry) => entry.pid)).to.deep.equal([writer.pid]);
+    await reader.end();
+    await writer.end();
+  });
+});
+
+describe("the batch report", () => {
+  it("counts all, keeps a bounded number, failures first, as JSON and Markdown", () => {
+    const collector = new BatchCollector(0);
+    for (let index = 0; index < REPORT_RESULTS_MAX + 10; index += 1) collector.add(resultOf(index, "healed"));
+    collector.add(resultOf(7, "failed"));
+    const report = collector.report(1234);
+    expect([report.healed, report.failed, report.pathsTotal]).to.deep.equal([1010, 1, 1011]);
+    expect(report.results).to.have.length(REPORT_RESULTS_MAX);
+    expect(report.results[0]?.outcome).to.equal("failed");
+    expect(batchDocument(report)).to.deep.include({
+      paths_total: 1011,
+      healed: 1010,
+      started_at: "1970-01-01T00:00:00.000Z",
+    });
+    const text = batchMarkdown(report);
+    expect(text).to.contain("1010 came back").and.to.contain("11 more are not listed");
+    expect(text).to.contain("| `/data/a ` | healed | latest\\_backup: v | 5.0 s before the loss |".replace("\\_", "_"));
+  });
+});
+
+function resultOf(index: number, outcome: RecoveryResult["outcome"]): RecoveryResult {
+  return {
+    path: "/data/a|" as BytePath,
+    outcome,
+    taken: { strategy: "latest_backup", origin: "v", identical: true, ageMs: 5000, sizeBytes: index, gaps: [] },
+    durationMs: 1,
+    candidates: [],
+    notes: [],
+    manualCommands: [],
+    message: "",
+  };
+}
