@@ -88,7 +88,7 @@ export class ChangeJudge {
   accept(change: SettledChange, valid?: boolean): void {
     const { path, record, item } = change;
     const { name, shared } = this.#context;
-    if (record?.state === "lost") shared.bus.emit("file.returned", { source: name, path });
+    if (record?.state === "lost" && record.kind !== "folder") shared.bus.emit("file.returned", { source: name, path });
     this.#inspected.delete(path);
     this.#awaiting.delete(path);
     this.#awaiting.set(path, { stamp: stampOf(change.node.stat), valid });
@@ -220,7 +220,7 @@ export class ChangeJudge {
   }
 
   #noteArrival(path: BytePath, stats: BigIntStats): void {
-    this.#context.shared.arrivals.note(path, stats, this.#context.shared.clock.monotonicMs());
+    this.#context.shared.arrivals.note(path, stats, this.#context.shared.clock);
   }
 
   /** Registers what holdfast itself put there. True when there is nothing left to tell. */

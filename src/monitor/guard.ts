@@ -23,6 +23,8 @@ import { ReconcileQueue, type ReconcileOrder } from "./watch/reconcile-queue.js"
 
 /** Removals are remembered this long, for `explain`, ms. */
 const REMOVED_KEEP_MS = 7 * 86_400_000;
+/** Neighbours looked at before a loss is told; 2,000 looks take about 10 ms. */
+const SURVEY_MAX = 2000;
 /** A source whose changes did not fit is looked through again after this pause, ms. */
 const OVERFLOW_PAUSE_MS = 5000;
 
@@ -59,6 +61,7 @@ export class SourceGuard {
       lookAgain: (path, noticedBy) => this.#changes.mark(path, noticedBy),
       isLookedThrough: () => this.#changes.isLookedThrough && !this.#isScanning,
       awaitRemoval: (path) => this.#changes.awaitRemoval(path),
+      survey: (folder, near) => this.#survey(folder, near),
     });
     this.#folders = new FolderKeeper(context, {
       mark: (path, noticedBy, thorough) => this.#changes.mark(path, noticedBy, thorough),
@@ -309,6 +312,20 @@ export class SourceGuard {
     const isFolder = record === undefined ? this.#folders.has(path) : record.kind === "folder";
     if (isFolder && !this.#losses.has(path)) await this.#expandMissing(path, item);
     if (record !== undefined) this.#addLoss(path, record, item);
+  }
+
+  /** Looks at registered neighbours of a missing path, from its name on and round to it, as many as are cheap. */
+  async #survey(folder: BytePath, near: BytePath): Promise<void> {
+    const { shared, name } = this.context;
+    const item = itemOf("event", this.context.nowMs());
+    let count = 0;
+    for (const from of [near, folder]) {
+      for await (const { path, record } of shared.registry.children(name, folder, from)) {
+        count += 1;
+        if (count > SURVEY_MAX || (from === folder && path >= near)) return;
+        if (!this.#losses.has(path) && lookAt(path).is === "missing") await this.#missing(path, record, item);
+      }
+    }
   }
 
   async #expandMissing(folder: BytePath, item: DirtyItem): Promise<void> {

@@ -5,7 +5,7 @@
  */
 import type { LossEvent, NoticedBy } from "../base/events.js";
 import { messageOf } from "../base/errors.js";
-import type { BytePath } from "../base/paths.js";
+import { type BytePath, parentPath } from "../base/paths.js";
 import type { Timer } from "../base/clock.js";
 import type { SourceContext } from "./context.js";
 import { type Intent, type MissingFile, judgeIntent, lossDetail } from "./intent.js";
@@ -40,6 +40,8 @@ export interface LossHooks {
   /** True when nothing waits for its first look, so that what was moved here is known. */
   isLookedThrough(): boolean;
   awaitRemoval(path: BytePath): void;
+  /** Looks at some of the registered neighbours of a missing path in a folder; missing ones are added. */
+  survey(folder: BytePath, near: BytePath): Promise<void>;
 }
 
 /** Evidence that somebody is at work postpones a verdict for at most this long, ms. */
@@ -48,6 +50,8 @@ const UNDECIDED_PAUSE_MS = 500;
 /** New files that are not looked at yet may be what was moved: wait for them this long, ms. */
 const ARRIVALS_WAIT_MAX_MS = 5000;
 const RETRY_MS = 100;
+/** Folders whose names are looked at before a verdict. */
+const SURVEYS_MAX = 8;
 const SLICE = 256;
 
 export class LossJudge {
@@ -122,7 +126,7 @@ export class LossJudge {
 
   async #round(): Promise<void> {
     try {
-      if (this.#mustWait()) return;
+      if (this.#mustWait() || (await this.#findMore())) return;
       const due = this.#takeDue();
       const gone = await this.#stillGone(due);
       const losses = await this.#withoutMeant(gone);
@@ -144,8 +148,25 @@ export class LossJudge {
       files: this.#context.shared.registry.totals(this.#context.name).files,
       nowMs,
       oldestSinceMs: oldest.sinceMs,
-      newestSinceMs: this.#newestSinceMs,
+      quietSinceMs: this.#newestSinceMs + this.#context.graceMs,
     });
+  }
+
+  /**
+   * Looks at the neighbours of what is due: a deletion that goes on is seen there before its events arrive. True when
+   * more is missing than was known.
+   */
+  async #findMore(): Promise<boolean> {
+    const before = this.#missing.size;
+    const surveyed = new Set<BytePath>();
+    for (const path of this.#missing.keys()) {
+      const folder = nearestFolder(path);
+      if (surveyed.has(folder)) continue;
+      surveyed.add(folder);
+      await this.#hooks.survey(folder, path);
+      if (surveyed.size >= SURVEYS_MAX || this.#missing.size > before) break;
+    }
+    return this.#missing.size > before;
   }
 
   /** What is due, taken out. */
@@ -287,6 +308,13 @@ interface Missed {
   readonly record: RegistryRecord;
   readonly item: MissingItem;
   readonly ground: Ground;
+}
+
+/** The folder that held the path, or the nearest one above it that is still there. */
+function nearestFolder(path: BytePath): BytePath {
+  let folder = parentPath(path);
+  while (folder !== "/" && lookAt(folder).is === "missing") folder = parentPath(folder);
+  return folder;
 }
 
 function isNoFolder({ record }: Missed): boolean {

@@ -4,10 +4,8 @@
  */
 import type { MassLimits } from "./ports.js";
 
-/** A burst is over when nothing new was missed for this long. */
-export const QUIET_MS = 400;
 /** Losses below the limits wait at most this long for a burst to end; above, as long as `HOLD_MASS_MS`. */
-const HOLD_SINGLE_MS = 5000;
+const HOLD_SINGLE_MS = 3000;
 const HOLD_MASS_MS = 60_000;
 
 export interface Burst {
@@ -18,7 +16,8 @@ export interface Burst {
   /** Steady ms. */
   readonly nowMs: number;
   readonly oldestSinceMs: number;
-  readonly newestSinceMs: number;
+  /** When everything that is pending has passed its grace. */
+  readonly quietSinceMs: number;
 }
 
 export class MassBreaker {
@@ -33,7 +32,7 @@ export class MassBreaker {
 
   /** True while more losses are likely to follow: judge later. */
   mustWait(burst: Burst): boolean {
-    if (burst.nowMs - burst.newestSinceMs >= QUIET_MS) return false;
+    if (burst.nowMs >= burst.quietSinceMs) return false;
     const holdMs = this.isMass(burst.pending, burst.files, burst.nowMs) ? HOLD_MASS_MS : HOLD_SINGLE_MS;
     return burst.nowMs - burst.oldestSinceMs < holdMs;
   }

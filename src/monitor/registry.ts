@@ -119,12 +119,13 @@ export class Registry implements AsyncDisposable {
     return undefined;
   }
 
-  /** What is known directly in a folder, without what lies deeper. */
-  async *children(source: string, folder: BytePath): AsyncIterable<KnownPath> {
+  /** What is known directly in a folder, without what lies deeper; in byte order, from the name of `from` on. */
+  async *children(source: string, folder: BytePath, from: BytePath = folder): AsyncIterable<KnownPath> {
     await this.flush();
     const prefix = keyOf(source, (folder === "/" ? "/" : `${folder}/`) as BytePath);
+    const start = from === folder ? prefix : keyOf(source, from);
     const end = Buffer.from(`${prefix.slice(0, -1)}0`, "latin1");
-    const iterator = this.#records.iterator({ gte: Buffer.from(prefix, "latin1"), lt: end });
+    const iterator = this.#records.iterator({ gte: Buffer.from(start, "latin1"), lt: end });
     try {
       for (let next = await iterator.next(); next !== undefined; next = await iterator.next()) {
         const key = next[0].toString("latin1");

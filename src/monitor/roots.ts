@@ -138,7 +138,7 @@ export class Roots {
         this.#there(root, verdict.identity);
         return;
       case "replaced":
-        this.#gone(root, "another folder stands in its place");
+        if (root.state.is === "there") this.#gone(root, "another folder stands in its place");
         this.#there(root, verdict.identity);
         return;
       case "deleted":

@@ -3,6 +3,7 @@
  * inode elsewhere; a file that was rotated or compressed has a new neighbour.
  */
 import type { BigIntStats } from "node:fs";
+import type { Clock } from "../../base/clock.js";
 import { type BytePath, nameOf, parentPath } from "../../base/paths.js";
 
 export interface Arrival {
@@ -13,8 +14,9 @@ export interface Arrival {
   readonly mtimeNs: bigint;
   /** When the inode was made, wall ms: an inode number alone may have been used again. */
   readonly bornMs: number;
-  /** When it was seen here, steady ms. */
+  /** When it was seen here, steady and wall ms. */
   readonly seenMs: number;
+  readonly seenAtMs: number;
 }
 
 /** 300,000 arrivals of about 200 bytes are 60 MB for the two minutes after a very large move. */
@@ -26,7 +28,8 @@ export class Arrivals {
   readonly #bySize = new Map<number, Set<Arrival>>();
   readonly #byFolder = new Map<BytePath, Set<Arrival>>();
 
-  note(path: BytePath, stats: BigIntStats, nowMs: number): void {
+  note(path: BytePath, stats: BigIntStats, clock: Clock): void {
+    const nowMs = clock.monotonicMs();
     const key = `${String(stats.dev)}:${String(stats.ino)}`;
     this.#drop(key);
     const arrival: Arrival = {
@@ -37,6 +40,7 @@ export class Arrivals {
       mtimeNs: stats.mtimeNs,
       bornMs: Number(stats.birthtimeNs / 1_000_000n),
       seenMs: nowMs,
+      seenAtMs: clock.nowMs(),
     };
     this.#byInode.set(key, arrival);
     addTo(this.#bySize, arrival.sizeBytes, arrival);

@@ -42,10 +42,16 @@ export async function isMovedAway(
 }
 
 function isSameFile(arrival: Arrival, record: RegistryRecord): boolean {
+  if (record.linkCount > 1 && !isNewerThan(arrival, record)) return false; // another name that was there before
   const isUntouched = isSameContentStat(arrival, record.stat) || record.kind !== "file";
   if (!isUntouched && arrival.bornMs >= record.registeredAtMs) return false;
   const look = lookAt(arrival.path);
   return look.is === "there" && look.node.stat.ino === arrival.ino;
+}
+
+/** It came after the missing file was known: a copy of it may be its new place, a twin from before is not. */
+function isNewerThan(arrival: Arrival, record: RegistryRecord): boolean {
+  return arrival.seenAtMs > record.registeredAtMs;
 }
 
 async function sameContent(
@@ -57,7 +63,7 @@ async function sameContent(
   if (record.sha256 === undefined || record.stat.sizeBytes === 0) return undefined;
   let digests = 0;
   for (const arrival of arrivals.bySize(record.stat.sizeBytes)) {
-    if (arrival.path === path) continue;
+    if (arrival.path === path || !isNewerThan(arrival, record) || lookAt(arrival.path).is !== "there") continue;
     digests += 1;
     if (digests > DIGESTS_MAX) return undefined;
     const sha256 = registry.digestOf(arrival.path, arrival) ?? (await validation.digest(arrival.path, signal))?.sha256;
