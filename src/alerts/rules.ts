@@ -24,18 +24,34 @@ export interface ConditionTraits {
   readonly isRaisedAnew: boolean;
 }
 
+const lasting = {
+  severity: "critical",
+  thresholdUnit: "none",
+  threshold: 1,
+  isMoment: false,
+  isRaisedAnew: false,
+} as const;
+const files = { ...lasting, thresholdUnit: "files" } as const;
+const share = { ...lasting, thresholdUnit: "share", threshold: 0.9 } as const;
+
 export const CONDITIONS = {
   // Most losses are healed within seconds and then told as file_recovered; only those that last are worth a message.
-  file_lost: traits("warning", "files", 1, 15 * SECOND_MS, 4 * HOUR_MS),
-  file_recovered: { ...traits("info", "files", 1, 10 * SECOND_MS, 15 * MINUTE_MS), isMoment: true },
-  recovery_failed: traits("critical", "files", 1, 5 * SECOND_MS, 4 * HOUR_MS),
-  incident_waiting: traits("critical", "files", 1, 2 * SECOND_MS, 4 * HOUR_MS),
-  backup_failed: traits("critical", "failures", 1, 5 * SECOND_MS, 4 * HOUR_MS),
-  backup_overdue: { ...traits("critical", "none", 1, 5 * SECOND_MS, 12 * HOUR_MS), isRaisedAnew: true },
-  storage_full: { ...traits("critical", "share", 0.9, 5 * SECOND_MS, 4 * HOUR_MS), isRaisedAnew: true },
-  integrity_check_failed: traits("critical", "none", 1, 5 * SECOND_MS, 12 * HOUR_MS),
+  file_lost: { ...files, severity: "warning", settleMs: 15 * SECOND_MS, repeatMs: 4 * HOUR_MS },
+  file_recovered: { ...files, severity: "info", settleMs: 10 * SECOND_MS, repeatMs: 15 * MINUTE_MS, isMoment: true },
+  recovery_failed: { ...files, severity: "critical", settleMs: 5 * SECOND_MS, repeatMs: 4 * HOUR_MS },
+  incident_waiting: { ...files, severity: "critical", settleMs: 2 * SECOND_MS, repeatMs: 4 * HOUR_MS },
+  backup_failed: { ...lasting, thresholdUnit: "failures", settleMs: 5 * SECOND_MS, repeatMs: 4 * HOUR_MS },
+  backup_overdue: { ...lasting, settleMs: 5 * SECOND_MS, repeatMs: 12 * HOUR_MS, isRaisedAnew: true },
+  storage_full: { ...share, settleMs: 5 * SECOND_MS, repeatMs: 4 * HOUR_MS, isRaisedAnew: true },
+  integrity_check_failed: { ...lasting, settleMs: 5 * SECOND_MS, repeatMs: 12 * HOUR_MS },
   // The watcher heals itself by a rescan, as a rule within a minute.
-  watch_degraded: { ...traits("warning", "none", 1, 2 * MINUTE_MS, 12 * HOUR_MS), isRaisedAnew: true },
+  watch_degraded: {
+    ...lasting,
+    severity: "warning",
+    settleMs: 2 * MINUTE_MS,
+    repeatMs: 12 * HOUR_MS,
+    isRaisedAnew: true,
+  },
 } as const satisfies Record<string, ConditionTraits>;
 
 export type Condition = keyof typeof CONDITIONS;
@@ -125,16 +141,6 @@ function resolveRule(condition: Condition, options: AlertRuleOptions, channels: 
     autoRetry,
     autoCleanup: options.autoCleanup ?? false,
   };
-}
-
-function traits(
-  severity: Severity,
-  thresholdUnit: ConditionTraits["thresholdUnit"],
-  threshold: number,
-  settleMs: number,
-  repeatMs: number,
-): ConditionTraits {
-  return { severity, thresholdUnit, threshold, settleMs, repeatMs, isMoment: false, isRaisedAnew: false };
 }
 
 function conditionNames(): string {

@@ -46,44 +46,56 @@ export const READINGS = {
   "mass.loss": ({ source, losses }) =>
     losses.slice(0, 5).map(({ path, kind }) => ({ kind: "sample", source, text: `${pathText(path)} (${kind})` })),
   "incident.opened": ({ id, source, paths, kind }) => [
-    raise("file_lost", source, id, paths, [
-      ["kind", kind],
-      ["incident", id],
-    ]),
+    {
+      ...raise("file_lost", source, id, [
+        ["kind", kind],
+        ["incident", id],
+      ]),
+      files: paths,
+    },
   ],
   "incident.healed": ({ id, source, paths, durationMs }) => [
     ...endOfIncident(source, id),
-    raise("file_recovered", source, "", paths, [
-      ["incident", id],
-      ["took", formatDuration(durationMs)],
-    ]),
+    {
+      ...raise("file_recovered", source, "", [
+        ["incident", id],
+        ["took", formatDuration(durationMs)],
+      ]),
+      files: paths,
+    },
   ],
   "incident.failed": ({ id, source, paths, message }) => [
     clear("file_lost", source, id),
     clear("incident_waiting", source, id),
-    raise("recovery_failed", source, id, paths, [
-      ["reason", message],
-      ["incident", id],
-    ]),
+    {
+      ...raise("recovery_failed", source, id, [
+        ["reason", message],
+        ["incident", id],
+      ]),
+      files: paths,
+    },
   ],
   "incident.held": ({ id, source, paths, reason }) => [
     clear("file_lost", source, id),
-    raise("incident_waiting", source, id, paths, [
-      ["reason", reason],
-      ["incident", id],
-    ]),
+    {
+      ...raise("incident_waiting", source, id, [
+        ["reason", reason],
+        ["incident", id],
+      ]),
+      files: paths,
+    },
   ],
   "incident.closed": ({ id, source }) => endOfIncident(source, id),
   "backup.failed": ({ source, code, message }) =>
     source.map((name) =>
-      raise("backup_failed", name, "", 0, [
+      raise("backup_failed", name, "", [
         ["error", code],
         ["reason", message],
       ]),
     ),
   "backup.finished": ({ source }) => source.map((name) => clear("backup_failed", name, "")),
   "backup.overdue": ({ source, ageMs, limitMs }) => [
-    raise("backup_overdue", source, "", 0, [
+    raise("backup_overdue", source, "", [
       ["newest copy", `${formatDuration(ageMs)} old`],
       ["target", formatDuration(limitMs)],
     ]),
@@ -91,7 +103,7 @@ export const READINGS = {
   "backup.timely": ({ source }) => [clear("backup_overdue", source, "")],
   "store.full": ({ usedShare, freeBytes, writeFailed, code }) => [
     {
-      ...raise("storage_full", "", "", 0, [
+      ...raise("storage_full", "", "", [
         ...(code === undefined ? [] : [["error", code] as const]),
         ["used", `${(usedShare * 100).toFixed(1)} %`],
         ["free", formatSize(freeBytes)],
@@ -103,17 +115,17 @@ export const READINGS = {
   ],
   "store.roomy": () => [clear("storage_full", "", "")],
   "integrity.failed": ({ what, code, message }) => [
-    raise("integrity_check_failed", what, "", 0, [
+    raise("integrity_check_failed", what, "", [
       ["error", code],
       ["reason", message],
     ]),
   ],
   "integrity.passed": ({ what }) => [clear("integrity_check_failed", what, "")],
-  "watch.degraded": ({ source, reason }) => [raise("watch_degraded", source, "watch", 0, [["reason", reason]])],
+  "watch.degraded": ({ source, reason }) => [raise("watch_degraded", source, "watch", [["reason", reason]])],
   "watch.restored": ({ source }) => [clear("watch_degraded", source, "watch")],
   "root.gone": ({ source, root, reason }) => [
     {
-      ...raise("watch_degraded", source, `root ${root}`, 0, [
+      ...raise("watch_degraded", source, `root ${root}`, [
         ["folder", pathText(root)],
         ["reason", reason],
       ]),
@@ -134,8 +146,8 @@ function endOfIncident(source: string, id: string): readonly Clear[] {
   return [clear("file_lost", source, id), clear("recovery_failed", source, id), clear("incident_waiting", source, id)];
 }
 
-function raise(condition: Condition, source: string, cause: string, files: number, facts: Raise["facts"]): Raise {
-  return { kind: "raise", condition, source, cause, files, facts };
+function raise(condition: Condition, source: string, cause: string, facts: Raise["facts"]): Raise {
+  return { kind: "raise", condition, source, cause, files: 0, facts };
 }
 
 function clear(condition: Condition, source: string, cause: string): Clear {

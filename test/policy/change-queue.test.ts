@@ -117,6 +117,21 @@ describe("the change queue", () => {
     expect(stage.store.commits.map(({ source }) => source).slice(2)).to.deep.equal(["c", "m", "l"]);
   });
 
+  it("keeps what was noted while a commit was under way, when that commit fails", async () => {
+    await using stage = new Stage();
+    const gate = deferred<undefined>();
+    stage.store.gate = gate.promise;
+    stage.store.failWith = "STORE_FULL";
+    stage.change("x");
+    await stage.clock.advance(0);
+    stage.bus.emit("file.removed", { source: "a", path: path("x"), reason: "moved", seenAtMs: 1 });
+    gate.resolve(undefined);
+    await stage.clock.advance(0);
+    stage.store.failWith = undefined;
+    await stage.clock.advance(60_000);
+    expect(stage.store.commits.map(({ changes }) => changes)).to.deep.equal([[{ path: path("x"), kind: "remove" }]]);
+  });
+
   for (const code of ["STORE_FULL", "STORE_IO", "STORE_READ_ONLY"] as const) {
     it(`keeps everything while the store fails with ${code}, tells once, and goes on by itself`, async () => {
       await using stage = new Stage();
