@@ -238,7 +238,9 @@ class ChainRun {
     const claimed = judge(this.#lost, candidate, undefined, rule);
     if (claimed.verdict === "identical" && candidate.sameInode !== true)
       return await this.#tryIdentical(candidate, claimed);
-    if (claimed.verdict === "offer" || claimed.verdict === "refuse") {
+    const isHopeless =
+      claimed.verdict === "refuse" || (claimed.verdict === "offer" && !this.#mayBeIdentical(candidate));
+    if (isHopeless) {
       this.#record(candidate, claimed, undefined);
       return false;
     }
@@ -250,6 +252,12 @@ class ChainRun {
     const record = this.#record(candidate, verdict, facts);
     if (verdict.verdict === "acceptable") this.#pool.push({ step, candidate, facts, secured: copy, record });
     return false;
+  }
+
+  /** Of the right size and not known to be something else: only its bytes can tell. */
+  #mayBeIdentical(candidate: Candidate): boolean {
+    const good = this.#lost.lastGood;
+    return good?.sha256 !== undefined && candidate.sha256 === undefined && candidate.sizeBytes === good.stat.sizeBytes;
   }
 
   async #tryIdentical(

@@ -78,6 +78,17 @@ describe("the recovery chain", () => {
     expect(outcome.judged[0]?.verdict).to.equal("offered");
   });
 
+  it("reads what could be the last good content by its size, however old it seems", async () => {
+    const about = { fidelity: "older" as const, sizeBytes: 4 };
+    const outcome = await walk([
+      offers("a", [
+        { text: "BAD!", about },
+        { text: "GOOD", about },
+      ]),
+    ]);
+    expect(verdicts(outcome)).to.deep.equal({ "a BAD!": "offered", "a GOOD": "taken" });
+  });
+
   it("shows all and takes nothing when it only explains", async () => {
     let attempts = 0;
     const outcome = await walk(

@@ -12,6 +12,7 @@ import { silentObserver } from "../../src/base/observe.js";
 import { type BytePath, nameOf, pathBytes, pathFromText } from "../../src/base/paths.js";
 import { nodeFromStat } from "../../src/engine/metadata.js";
 import type { FileNode, Version } from "../../src/engine/types.js";
+import { recoveryStrategies } from "../../src/daemon/plugins.js";
 import { Healer } from "../../src/recovery/healer.js";
 import type { IncidentDatabase } from "../../src/recovery/incident.js";
 import type {
@@ -22,7 +23,6 @@ import type {
   ValidityVerdict,
   VersionReader,
 } from "../../src/recovery/ports.js";
-import { builtInStrategies } from "../../src/recovery/built-in.js";
 import type { ChainStep, LastGood, LostFile, RecoveryStrategy } from "../../src/recovery/strategy.js";
 import { lastGoodOf } from "../../src/recovery/heal-path.js";
 import type { TempFolder } from "./temp-folder.js";
@@ -198,7 +198,7 @@ export class RecoveryRig implements AsyncDisposable {
       stateDir: this.folder.at("state"),
       versions: this.versions,
       watch: this.watch,
-      strategies: this.#options.strategies ?? builtInStrategies(this.versions, clock),
+      strategies: this.#options.strategies ?? recoveryStrategies(this.versions, clock),
       policyFor: () => this.policy,
       ...(this.#options.settings === undefined ? {} : { settings: this.#options.settings }),
     });
