@@ -53,6 +53,11 @@ export interface DispatcherOptions {
   readonly observer: Observer;
   /** Name of this machine, as people know it. */
   readonly host: string;
+  /**
+   * When this process began, wall ms; default now. A dispatcher that replaces another one of the same process (after a
+   * reload) needs it: what was raised since then still holds, though nobody raises it again.
+   */
+  readonly startedAtMs?: number;
   /** Between 0 and 1; `Math.random` unless told. */
   readonly random?: () => number;
 }
@@ -199,7 +204,7 @@ export class AlertDispatcher implements AsyncDisposable {
       if (record === undefined) await writeDurably(this.#options.bucket, [{ type: "del", key }]);
       else this.#records.set(key, record);
     }
-    const startMs = this.#options.clock.nowMs();
+    const startMs = this.#options.startedAtMs ?? this.#options.clock.nowMs();
     this.#startTimer = this.#options.clock.after(CONFIRM_WITHIN_MS, () => this.#endUnconfirmed(startMs));
   }
 

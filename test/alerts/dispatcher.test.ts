@@ -46,7 +46,7 @@ class Stage implements AsyncDisposable {
     return stage;
   }
 
-  async start(): Promise<void> {
+  async start(startedAtMs?: number): Promise<void> {
     const channels = [this.mail, this.chat];
     this.dispatcher = await AlertDispatcher.open({
       bus: this.bus,
@@ -60,18 +60,19 @@ class Stage implements AsyncDisposable {
       clock: this.clock,
       observer: this.observer,
       host: "web1",
+      ...(startedAtMs === undefined ? {} : { startedAtMs }),
       random: () => 0.5,
     });
   }
 
   /** As a restart does: everything but the database is new. */
-  async restart(): Promise<void> {
+  async restart(startedAtMs?: number): Promise<void> {
     await this.dispatcher[Symbol.asyncDispose]();
     await this.store.reopen();
     this.bus = this.#newBus();
     this.mail = new RecordingChannel("mail");
     this.chat = new RecordingChannel("chat");
-    await this.start();
+    await this.start(startedAtMs);
   }
 
   /** Lets fake time pass, and waits until what became due is on disk and sent. */
@@ -328,6 +329,20 @@ describe("the alert dispatcher", () => {
     stage.bus.emit("watch.degraded", { source: "music", reason: "overflow" });
     await stage.pass(CONFIRM_WITHIN_MS + 5 * MINUTE);
     expect(stage.mail.delivered.map(({ state, source }) => `${state} ${source}`)).to.deep.equal(["resolved photos"]);
+  });
+
+  it("goes on after a reload with what was raised before it in the same process", async () => {
+    await using stage = await Stage.open();
+    const startedAtMs = stage.clock.nowMs();
+    stage.bus.emit("watch.degraded", { source: "photos", reason: "overflow" });
+    await stage.pass(5 * MINUTE);
+    await stage.restart(startedAtMs);
+    await stage.pass(CONFIRM_WITHIN_MS + 5 * MINUTE);
+    expect(stage.mail.delivered).to.deep.equal([]);
+    expect(stage.dispatcher.list(false)).to.have.length(1);
+    stage.bus.emit("watch.restored", { source: "photos" });
+    await stage.pass(5 * MINUTE);
+    expect(stage.mail.delivered.map(({ state }) => state)).to.deep.equal(["resolved"]);
   });
 
   it("retries by rule with growing waits, says so, and stops when it works", async () => {
