@@ -14,6 +14,8 @@ export const API_LIMITS = {
   headersTimeoutMs: 10_000,
   requestTimeoutMs: 30_000,
   keepAliveTimeoutMs: 5_000,
+  /** A connection on which nothing moves; event streams beat every 15 s. */
+  idleTimeoutMs: 120_000,
   connectionsMax: 256,
   eventStreamsMax: 32,
   pageMax: 1000,

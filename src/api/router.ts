@@ -55,6 +55,7 @@ export async function createRouter(options: RouterOptions): Promise<Router> {
     bodyLimit: API_LIMITS.bodyBytesMax,
     requestTimeout: API_LIMITS.requestTimeoutMs,
     keepAliveTimeout: API_LIMITS.keepAliveTimeoutMs,
+    connectionTimeout: API_LIMITS.idleTimeoutMs,
     routerOptions: { maxParamLength: API_LIMITS.pathCharsMax },
     exposeHeadRoutes: false,
     http: { maxHeaderSize: API_LIMITS.headerBytesMax, headersTimeout: API_LIMITS.headersTimeoutMs },

@@ -7,7 +7,7 @@ import { HoldfastError } from "../../base/errors.js";
 import { parseDurationMs } from "../../base/units.js";
 import { type CommandContext, type CommandSpec, type Options, argument, isSet, textOption } from "../command.js";
 import { daemonOptions, launchOptions } from "../foreground.js";
-import { printable } from "../output.js";
+import { counted, printable } from "../output.js";
 import { timeText } from "../time.js";
 
 export const operateCommands: readonly CommandSpec[] = [
@@ -280,7 +280,7 @@ async function checkConfig(context: CommandContext): Promise<number | undefined>
   if (output.json) output.document({ file: loaded.file ?? null, ok: true, warnings: loaded.warnings });
   else
     output.print(
-      `${printable(loaded.file ?? "no file: the embedded defaults")} is good (${loaded.sources.length} sources)`,
+      `${printable(loaded.file ?? "no file: the embedded defaults")} is good (${counted(loaded.sources.length, "source")})`,
     );
   return EXIT.ok;
 }

@@ -22,7 +22,7 @@ import {
   queryText,
   textOption,
 } from "../command.js";
-import { printable } from "../output.js";
+import { counted, printable } from "../output.js";
 import { parseTime, timeText } from "../time.js";
 
 const LISTED_MAX = 20;
@@ -117,7 +117,7 @@ async function scan(context: CommandContext, _args: readonly string[], options: 
   else {
     const took = formatDuration(report.duration_seconds * 1000);
     output.print(
-      `${report.files_checked} files checked in ${took}: ${report.missing} missing, ${report.damaged} damaged`,
+      `${counted(report.files_checked, "file")} checked in ${took}: ${report.missing} missing, ${report.damaged} damaged`,
     );
     for (const finding of report.findings.slice(0, LISTED_MAX)) {
       output.print(`  ${finding.kind}  ${printable(finding.path)}  ${printable(finding.detail)}`);
@@ -165,7 +165,7 @@ async function followBatch(context: CommandContext, api: ApiClient, job: JobDocu
   if (output.json) output.document(report);
   else {
     const took = formatDuration(report.duration_ms);
-    output.print(`${report.healed} of ${report.paths_total} files came back in ${took}`);
+    output.print(`${report.healed} of ${counted(report.paths_total, "file")} came back in ${took}`);
     if (report.returned > 0) output.print(`${report.returned} had come back by themselves`);
     for (const result of report.results.filter((each) => each.outcome === "failed").slice(0, LISTED_MAX)) {
       output.print(`  not recovered: ${printable(result.path)}`);

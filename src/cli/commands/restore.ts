@@ -14,7 +14,7 @@ import {
   requiredOption,
   textOption,
 } from "../command.js";
-import { printable } from "../output.js";
+import { counted, printable } from "../output.js";
 import { parseTime } from "../time.js";
 
 const OVERWRITE = ["always", "if-changed", "never"] as const;
@@ -146,12 +146,14 @@ function printRestore(context: CommandContext, report: RestoreReport, target: st
   const { output } = context;
   if (report.dry_run) {
     for (const step of report.plan) output.print(`${step.action}  ${printable(step.path)}`);
-    output.say(`${report.restored} files, ${formatSize(report.bytes)} would be written. Nothing was changed.`);
+    output.say(
+      `${counted(report.restored, "file")}, ${formatSize(report.bytes)} would be written. Nothing was changed.`,
+    );
     return;
   }
   const place = target === undefined ? "their places" : printable(target);
   const verified = report.verified ? ", verified" : "";
-  output.print(`restored ${report.restored} files (${formatSize(report.bytes)}) to ${place}${verified}`);
+  output.print(`restored ${counted(report.restored, "file")} (${formatSize(report.bytes)}) to ${place}${verified}`);
   if (report.skipped > 0) output.print(`skipped ${report.skipped} that are there already`);
   if (report.deleted > 0) output.print(`removed ${report.deleted} that are not in the backup`);
   for (const warning of report.warnings) output.say(`warning: ${printable(warning)}`);
@@ -180,7 +182,7 @@ function printVerify(context: CommandContext, report: VerifyReport): void {
   const { output } = context;
   const verdict = report.status === "passed" ? output.good("passed") : output.bad("FAILED");
   const took = formatDuration(report.duration_seconds * 1000);
-  const amount = `${report.files_checked} files, ${formatSize(report.bytes_checked)}`;
+  const amount = `${counted(report.files_checked, "file")}, ${formatSize(report.bytes_checked)}`;
   output.print(`${report.backup_id} ${report.level}: ${verdict} (${amount} in ${took})`);
   for (const problem of report.problems.slice(0, LISTED_MAX)) {
     output.print(`  ${printable(problem.path)}: ${printable(problem.problem)}`);

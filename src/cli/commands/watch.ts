@@ -13,7 +13,7 @@ import { pathFromText, pathText } from "../../base/paths.js";
 import { formatDuration, formatSize, parseDurationMs } from "../../base/units.js";
 import { type CommandContext, type CommandSpec, type Options, argument, isSet, textOption } from "../command.js";
 import { daemonOptions } from "../foreground.js";
-import { type Output, printable } from "../output.js";
+import { type Output, counted, printable } from "../output.js";
 import { ageText, dueText, timeText } from "../time.js";
 
 const ON_DELETE = ["heal", "hold", "allow"] as const;
@@ -182,7 +182,7 @@ function printStatus(output: Output, status: StatusDocument, nowMs: number): voi
   if (status.alerts_active > 0) {
     output.print(`  alerts     ${status.alerts_active} active, ${status.alerts_undelivered} not delivered yet`);
   }
-  if (status.next_step !== null) output.print(`Next: ${printable(status.next_step)}`);
+  output.print(`Next: ${printable(status.next_step ?? "holdfast versions FILE, to see what can come back")}`);
 }
 
 function verdict(output: Output, status: StatusDocument): string {
@@ -193,19 +193,18 @@ function verdict(output: Output, status: StatusDocument): string {
 
 function headline(status: StatusDocument): string {
   const files = status.sources.reduce((total, source) => total + source.files, 0);
-  const sources = status.sources.length === 1 ? "1 source" : `${status.sources.length} sources`;
   const who = status.daemon
     ? `holdfast ${status.version}, pid ${status.pid}`
     : "no daemon runs; nothing is healed until one does";
-  return `${files} files of ${sources}  (${who})`;
+  return `${counted(files, "file")} of ${counted(status.sources.length, "source")}  (${who})`;
 }
 
 function sourceLine(output: Output, source: SourceDocument, nowMs: number): string {
   const state = source.state === "protected" ? output.good("protected") : output.careful(source.state);
-  const pending = source.pending_changes > 0 ? `, ${source.pending_changes} changes pending` : "";
+  const pending = source.pending_changes > 0 ? `, ${counted(source.pending_changes, "change")} pending` : "";
   const newest = source.newest_commit_at === null ? "" : `, newest copy ${ageText(source.newest_commit_at, nowMs)}`;
   const why = source.reason === null ? "" : `: ${printable(source.reason)}`;
-  const size = `${source.files} files, ${formatSize(source.bytes)}`;
+  const size = `${counted(source.files, "file")}, ${formatSize(source.bytes)}`;
   return `  ${printable(source.name).padEnd(10)} ${state}  ${size}${newest}${pending}${why}`;
 }
 
