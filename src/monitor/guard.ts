@@ -13,7 +13,7 @@ import type { DirtyItem } from "./dirty.js";
 import { FolderKeeper } from "./folders.js";
 import { SECOND_DELETION_MS } from "./intent.js";
 import { isAsRegistered, isSameStat, lookAt, stampOf } from "./look.js";
-import { type Ground, LossJudge } from "./losses.js";
+import { LossJudge } from "./losses.js";
 import type { DurableReceipt, MonitorTimes, SourceStatus, WalkedEntry } from "./ports.js";
 import { type KnownPath, type RegistryRecord, recordOf } from "./registry.js";
 import { Roots } from "./roots.js";
@@ -57,7 +57,7 @@ export class SourceGuard {
       overflow: () => this.#overflow(),
     });
     this.#losses = new LossJudge(context, {
-      ground: (path) => this.#ground(path),
+      grounds: () => this.#roots.grounds(),
       lookAgain: (path, noticedBy) => this.#changes.mark(path, noticedBy),
       isLookedThrough: () => this.#changes.isLookedThrough && !this.#isScanning,
       awaitRemoval: (path) => this.#changes.awaitRemoval(path),
@@ -341,10 +341,6 @@ export class SourceGuard {
   #addLoss(path: BytePath, record: RegistryRecord, item: DirtyItem): void {
     const isMissed = record.state === "live" || (record.state === "lost" && record.lossKind !== "deleted");
     if (isMissed) this.#losses.add(path, item.noticedBy, item.seenAtMs);
-  }
-
-  #ground(path: BytePath): Ground {
-    return this.#roots.ground(path);
   }
 
   #register(path: BytePath, fresh: RegistryRecord): void {

@@ -33,8 +33,8 @@ export type Ground =
   | { readonly is: "deleted"; readonly detail: string };
 
 export interface LossHooks {
-  /** Looks at the root (and the mounts) that a path belongs to, now. */
-  ground(path: BytePath): Ground;
+  /** Looks at the roots and mounts, now, and tells what each path stands on. */
+  grounds(): (path: BytePath) => Ground;
   /** The path is there after all. */
   lookAgain(path: BytePath, noticedBy: NoticedBy): void;
   /** True when nothing waits for its first look, so that what was moved here is known. */
@@ -180,8 +180,12 @@ export class LossJudge {
   /** Drops what came back and what only seems gone because its storage is away; the folder's own loss is kept. */
   async #stillGone(due: readonly (readonly [BytePath, MissingItem])[]): Promise<readonly Missed[]> {
     const gone: Missed[] = [];
+    let groundOf = this.#hooks.grounds();
     for (const [index, [path, item]] of due.entries()) {
-      if (index % SLICE === SLICE - 1) await turn();
+      if (index % SLICE === SLICE - 1) {
+        await turn();
+        groundOf = this.#hooks.grounds();
+      }
       const { registry } = this.#context.shared;
       const record = registry.get(this.#context.name, path);
       if (record?.state !== "live" && record?.state !== "lost") continue;
@@ -189,7 +193,7 @@ export class LossJudge {
         this.#hooks.lookAgain(path, item.noticedBy);
         continue;
       }
-      const ground = this.#hooks.ground(path);
+      const ground = groundOf(path);
       if (ground.is !== "away") gone.push({ path, record, item, ground });
     }
     return gone;

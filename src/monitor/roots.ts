@@ -97,15 +97,17 @@ export class Roots {
     for (const root of this.#roots) this.#checkRoot(root);
   }
 
-  /** Looks at the root of a path, now, and at the mounts between them. */
-  ground(path: BytePath): Ground {
-    const root = this.#keptOf(path);
-    if (root === undefined) return { is: "away" };
-    this.#checkRoot(root);
-    if (root.state.is === "gone") return { is: "away" };
-    if (root.state.is === "deleted") return { is: "deleted", detail: root.state.reason };
-    const hidden = coveringMount(path, root.watch.root.folder, readMounts());
-    return hidden === undefined ? { is: "sound" } : { is: "away" };
+  /** Looks at the roots and mounts, now; the answer tells what each path stands on. */
+  grounds(): (path: BytePath) => Ground {
+    this.check();
+    const mounts = readMounts();
+    return (path) => {
+      const root = this.#keptOf(path);
+      if (root === undefined || root.state.is === "gone") return { is: "away" };
+      if (root.state.is === "deleted") return { is: "deleted", detail: root.state.reason };
+      const hidden = coveringMount(path, root.watch.root.folder, mounts);
+      return hidden === undefined ? { is: "sound" } : { is: "away" };
+    };
   }
 
   #keptOf(path: BytePath): KeptRoot | undefined {

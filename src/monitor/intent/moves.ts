@@ -18,6 +18,8 @@ export interface MoveParts {
 
 /** Arrivals of the right size that are read to compare their content. */
 const DIGESTS_MAX = 8;
+/** Arrivals of the right size that are looked at, whether they are still there. */
+const LOOKS_MAX = 64;
 const COMPRESSED = [".gz", ".bz2", ".xz", ".zst", ".lz4"];
 /** `name.1`, `name-20251201`, `name.2.gz`: what a rotation makes of `name`. */
 const ROTATED = /^(.+?)(?:\.\d{1,4}|[.-]\d{8}(?:-\d{1,10})?)(?:\.(?:gz|bz2|xz|zst|lz4))?$/;
@@ -61,11 +63,14 @@ async function sameContent(
   signal: AbortSignal,
 ): Promise<string | undefined> {
   if (record.sha256 === undefined || record.stat.sizeBytes === 0) return undefined;
+  let looks = 0;
   let digests = 0;
   for (const arrival of arrivals.bySize(record.stat.sizeBytes)) {
-    if (arrival.path === path || !isNewerThan(arrival, record) || lookAt(arrival.path).is !== "there") continue;
+    if (arrival.path === path || !isNewerThan(arrival, record)) continue;
+    looks += 1;
+    if (looks > LOOKS_MAX || digests >= DIGESTS_MAX) return undefined;
+    if (lookAt(arrival.path).is !== "there") continue;
     digests += 1;
-    if (digests > DIGESTS_MAX) return undefined;
     const sha256 = registry.digestOf(arrival.path, arrival) ?? (await validation.digest(arrival.path, signal))?.sha256;
     if (sha256 === record.sha256) return `moved to ${pathText(arrival.path)} (same content)`;
   }
