@@ -1,6 +1,7 @@
 /** From events to messages: what is told, what is counted together, what is held back, what survives a restart. */
 import { expect } from "chai";
 import { AlertDispatcher, CONFIRM_WITHIN_MS } from "../../src/alerts/dispatcher.js";
+import type { Bucket } from "../../src/alerts/bucket.js";
 import type { AutoPorts } from "../../src/alerts/auto-actions.js";
 import { type AlertRuleOptions, resolveRules } from "../../src/alerts/rules.js";
 import { hasCode } from "../../src/base/errors.js";
@@ -8,7 +9,7 @@ import { EventBus } from "../../src/base/events.js";
 import type { BytePath } from "../../src/base/paths.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { RecordingChannel } from "../support/recording-channel.js";
-import { RecordingObserver, StateStore } from "../support/state-store.js";
+import { MemoryBucket, RecordingObserver, StateStore } from "../support/state-store.js";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -22,7 +23,8 @@ class Stage implements AsyncDisposable {
   chat = new RecordingChannel("chat");
   readonly actions: string[] = [];
   rules: readonly AlertRuleOptions[] = [];
-  readonly store: StateStore;
+  readonly memory = new MemoryBucket();
+  readonly bucket: Bucket;
   dispatcher!: AlertDispatcher;
   readonly auto: AutoPorts = {
     retry: (condition, source, cause) => {
@@ -35,12 +37,12 @@ class Stage implements AsyncDisposable {
     },
   };
 
-  private constructor(store: StateStore) {
-    this.store = store;
+  private constructor(bucket?: Bucket) {
+    this.bucket = bucket ?? this.memory;
   }
 
-  static async open(rules: readonly AlertRuleOptions[] = []): Promise<Stage> {
-    const stage = new Stage(await StateStore.create());
+  static async open(rules: readonly AlertRuleOptions[] = [], bucket?: Bucket): Promise<Stage> {
+    const stage = new Stage(bucket);
     stage.rules = rules;
     await stage.start();
     return stage;
@@ -50,7 +52,7 @@ class Stage implements AsyncDisposable {
     const channels = [this.mail, this.chat];
     this.dispatcher = await AlertDispatcher.open({
       bus: this.bus,
-      bucket: this.store.database.sublevel("alerts"),
+      bucket: this.bucket,
       channels,
       rules: resolveRules(
         this.rules,
@@ -68,7 +70,6 @@ class Stage implements AsyncDisposable {
   /** As a restart does: everything but the database is new. */
   async restart(startedAtMs?: number): Promise<void> {
     await this.dispatcher[Symbol.asyncDispose]();
-    await this.store.reopen();
     this.bus = this.#newBus();
     this.mail = new RecordingChannel("mail");
     this.chat = new RecordingChannel("chat");
@@ -85,7 +86,6 @@ class Stage implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispatcher[Symbol.asyncDispose]();
-    await this.store[Symbol.asyncDispose]();
   }
 
   #newBus(): EventBus {
@@ -387,12 +387,24 @@ describe("the alert dispatcher", () => {
 
   it("still tells when its database cannot be written", async () => {
     await using stage = await Stage.open();
-    await stage.store.database.close();
+    stage.memory.isBroken = true;
     failBackup(stage);
     await stage.pass(MINUTE);
     expect(stage.mail.subjects).to.deep.equal(["[holdfast CRITICAL] web1: backup of photos failed"]);
     expect(stage.observer.events("error")).to.include("alert.outbox_not_written");
-    await stage.store.database.open();
+  });
+
+  it("keeps its state in a real database over a restart", async () => {
+    await using store = await StateStore.create();
+    const first = await Stage.open([], store.database.sublevel("alerts"));
+    failBackup(first);
+    await first.dispatcher[Symbol.asyncDispose]();
+    await store.reopen();
+    await using second = await Stage.open([], store.database.sublevel("alerts"));
+    expect(second.dispatcher.list(false).map(({ record }) => record.condition)).to.deep.equal(["backup_failed"]);
+    await second.clock.advance(10_000);
+    await second.clock.advanceUntil(() => second.mail.delivered.length > 0, 1000);
+    expect(second.mail.subjects).to.deep.equal(["[holdfast CRITICAL] web1: backup of photos failed"]);
   });
 
   it("does not wait for ever when the wall clock was set back", async () => {

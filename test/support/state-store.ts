@@ -36,8 +36,11 @@ export class StateStore implements AsyncDisposable {
 /** Keys and values in memory, as quick as promises are: for tests of time, where a disk would blur it. */
 export class MemoryBucket implements Bucket {
   readonly values = new Map<string, string>();
+  /** True: writing fails, as on a full disk. */
+  isBroken = false;
 
   batch(writes: BucketWrite[]): Promise<void> {
+    if (this.isBroken) return Promise.reject(new Error("no space left on device"));
     for (const write of writes) {
       if (write.type === "put") this.values.set(write.key, write.value);
       else this.values.delete(write.key);
