@@ -2,6 +2,7 @@
 import { isoTime } from "../base/clock.js";
 import { pathFields, pathText } from "../base/paths.js";
 import type { Configuration } from "../config/configuration.js";
+import type { CheckReport as StoreCheckReport } from "../engine/check.js";
 import type { Entry, Version } from "../engine/types.js";
 import type { Pause } from "../monitor/monitor.js";
 import type { Incident, JudgedCandidate } from "../recovery/incident.js";
@@ -9,6 +10,7 @@ import type { BatchReport as HealReport, RecoveryResult } from "../recovery/repo
 import type {
   BatchReport,
   CandidateDocument,
+  CheckReport,
   EntryDocument,
   IncidentDocument,
   PauseDocument,
@@ -158,22 +160,20 @@ export function configDocument(configuration: Configuration): unknown {
   };
 }
 
-/** The first problems of a check are shown; all are counted in the summary. */
-const PROBLEMS_SHOWN = 1_000;
-
-export function checkDocument(report: StoreCheckReport, level: string): CheckReport {
-  const count = report.findings.length;
+/** A check's report; the problems are bounded already, the worst first. */
+export function checkDocument(report: StoreCheckReport): CheckReport {
+  const count = report.problemCount;
+  const first = report.problems[0]?.detail ?? "";
   return {
-    level,
-    summary:
-      count === 0 ? "the store is sound" : `${String(count)} problems, the first: ${report.findings[0]?.detail ?? ""}`,
+    level: report.level,
+    summary: count === 0 ? "the store is sound" : `${String(count)} problems, the first: ${first}`,
     packs_checked: report.packsChecked,
     records_checked: report.recordsChecked,
     bytes_checked: report.bytesChecked,
-    problems: report.findings.slice(0, PROBLEMS_SHOWN).map(({ kind, detail, paths }) => ({
+    problems: report.problems.map(({ kind, detail, paths }) => ({
       kind,
       detail,
-      paths: paths.map(pathFields),
+      paths: paths.map(({ path }) => pathFields(path)),
     })),
   };
 }

@@ -2,9 +2,11 @@
  * The daemon: loads the configuration, opens the store, composes the parts, serves the API, and stays until it is told
  * to stop. SIGTERM and SIGINT end it cleanly, SIGHUP takes the configuration anew.
  */
+import { existsSync } from "node:fs";
 import { ApiServer } from "../api/server.js";
+import { socketTransport } from "../api/socket-transport.js";
 import { systemClock } from "../base/clock.js";
-import { HoldfastError, asHoldfastError } from "../base/errors.js";
+import { HoldfastError, asHoldfastError, hasCode } from "../base/errors.js";
 import { ResourceStack } from "../base/lifecycle.js";
 import type { Secret } from "../base/observe.js";
 import { pathText } from "../base/paths.js";
@@ -12,7 +14,7 @@ import { formatDuration } from "../base/units.js";
 import { readSecret } from "../config/secrets.js";
 import type { Configuration } from "../config/configuration.js";
 import { type Log, chooseLogFormat, openLog } from "../telemetry/logger.js";
-import { type LaunchOptions, type Launched, launch, loadFor } from "./launch.js";
+import { type LaunchGround, type LaunchOptions, type Launched, launch, loadFor } from "./launch.js";
 import { SystemdNotifier, takeInheritedSockets } from "./systemd.js";
 
 export interface DaemonOptions extends LaunchOptions {
@@ -24,6 +26,9 @@ export interface DaemonOptions extends LaunchOptions {
 
 /** Work may stand still this long before the watchdog is left to bite, ms. */
 const STALL_MAX_MS = 10 * 60_000;
+/** How long a command that has the store may keep a starting daemon waiting, ms. */
+const LOCK_WAIT_MS = 30_000;
+const LOCK_RETRY_MS = 250;
 
 /** Runs until it is told to stop; gives the exit code. Throws what keeps it from starting. */
 export async function runDaemon(options: DaemonOptions): Promise<number> {
@@ -37,7 +42,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   const signals = owner.use(new Signals(stop));
   for (const warning of configuration.warnings) log.warn("config.doubtful", { warning });
   const ground = { configuration, log, clock: systemClock, isDaemon: true, signal: stop.signal };
-  const launched = await launch(options, ground, true, owner);
+  const launched = await launchPatiently(options, ground, owner);
   owner.use(await serve(launched, configuration, stop.signal));
   signals.onReload(() => void reload(launched, notifier, log));
   await launched.operation.start();
@@ -50,6 +55,41 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   notifier.stopping("Finishing");
   log.info("daemon.stopping", { signal: signals.reason });
   return 0;
+}
+
+/**
+ * Launches; waits a while when a command that works alone (`holdfast status` at the wrong moment) has the store. Throws
+ * DAEMON_RUNNING at once when a daemon answers on the socket.
+ */
+async function launchPatiently(options: DaemonOptions, ground: LaunchGround, owner: ResourceStack): Promise<Launched> {
+  const { path } = ground.configuration.socket;
+  const deadlineMs = systemClock.monotonicMs() + LOCK_WAIT_MS;
+  for (;;) {
+    if (await isAnswered(path, ground.signal)) {
+      throw new HoldfastError("DAEMON_RUNNING", `a daemon answers on ${path} already`);
+    }
+    await using attempt = new ResourceStack();
+    try {
+      const launched = await launch(options, ground, true, attempt);
+      owner.use(attempt.move());
+      return launched;
+    } catch (error) {
+      const isLocked = hasCode(error, "REPO_LOCKED") || hasCode(error, "INDEX_LOCKED");
+      if (!isLocked || systemClock.monotonicMs() > deadlineMs) throw error;
+      await systemClock.sleep(LOCK_RETRY_MS, ground.signal);
+    }
+  }
+}
+
+async function isAnswered(socketPath: string, signal: AbortSignal): Promise<boolean> {
+  if (!existsSync(socketPath)) return false;
+  try {
+    const answer = await socketTransport(socketPath).send({ method: "GET", path: "/healthz" }, signal);
+    for await (const _part of answer.body) signal.throwIfAborted();
+    return true;
+  } catch (error) {
+    return !hasCode(error, "DAEMON_UNREACHABLE");
+  }
 }
 
 function daemonLog(options: DaemonOptions, configuration: Configuration): Log {

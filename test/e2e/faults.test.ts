@@ -10,6 +10,8 @@ import { requireRoot } from "../support/requirements.js";
 import { type CommandResult, Sandbox, until, versionsOf } from "../support/program.js";
 
 const KILLS = 12;
+/** Files that the write load of one round rewrites in turn. */
+const NAMES = 20;
 
 interface ErrorLine {
   readonly error: { readonly code: string; readonly message: string; readonly hint: string };
@@ -24,9 +26,10 @@ describe("a daemon that is killed", () => {
       const daemon = await sandbox.start();
       const stop = new AbortController();
       const load = writeLoad(sandbox.data, round, stop.signal);
-      await delay(100 + Math.random() * 900);
-      for (const name of ["a", "b", "c"])
-        await noteVersions(sandbox, join(sandbox.data, `${String(round)}-${name}`), acknowledged);
+      await delay(500 + Math.random() * 900);
+      for (let index = 0; index < NAMES; index += 4) {
+        await noteVersions(sandbox, join(sandbox.data, `${String(round)}-${String(index)}`), acknowledged);
+      }
       await delay(Math.random() * 300);
       await daemon.end("SIGKILL");
       stop.abort();
@@ -268,8 +271,11 @@ async function anyDataPack(store: string): Promise<string> {
 
 async function writeLoad(folder: string, round: number, signal: AbortSignal): Promise<void> {
   for (let count = 0; !signal.aborted; count += 1) {
-    const name = ["a", "b", "c"][count % 3] ?? "a";
-    await writeFile(join(folder, `${String(round)}-${name}`), randomBytes(2_000 + (count % 7) * 9_000));
+    // each name rests for about 800 ms between two writes, long enough to become durable
+    await writeFile(
+      join(folder, `${String(round)}-${String(count % NAMES)}`),
+      randomBytes(2_000 + (count % 7) * 9_000),
+    );
     await delay(40);
   }
 }
