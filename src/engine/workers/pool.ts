@@ -10,6 +10,7 @@ import type { RepositoryKeys } from "../keys.js";
 import type { FinishedPack } from "../pack/format.js";
 import type { PackProof } from "../pack/reader.js";
 import type { SealedRecord } from "../pack/record.js";
+import type { PlaceAnswer, PlaceRequest } from "../restore/protocol.js";
 import type { ChunkSet } from "./chunk-set.js";
 import {
   type IngestAnswer,
@@ -129,6 +130,13 @@ export class WorkerPool implements AsyncDisposable {
     return await this.#withThread(signal, async (thread) => {
       const { packed } = await thread.run({ kind: "read", request }, signal);
       return { plains: unpackBytes(packed) };
+    });
+  }
+
+  /** Puts a batch of restored files in place; the folders stay open until it resolves or rejects. */
+  async place(request: PlaceRequest, signal: AbortSignal): Promise<PlaceAnswer> {
+    return await this.#withThread(signal, async (thread) => {
+      return (await thread.run({ kind: "place", request }, signal)).result;
     });
   }
 

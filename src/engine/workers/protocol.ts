@@ -7,6 +7,7 @@ import type { RepositoryKeys } from "../keys.js";
 import type { FinishedPack } from "../pack/format.js";
 import type { PackProof } from "../pack/reader.js";
 import type { BundledChunk, RecordType, SealedRecord } from "../pack/record.js";
+import type { PlaceAnswer, PlaceRequest } from "../restore/protocol.js";
 import type { ChunkId, FileNode } from "../types.js";
 
 /** Limits of one batch; callers cut their work by them. */
@@ -80,7 +81,8 @@ export type WorkerTask =
   | { readonly kind: "finish"; readonly job: number }
   | { readonly kind: "abandon"; readonly job: number }
   | { readonly kind: "prove"; readonly pack: ProveRequest }
-  | { readonly kind: "read"; readonly request: ReadRequest };
+  | { readonly kind: "read"; readonly request: ReadRequest }
+  | { readonly kind: "place"; readonly request: PlaceRequest };
 
 export interface TaskMessage {
   readonly id: number;
@@ -112,7 +114,8 @@ export type WorkerAnswer =
   | { readonly kind: "finish"; readonly packs: readonly FinishedPack[] }
   | { readonly kind: "abandon" }
   | { readonly kind: "prove"; readonly proof: PackProof }
-  | { readonly kind: "read"; readonly packed: Packed };
+  | { readonly kind: "read"; readonly packed: Packed }
+  | { readonly kind: "place"; readonly result: PlaceAnswer };
 
 export interface WireError {
   readonly code: ErrorCode;

@@ -7,6 +7,7 @@ import { localFolderOf, openBackend } from "../../storage/open.js";
 import { provePack } from "../pack/reader.js";
 import { RecordOpener } from "../pack/record.js";
 import { type ByteSource, FileSource, objectSource } from "../pack/source.js";
+import { placeBatch } from "../restore/place-batch.js";
 import { Ingest } from "./ingest.js";
 import {
   type AnswerMessage,
@@ -88,6 +89,8 @@ class WorkerTasks {
       }
       case "read":
         return { kind: "read", packed: await this.#read(task.request, checkCancelled) };
+      case "place":
+        return { kind: "place", result: await placeBatch(task.request, this.#opener, checkCancelled) };
     }
   }
 

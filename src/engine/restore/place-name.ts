@@ -1,0 +1,59 @@
+/**
+ * Giving a staged file its name. A new name is taken by a hard link, which never overwrites; where the file system
+ * has no hard links the name is checked and then taken by rename. Staging names tell which process made them, so that
+ * what a killed one left can be cleared.
+ */
+import { randomBytes } from "node:crypto";
+import type { AnchoredFolder } from "../../base/anchored.js";
+import { STAGING_PREFIX } from "../../base/atomic-file.js";
+import { errnoOf, HoldfastError } from "../../base/errors.js";
+
+const RESTORE_PREFIX = `${STAGING_PREFIX}restore-`;
+/** Errors of `link` on file systems without hard links, and of an inode that can have no more. */
+const NO_LINKS = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
+
+/** A prefix for the staging names of one run: the process and a random part. */
+export function newStagingPrefix(): string {
+  return `${RESTORE_PREFIX}${process.pid}-${randomBytes(6).toString("hex")}-`;
+}
+
+/** True for a staging name of a restore whose process is gone. */
+export function isLeftover(name: string): boolean {
+  if (!name.startsWith(RESTORE_PREFIX)) return false;
+  const pid = Number.parseInt(name.slice(RESTORE_PREFIX.length), 10);
+  return Number.isSafeInteger(pid) && pid > 0 && !isRunning(pid);
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return errnoOf(error) !== "ESRCH";
+  }
+}
+
+/** Gives a staged file a name that must be new; the staging name may stay. Throws TARGET_EXISTS. */
+export function placeNew(folder: AnchoredFolder, staged: string, name: string): void {
+  try {
+    folder.link(staged, folder, name);
+  } catch (error) {
+    const errno = errnoOf(error) ?? "";
+    if (errno === "EEXIST") throw appeared(error);
+    if (!NO_LINKS.has(errno)) throw error;
+    if (folder.lstat(name) !== undefined) throw appeared(error);
+    folder.rename(staged, folder, name);
+  }
+}
+
+function appeared(cause: unknown): HoldfastError {
+  return new HoldfastError("TARGET_EXISTS", "something of that name was made meanwhile", { cause });
+}
+
+export function unlinkQuietly(folder: AnchoredFolder, name: string): void {
+  try {
+    folder.unlink(name);
+  } catch (error) {
+    if (errnoOf(error) !== "ENOENT") throw error;
+  }
+}

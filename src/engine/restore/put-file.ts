@@ -1,0 +1,250 @@
+/**
+ * Putting one regular file in place, in a worker thread: staged beside its place, its digest compared, given its
+ * metadata, and only then linked (a new name, nothing is overwritten) or kept for the renaming that comes when the
+ * whole batch is on disk. A file that is right already is left alone.
+ */
+import { createHash } from "node:crypto";
+import { type BigIntStats, closeSync, constants, fstatSync, ftruncateSync, readSync, writeSync } from "node:fs";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { AnchoredFolder } from "../../base/anchored.js";
+import { HoldfastError } from "../../base/errors.js";
+import { type MetadataGap, applyToDescriptor, nodeFromStat } from "../metadata.js";
+import type { FileNode } from "../types.js";
+import { placeNew, unlinkQuietly } from "./place-name.js";
+import type { FileOrder, PutOptions, PutOutcome } from "./protocol.js";
+
+const READ_BYTES = 2 ** 20;
+const ZERO_BLOCK = Buffer.alloc(4096);
+/** The codec's outputs are freed when the event loop turns: it does so after this many bytes. */
+const BYTES_PER_TURN = 8 * 2 ** 20;
+
+export interface PutTask {
+  readonly folder: AnchoredFolder;
+  readonly order: FileOrder;
+  /** The content from its beginning; may be asked for more than once. Throws RECORD_DAMAGED. */
+  readonly content: () => Iterable<Buffer>;
+}
+
+/** A staged file that is to take the place of another once it is on disk. */
+export interface Replacement {
+  readonly folder: AnchoredFolder;
+  readonly staged: string;
+  readonly name: string;
+  readonly outcome: PutOutcome;
+}
+
+/** Done, or staged and waiting for the batch to be on disk. */
+export type PutResult = { readonly outcome: PutOutcome } | { readonly replacement: Replacement };
+
+export class FilePutter {
+  readonly #options: PutOptions;
+  readonly #checkCancelled: () => void;
+  #staged = 0;
+  #bytesSinceTurn = 0;
+
+  constructor(options: PutOptions, checkCancelled: () => void) {
+    this.#options = options;
+    this.#checkCancelled = checkCancelled;
+  }
+
+  /** Throws TARGET_EXISTS, TARGET_UNSAFE, RECORD_DAMAGED, INTERRUPTED, and the system's errors. */
+  async put(task: PutTask): Promise<PutResult> {
+    const { folder, order } = task;
+    const present = order.fresh ? undefined : folder.lstat(order.name);
+    const kept = present === undefined ? undefined : await this.#keep(task, present);
+    if (kept !== undefined) return { outcome: kept };
+    const patches = this.#options.inPlace && present?.isFile() === true && isAlone(present, order);
+    if (this.#options.dryRun) {
+      const action = present === undefined ? "write" : patches ? "patch" : "replace";
+      return { outcome: done(action, order.sizeBytes) };
+    }
+    return patches ? { outcome: await this.#patch(task) } : await this.#stage(task, present !== undefined);
+  }
+
+  /** The outcome when what is there may or must stay; undefined when it is to be written. */
+  async #keep({ folder, order }: PutTask, present: BigIntStats): Promise<PutOutcome | undefined> {
+    if (present.isDirectory()) throw new HoldfastError("TARGET_EXISTS", "a folder stands where the file belongs");
+    const { overwrite } = this.#options;
+    if (overwrite === "never") return { ...done("skip", 0), holdsContent: false };
+    if (overwrite === "always" || !present.isFile() || !isAlone(present, order)) return undefined;
+    if (Number(present.size) !== order.sizeBytes) return undefined;
+    const fd = folder.openFile(order.name, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      const stat = fstatSync(fd, { bigint: true });
+      if (!stat.isFile() || (await this.#digestOf(fd)) !== order.sha256) return undefined;
+      const fits = this.#options.dryRun || hasMetadata(fd, stat, order);
+      return done("skip", 0, fits ? [] : applyToDescriptor(fd, nodeOf(order)));
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  async #stage(task: PutTask, replaces: boolean): Promise<PutResult> {
+    const { folder, order } = task;
+    this.#staged += 1;
+    const staged = `${this.#options.stagingPrefix}${this.#staged.toString(36)}`;
+    const fd = folder.openFile(staged, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
+    let waits = false;
+    try {
+      await this.#fill(fd, task);
+      const outcome = done(replaces ? "replace" : "write", order.sizeBytes, applyToDescriptor(fd, nodeOf(order)));
+      if (this.#options.verify) await this.#verify(fd, order);
+      if (replaces) {
+        waits = true;
+        return { replacement: { folder, staged, name: order.name, outcome } };
+      }
+      placeNew(folder, staged, order.name);
+      return { outcome };
+    } finally {
+      closeSync(fd);
+      if (!waits) unlinkQuietly(folder, staged);
+    }
+  }
+
+  async #fill(fd: number, { order, content }: PutTask): Promise<void> {
+    const hash = createHash("sha256");
+    const { sparse } = this.#options;
+    let offset = 0;
+    for (const bytes of content()) {
+      hash.update(bytes);
+      if (sparse) writeSparse(fd, bytes, offset);
+      else writeAll(fd, bytes, offset);
+      offset += bytes.length;
+      await this.#breathe(bytes.length);
+    }
+    if (sparse) ftruncateSync(fd, offset);
+    assertContent(hash.digest("hex"), order);
+  }
+
+  /** Writes only what differs into the existing file. The content is proved first: a damaged store changes nothing. */
+  async #patch({ folder, order, content }: PutTask): Promise<PutOutcome> {
+    const hash = createHash("sha256");
+    for (const bytes of content()) {
+      hash.update(bytes);
+      await this.#breathe(bytes.length);
+    }
+    assertContent(hash.digest("hex"), order);
+    const fd = folder.openFile(order.name, constants.O_RDWR | constants.O_NONBLOCK);
+    try {
+      if (!fstatSync(fd).isFile()) throw new HoldfastError("TARGET_EXISTS", "the file was replaced meanwhile");
+      let offset = 0;
+      let written = 0;
+      for (const bytes of content()) {
+        written += patchBlocks(fd, bytes, offset);
+        offset += bytes.length;
+        await this.#breathe(bytes.length);
+      }
+      ftruncateSync(fd, offset);
+      // The second reading of the store could have met damage that the first did not.
+      await this.#verify(fd, order);
+      return done("patch", written, applyToDescriptor(fd, nodeOf(order)));
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  async #verify(fd: number, order: FileOrder): Promise<void> {
+    if ((await this.#digestOf(fd)) === order.sha256) return;
+    throw new HoldfastError("TARGET_IO", "what was written reads back differently", {
+      hint: "Check the target's disk (`dmesg`).",
+    });
+  }
+
+  async #digestOf(fd: number): Promise<string> {
+    const hash = createHash("sha256");
+    const window = Buffer.allocUnsafe(READ_BYTES);
+    for (let offset = 0; ;) {
+      const count = readSync(fd, window, 0, window.length, offset);
+      if (count === 0) return hash.digest("hex");
+      hash.update(window.subarray(0, count));
+      offset += count;
+      await this.#breathe(count);
+    }
+  }
+
+  async #breathe(bytes: number): Promise<void> {
+    this.#bytesSinceTurn += bytes;
+    if (this.#bytesSinceTurn < BYTES_PER_TURN) return;
+    this.#bytesSinceTurn = 0;
+    this.#checkCancelled();
+    await nextTurn();
+  }
+}
+
+function done(
+  action: "write" | "replace" | "patch" | "skip",
+  bytes: number,
+  gaps: readonly MetadataGap[] = [],
+): Extract<PutOutcome, { kind: "done" }> {
+  return { kind: "done", action, bytes, gaps, holdsContent: true };
+}
+
+/** False when the inode has other names that the kept file had not: changing it would change those too. */
+function isAlone(present: BigIntStats, order: FileOrder): boolean {
+  return present.nlink === 1n || order.linkCount > 1;
+}
+
+function assertContent(sha256: string, order: FileOrder): void {
+  if (sha256 === order.sha256) return;
+  throw new HoldfastError("RECORD_DAMAGED", "the stored chunks do not make up the file's digest");
+}
+
+/** The node as far as giving metadata back needs it. */
+function nodeOf(order: FileOrder): FileNode {
+  const { sizeBytes, mtimeNs, mode, uid, gid, linkCount, xattrs } = order;
+  const stat = { dev: 0n, ino: 0n, sizeBytes, mtimeNs, ctimeNs: 0n };
+  return { kind: "file", stat, mode, uid, gid, linkCount, ...(xattrs === undefined ? {} : { xattrs }) };
+}
+
+function hasMetadata(fd: number, stat: BigIntStats, order: FileOrder): boolean {
+  const node = nodeFromStat(stat, { fd });
+  if (node.stat.mtimeNs !== order.mtimeNs || node.mode !== order.mode) return false;
+  return node.uid === order.uid && node.gid === order.gid && sameXattrs(node.xattrs, order.xattrs);
+}
+
+function sameXattrs(a: FileNode["xattrs"], b: FileNode["xattrs"]): boolean {
+  if ((a?.size ?? 0) !== (b?.size ?? 0)) return false;
+  for (const [name, value] of a ?? []) {
+    const other = b?.get(name);
+    if (other === undefined || Buffer.compare(value, other) !== 0) return false;
+  }
+  return true;
+}
+
+function writeAll(fd: number, bytes: Buffer, offset: number): void {
+  for (let count = 0; count < bytes.length;) count += writeSync(fd, bytes, count, bytes.length - count, offset + count);
+}
+
+/** Leaves aligned blocks of zeros out; the caller sets the length at the end. */
+function writeSparse(fd: number, bytes: Buffer, offset: number): void {
+  let start = 0;
+  let at = 0;
+  while (at < bytes.length) {
+    // Blocks of the file, not of the chunk: a hole is made of whole file-system blocks.
+    const block = bytes.subarray(at, at + ZERO_BLOCK.length - ((offset + at) % ZERO_BLOCK.length));
+    const next = at + block.length;
+    if (ZERO_BLOCK.subarray(0, block.length).equals(block)) {
+      if (at > start) writeAll(fd, bytes.subarray(start, at), offset + start);
+      start = next;
+    }
+    at = next;
+  }
+  if (start < bytes.length) writeAll(fd, bytes.subarray(start), offset + start);
+}
+
+/** Writes the 4 KiB blocks that differ; gives the bytes written. */
+function patchBlocks(fd: number, bytes: Buffer, offset: number): number {
+  const old = Buffer.allocUnsafe(bytes.length);
+  let filled = 0;
+  for (let count = 1; count > 0 && filled < old.length; filled += count) {
+    count = readSync(fd, old, filled, old.length - filled, offset + filled);
+  }
+  let written = 0;
+  for (let at = 0; at < bytes.length; at += ZERO_BLOCK.length) {
+    const block = bytes.subarray(at, at + ZERO_BLOCK.length);
+    if (at + block.length <= filled && old.subarray(at, at + block.length).equals(block)) continue;
+    writeAll(fd, block, offset + at);
+    written += block.length;
+  }
+  return written;
+}

@@ -1,0 +1,104 @@
+/**
+ * The content of files out of a local store, read synchronously in a worker thread. Records are opened by their seal
+ * alone: the caller compares the digest of the whole file, which proves every byte, before anything is put in place.
+ * Neighbours share bundles, so opened records are kept for the length of a batch.
+ */
+import { closeSync, constants, openSync, readSync } from "node:fs";
+import { join } from "node:path";
+import { HoldfastError } from "../../base/errors.js";
+import { storeError } from "../../storage/store-error.js";
+import { parseHeader, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, type RecordOpener } from "../pack/record.js";
+import { NOT_INSIDE, PLACE_NUMBERS, type PlaceRequest } from "./protocol.js";
+
+/** Opened records kept, bytes: a bundle is about 1 MiB, and a batch is cut so that it needs few at a time. */
+const RECORDS_KEPT_BYTES = 16 * 2 ** 20;
+
+export class StoredContent implements Disposable {
+  readonly #request: Pick<PlaceRequest, "storeFolder" | "objects" | "places">;
+  readonly #opener: RecordOpener;
+  readonly #files = new Map<number, number>();
+  readonly #records = new Map<string, Buffer>();
+  #keptBytes = 0;
+  #window = Buffer.alloc(0);
+
+  constructor(request: Pick<PlaceRequest, "storeFolder" | "objects" | "places">, opener: RecordOpener) {
+    this.#request = request;
+    this.#opener = opener;
+  }
+
+  /** The chunks at `count` places, each valid until the next is asked for. RECORD_DAMAGED, OBJECT_MISSING, STORE_IO. */
+  *chunks(firstPlace: number, count: number): Generator<Buffer> {
+    for (let index = firstPlace; index < firstPlace + count; index += 1) yield this.#chunk(index);
+  }
+
+  #chunk(index: number): Buffer {
+    const at = index * PLACE_NUMBERS;
+    const numbers = this.#request.places.subarray(at, at + PLACE_NUMBERS);
+    const [object = 0, offsetBytes = 0, recordBytes = 0, inside = NOT_INSIDE, lengthBytes = 0] = numbers;
+    const plain = this.#record(object, offsetBytes, recordBytes);
+    const start = inside === NOT_INSIDE ? 0 : inside;
+    const chunk = inside === NOT_INSIDE ? plain : plain.subarray(start, start + lengthBytes);
+    if (chunk.length !== lengthBytes) throw damaged("a chunk has another length");
+    return chunk;
+  }
+
+  #record(object: number, offsetBytes: number, recordBytes: number): Buffer {
+    const name = `${object}:${offsetBytes}`;
+    const known = this.#records.get(name);
+    if (known !== undefined) return known;
+    const sealed = this.#read(object, offsetBytes, recordBytes);
+    const header = parseHeader(sealed);
+    if (sealed.length !== RECORD_HEADER_BYTES + header.storedBytes) throw damaged("a record has another length");
+    const opened = this.#opener.openPayload(sealed, header);
+    // An unencrypted, uncompressed record is a view of the window, which the next reading overwrites.
+    const plain = opened.buffer === this.#window.buffer ? Buffer.from(opened) : opened;
+    this.#keep(name, plain);
+    return plain;
+  }
+
+  #keep(name: string, plain: Buffer): void {
+    this.#records.set(name, plain);
+    this.#keptBytes += plain.length;
+    for (const [oldest, bytes] of this.#records) {
+      if (this.#keptBytes <= RECORDS_KEPT_BYTES) return;
+      this.#records.delete(oldest);
+      this.#keptBytes -= bytes.length;
+    }
+  }
+
+  #read(object: number, offsetBytes: number, recordBytes: number): Buffer {
+    if (recordBytes > RECORD_BYTES_MAX) throw damaged("a record is longer than records are");
+    if (this.#window.length < recordBytes) this.#window = Buffer.allocUnsafeSlow(recordBytes);
+    try {
+      const fd = this.#open(object);
+      let filled = 0;
+      while (filled < recordBytes) {
+        const count = readSync(fd, this.#window, filled, recordBytes - filled, offsetBytes + filled);
+        if (count === 0) throw damaged("a pack is cut short");
+        filled += count;
+      }
+      return this.#window.subarray(0, recordBytes);
+    } catch (error) {
+      throw storeError(error, "reading the store");
+    }
+  }
+
+  #open(object: number): number {
+    const known = this.#files.get(object);
+    if (known !== undefined) return known;
+    const path = join(this.#request.storeFolder, this.#request.objects[object] ?? "");
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    this.#files.set(object, fd);
+    return fd;
+  }
+
+  [Symbol.dispose](): void {
+    for (const fd of this.#files.values()) closeSync(fd);
+    this.#files.clear();
+    this.#records.clear();
+  }
+}
+
+function damaged(why: string): HoldfastError {
+  return new HoldfastError("RECORD_DAMAGED", `the store does not give the content: ${why}`);
+}
