@@ -151,10 +151,14 @@ export class SourceReader {
     }
     if (entry.kind !== "folder") this.filesSeen += 1;
     const known = this.#core.parts.catalog.entries.current(this.#source.name, entry.path);
-    if (known === undefined) return this.#want(entry, -1);
+    if (known === undefined) {
+      this.#want(entry, -1);
+      return;
+    }
     const unchanged = looksUnchanged(known.value, STATE_OFFSET, entry.kind, entry.stat);
     if (this.#options.everything || !unchanged || isMarkedTorn(known.value, STATE_OFFSET)) {
-      return this.#want(entry, summaryOf(known.value, STATE_OFFSET).seq);
+      this.#want(entry, summaryOf(known.value, STATE_OFFSET).seq);
+      return;
     }
     if (isMarkedAbsent(known.value, STATE_OFFSET)) {
       this.#round.returned.push({ source: this.#source.name, path: entry.path, node: stateOf(known).node });
@@ -231,23 +235,23 @@ export class SourceReader {
       const known = entries.current(source, path);
       if (known !== undefined && isMarkedAbsent(known.value, STATE_OFFSET)) upserts.push({ path, node });
     }
-    for (const outcome of round.outcomes) {
-      const { path } = outcome;
-      const known = entries.current(source, path);
-      const seq = known === undefined ? -1 : summaryOf(known.value, STATE_OFFSET).seq;
-      // A commit came between walk and now: its version is at least as good as ours.
-      if (seq !== round.seqs.get(path)) continue;
-      if (outcome.kind === "read" && entryBytes(outcome.node) <= ENTRY_BYTES_MAX) {
-        const { node } = outcome;
-        if (isUnchanged(this.#core, source, path, node)) unchanged.push({ source, path, node });
-        else upserts.push({ path, node });
-      } else if (outcome.kind === "read" || outcome.kind === "unreadable") {
-        this.unreadable += 1;
-      }
-      if (outcome.kind !== "vanished" && outcome.kind !== "skipped" && known !== undefined) this.seen.add(known.slot);
-    }
+    for (const outcome of round.outcomes) this.#sort(outcome, round, upserts, unchanged);
     for (const group of cutChanges({ upserts, removed: [] })) await this.#commitUpserts(group.upserts);
     await refreshStats(this.#core, unchanged);
+  }
+
+  #sort(outcome: FileOutcome, round: Round, upserts: { path: BytePath; node: FileNode }[], unchanged: Entry[]): void {
+    const source = this.#source.name;
+    const { path } = outcome;
+    const known = this.#core.parts.catalog.entries.current(source, path);
+    const seq = known === undefined ? -1 : summaryOf(known.value, STATE_OFFSET).seq;
+    // A commit came between walk and now: its version is at least as good as ours.
+    if (seq !== round.seqs.get(path)) return;
+    if (outcome.kind === "vanished" || outcome.kind === "skipped") return;
+    if (known !== undefined) this.seen.add(known.slot);
+    if (outcome.kind === "unreadable" || entryBytes(outcome.node) > ENTRY_BYTES_MAX) this.unreadable += 1;
+    else if (isUnchanged(this.#core, source, path, outcome.node)) unchanged.push({ source, path, node: outcome.node });
+    else upserts.push({ path, node: outcome.node });
   }
 
   async #commitUpserts(upserts: readonly { readonly path: BytePath; readonly node: FileNode }[]): Promise<void> {

@@ -97,7 +97,7 @@ async function buildTrees(
   { request, readers, codec }: TreeWork,
   signal: AbortSignal,
 ): Promise<{ manifests: SourceManifest[]; checkpoint: Checkpoint }> {
-  const { backend, keys, chunkSet } = core.parts;
+  const { keys, chunkSet } = core.parts;
   // Alone for a moment: every number given out so far is in the catalog then.
   const coversSeq = await core.appendGate.exclusive(() => Promise.resolve(core.lastSeq));
   const coversMs = core.parts.clock.nowMs();
@@ -107,7 +107,7 @@ async function buildTrees(
     request.sources.map(({ name }) => name),
   );
   await using writer = new NodeWriter({
-    ...{ stagingFolder: backend.stagingFolder, keys, codec },
+    ...{ newPack: () => core.newPack("m"), keys, codec },
     isStored: (id) => chunkSet.isDurable(id),
   });
   const manifests: SourceManifest[] = [];

@@ -4,7 +4,7 @@
  * batch of deltas moved out of the write-ahead log, a note on a backup: all are commits (format: "Commits").
  */
 import { createHash } from "node:crypto";
-import { HoldfastError } from "../base/errors.js";
+import { HoldfastError, hasCode } from "../base/errors.js";
 import type { Backend } from "../storage/backend.js";
 import { PLAIN_BYTES_MAX } from "./codec/codec.js";
 import type { RepositoryKeys } from "./keys.js";
@@ -80,6 +80,7 @@ export class CommitAppender {
   readonly #writer: string;
   #seq: number;
   #previous: string;
+  #refused = false;
 
   /** `last` is the writer's newest commit object, if any. */
   constructor(
@@ -105,10 +106,22 @@ export class CommitAppender {
     const header: CommitHeader = { format: 1, ...commit, writer: this.#writer, seq, previous: this.#previous };
     const bytes = encodeCommit(this.#keys, header, deltas);
     const key = commitKey(this.#writer, seq);
-    await this.#backend.put(key, bytes, signal);
+    await this.#put(key, bytes, signal);
     this.#seq = seq;
     this.#previous = sha256Of(bytes);
     return decodeCommit(new RecordOpener(this.#keys), key, bytes);
+  }
+
+  /** A commit whose storing failed may be there all the same: it was refused to its caller, so it makes way. */
+  async #put(key: string, bytes: Uint8Array, signal: AbortSignal): Promise<void> {
+    if (this.#refused) await this.#backend.delete(key, signal);
+    try {
+      await this.#backend.put(key, bytes, signal);
+      this.#refused = false;
+    } catch (error) {
+      this.#refused = !hasCode(error, "OBJECT_EXISTS");
+      throw error;
+    }
   }
 }
 

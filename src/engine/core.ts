@@ -8,6 +8,7 @@ import { Mutex, mapLimited } from "../base/concurrency.js";
 import { HoldfastError } from "../base/errors.js";
 import type { Logger, Observer } from "../base/observe.js";
 import type { Backend } from "../storage/backend.js";
+import type { FileIo } from "../storage/file-io.js";
 import { type CommitAppender, type CommitBody, type StoredCommit, sha256Of } from "./commit-log.js";
 import type { ContentReader } from "./content.js";
 import type { Catalog } from "./index/catalog.js";
@@ -16,8 +17,9 @@ import { type Fragment, type IndexedPack, encodeFragment } from "./index/fragmen
 import type { LevelOperation } from "./index/level-store.js";
 import type { RepositoryKeys } from "./keys.js";
 import { Gate, NameLocks } from "./lease/gate.js";
-import { type FinishedPack, type PackEntry, packKey } from "./pack/format.js";
+import { type FinishedPack, type PackEntry, type PackKind, packKey } from "./pack/format.js";
 import { type RecordOpener, RecordSealer, type SealedRecord } from "./pack/record.js";
+import { PackWriter } from "./pack/writer.js";
 import type { RepositoryConfig } from "./repository-config.js";
 import type { Delta } from "./tree/delta.js";
 import type { WalPlace, WriteAheadLog } from "./wal/log.js";
@@ -49,6 +51,7 @@ export interface CoreParts {
   readonly pool: WorkerPool;
   readonly writerId: string;
   readonly write: WriteSide | undefined;
+  readonly io: FileIo;
   readonly clock: Clock;
   readonly observer: Observer;
   /** Largest commit number in the store. */
@@ -149,6 +152,12 @@ export class RepositoryCore {
     await catalog.write(operations);
     for (const { id } of found) chunkSet.addDurable(id);
     await this.applyDelta(delta);
+  }
+
+  /** A writer for a new pack in the staging folder. */
+  newPack(kind: PackKind): PackWriter {
+    const { backend, keys, io } = this.parts;
+    return new PackWriter({ stagingFolder: backend.stagingFolder, kind, keys, io });
   }
 
   /** Moves closed packs into the store and lists them in index fragments; their chunks are durable afterwards. */

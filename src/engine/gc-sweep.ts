@@ -7,7 +7,7 @@ import type { RepositoryCore } from "./core.js";
 import { fragmentGroups } from "./core.js";
 import type { Marks } from "./gc-mark.js";
 import { type ChunkHolder, holderObjectKey } from "./index/chunk-index.js";
-import { carryOut, writePlan } from "./index/epochs.js";
+import { type CollectionPlan, carryOut, writePlan } from "./index/epochs.js";
 import { type IndexedPack, decodeFragment } from "./index/fragments.js";
 import type { LevelOperation } from "./index/level-store.js";
 import { encodeBundle } from "./pack/bundle.js";
@@ -15,7 +15,7 @@ import type { FinishedPack, PackEntry, PackKind } from "./pack/format.js";
 import { chunkOfBundle, readPackDirectory } from "./pack/reader.js";
 import { RecordSealer, type SealedRecord, crcMatches } from "./pack/record.js";
 import { type ByteSource, objectSource } from "./pack/source.js";
-import { PackWriter } from "./pack/writer.js";
+import type { PackWriter } from "./pack/writer.js";
 import type { ChunkId } from "./types.js";
 
 /** What a pack holds, in bytes of chunks before compression. */
@@ -99,7 +99,7 @@ export async function forbidDedup(core: RepositoryCore, plan: SweepPlan, marks: 
   }
 }
 
-/** Carries a plan out. `orphans` are packs in the store that the catalog does not know; `commits` are retired ones. */
+/** Carries a plan out. `orphans` are objects that the catalog does not know; `commits` are retired ones. */
 export async function sweep(
   core: RepositoryCore,
   plan: SweepPlan,
@@ -117,15 +117,25 @@ export async function sweep(
     ...going.map(holderObjectKey),
     ...more.orphans,
   ];
-  // From the plan on there is no way back: a crash is finished by the next open.
+  // From the plan on there is no way back: a crash is finished by the next open, a failure by the next collection.
   await writePlan(backend, { epoch, deletes }, signal);
+  await finishPlan(core, { epoch, deletes }, signal);
+}
+
+/** Lets the catalog forget what a plan deletes, then deletes it. Harmless when repeated. */
+export async function finishPlan(core: RepositoryCore, plan: CollectionPlan, signal: AbortSignal): Promise<void> {
+  const { backend, catalog } = core.parts;
+  const deleted = new Set(plan.deletes);
+  const going = [...catalog.chunks.holders()].filter((holder) => deleted.has(holderObjectKey(holder)));
   await forgetPacks(core, going);
   const operations: LevelOperation[] = [];
-  for (const name of fragments) catalog.commits.dropFragment(operations, name);
-  for (const key of more.commits) catalog.commits.dropCommit(operations, key);
-  catalog.putEpoch(operations, epoch);
+  for (const key of plan.deletes) {
+    if (key.startsWith("index/")) catalog.commits.dropFragment(operations, key.slice("index/".length));
+    if (key.startsWith("commits/")) catalog.commits.dropCommit(operations, key);
+  }
+  catalog.putEpoch(operations, plan.epoch);
   await catalog.write(operations);
-  await carryOut(backend, { epoch, deletes }, signal);
+  await carryOut(backend, plan, signal);
 }
 
 // --- writing anew ----------------------------------------------------------------------------------------------------
@@ -201,13 +211,8 @@ class Rewriter implements AsyncDisposable {
   constructor(core: RepositoryCore, kind: PackKind) {
     this.#core = core;
     this.#kind = kind;
-    this.#writer = this.#newWriter();
+    this.#writer = core.newPack(kind);
     this.#sealer = new RecordSealer(core.parts.keys);
-  }
-
-  #newWriter(): PackWriter {
-    const { backend, keys } = this.#core.parts;
-    return new PackWriter({ stagingFolder: backend.stagingFolder, kind: this.#kind, keys });
   }
 
   async add(entry: PackEntry, bytes: Buffer, needed: PackEntry["inner"]): Promise<void> {
@@ -226,7 +231,7 @@ class Rewriter implements AsyncDisposable {
   async #close(): Promise<void> {
     const pack = await this.#writer.finish();
     if (pack !== undefined) this.#packs.push(pack);
-    this.#writer = this.#newWriter();
+    this.#writer = this.#core.newPack(this.#kind);
     this.#sealer = new RecordSealer(this.#core.parts.keys);
   }
 

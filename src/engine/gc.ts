@@ -5,7 +5,8 @@
  */
 import type { RepositoryCore } from "./core.js";
 import { Marks, markEntries, markTrees } from "./gc-mark.js";
-import { type SweepPlan, brake, forbidDedup, planSweep, sweep } from "./gc-sweep.js";
+import { interruptedPlan } from "./index/epochs.js";
+import { type SweepPlan, brake, finishPlan, forbidDedup, planSweep, sweep } from "./gc-sweep.js";
 import type { Repository } from "./repository.js";
 import { sealOwnLog } from "./seal.js";
 import { type ThinningPlan, forgetVersions, planThinning, writeBase } from "./thinning.js";
@@ -45,7 +46,9 @@ export async function gc(repository: Repository, options: GcOptions, signal: Abo
 }
 
 async function collect(core: RepositoryCore, options: GcOptions, signal: AbortSignal): Promise<GcReport> {
-  const { catalog, clock } = core.parts;
+  const { backend, catalog, clock } = core.parts;
+  const interrupted = await interruptedPlan(backend, signal);
+  if (interrupted !== undefined) await finishPlan(core, interrupted, signal);
   await sealOwnLog(core, signal);
   const thinning =
     options.versionsKeptMs === undefined || options.dryRun
@@ -84,7 +87,7 @@ async function remove(core: RepositoryCore, work: Removal, signal: AbortSignal):
   await forbidDedup(core, first, marks);
   // Alone for a moment: every commit that may have looked a doomed chunk up before has said by now that it needs it.
   const orphans = await core.maintenance.run(
-    () => core.commitGate.exclusive(() => orphanedPacks(core, signal)),
+    () => core.commitGate.exclusive(() => orphanedObjects(core, signal)),
     signal,
   );
   const plan = await planSweep(core, marks, first);
@@ -108,8 +111,8 @@ function reportOf(plan: SweepPlan, work: Pick<Removal, "options" | "versionsRemo
   };
 }
 
-/** Packs that a crash left in the store before anything listed them. */
-async function orphanedPacks(core: RepositoryCore, signal: AbortSignal): Promise<string[]> {
+/** Packs and fragments that a crash or a full disk left in the store before the catalog knew of them. */
+async function orphanedObjects(core: RepositoryCore, signal: AbortSignal): Promise<string[]> {
   const { backend, catalog } = core.parts;
   const orphans: string[] = [];
   for (const kind of ["d", "m"] as const) {
@@ -117,6 +120,9 @@ async function orphanedPacks(core: RepositoryCore, signal: AbortSignal): Promise
       const name = key.slice(key.lastIndexOf("/") + 1);
       if (catalog.chunks.holderNamed(kind, name) === undefined) orphans.push(key);
     }
+  }
+  for await (const { key } of backend.list("index/", signal)) {
+    if (!catalog.commits.hasFragment(key.slice("index/".length))) orphans.push(key);
   }
   return orphans;
 }

@@ -11,6 +11,7 @@ import { HoldfastError, errnoOf } from "../base/errors.js";
 import { randomHex } from "../base/ids.js";
 import { ResourceStack } from "../base/lifecycle.js";
 import type { Backend } from "../storage/backend.js";
+import { systemIo } from "../storage/file-io.js";
 import { clearStaging, localFolderOf, openBackend } from "../storage/open.js";
 import { CommitAppender, commitKey, sha256Of } from "./commit-log.js";
 import { ContentReader } from "./content.js";
@@ -95,7 +96,8 @@ export interface OpenedCore {
 export async function openCore(options: OpenOptions): Promise<OpenedCore> {
   await using stack = new ResourceStack();
   const { signal } = options;
-  const backend = stack.use(await openBackend(options.storeUrl));
+  const io = options.io ?? systemIo;
+  const backend = stack.use(await openBackend(options.storeUrl, { io }));
   const { config, damagedCopies } = await readConfig(backend, signal);
   if (damagedCopies.length > 0) options.observer.log.error("config.copy_damaged", { copies: damagedCopies });
   const { keys, master } = await unlock(backend, config, options);
@@ -104,7 +106,7 @@ export async function openCore(options: OpenOptions): Promise<OpenedCore> {
   if (!readOnly) stack.use(await lockStore(requireFolder(storeFolder)));
   const chunkSet = new ChunkSet();
   const opened = await openCatalog(options, { backend, keys, config, chunkSet }, stack);
-  if (!readOnly) await clearStaging(backend);
+  if (!readOnly) await clearStaging(backend, io);
   const pool = stack.use(
     await WorkerPool.start({
       keys,
@@ -121,7 +123,7 @@ export async function openCore(options: OpenOptions): Promise<OpenedCore> {
   const write = readOnly
     ? undefined
     : await openWriteSide({ options, backend, keys, writerId, walRoot, opened, logs, stack });
-  const parts = { backend, config, keys, master, chunkSet, pool, writerId, write, ...opened };
+  const parts = { backend, config, keys, master, chunkSet, pool, writerId, write, io, ...opened };
   const core = new RepositoryCore({ ...parts, clock: options.clock, observer: options.observer });
   await takeInLogs(core, logs, signal);
   return { core, owned: stack.move() };
@@ -259,7 +261,9 @@ async function openWriteSide(context: WriteContext): Promise<WriteSide> {
   const folder = join(walRoot, writerId);
   const segments = own?.replay.segments ?? [];
   const position = logPosition(context.opened.catalog, writerId, own);
-  const wal = stack.use(new WriteAheadLog({ folder, keys, observer: options.observer, segments }, position));
+  const wal = stack.use(
+    new WriteAheadLog({ folder, keys, observer: options.observer, segments, io: options.io ?? systemIo }, position),
+  );
   const last = await lastCommitOf(backend, context.opened.catalog, writerId, options.signal);
   return { wal, commits: new CommitAppender(backend, keys, writerId, last) };
 }

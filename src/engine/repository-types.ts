@@ -2,6 +2,7 @@
 import type { Clock } from "../base/clock.js";
 import type { Observer, Secret } from "../base/observe.js";
 import type { BytePath } from "../base/paths.js";
+import type { FileIo } from "../storage/file-io.js";
 import type { BackupType, Entry, Manifest, NodeKind, StatTuple, UnreadablePath } from "./types.js";
 
 /** One way to open an encrypted repository. */
@@ -43,6 +44,8 @@ export interface OpenOptions {
   readonly readOnly?: boolean;
   /** Worker threads; default one per processor, at most 4. */
   readonly workers?: number;
+  /** File calls of the store that this thread makes; the system's unless a test makes them fail. */
+  readonly io?: FileIo;
   readonly clock: Clock;
   readonly observer: Observer;
   readonly signal: AbortSignal;

@@ -7,9 +7,7 @@ import { HoldfastError, errnoOf, messageOf } from "../base/errors.js";
 import type { RepositoryCore } from "./core.js";
 import type { LevelOperation } from "./index/level-store.js";
 import type { FinishedPack } from "./pack/format.js";
-import { PACK_BYTES_AIM } from "./pack/format.js";
 import { crcMatches } from "./pack/record.js";
-import { PackWriter } from "./pack/writer.js";
 import type { SealReceipt } from "./repository-types.js";
 import type { ChunkId } from "./types.js";
 import type { WalPosition } from "./wal/log.js";
@@ -74,10 +72,8 @@ async function copyIntoPacks(
   segments: readonly TailSegment[],
   signal: AbortSignal,
 ): Promise<{ packs: FinishedPack[]; chunks: number }> {
-  const { backend, keys } = core.parts;
   const packs: FinishedPack[] = [];
-  const newWriter = (): PackWriter => new PackWriter({ stagingFolder: backend.stagingFolder, kind: "d", keys });
-  let writer = newWriter();
+  let writer = core.newPack("d");
   let chunks = 0;
   try {
     for (const segment of segments) {
@@ -92,10 +88,10 @@ async function copyIntoPacks(
         }
         await writer.add({ ...entry, bytes: record });
         chunks += entry.inner?.length ?? 1;
-        if (writer.sizeBytes < PACK_BYTES_AIM) continue;
+        if (!writer.full) continue;
         const pack = await writer.finish();
         if (pack !== undefined) packs.push(pack);
-        writer = newWriter();
+        writer = core.newPack("d");
       }
     }
     const pack = await writer.finish();

@@ -47,9 +47,9 @@ export function planThinning(commits: CommitIndex, nowMs: number, keptMs: number
 
 /** Writes the base; the retired commits may be deleted once it is there. */
 export async function writeBase(core: RepositoryCore, plan: ThinningPlan, signal: AbortSignal): Promise<void> {
-  const { backend, keys, chunkSet, catalog } = core.parts;
+  const { keys, chunkSet, catalog } = core.parts;
   await using writer = new NodeWriter({
-    ...{ stagingFolder: backend.stagingFolder, keys, codec: "lz4" },
+    ...{ newPack: () => core.newPack("m"), keys, codec: "lz4" as const },
     isStored: (id) => chunkSet.isDurable(id),
   });
   const sources: SourceRoot[] = [];

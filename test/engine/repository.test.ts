@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import { appendFile, chmod, cp, mkdir, rename, rm, symlink, unlink, utimes } from "node:fs/promises";
 import type { BytePath } from "../../src/base/paths.js";
 import { HoldfastError } from "../../src/base/errors.js";
-import { Secret } from "../../src/base/observe.js";
+import type { Secret } from "../../src/base/observe.js";
 import type { BackupSource, Repository } from "../../src/engine/repository.js";
 import type { Entry, Manifest } from "../../src/engine/types.js";
 import { EngineRig, UNLIMITED, contentOf, storeFiles, upsert, walkFolder } from "../support/engine-rig.js";

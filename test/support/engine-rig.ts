@@ -7,25 +7,31 @@ import { type BytePath, joinPath, pathBytes } from "../../src/base/paths.js";
 import { Repository, type Unlock, type WalkedEntry } from "../../src/engine/repository.js";
 import { kindOf } from "../../src/engine/metadata.js";
 import type { FileNode } from "../../src/engine/types.js";
+import type { FileIo } from "../../src/storage/file-io.js";
 import type { TempFolder } from "./temp-folder.js";
 
 export const UNLIMITED = new AbortController().signal;
 
 export class EngineRig {
-  readonly folder: TempFolder;
   readonly storeUrl: string;
   readonly stateDir: string;
   unlock: Unlock | undefined;
 
-  private constructor(folder: TempFolder) {
-    this.folder = folder;
-    this.storeUrl = folder.at("store");
-    this.stateDir = folder.at("state");
+  private constructor(folderPath: string) {
+    this.storeUrl = join(folderPath, "store");
+    this.stateDir = join(folderPath, "state");
+  }
+
+  /** The rig of a repository that was made before, for another process. */
+  static at(folderPath: string, unlock: Unlock | undefined): EngineRig {
+    const rig = new EngineRig(folderPath);
+    rig.unlock = unlock;
+    return rig;
   }
 
   /** Makes a repository below the folder; encrypted with a random key unless told otherwise. */
   static async create(folder: TempFolder, options: { readonly encrypt?: boolean } = {}): Promise<EngineRig> {
-    const rig = new EngineRig(folder);
+    const rig = new EngineRig(folder.path);
     const made = await Repository.init({
       storeUrl: rig.storeUrl,
       encrypt: options.encrypt ?? true,
@@ -37,14 +43,21 @@ export class EngineRig {
   }
 
   async open(
-    options: { readonly readOnly?: boolean; readonly stateDir?: string; readonly unlock?: Unlock } = {},
+    options: {
+      readonly readOnly?: boolean;
+      readonly stateDir?: string;
+      readonly unlock?: Unlock;
+      readonly io?: FileIo;
+      readonly workers?: number;
+    } = {},
   ): Promise<Repository> {
     return await Repository.open({
       storeUrl: this.storeUrl,
       stateDir: options.stateDir ?? this.stateDir,
       unlock: options.unlock ?? this.unlock,
       readOnly: options.readOnly ?? false,
-      workers: 1,
+      workers: options.workers ?? 1,
+      ...(options.io === undefined ? {} : { io: options.io }),
       clock: systemClock,
       observer: silentObserver,
       signal: UNLIMITED,

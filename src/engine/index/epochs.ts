@@ -46,14 +46,19 @@ export async function carryOut(backend: Backend, plan: CollectionPlan, signal: A
   await backend.put(epochKey(plan.epoch, "done"), Buffer.from(String(plan.epoch), "utf8"), signal);
 }
 
+/** The plan of the newest collection if it was not carried out to its end. */
+export async function interruptedPlan(backend: Backend, signal: AbortSignal): Promise<CollectionPlan | undefined> {
+  const { epoch, done } = await newestEpoch(backend, signal);
+  return done ? undefined : parsePlan(await backend.get(epochKey(epoch, "plan"), signal));
+}
+
 /** Finishes the newest collection if a crash cut it short. The caller holds the store's lock. */
 export async function finishInterrupted(backend: Backend, log: Logger, signal: AbortSignal): Promise<number> {
-  const { epoch, done } = await newestEpoch(backend, signal);
-  if (done) return epoch;
-  const plan = parsePlan(await backend.get(epochKey(epoch, "plan"), signal));
-  log.info("gc.finishing", { epoch, objects: plan.deletes.length });
+  const plan = await interruptedPlan(backend, signal);
+  if (plan === undefined) return (await newestEpoch(backend, signal)).epoch;
+  log.info("gc.finishing", { epoch: plan.epoch, objects: plan.deletes.length });
   await carryOut(backend, plan, signal);
-  return epoch;
+  return plan.epoch;
 }
 
 function parsePlan(bytes: Buffer): CollectionPlan {

@@ -2,12 +2,13 @@
 import type { RepositoryKeys } from "../keys.js";
 import type { FinishedPack } from "../pack/format.js";
 import { RecordSealer, chunkIdOf } from "../pack/record.js";
-import { PackWriter } from "../pack/writer.js";
+import type { PackWriter } from "../pack/writer.js";
 import type { CodecName } from "../codec/codec.js";
 import type { ChunkId } from "../types.js";
 
 export interface NodeWriterOptions {
-  readonly stagingFolder: string;
+  /** A writer for the next metadata pack. */
+  readonly newPack: () => PackWriter;
   readonly keys: RepositoryKeys;
   readonly codec: CodecName;
   /** True when the store has the node already. */
@@ -23,13 +24,8 @@ export class NodeWriter implements AsyncDisposable {
 
   constructor(options: NodeWriterOptions) {
     this.#options = options;
-    this.#writer = this.#newWriter();
+    this.#writer = options.newPack();
     this.#sealer = new RecordSealer(options.keys);
-  }
-
-  #newWriter(): PackWriter {
-    const { stagingFolder, keys } = this.#options;
-    return new PackWriter({ stagingFolder, kind: "m", keys });
   }
 
   /** Keeps a node's bytes and gives its id. */
@@ -45,7 +41,7 @@ export class NodeWriter implements AsyncDisposable {
   async #closePack(): Promise<void> {
     const pack = await this.#writer.finish();
     if (pack !== undefined) this.#packs.push(pack);
-    this.#writer = this.#newWriter();
+    this.#writer = this.#options.newPack();
     this.#sealer = new RecordSealer(this.#options.keys);
   }
 

@@ -117,16 +117,18 @@ async function alignSubtrees(
     if (after.level >= before.level) await b.descend();
     return true;
   }
-  // An entry is settled first when it lies before the whole other subtree.
-  if (before?.child !== undefined && !(after !== undefined && after.path < before.path)) {
-    await a.descend();
-    return true;
-  }
-  if (after?.child !== undefined && !(before !== undefined && before.path < after.path)) {
-    await b.descend();
-    return true;
-  }
-  return false;
+  return (await openedBefore(a, before, after)) || (await openedBefore(b, after, before));
+}
+
+/** Opens the subtree a cursor stands before, unless the other's entry comes before all of it and is settled first. */
+async function openedBefore(
+  cursor: TreeCursor,
+  head: CursorHead | undefined,
+  other: CursorHead | undefined,
+): Promise<boolean> {
+  if (head?.child === undefined || (other !== undefined && other.path < head.path)) return false;
+  await cursor.descend();
+  return true;
 }
 
 function nextDifference(a: TreeCursor, b: TreeCursor): EntryDifference | undefined {
