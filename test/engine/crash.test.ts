@@ -10,7 +10,6 @@ import { cp, mkdir, rm, writeFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { HoldfastError } from "../../src/base/errors.js";
-import type { BytePath } from "../../src/base/paths.js";
 import { check } from "../../src/engine/check.js";
 import { gc } from "../../src/engine/gc.js";
 import type { Repository } from "../../src/engine/repository.js";
