@@ -1,0 +1,208 @@
+/** What counts as damage of a file that is still there. */
+import { appendFileSync, closeSync, openSync, readFileSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
+import { expect } from "chai";
+import { lookAt } from "../../src/monitor/look.js";
+import { WatchBench } from "../support/watch-bench.js";
+
+const GOOD_JSON = JSON.stringify({ session_id: "a", messages: [{ role: "user", content: "hello" }] }, null, 2);
+
+describe("damage of protected files", () => {
+  it("tells JSON and YAML that were valid and now are not, and each as good when it is mended", async () => {
+    await using bench = await WatchBench.create();
+    const json = await bench.folder.write("kb.json", GOOD_JSON);
+    const yaml = await bench.folder.write("app.yaml", "a: 1\nb: [1, 2]\n");
+    await bench.protect();
+    await bench.quiet();
+    bench.clear();
+    writeFileSync(json, GOOD_JSON.slice(0, 40));
+    writeFileSync(yaml, "a: [1, 2\nb: {\n");
+    await bench.until("two damages", () => bench.losses.length === 2);
+    await bench.quiet();
+    expect(bench.losses.map(({ kind }) => kind)).to.deep.equal(["invalid_structure", "invalid_structure"]);
+    expect(bench.paths("file.changed")).to.deep.equal([]);
+    // The good version stays what is known.
+    expect(bench.monitor.lastGood(bench.folder.bytes("kb.json"))?.stat.sizeBytes).to.equal(GOOD_JSON.length);
+    writeFileSync(json, `${GOOD_JSON}\n`);
+    await bench.until("it is good again", () => bench.paths("file.returned").includes("kb.json"));
+    await bench.until("it is a version", () => bench.paths("file.changed").includes("kb.json"));
+  });
+
+  it("does not call damaged what never was valid", async () => {
+    await using bench = await WatchBench.create();
+    const commented = await bench.folder.write("tsconfig.json", '{\n // a comment\n "a": 1 }\n');
+    const lines = await bench.folder.write("log.json", '{"a":1}\n{"a":2}\n');
+    await bench.protect();
+    await bench.quiet();
+    bench.clear();
+    writeFileSync(commented, '{\n // another comment\n "a": 2 }\n');
+    appendFileSync(lines, '{"a":3}\n');
+    await bench.until("two changes", () => bench.paths("file.changed").length === 2);
+    await bench.quiet(1000);
+    expect(bench.losses).to.deep.equal([]);
+  });
+
+  it("tells an emptied file and a tail of NULs, after the grace", async () => {
+    await using bench = await WatchBench.create();
+    const emptied = await bench.folder.write("emptied.txt", "content ".repeat(100));
+    const nulled = await bench.folder.write("nulled.bin", Buffer.alloc(4000, 7));
+    await bench.protect();
+    await bench.quiet();
+    bench.clear();
+    truncateSync(emptied, 0);
+    writeFileSync(nulled, Buffer.concat([Buffer.alloc(2500, 7), Buffer.alloc(1500)]));
+    await bench.until("two damages", () => bench.losses.length === 2);
+    const kinds = new Map(bench.losses.map(({ path, kind }) => [path.split("/").at(-1), kind]));
+    expect(Object.fromEntries(kinds)).to.deep.equal({ "emptied.txt": "truncated", "nulled.bin": "nul_tail" });
+  });
+
+  it("does not call a NUL tail damage when the file always had one", async () => {
+    await using bench = await WatchBench.create();
+    const image = await bench.folder.write("disk.img", Buffer.alloc(8192));
+    await bench.protect();
+    await bench.quiet();
+    bench.clear();
+    writeFileSync(image, Buffer.concat([Buffer.from("boot"), Buffer.alloc(8188)]));
+    await bench.until("the change", () => bench.paths("file.changed").includes("disk.img"));
+    expect(bench.losses).to.deep.equal([]);
+  });
+
+  it("lets a writer finish that empties a file first and fills it within the grace", async () => {
+    await using bench = await WatchBench.create();
+    const file = await bench.folder.write("rewritten.txt", "old content");
+    await bench.protect({ graceMs: 1500 });
+    await bench.quiet();
+    bench.clear();
+    truncateSync(file, 0);
+    await new Promise((resolve) => setTimeout(resolve, 700)); // longer than the rest, shorter than the grace
+    writeFileSync(file, "new content");
+    await bench.until("the change", () => bench.paths("file.changed").includes("rewritten.txt"));
+    await bench.quiet();
+    expect(bench.losses).to.deep.equal([]);
+  });
+
+  it("checks the rules and the schema that the source names", async () => {
+    await using bench = await WatchBench.create();
+    const file = await bench.folder.write("kb.json", GOOD_JSON);
+    const schemaFile = await bench.state.write(
+      "schema.json",
+      JSON.stringify({ type: "object", properties: { session_id: { type: "string" } } }),
+    );
+    const rules = { required: ["session_id"], items: { path: "messages", required: ["role", "content"] } };
+    await bench.protect({
+      validation: [
+        {
+          match: "kb*.json",
+          checks: [
+            { kind: "rules", rules },
+            { kind: "schema", schemaFile },
+          ],
+        },
+      ],
+    });
+    await bench.quiet();
+    writeFileSync(file, JSON.stringify({ session_id: "a", messages: [{ role: "user" }] }));
+    await bench.until("the first damage", () => bench.losses.length === 1);
+    expect(bench.losses[0]).to.include({ kind: "schema_violation" });
+    expect(bench.losses[0]?.detail).to.contain('lacks "content"');
+    writeFileSync(file, GOOD_JSON);
+    await bench.until("it is good again", () => bench.paths("file.returned").length === 1);
+    await bench.quiet();
+    writeFileSync(file, JSON.stringify({ session_id: 7, messages: [] }));
+    await bench.until("the second damage", () => bench.losses.length === 2);
+    expect(bench.losses[1]?.detail).to.contain("/session_id breaks the schema");
+  });
+
+  it("runs the source's own command and takes a refusal as damage", async () => {
+    await using bench = await WatchBench.create();
+    const file = await bench.folder.write("site.conf", "server healthy\n");
+    await bench.protect({
+      validation: [{ match: "*.conf", checks: [{ kind: "command", command: ["grep", "-q", "healthy", "{file}"] }] }],
+    });
+    await bench.quiet();
+    writeFileSync(file, "server broken\n");
+    await bench.until("the damage", () => bench.losses.length === 1);
+    expect(bench.losses[0]?.detail).to.equal("grep refused it (exit 1)");
+  });
+
+  it("takes content as it is when its owner accepts it", async () => {
+    await using bench = await WatchBench.create();
+    const file = await bench.folder.write("kb.json", GOOD_JSON);
+    const path = bench.folder.bytes("kb.json");
+    await bench.protect();
+    await bench.quiet();
+    bench.clear();
+    writeFileSync(file, "no json any more");
+    await bench.until("the damage", () => bench.losses.length === 1);
+    await bench.monitor.acceptContent(path, "denied");
+    await bench.until("it is registered", () => bench.monitor.registry.get("data", path)?.state === "live");
+    expect(bench.repository.current(path)?.node.stat.sizeBytes).to.equal(16);
+    expect((await bench.monitor.scan({}, bench.signal.signal)).findings).to.deep.equal([]);
+  });
+
+  describe("found by a scan", () => {
+    it("finds what is missing and what is broken, and nothing else", async () => {
+      await using bench = await WatchBench.create({ nativeEvents: false });
+      const [gone, broken] = [await bench.folder.write("gone.txt", "x"), await bench.folder.write("b.json", GOOD_JSON)];
+      await bench.folder.write("fine.txt", "fine");
+      await bench.protect();
+      await bench.quiet();
+      expect(bench.monitor.status()[0]?.ears).to.equal("sweep");
+      (await import("node:fs")).unlinkSync(gone);
+      writeFileSync(broken, "{");
+      const report = await bench.monitor.scan({}, bench.signal.signal);
+      expect(report.filesChecked).to.equal(3);
+      expect(report.findings.map(({ kind }) => kind)).to.deep.equal(["invalid_structure", "deleted"]);
+      const part = await bench.monitor.scan({ path: bench.folder.bytes("fine.txt") }, bench.signal.signal);
+      expect(part).to.deep.equal({ filesChecked: 1, findings: [] });
+      await bench.until("both are told", () => bench.losses.length === 2);
+      expect(bench.losses.every(({ noticedBy }) => noticedBy === "scan")).to.equal(true);
+    });
+
+    it("finds bit rot, and does not take a rewrite of the same size and time for it", async () => {
+      await using bench = await WatchBench.create({ nativeEvents: false });
+      const [rotten, rewritten] = ["rotten.bin", "rewritten.bin"].map((name) => bench.folder.at(name));
+      await bench.folder.write("rotten.bin", "good bytes");
+      await bench.folder.write("rewritten.bin", "good bytes");
+      const time = new Date(1_700_000_000_000);
+      for (const file of [rotten!, rewritten!]) utimesSync(file, time, time);
+      await bench.protect();
+      await bench.quiet();
+      bench.clear();
+      // What a failing disk does, bytes changing under the same stat, is staged by giving the registry the new stat.
+      for (const file of [rotten!, rewritten!]) {
+        writeFileSync(file, "evil bytes");
+        utimesSync(file, time, time);
+      }
+      const path = bench.folder.bytes("rotten.bin");
+      const [record, look] = [bench.monitor.registry.get("data", path), lookAt(path)];
+      if (record === undefined || look.is !== "there") throw new Error("the file is not registered");
+      bench.monitor.registry.put("data", path, { ...record, stat: look.node.stat });
+      const report = await bench.monitor.scan({}, bench.signal.signal);
+      expect(report.findings.map(({ path: found, kind }) => [found, kind])).to.deep.equal([[path, "bit_rot"]]);
+      await bench.until("the rewrite is a change", () => bench.paths("file.changed").includes("rewritten.bin"));
+      expect(bench.losses.map(({ kind }) => kind)).to.deep.equal(["bit_rot"]);
+      expect(readFileSync(rotten!, "utf8")).to.equal("evil bytes");
+    });
+
+    it("does not accuse a file of rot while somebody has it open for writing", async () => {
+      await using bench = await WatchBench.create({ nativeEvents: false });
+      const file = await bench.folder.write("open.bin", "good bytes");
+      const path = bench.folder.bytes("open.bin");
+      await bench.protect();
+      await bench.quiet();
+      const { spawn } = await import("node:child_process");
+      const writer = spawn("sh", ["-c", `exec 3>>'${file}'; echo ready; read line`], {
+        stdio: ["pipe", "pipe", "ignore"],
+      });
+      await new Promise((resolve) => writer.stdout.once("data", resolve));
+      closeSync(openSync(file, "r"));
+      const record = bench.monitor.registry.get("data", path);
+      if (record === undefined) throw new Error("the file is not registered");
+      bench.monitor.registry.put("data", path, { ...record, sha256: "00".repeat(32) });
+      expect((await bench.monitor.scan({}, bench.signal.signal)).findings).to.deep.equal([]);
+      writer.stdin.end("\n");
+      await new Promise((resolve) => writer.once("exit", resolve));
+      expect((await bench.monitor.scan({}, bench.signal.signal)).findings).to.have.length(1);
+    });
+  });
+});
