@@ -123,6 +123,11 @@ export type CheckBody = Static<typeof checkBody>;
 
 export const dryRunBody = body({ dry_run: optional(flag("Only tell what would be done.")) });
 export type DryRunBody = Static<typeof dryRunBody>;
+export const cleanupBody = body({
+  dry_run: optional(flag("Only tell what would be done.")),
+  force: optional(flag("Remove even a large share of the backups at once.")),
+});
+export type CleanupBody = Static<typeof cleanupBody>;
 
 export const protectBody = body({
   path: optional(text("Absolute path or glob.")),

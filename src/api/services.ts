@@ -159,10 +159,16 @@ export interface CheckReport {
   readonly records_checked: number;
   readonly bytes_checked: number;
   /** At most 1,000, the worst first. */
-  readonly problems: readonly { readonly kind: string; readonly detail: string; readonly paths: readonly PathDocument[] }[];
+  readonly problems: readonly {
+    readonly kind: string;
+    readonly detail: string;
+    readonly paths: readonly PathDocument[];
+  }[];
 }
 export interface CleanupRequest {
   readonly dry_run: boolean;
+  /** Removes even a large share at once: a person has seen the plan. */
+  readonly force?: boolean;
 }
 export interface CleanupReport {
   readonly dry_run: boolean;

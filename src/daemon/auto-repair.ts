@@ -33,7 +33,9 @@ export class AutoRepair implements AutoPorts {
   }
 
   async cleanup(): Promise<void> {
-    startJob(this.#ports.jobs, "cleanup", "write", (job) => this.#ports.plan.cleanUp(false, job));
+    startJob(this.#ports.jobs, "cleanup", "write", (job) =>
+      this.#ports.plan.cleanUp({ dryRun: false, force: false }, job),
+    );
     await Promise.resolve();
   }
 }

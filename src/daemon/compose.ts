@@ -86,7 +86,7 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
   owner.use(parts.telling);
   if (ground.isDaemon) {
     const auto = new AutoRepair({ jobs, healer, plan });
-    parts.telling.openWith(async (alerts) => await openAlerts({ ground, bus, database, auto }, alerts));
+    parts.telling.openWith(async (alerts) => await openAlerts({ ground, bus, database, auto, startedAtMs }, alerts));
     await parts.telling.take(configuration.alerts);
   }
   return { parts, plan };
@@ -183,6 +183,8 @@ async function openAlerts(
     readonly bus: EventBus;
     readonly database: StateDatabase;
     readonly auto: AutoRepair;
+    /** Start of the process, wall ms; also for a dispatcher that a reload opens. */
+    readonly startedAtMs: number;
   },
   configured: AlertsConfiguration,
 ): Promise<AlertDispatcher> {
@@ -198,5 +200,6 @@ async function openAlerts(
     clock,
     observer: metrics,
     host: hostname(),
+    startedAtMs: around.startedAtMs,
   });
 }

@@ -118,10 +118,11 @@ export class Operation {
   }
 
   async #announce(source: ProtectedSource): Promise<void> {
-    const { ground, backupJobs, queue } = this.#parts;
+    const { ground, backupJobs, queue, book } = this.#parts;
     const { metrics, clock } = ground;
     const { rpoMs, rtoMs } = source.configuration;
-    const facts = { name: source.name, registeredAtMs: clock.nowMs(), rpoMs, rtoMs };
+    const registeredAtMs = await book.registeredAt(source.name, clock.nowMs());
+    const facts = { name: source.name, registeredAtMs, rpoMs, rtoMs };
     addSourceSeries(metrics, facts);
     updateSourceTargets(metrics, facts);
     this.#reasons.set(source.name, "starting");

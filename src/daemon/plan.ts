@@ -12,7 +12,7 @@ import { type Recurrence, WEEKDAYS, type When, recurrence } from "../policy/cale
 import type { JobLane } from "../policy/job-runner.js";
 import { type ScheduleBucket, Scheduler, nodeScheduleAlarm } from "../policy/schedule.js";
 import type { CleanupReport, CreateBackupRequest, PauseDocument, ScheduleDocument } from "../api/services.js";
-import { cleanUpStore } from "./cleanup-work.js";
+import { type CleanupWork, cleanUpStore } from "./cleanup-work.js";
 import { pauseDocument } from "./documents.js";
 import { startJob, type WorkContext } from "./job-documents.js";
 import type { Parts } from "./parts.js";
@@ -69,8 +69,8 @@ export class Plan {
   }
 
   /** Applies retention. */
-  async cleanUp(dryRun: boolean, context: WorkContext): Promise<CleanupReport> {
-    return await cleanUpStore(this.#parts, dryRun, context.signal);
+  async cleanUp(work: CleanupWork, context: WorkContext): Promise<CleanupReport> {
+    return await cleanUpStore(this.#parts, work, context.signal);
   }
 
   schedules(): readonly ScheduleDocument[] {
@@ -106,7 +106,8 @@ export class Plan {
       recurrence: everyRecurrence(DAY_MS),
       jitterMs: JITTER_MS,
       catchUp: true,
-      run: async () => await this.#wait("cleanup", "write", (job) => this.cleanUp(false, job)),
+      run: async () =>
+        await this.#wait("cleanup", "write", (job) => this.cleanUp({ dryRun: false, force: false }, job)),
     });
     const { blocksEveryMs } = current.verify;
     if (blocksEveryMs === undefined) return;

@@ -119,9 +119,13 @@ export class SourceBook {
     await this.#keep();
   }
 
-  /** Puts another configuration in the place of a source. */
-  replace(source: ProtectedSource): void {
-    this.#sources.set(source.name, source);
+  /** When a source was first protected, wall ms; remembered from now on. */
+  async registeredAt(name: string, nowMs: number): Promise<number> {
+    const key = `registered:${name}`;
+    const known = Number(await this.#store.get(key));
+    if (known > 0) return known;
+    await this.#store.put(key, String(nowMs));
+    return nowMs;
   }
 
   #take(configuration: SourceConfiguration, addedAtRunTime: boolean): void {

@@ -94,7 +94,12 @@ export class Sandbox implements AsyncDisposable {
       if (!existsSync(this.socket)) return false;
       const status = await this.run("status", "--json");
       if (status.exitCode !== 0) return false;
-      const { sources } = status.json() as { sources: { state: string; pending_changes: number }[] };
+      const { daemon: isDaemon, sources } = status.json() as {
+        daemon: boolean;
+        sources: { state: string; pending_changes: number }[];
+      };
+      // Before the daemon listens, `status` answers by itself.
+      if (!isDaemon) return false;
       return sources.every((source) => source.state !== "scanning" && source.pending_changes === 0);
     });
     return daemon;

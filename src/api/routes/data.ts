@@ -188,10 +188,10 @@ export const dataRoutes: readonly Route[] = [
     path: `${BASE}/retention/cleanup`,
     role: "admin",
     summary: "Remove the backups that rotation does not keep.",
-    body: contract.dryRunBody,
+    body: contract.cleanupBody,
     handle: async (call) => {
-      const dryRun = ((call.body ?? {}) as contract.DryRunBody).dry_run ?? false;
-      return accepted(await call.services.repository.cleanup({ dry_run: dryRun }));
+      const { dry_run: dryRun = false, force = false } = (call.body ?? {}) as contract.CleanupBody;
+      return accepted(await call.services.repository.cleanup({ dry_run: dryRun, force }));
     },
   },
   {

@@ -99,8 +99,11 @@ export const restoreCommands: readonly CommandSpec[] = [
   {
     name: "cleanup",
     summary: "Remove the backups that rotation does not keep.",
-    options: [{ flags: "--dry-run", description: "only show what would be kept and removed" }],
-    examples: ["holdfast cleanup --dry-run", "holdfast cleanup"],
+    options: [
+      { flags: "--dry-run", description: "only show what would be kept and removed" },
+      { flags: "--force", description: "remove even a large share of the backups at once" },
+    ],
+    examples: ["holdfast cleanup --dry-run", "holdfast cleanup", "holdfast cleanup --force"],
     run: cleanup,
   },
 ];
@@ -225,7 +228,7 @@ async function cleanup(
   options: Options,
 ): Promise<number | undefined> {
   const api = await context.api("alone");
-  const body = { dry_run: isSet(options, "dryRun") };
+  const body = { dry_run: isSet(options, "dryRun"), force: isSet(options, "force") };
   const job = await api.post<JobDocument>("/retention/cleanup", body, context.signal);
   const report = await context.follow<CleanupReport>(api, job);
   const { output } = context;

@@ -15,6 +15,8 @@ import type {
   VersionDocument,
 } from "../../api/services.js";
 import { entryDocument, versionDocument } from "../documents.js";
+import { type KeptBackups, keptBackups } from "../../policy/retention.js";
+import { retentionPolicy, stampOf } from "../cleanup-work.js";
 import type { Operation } from "../operation.js";
 import type { Parts } from "../parts.js";
 import { globOf } from "../glob.js";
@@ -33,8 +35,8 @@ export function backupService(parts: Parts, operation: Operation): BackupService
       backupWork.check(request.sources);
       return await Promise.resolve(startJob(jobs, "backup", "write", (job) => operation.plan.backUp(request, job)));
     },
-    list: async (filter) => await listBackups(repository, filter),
-    show: async (id) => await repository.backup(id),
+    list: async (filter) => await listBackups(parts, filter),
+    show: async (id) => withRules(await repository.backup(id), await keptRules(parts)),
     async remove(ids) {
       const manifests = await Promise.all(ids.map(async (id) => await repository.backup(id)));
       return startJob(jobs, "remove", "write", async (job) => {
@@ -93,12 +95,25 @@ export function backupService(parts: Parts, operation: Operation): BackupService
 
 const ANNOTATE_TIMEOUT_MS = 30_000;
 
-async function listBackups(repository: Repository, filter: BackupFilter): Promise<readonly Manifest[]> {
-  const kept: Manifest[] = [];
+async function listBackups(parts: Parts, filter: BackupFilter): Promise<readonly Manifest[]> {
+  const { repository } = parts;
+  const rules = await keptRules(parts);
+  const found: Manifest[] = [];
   for (const manifest of await repository.listBackups()) {
-    if (fits(manifest, filter) && (await containsFile(repository, manifest, filter.contains_file))) kept.push(manifest);
+    if (!fits(manifest, filter) || !(await containsFile(repository, manifest, filter.contains_file))) continue;
+    found.push(withRules(manifest, rules));
   }
-  return kept;
+  return found;
+}
+
+/** Which rules of the rotation in force keep each backup, as of now. */
+async function keptRules({ repository, settings, ground }: Parts): Promise<KeptBackups> {
+  const stamps = (await repository.listBackups()).map(stampOf);
+  return keptBackups(stamps, retentionPolicy(settings.current), ground.clock.nowMs());
+}
+
+function withRules(manifest: Manifest, rules: KeptBackups): Manifest {
+  return { ...manifest, retention: { ...manifest.retention, kept_by: rules.get(manifest.backup_id) ?? [] } };
 }
 
 function fits(manifest: Manifest, filter: BackupFilter): boolean {

@@ -33,8 +33,10 @@ export function repositoryService(parts: Parts, operation: Operation): Repositor
         }),
       );
     },
-    async cleanup({ dry_run: dryRun }) {
-      return await Promise.resolve(startJob(jobs, "cleanup", "write", (job) => operation.plan.cleanUp(dryRun, job)));
+    async cleanup({ dry_run: dryRun, force = false }) {
+      return await Promise.resolve(
+        startJob(jobs, "cleanup", "write", (job) => operation.plan.cleanUp({ dryRun, force }, job)),
+      );
     },
     async newRecoveryKey() {
       return { recovery_key: (await repository.newRecoveryKey(parts.ground.signal)).reveal() };
