@@ -5,7 +5,7 @@ import { socketTransport } from "../api/socket-transport.js";
 import type { Clock } from "../base/clock.js";
 import { hasCode } from "../base/errors.js";
 import { ResourceStack } from "../base/lifecycle.js";
-import { resolveControl } from "../config/places.js";
+import { resolveControl } from "../config/control.js";
 import { type CommandContext, type GlobalOptions, type Options, textOption } from "./command.js";
 import { launchOptions } from "./foreground.js";
 import type { Output, Sink } from "./output.js";

@@ -14,6 +14,9 @@ export interface ConfigProblem {
 /** The keys that lead to a value; numbers for lists. */
 export type KeyPath = readonly (string | number)[];
 
+/** Tells a fault at a place below the thing that is being resolved. */
+export type Fault = (path: KeyPath, message: string, hint: string) => void;
+
 /** Problems shown at once; more are counted. */
 export const PROBLEMS_SHOWN_MAX = 20;
 

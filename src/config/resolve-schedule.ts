@@ -1,7 +1,7 @@
 /** Resolves `schedule`, `backup_frequency` and cron lines to times. */
 import { parseDurationMs } from "../base/units.js";
 import { type ScheduleConfiguration, type SourceConfiguration, WEEKDAYS, type When } from "./configuration.js";
-import type { Fault } from "./resolve-source.js";
+import type { Fault } from "./problems.js";
 import type { ConfigFile } from "./schema.js";
 
 type WrittenSchedule = NonNullable<ConfigFile["schedule"]>;

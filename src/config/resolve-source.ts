@@ -10,7 +10,7 @@ import type {
   StrategyStep,
   ValidateConfiguration,
 } from "./configuration.js";
-import type { KeyPath } from "./problems.js";
+import type { Fault } from "./problems.js";
 import { resolveFrequency } from "./resolve-schedule.js";
 import type { ConfigFile } from "./schema.js";
 
@@ -20,9 +20,6 @@ type WrittenDefaults = NonNullable<ConfigFile["defaults"]>;
 type WrittenRecover = NonNullable<SourceMapping["recover"]>;
 type WrittenStep = Exclude<WrittenRecover[number], string>["chain"][number];
 type WrittenValidation = NonNullable<SourceMapping["validate"]>[number];
-
-/** Tells a fault at a place below the thing that is being resolved. */
-export type Fault = (path: KeyPath, message: string, hint: string) => void;
 
 export interface SourceContext {
   readonly defaults: WrittenDefaults;

@@ -21,9 +21,9 @@ import type {
   VerifyConfiguration,
 } from "./configuration.js";
 import type { Places } from "./places.js";
-import { type ConfigProblem, type KeyPath, configInvalid, didYouMean } from "./problems.js";
+import { type ConfigProblem, type Fault, type KeyPath, configInvalid, didYouMean } from "./problems.js";
 import { frequencySchedules, resolveSchedules } from "./resolve-schedule.js";
-import { type Fault, resolveSource, uniqueNames } from "./resolve-source.js";
+import { resolveSource, uniqueNames } from "./resolve-source.js";
 import type { ConfigFile } from "./schema.js";
 
 export interface Surroundings {
@@ -229,7 +229,7 @@ function resolveSocket(
   return {
     path: at.places.socketGiven ?? path ?? at.places.socketDefault(at.stateDir),
     group: written.group,
-    mode: parseInt(written.mode ?? "0660", 8),
+    mode: parseInt(written.mode ?? (written.group === undefined ? "0600" : "0660"), 8),
     others: written.others ?? "refuse",
   };
 }

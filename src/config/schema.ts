@@ -329,7 +329,10 @@ export const configFileSchema = mapping(
               path: optional(text("Where it is.")),
               group: optional(text("Group whose members may operate backups and recovery.")),
               mode: optional(
-                text("Permission bits in quotes.", { pattern: "^0?[0-7]{3}$", default: "0660", "x-quote": true }),
+                text("Permission bits in quotes; `0660` with a group and `0600` without unless told.", {
+                  pattern: "^0?[0-7]{3}$",
+                  "x-quote": true,
+                }),
               ),
               others: optional(
                 choice("What users outside the group may do when they can open it.", ["viewer", "refuse"], "refuse"),

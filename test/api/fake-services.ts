@@ -1,5 +1,14 @@
 /** The test's implementer of the API's services: everything in memory, every call written down. */
-import type { JobDocument, Services } from "../../src/api/services.js";
+import type {
+  AlertService,
+  BackupService,
+  JobDocument,
+  RecoveryService,
+  RepositoryService,
+  Services,
+  SystemService,
+  WatchService,
+} from "../../src/api/services.js";
 import { HoldfastError } from "../../src/base/errors.js";
 import { pathText } from "../../src/base/paths.js";
 import type { Manifest } from "../../src/engine/types.js";
@@ -8,10 +17,8 @@ export interface FakeServices extends Services {
   /** `name argument` of each call, in order. */
   readonly calls: string[];
   readonly jobsById: Map<string, JobDocument>;
-  /** Entries that `entries` and `find` yield. */
-  entryCount: number;
-  /** Resolves when set, before `status` answers. */
-  gate: Promise<void>;
+  /** How many entries `entries` and `find` yield; what `status` waits for. */
+  readonly settings: { entryCount: number; gate: Promise<void> };
 }
 
 /** A finished job with a result. */
@@ -60,6 +67,15 @@ export function manifest(id: string, timestamp: string, sizeBytes = 100): Manife
   };
 }
 
+/** What the fakes share: the log of calls, the jobs, the backups. */
+interface FakeGround {
+  readonly note: (name: string, argument?: unknown) => void;
+  readonly job: (kind: string, argument: unknown, result?: unknown) => Promise<JobDocument>;
+  readonly jobsById: Map<string, JobDocument>;
+  readonly backups: readonly Manifest[];
+  readonly settings: { entryCount: number; gate: Promise<void> };
+}
+
 /** New services with two backups. */
 export function fakeServices(): FakeServices {
   const calls: string[] = [];
@@ -78,200 +94,227 @@ export function fakeServices(): FakeServices {
     manifest("backup_20260115_120000_full", "2026-01-15T12:00:00.000Z", 10),
     manifest("backup_20260114_120000_full", "2026-01-14T12:00:00.000Z", 999),
   ];
-  const find = (id: string): Manifest => {
-    const found = backups.find((each) => id === "latest" || each.backup_id.startsWith(id));
-    if (found === undefined) throw new HoldfastError("BACKUP_NOT_FOUND", `no backup ${id}`);
-    return found;
-  };
-  async function* entries(count: number): AsyncGenerator<never> {
-    for (let index = 0; index < count; index += 1) {
-      await Promise.resolve();
-      const path = `/data/file-${String(index).padStart(6, "0")}`;
-      const owner = { mode: "0644", uid: 0, gid: 0, modified_at: "2026-01-15T12:00:00.000Z" };
-      yield { path, source: "data", kind: "file", size_bytes: 5, ...owner, sha256: null, link_target: null } as never;
-    }
-  }
-  const services: FakeServices = {
+  const settings = { entryCount: 250, gate: Promise.resolve() };
+  const ground: FakeGround = { note, job, jobsById, backups, settings };
+  return {
     calls,
     jobsById,
-    entryCount: 250,
-    gate: Promise.resolve(),
-    backups: {
-      create: (request) => job("backup", request, backups[0]),
-      list: (filter) => {
-        note("list", filter);
-        return Promise.resolve(backups);
-      },
-      show: (id) => Promise.resolve().then(() => find(id)),
-      remove: (ids) => job("remove", ids),
-      setPinned: (id, pinned) => Promise.resolve({ ...find(id), retention: { ...find(id).retention, pinned } }),
-      entries: (id) => {
-        find(id);
-        return entries(services.entryCount);
-      },
-      find: (glob) => {
-        note("find", glob);
-        return entries(services.entryCount);
-      },
-      versions: (path) => {
-        note("versions", pathText(path));
-        return Promise.resolve([]);
-      },
-      diff: async function* () {
-        await Promise.resolve();
-        yield { path: "/data/a", change: "added" } as const;
-      },
-      content: (id, path, atMs) => {
-        note("content", [id, path, atMs]);
-        return Promise.resolve(
-          (async function* () {
-            await Promise.resolve();
-            yield Buffer.from("hello ");
-            yield Buffer.from("world");
-          })(),
-        );
-      },
-      restore: (request) =>
-        job("restore", request, {
-          restored: 1,
-          skipped: 0,
-          deleted: 0,
-          bytes: 5,
-          verified: true,
-          dry_run: request.dry_run,
-          failed: [],
-          warnings: [],
-          plan: [{ path: "/data/a", action: "write" }],
-        }),
-      verify: (request) =>
-        job("verify", request, {
-          backup_id: request.backup_id,
-          level: request.level,
-          status: "passed",
-          files_checked: 2,
-          bytes_checked: 10,
-          duration_seconds: 0.1,
-          problems: [],
-        }),
+    settings,
+    backups: fakeBackups(ground),
+    repository: fakeRepository(ground),
+    watch: fakeWatch(ground),
+    recovery: fakeRecovery(ground),
+    alerts: fakeAlerts(ground),
+    system: fakeSystem(ground),
+  };
+}
+
+function findBackup(backups: readonly Manifest[], id: string): Manifest {
+  const found = backups.find((each) => id === "latest" || each.backup_id.startsWith(id));
+  if (found === undefined) throw new HoldfastError("BACKUP_NOT_FOUND", `no backup ${id}`);
+  return found;
+}
+
+async function* entries(count: number): AsyncGenerator<never> {
+  for (let index = 0; index < count; index += 1) {
+    await Promise.resolve();
+    const path = `/data/file-${String(index).padStart(6, "0")}`;
+    const owner = { mode: "0644", uid: 0, gid: 0, modified_at: "2026-01-15T12:00:00.000Z" };
+    yield { path, source: "data", kind: "file", size_bytes: 5, ...owner, sha256: null, link_target: null } as never;
+  }
+}
+
+function fakeBackups({ note, job, backups, settings }: FakeGround): BackupService {
+  return {
+    create: (request) => job("backup", request, backups[0]),
+    list: (filter) => {
+      note("list", filter);
+      return Promise.resolve(backups);
     },
-    repository: {
-      describe: () => Promise.resolve(repositoryDocument()),
-      check: (request) =>
-        job("check", request, {
-          level: request.level,
-          summary: "no damage found",
-          packs_checked: 1,
-          records_checked: 2,
-          bytes_checked: 3,
-          problems: [],
-        }),
-      collectGarbage: (dryRun) => job("gc", dryRun),
-      cleanup: (request) =>
-        job("cleanup", request, {
-          dry_run: request.dry_run,
-          kept: [{ backup_id: "backup_20260115_120000_full", kept_by: ["daily"] }],
-          removed: ["backup_20260114_120000_full"],
-          chunks_removed: 3,
-          bytes_freed: 30,
-          refused_because: null,
-        }),
-      newRecoveryKey: () => Promise.resolve({ recovery_key: "AAAA-BBBB" }),
-      listKeys: () => Promise.resolve([{ id: "a".repeat(64), kind: "raw", created_at: "2026-01-15T12:00:00.000Z" }]),
+    show: (id) => Promise.resolve().then(() => findBackup(backups, id)),
+    remove: (ids) => job("remove", ids),
+    setPinned: (id, pinned) =>
+      Promise.resolve({ ...findBackup(backups, id), retention: { ...findBackup(backups, id).retention, pinned } }),
+    entries: (id) => {
+      findBackup(backups, id);
+      return entries(settings.entryCount);
     },
-    watch: {
-      sources: () => Promise.resolve([sourceDocument("data")]),
-      protect: (request) => {
-        note("protect", request);
-        return Promise.resolve([sourceDocument(request.name ?? "new")]);
-      },
-      unprotect: (name) => {
-        note("unprotect", name);
-        return Promise.resolve(sourceDocument("data"));
-      },
-      pause: (path, durationMs, reason) => {
-        note("pause", [path, durationMs, reason]);
-        return Promise.resolve({ path: path ?? null, until: "2026-01-15T12:10:00.000Z", reason });
-      },
-      resume: () => Promise.resolve([]),
-      explain: (path) =>
-        Promise.resolve({
-          path: pathText(path),
-          source: "data",
-          protected: true,
-          mode: "protect",
-          rule: "on_delete: heal",
-          why: "it is named in sources",
-          validators: [],
-          recovery_chain: ["latest_backup"],
-        }),
+    find: (glob) => {
+      note("find", glob);
+      return entries(settings.entryCount);
     },
-    recovery: {
-      scan: (path) =>
-        job("scan", path ?? null, {
-          files_checked: 2,
-          missing: 1,
-          damaged: 0,
-          duration_seconds: 0.1,
-          findings: [{ path: "/data/\u001b[31mred", source: "data", kind: "deleted", detail: "gone" }],
-        }),
-      recover: (request) =>
-        job("recover", request, {
-          path: pathText(request.file),
-          outcome: request.explain ? "explained" : "healed",
-          incident_id: "inc_1",
-          strategy: "latest_backup",
-          origin: "backup",
-          age_seconds: 3,
-          duration_ms: 12,
-          candidates: [],
-          manual_commands: [],
-        }),
-      recoverAll: () =>
-        job("batch", "", { paths_total: 1, healed: 1, failed: 0, returned: 0, duration_ms: 5, results: [] }),
-      incidents: () => Promise.resolve([]),
-      incident: (id) => Promise.reject(new HoldfastError("INCIDENT_NOT_FOUND", `no incident ${id}`)),
-      approve: (id) =>
-        job("approve", id, { paths_total: 1, healed: 1, failed: 0, returned: 0, duration_ms: 5, results: [] }),
-      deny: (id) => Promise.reject(new HoldfastError("INCIDENT_STATE", `${id} is closed`)),
-      restoreQuarantined: (id) => Promise.reject(new HoldfastError("QUARANTINE_MISSING", `${id} holds nothing`)),
+    versions: (path) => {
+      note("versions", pathText(path));
+      return Promise.resolve([]);
     },
-    alerts: {
-      alerts: () => Promise.resolve([]),
-      acknowledge: (id) => Promise.reject(new HoldfastError("NOT_FOUND", `no alert ${id}`)),
-      silence: (condition, durationMs) => {
-        note("silence", [condition, durationMs]);
-        return Promise.resolve();
-      },
-      test: (channel) => Promise.reject(new HoldfastError("CHANNEL_NOT_FOUND", `no channel ${channel}`)),
+    diff: async function* () {
+      await Promise.resolve();
+      yield { path: "/data/a", change: "added" } as const;
     },
-    system: {
-      status: async () => {
-        await services.gate;
-        return statusDocument();
-      },
-      health: () =>
-        Promise.resolve({ exit_code: 0, state: "healthy", checks: [{ name: "store", ok: true, detail: "" }] }),
-      schedules: () => Promise.resolve([]),
-      config: () => Promise.resolve({ store: "/store" }),
-      reload: () => Promise.resolve({ plan: ["+ source media"] }),
-      jobs: () => Promise.resolve([...jobsById.values()]),
-      job: (id) => {
-        const found = jobsById.get(id);
-        return found === undefined
-          ? Promise.reject(new HoldfastError("JOB_NOT_FOUND", `no job ${id}`))
-          : Promise.resolve(found);
-      },
-      cancelJob: (id) => Promise.resolve(doneJob(id, "backup")),
-      metrics: () => Promise.resolve("# TYPE holdfast_up gauge\nholdfast_up 1\n"),
-      events: async function* (afterId, signal) {
-        for (let id = (afterId ?? 0) + 1; id <= 3; id += 1) {
-          yield { id, name: "commit.durable", at: "2026-01-15T12:00:00.000Z", data: { id } };
-        }
-        await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
-      },
+    content: (id, path, atMs) => {
+      note("content", [id, path, atMs]);
+      return Promise.resolve(
+        (async function* () {
+          await Promise.resolve();
+          yield Buffer.from("hello ");
+          yield Buffer.from("world");
+        })(),
+      );
+    },
+    restore: (request) =>
+      job("restore", request, {
+        restored: 1,
+        skipped: 0,
+        deleted: 0,
+        bytes: 5,
+        verified: true,
+        dry_run: request.dry_run,
+        failed: [],
+        warnings: [],
+        plan: [{ path: "/data/a", action: "write" }],
+      }),
+    verify: (request) =>
+      job("verify", request, {
+        backup_id: request.backup_id,
+        level: request.level,
+        status: "passed",
+        files_checked: 2,
+        bytes_checked: 10,
+        duration_seconds: 0.1,
+        problems: [],
+      }),
+  };
+}
+
+function fakeRepository({ job }: FakeGround): RepositoryService {
+  return {
+    describe: () => Promise.resolve(repositoryDocument()),
+    check: (request) =>
+      job("check", request, {
+        level: request.level,
+        summary: "no damage found",
+        packs_checked: 1,
+        records_checked: 2,
+        bytes_checked: 3,
+        problems: [],
+      }),
+    collectGarbage: (dryRun) => job("gc", dryRun),
+    cleanup: (request) =>
+      job("cleanup", request, {
+        dry_run: request.dry_run,
+        kept: [{ backup_id: "backup_20260115_120000_full", kept_by: ["daily"] }],
+        removed: ["backup_20260114_120000_full"],
+        chunks_removed: 3,
+        bytes_freed: 30,
+        refused_because: null,
+      }),
+    newRecoveryKey: () => Promise.resolve({ recovery_key: "AAAA-BBBB" }),
+    listKeys: () => Promise.resolve([{ id: "a".repeat(64), kind: "raw", created_at: "2026-01-15T12:00:00.000Z" }]),
+  };
+}
+
+function fakeWatch({ note }: FakeGround): WatchService {
+  return {
+    sources: () => Promise.resolve([sourceDocument("data")]),
+    protect: (request) => {
+      note("protect", request);
+      return Promise.resolve([sourceDocument(request.name ?? "new")]);
+    },
+    unprotect: (name) => {
+      note("unprotect", name);
+      return Promise.resolve(sourceDocument("data"));
+    },
+    pause: (path, durationMs, reason) => {
+      note("pause", [path, durationMs, reason]);
+      return Promise.resolve({ path: path ?? null, until: "2026-01-15T12:10:00.000Z", reason });
+    },
+    resume: () => Promise.resolve([]),
+    explain: (path) =>
+      Promise.resolve({
+        path: pathText(path),
+        source: "data",
+        protected: true,
+        mode: "protect",
+        rule: "on_delete: heal",
+        why: "it is named in sources",
+        validators: [],
+        recovery_chain: ["latest_backup"],
+      }),
+  };
+}
+
+function fakeRecovery({ job }: FakeGround): RecoveryService {
+  return {
+    scan: (path) =>
+      job("scan", path ?? null, {
+        files_checked: 2,
+        missing: 1,
+        damaged: 0,
+        duration_seconds: 0.1,
+        findings: [{ path: "/data/\u001b[31mred", source: "data", kind: "deleted", detail: "gone" }],
+      }),
+    recover: (request) =>
+      job("recover", request, {
+        path: pathText(request.file),
+        outcome: request.explain ? "explained" : "healed",
+        incident_id: "inc_1",
+        strategy: "latest_backup",
+        origin: "backup",
+        age_seconds: 3,
+        duration_ms: 12,
+        candidates: [],
+        manual_commands: [],
+      }),
+    recoverAll: () =>
+      job("batch", "", { paths_total: 1, healed: 1, failed: 0, returned: 0, duration_ms: 5, results: [] }),
+    incidents: () => Promise.resolve([]),
+    incident: (id) => Promise.reject(new HoldfastError("INCIDENT_NOT_FOUND", `no incident ${id}`)),
+    approve: (id) =>
+      job("approve", id, { paths_total: 1, healed: 1, failed: 0, returned: 0, duration_ms: 5, results: [] }),
+    deny: (id) => Promise.reject(new HoldfastError("INCIDENT_STATE", `${id} is closed`)),
+    restoreQuarantined: (id) => Promise.reject(new HoldfastError("QUARANTINE_MISSING", `${id} holds nothing`)),
+  };
+}
+
+function fakeAlerts({ note }: FakeGround): AlertService {
+  return {
+    alerts: () => Promise.resolve([]),
+    acknowledge: (id) => Promise.reject(new HoldfastError("NOT_FOUND", `no alert ${id}`)),
+    silence: (condition, durationMs) => {
+      note("silence", [condition, durationMs]);
+      return Promise.resolve();
+    },
+    test: (channel) => Promise.reject(new HoldfastError("CHANNEL_NOT_FOUND", `no channel ${channel}`)),
+  };
+}
+
+function fakeSystem({ jobsById, settings }: FakeGround): SystemService {
+  return {
+    status: async () => {
+      await settings.gate;
+      return statusDocument();
+    },
+    health: () =>
+      Promise.resolve({ exit_code: 0, state: "healthy", checks: [{ name: "store", ok: true, detail: "" }] }),
+    schedules: () => Promise.resolve([]),
+    config: () => Promise.resolve({ store: "/store" }),
+    reload: () => Promise.resolve({ plan: ["+ source media"] }),
+    jobs: () => Promise.resolve([...jobsById.values()]),
+    job: (id) => {
+      const found = jobsById.get(id);
+      return found === undefined
+        ? Promise.reject(new HoldfastError("JOB_NOT_FOUND", `no job ${id}`))
+        : Promise.resolve(found);
+    },
+    cancelJob: (id) => Promise.resolve(doneJob(id, "backup")),
+    metrics: () => Promise.resolve("# TYPE holdfast_up gauge\nholdfast_up 1\n"),
+    events: async function* (afterId, signal) {
+      for (let id = (afterId ?? 0) + 1; id <= 3; id += 1) {
+        yield { id, name: "commit.durable", at: "2026-01-15T12:00:00.000Z", data: { id } };
+      }
+      await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
     },
   };
-  return services;
 }
 
 export function sourceDocument(name: string): never {

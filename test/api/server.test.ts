@@ -152,7 +152,7 @@ describe("the API on its socket", () => {
 
   it("streams 100,000 entries as JSON lines, and a missing backup is still a problem", async () => {
     await using served = await startServer(socket());
-    served.services.entryCount = 100_000;
+    served.services.settings.entryCount = 100_000;
     const client = new ApiClient(socketTransport(socket()));
     let count = 0;
     for await (const _entry of client.lines("/backups/latest/files", never)) count += 1;
@@ -290,7 +290,7 @@ describe("the life of the socket", () => {
   it("lets a running request end before it closes, and ends event streams", async () => {
     const served = await startServer(socket());
     let open = (): void => undefined;
-    served.services.gate = new Promise<void>((resolve) => (open = resolve));
+    served.services.settings.gate = new Promise<void>((resolve) => (open = resolve));
     const slow = send(socket(), { path: `${BASE}/status` });
     const stream = request({ socketPath: socket(), path: `${BASE}/events`, headers: { host: "localhost" } });
     stream.on("error", () => undefined);

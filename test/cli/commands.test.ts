@@ -71,7 +71,7 @@ describe("the command line with a daemon", () => {
     ["check --read-data-subset 10%", 0, 'check {"level":"sample","share":0.1}'],
     ["check --read-data-subset lots", 2, undefined],
     ["gc --dry-run", 0, "gc true"],
-    ["cleanup --dry-run", 0, 'cleanup {"dry_run":true}'],
+    ["cleanup --dry-run", 0, 'cleanup {"dry_run":true,"force":false}'],
     ["scan --path /data", 4, 'scan "/data"'],
     [
       "recover --file /data/a --strategy git_history",

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { HoldfastError, hasCode } from "../../src/base/errors.js";
 import { SHELLS, completionScript } from "../../src/cli/completion.js";
 import { LATER_COMMANDS, errorText } from "../../src/cli/errors.js";
-import { printable } from "../../src/cli/output.js";
+import { Output, printable } from "../../src/cli/output.js";
 import { allCommands } from "../../src/cli/program.js";
 import { ageText, dueText, parseTime } from "../../src/cli/time.js";
 import { requirePrograms } from "../support/requirements.js";
@@ -156,6 +156,21 @@ describe("what is printed", () => {
     );
     expect(printable("a\u001b[2J\nb\u202ec")).to.equal("a\\x1b[2J\\nb\\u202ec");
     expect(printable("grüße 日本")).to.equal("grüße 日本");
+  });
+
+  it("keeps tables straight and harmless, whatever stands in them", () => {
+    const lines: string[] = [];
+    const stdout = { write: (text: unknown) => lines.push(String(text)) };
+    const plain = { json: false, quiet: false, verbose: false, env: {} };
+    const output = new Output({ ...plain, stdout, stderr: stdout });
+    output.table(
+      [{ title: "NAME" }, { title: "SIZE", align: "right" }],
+      [
+        ["a\u001b[2J\nb", "5"],
+        ["grüße", "12"],
+      ],
+    );
+    expect(lines).to.deep.equal(["NAME         SIZE\n", "a\\x1b[2J\\nb     5\n", "grüße          12\n"]);
   });
 
   it("tells an error with what, why, code and fix", () => {

@@ -41,6 +41,8 @@ describe("a configuration file", () => {
     ]);
     expect(loaded.rotation).to.include({ hourly: 24, daily: 7, weekly: 4, monthly: 12, yearly: 5, minCopies: 2 });
     expect(loaded.mass).to.deep.equal({ files: 50, share: 0.2, minFiles: 10, withinMs: 60_000, then: "hold" });
+    expect(loaded.socket).to.include({ mode: 0o600, others: "refuse" });
+    expect((await load("access: {socket: {group: root}}\n")).socket.mode).to.equal(0o660);
     expect(loaded.encryption).to.include({ enabled: true, cipher: "aes-256-gcm", kdf: "pbkdf2-sha256" });
   });
 

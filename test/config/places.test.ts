@@ -1,6 +1,7 @@
 /** Where things are: option before environment before configuration before default. */
 import { expect } from "chai";
-import { resolveControl, resolvePlaces } from "../../src/config/places.js";
+import { resolveControl } from "../../src/config/control.js";
+import { resolvePlaces } from "../../src/config/places.js";
 import { loadConfiguration } from "../../src/config/load.js";
 import { useTempFolder } from "../support/temp-folder.js";
 
