@@ -213,18 +213,28 @@ class ChainRun {
     try {
       for await (const candidate of step.strategy.find(this.#lost, this.#searchOf(step), this.#signal)) {
         this.#signal.throwIfAborted();
-        if (await look(candidate)) return true;
+        if (await this.#outside(() => look(candidate))) return true;
         count += 1;
         if (count < STEP_CANDIDATES_MAX) continue;
         this.note(`${step.strategy.id}: only the first ${String(count)} candidates were looked at`);
         break;
       }
     } catch (error) {
+      if (error instanceof OutsideFailure) throw error.cause;
       if (this.#signal.aborted) throw error;
       this.results.set(step.strategy.id, "failed");
       this.note(`${step.strategy.id}: ${messageOf(error)}`);
     }
     return false;
+  }
+
+  /** Runs what is not the strategy's own: its failure (a full disk) is not to be taken for the strategy's. */
+  async #outside<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      throw new OutsideFailure("not the strategy's", { cause: error });
+    }
   }
 
   async #judgeOne(
@@ -383,6 +393,8 @@ class ChainRun {
     if (judged !== undefined) this.#judged[record] = { ...judged, verdict, why: why ?? judged.why };
   }
 }
+
+class OutsideFailure extends Error {}
 
 /** The chain with what every chain has: open descriptors first, the same content elsewhere after the backup. */
 export function withImplied(steps: readonly ChainStep[]): readonly ChainStep[] {

@@ -21,6 +21,7 @@ import type { ProcessFiles } from "./proc.js";
 import type { Quarantine } from "./quarantine.js";
 import { readRegularFile } from "./regular-file.js";
 import type { RecoveryOutcome } from "./report.js";
+import { isStillDamaged } from "./still-damaged.js";
 import type { AcceptanceLevel, ChainStep, LastGood, LossKind, LostFile } from "./strategy.js";
 
 export interface HealPathOptions {
@@ -115,10 +116,27 @@ export class PathHealer {
     if (good !== undefined && good.kind !== "file") return await this.#healNode(job, node ?? nodeOf(good), present);
     if (present?.isFile === false) return waiting("something that is no file stands at the path");
     const damagedSha256 = present === undefined ? undefined : await digestOfPath(job.path, signal);
-    if (present !== undefined && isThereAlready(job, good, damagedSha256))
-      return { ...NOTHING_FOUND, outcome: "returned", message: "the file is there" };
+    const leave =
+      present === undefined ? undefined : await this.#reasonToLeave(job, good, present, damagedSha256, signal);
+    if (leave !== undefined) return { ...NOTHING_FOUND, outcome: "returned", message: leave };
     const lost: LostFile = { ...job, lastGood: good, present: present?.stat };
     return await new FileHeal(this.#options, job, lost, node, damagedSha256).run(signal);
+  }
+
+  /** Why what stands at the path needs no healing; undefined when it does. */
+  async #reasonToLeave(
+    job: HealJob,
+    good: LastGood | undefined,
+    present: Present,
+    presentSha256: string | undefined,
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    if (job.explain === true) return undefined;
+    if (job.kind === "deleted" || (good?.sha256 !== undefined && good.sha256 === presentSha256))
+      return "the file is there";
+    const isDamaged =
+      good === undefined || (await isStillDamaged(this.#options.watch, job, present.stat, good, signal));
+    return isDamaged ? undefined : "somebody has mended the file in the meantime";
   }
 
   /** What the path was when it was good: what a person wants, or what the monitor knows, or the newest version. */
@@ -363,12 +381,6 @@ class HostOfPlacing implements PlaceHost {
 function targetOf(job: HealJob, present: StatTuple | undefined): PlaceTarget {
   if (job.to === undefined) return { path: job.path, root: job.policy.root, present, tag: job.incident };
   return { path: job.to, root: parentPath(job.to), present: undefined, tag: job.incident };
-}
-
-/** A deleted file that stands there again, or a damaged one that is the good one, needs nothing. */
-function isThereAlready(job: HealJob, good: LastGood | undefined, presentSha256: string | undefined): boolean {
-  if (job.explain === true) return false;
-  return job.kind === "deleted" || (good?.sha256 !== undefined && good.sha256 === presentSha256);
 }
 
 function waiting(message: string): Finding {

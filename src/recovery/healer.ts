@@ -5,14 +5,15 @@
 import { lstat } from "node:fs/promises";
 import { join } from "node:path";
 import type { LossEvent } from "../base/events.js";
-import { HoldfastError, asHoldfastError, errnoOf } from "../base/errors.js";
+import type { Timer } from "../base/clock.js";
+import { HoldfastError, asHoldfastError, errnoOf, messageOf } from "../base/errors.js";
 import { ResourceStack } from "../base/lifecycle.js";
 import { type BytePath, parentPath, pathBytes, pathText } from "../base/paths.js";
 import type { FileNode } from "../engine/types.js";
 import { RecoveryChain, chainOfOne } from "./chain.js";
 import { PriorityLanes, RestoreMemory } from "./gate.js";
 import { IncidentHealer, resultOf } from "./heal-incident.js";
-import { PathHealer } from "./heal-path.js";
+import { type HealResult, PathHealer } from "./heal-path.js";
 import type { Incident, IncidentState } from "./incident.js";
 import { IncidentBook, type IncidentPath } from "./incident-book.js";
 import { restoreFromQuarantine } from "./quarantine-restore.js";
@@ -44,6 +45,9 @@ const FINDINGS_SINGLE_MAX = 20;
 /** Closed incidents looked at when the memory of restores is filled again at start. */
 const MEMORY_INCIDENTS = 1000;
 const PRUNE_EVERY_MS = 3_600_000;
+/** How often what failed for want of space is tried again, and how many incidents are looked at for it. */
+const RETRY_EVERY_MS = 10 * 60_000;
+const RETRIED_MAX = 200;
 /** Quiet after a returned file before a mass incident is looked at, ms. */
 const RETURNED_QUIET_MS = 5_000;
 
@@ -60,7 +64,8 @@ export class Healer implements AsyncDisposable {
   readonly #resources = new ResourceStack();
   readonly #stop = new AbortController();
   readonly #working = new Set<Promise<void>>();
-  readonly #recheck = new Set<string>();
+  /** Mass incidents to be looked at soon, because a file of theirs came back. */
+  readonly #rechecks = new Map<string, Timer>();
 
   constructor(options: HealerOptions) {
     const { clock, observer, bus, versions, watch, stateDir, policyFor } = options;
@@ -96,6 +101,8 @@ export class Healer implements AsyncDisposable {
     );
     const pruning = clock.every(PRUNE_EVERY_MS, () => this.#work(() => this.#prune()));
     this.#resources.defer(() => pruning.cancel());
+    const retrying = clock.every(RETRY_EVERY_MS, () => this.#work(() => this.#retryFailed()));
+    this.#resources.defer(() => retrying.cancel());
     signal.throwIfAborted();
     for (const incident of open) this.#work(() => this.#resume(incident));
   }
@@ -110,12 +117,10 @@ export class Healer implements AsyncDisposable {
    * Throws INCIDENT_NOT_FOUND, INCIDENT_STATE.
    */
   async approve(id: string, signal: AbortSignal): Promise<BatchReport> {
-    const incident = await this.#book.change(id, { state: "healing", reason: "approved" }, [
-      "waiting",
-      "noted",
-      "failed",
-    ]);
-    return await this.#incidents.heal(incident, true, AbortSignal.any([signal, this.#stop.signal]));
+    const from = ["waiting", "noted", "failed"] as const;
+    const incident = await this.#book.change(id, { state: "healing", reason: "approved" }, from);
+    const inner = AbortSignal.any([signal, this.#stop.signal]);
+    return await this.#orFailed(id, () => this.#incidents.heal(incident, true, inner));
   }
 
   /** Accepts the loss, or the content as it stands. Throws INCIDENT_NOT_FOUND, INCIDENT_STATE. */
@@ -149,7 +154,8 @@ export class Healer implements AsyncDisposable {
         return resultOf(undefined, path, await this.#healer.heal({ ...base, ...to, byPerson: true, ...extra }, inner));
       }
       const incident = await this.#takeUp({ source, path, kind, detail: "asked for by a person" }, seenAtMs, "person");
-      return resultOf(incident.id, path, await this.#incidents.healOne(incident, { byPerson: true, ...extra }, inner));
+      const heal = (): Promise<HealResult> => this.#incidents.healOne(incident, { byPerson: true, ...extra }, inner);
+      return resultOf(incident.id, path, await this.#orFailed(incident.id, heal));
     });
   }
 
@@ -162,18 +168,15 @@ export class Healer implements AsyncDisposable {
       if (found.length > FINDINGS_SINGLE_MAX) {
         const incident = await this.#openMass(source, found, this.#options.clock.nowMs(), "scan");
         const healing = await this.#book.change(incident.id, { state: "healing", reason: "asked for by a person" });
-        collector.merge(await this.#incidents.heal(healing, true, inner));
+        collector.merge(await this.#orFailed(incident.id, () => this.#incidents.heal(healing, true, inner)));
         continue;
       }
       for (const finding of found) {
         inner.throwIfAborted();
         const result = await this.#incidents.exclusively(finding.path, async () => {
           const incident = await this.#takeUp(finding, this.#options.clock.nowMs(), "scan");
-          return resultOf(
-            incident.id,
-            finding.path,
-            await this.#incidents.healOne(incident, { byPerson: true }, inner),
-          );
+          const heal = (): Promise<HealResult> => this.#incidents.healOne(incident, { byPerson: true }, inner);
+          return resultOf(incident.id, finding.path, await this.#orFailed(incident.id, heal));
         });
         collector.add(result);
       }
@@ -218,6 +221,7 @@ export class Healer implements AsyncDisposable {
   /** Stops listening, interrupts what is under way (it is resumed at the next start) and waits for it. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#resources[Symbol.asyncDispose]();
+    for (const timer of this.#rechecks.values()) timer.cancel();
     this.#stop.abort(new HoldfastError("INTERRUPTED", "the daemon is stopping"));
     await this.idle();
   }
@@ -326,22 +330,44 @@ export class Healer implements AsyncDisposable {
       return;
     }
     const mass = this.#book.openMassOf(source);
-    if (mass === undefined || this.#recheck.has(mass)) return;
-    this.#recheck.add(mass);
+    if (mass === undefined || this.#rechecks.has(mass)) return;
     const timer = this.#options.clock.after(RETURNED_QUIET_MS, () => this.#work(() => this.#recheckMass(mass)));
-    this.#resources.defer(() => timer.cancel());
+    this.#rechecks.set(mass, timer);
   }
 
   /** A mass incident is over when all its paths are there again. */
   async #recheckMass(id: string): Promise<void> {
-    this.#recheck.delete(id);
+    this.#rechecks.delete(id);
     const incident = await this.#book.get(id);
     if (incident.state !== "waiting") return;
     for await (const { path } of this.#book.pathsOf(id)) if (!(await isThere(path))) return;
     await this.#incidents.conclude(incident, "returned", "all files came back by themselves");
   }
 
+  /** Tries again what failed for want of space and the like; what no strategy could bring is left to a person. */
+  async #retryFailed(): Promise<void> {
+    for (const incident of await this.#book.list({ onlyOpen: true, limit: RETRIED_MAX })) {
+      const [path] = incident.paths;
+      if (incident.state !== "failed" || incident.failure?.code !== "TARGET_IO" || path === undefined) continue;
+      const policy = this.#options.policyFor(incident.source, path);
+      if (policy.mode === "protect" && this.#memory.breakerReason(path) === undefined)
+        await this.#healNow(incident, policy);
+    }
+  }
+
   // --- helpers --------------------------------------------------------------------------------------------------------
+
+  /** A heal that a person interrupts is not under way any more; one that our end interrupts is resumed at the next start. */
+  async #orFailed<T>(id: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      const incident = await this.#book.get(id);
+      if (incident.state === "healing" && !this.#stop.signal.aborted)
+        await this.#incidents.conclude(incident, "failed", `interrupted: ${messageOf(error)}`);
+      throw error;
+    }
+  }
 
   /** Takes up what a crash left: staging files go, decisions are made again, heals are carried on. */
   async #resume(incident: Incident): Promise<void> {

@@ -71,6 +71,13 @@ describe("the recovery chain", () => {
     expect(outcome.judged[0]).to.deep.include({ verdict: "refused", why: "it read back differently" });
   });
 
+  it("does not take a failure to write for a failure of the strategy", async () => {
+    const walking = walk([offers("a", [{ text: "GOOD" }]), offers("b", [{ text: "GOOD" }])], {}, () => {
+      throw new Error("no space");
+    });
+    expect(await rejection(walking)).to.have.property("message", "no space");
+  });
+
   it("does not even read what cannot be accepted", async () => {
     const log: string[] = [];
     const outcome = await walk([offers("a", [{ text: "x", about: { fidelity: "older" } }], "reads", log)]);

@@ -1,15 +1,18 @@
 /** Healing end to end below the daemon: events in, files back, incidents kept, people obeyed. */
 import { existsSync, readdirSync } from "node:fs";
-import { chmod, lstat, mkdir, open, readFile, rm, symlink, truncate, writeFile } from "node:fs/promises";
+import { chmod, lstat, mkdir, open, readFile, rm, symlink, truncate, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect } from "chai";
 import { pathFromText } from "../../src/base/paths.js";
 import type { LossEvent } from "../../src/base/events.js";
 import type { BytePath } from "../../src/base/paths.js";
 import { STAGING_PREFIX } from "../../src/base/atomic-file.js";
+import { runProgram } from "../../src/base/spawn.js";
+import { lastGoodOf } from "../../src/recovery/heal-path.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { spawnHolder } from "../support/file-holder.js";
-import { NEVER, RecoveryRig, type RigOptions, sha256 } from "../support/recovery-rig.js";
+import { NEVER, RecoveryRig, type RigOptions, nodeAt, sha256 } from "../support/recovery-rig.js";
+import { requireRoot, skip } from "../support/requirements.js";
 import { rejection } from "../support/rejection.js";
 import { type TempFolder, useTempFolder } from "../support/temp-folder.js";
 
@@ -288,63 +291,6 @@ describe("the healer", () => {
     );
   });
 
-  it("makes one incident of a mass loss; one approval brings all back, with a report", async function () {
-    this.timeout(60_000);
-    await using rig = await startedRig(folder());
-    const paths = await protectMany(rig, 1000);
-    const sub = rig.register(folder().bytes("data/sub"));
-    const subBefore = await lstat(folder().at("data/sub"), { bigint: true });
-    await rm(folder().at("data"), { recursive: true });
-    rig.bus.emit("mass.loss", { source: "data", losses: [...paths.slice(0, 900), sub].map((path) => lossOf(path)) });
-    await rig.healer.idle();
-    rig.bus.emit("mass.loss", { source: "data", losses: paths.slice(890).map((path) => lossOf(path)) });
-    await rig.healer.idle();
-    const incidents = await rig.healer.incidents({ onlyOpen: true, limit: 9 });
-    expect(incidents.map((incident) => [incident.kind, incident.state, incident.pathCount])).to.deep.equal([
-      ["mass", "waiting", 1001],
-    ]);
-    expect(existsSync(folder().at("data"))).to.equal(false);
-    const report = await rig.healer.approve(incidents[0]?.id ?? "", NEVER);
-    expect([report.healed, report.failed, report.pathsTotal]).to.deep.equal([1001, 0, 1001]);
-    for (const path of paths) expect(await readFile(path, "utf8")).to.equal(`content of ${path}`);
-    expect((await lstat(folder().at("data/sub"), { bigint: true })).mtimeNs).to.equal(subBefore.mtimeNs);
-    expect((await rig.healer.incident(incidents[0]?.id ?? "")).counts).to.deep.include({ healed: 1001 });
-  });
-
-  it("accepts a whole mass loss by one denial", async () => {
-    await using rig = await startedRig(folder());
-    const paths = await protectMany(rig, 60);
-    await rm(folder().at("data"), { recursive: true });
-    rig.bus.emit("mass.loss", { source: "data", losses: paths.map((path) => lossOf(path)) });
-    await rig.healer.idle();
-    const [incident] = await rig.healer.incidents({ onlyOpen: true, limit: 9 });
-    await rig.healer.deny(incident?.id ?? "");
-    expect([...rig.watch.removalsAccepted].sort()).to.deep.equal([...paths].sort());
-  });
-
-  it("heals a mass loss at once where the policy says so", async () => {
-    await using rig = await startedRig(folder(), { policy: { mass: "heal" } });
-    const paths = await protectMany(rig, 60);
-    await rm(folder().at("data"), { recursive: true });
-    rig.bus.emit("mass.loss", { source: "data", losses: paths.map((path) => lossOf(path)) });
-    await rig.healer.idle();
-    expect(paths.every((path) => existsSync(path))).to.equal(true);
-  });
-
-  it("recovers all findings of a scan and reports them", async () => {
-    await using rig = await startedRig(folder());
-    const paths = await protectMany(rig, 30);
-    for (const path of paths.slice(0, 25)) await rm(path);
-    await truncate(paths[26] ?? "", 0);
-    const findings = [
-      ...paths.slice(0, 25).map((path) => ({ source: "data", path, kind: "deleted" as const, detail: "missing" })),
-      { source: "data", path: paths[26] as BytePath, kind: "truncated" as const, detail: "empty" },
-    ];
-    const report = await rig.healer.recoverAll(findings, NEVER);
-    expect([report.healed, report.failed]).to.deep.equal([26, 0]);
-    expect(await readFile(paths[26] ?? "", "utf8")).to.equal(`content of ${paths[26] ?? ""}`);
-  });
-
   it("finishes at the next start what was interrupted, and removes what it had staged", async () => {
     const path = await (async () => {
       await using rig = await startedRig(folder(), { policy: { mode: "ask" } });
@@ -387,6 +333,70 @@ describe("the healer", () => {
     }
   });
 
+  it("leaves a file that its owner mended before it was healed", async () => {
+    await using rig = await startedRig(folder());
+    const mended: [LossEvent["kind"], string][] = [
+      ["invalid_structure", '{"mended": true}'],
+      ["truncated", '{"longer than it was": "before"}'],
+      ["nul_tail", '{"a": 1}'],
+      ["bit_rot", '{"b": 2}'],
+    ];
+    for (const [kind, text] of mended) {
+      const path = await rig.protect(`${kind}.json`, '{"old": 0}');
+      await writeFile(folder().at(`data/${kind}.json`), text);
+      await rig.lose(path, kind);
+      expect(await readFile(folder().at(`data/${kind}.json`), "utf8"), kind).to.equal(text);
+      expect((await rig.healer.incidents({ onlyOpen: false, limit: 1 }))[0]?.state).to.equal("returned");
+    }
+  });
+
+  it("heals bit rot, a NUL tail and a truncation", async () => {
+    await using rig = await startedRig(folder());
+    const good = "x".repeat(2000);
+    const rotten = await rig.protect("rotten", good);
+    const { mtimeMs } = await lstat(folder().at("data/rotten"));
+    await writeFile(folder().at("data/rotten"), good.replace("x", "y"));
+    await utimes(folder().at("data/rotten"), mtimeMs / 1000, mtimeMs / 1000);
+    rig.watch.known.set(rotten, { ...lastGoodOf(nodeAt(rotten)), sha256: sha256(good) });
+    await rig.lose(rotten, "bit_rot");
+    const tail = await rig.protect("tail", good);
+    await writeFile(folder().at("data/tail"), good.slice(0, 1000) + "\0".repeat(1000));
+    await rig.lose(tail, "nul_tail");
+    const short = await rig.protect("short", good);
+    await truncate(folder().at("data/short"), 0);
+    await rig.lose(short, "truncated");
+    for (const name of ["rotten", "tail", "short"])
+      expect(await readFile(folder().at(`data/${name}`), "utf8"), name).to.equal(good);
+  });
+
+  it("tries again by itself when the disk was full", async function () {
+    requireRoot(this);
+    const clock = new FakeClock(Date.now());
+    await folder().folder("data");
+    const mounted = await runProgram(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", folder().at("data")], {
+      timeoutMs: 10_000,
+      signal: NEVER,
+    });
+    if (mounted.exitCode !== 0) return skip(this, "a tmpfs cannot be mounted here");
+    try {
+      await using rig = await startedRig(folder(), { clock });
+      const path = await rig.protect("a.txt", "x".repeat(60_000));
+      await rm(folder().at("data/a.txt"));
+      await writeFile(folder().at("data/filler"), Buffer.alloc(100_000));
+      await rig.lose(path);
+      const [failed] = await rig.healer.incidents({ onlyOpen: true, limit: 1 });
+      expect([failed?.state, failed?.failure?.code]).to.deep.equal(["failed", "TARGET_IO"]);
+      expect(readdirSync(folder().at("data"))).to.deep.equal(["filler"]);
+      await rm(folder().at("data/filler"));
+      await clock.advance(10 * 60_000);
+      await rig.healer.idle();
+      expect((await rig.healer.incident(failed?.id ?? "")).state).to.equal("healed");
+      await rig.healer[Symbol.asyncDispose]();
+    } finally {
+      await runProgram(["umount", folder().at("data")], { timeoutMs: 10_000, signal: NEVER });
+    }
+  });
+
   it("keeps private what is in quarantine", async () => {
     await using rig = await startedRig(folder());
     const path = await rig.protect("a.json", "{}", 0o644);
@@ -406,15 +416,4 @@ async function startedRig(folder: TempFolder, options: RigOptions = {}): Promise
 
 function lossOf(path: BytePath): LossEvent {
   return { source: "data", path, kind: "deleted", noticedBy: "event", seenAtMs: Date.now(), detail: "gone" };
-}
-
-async function protectMany(rig: RecoveryRig, count: number): Promise<BytePath[]> {
-  const paths: BytePath[] = [];
-  for (let index = 0; index < count; index += 1) {
-    const name = `sub/${String(index % 10)}/file-${String(index)}`;
-    const file = await rig.folder.write(`data/${name}`, "");
-    await writeFile(file, `content of ${file}`);
-    paths.push(rig.register(pathFromText(file)));
-  }
-  return paths;
 }

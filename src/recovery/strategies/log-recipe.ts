@@ -138,7 +138,7 @@ export class LogFold {
       return;
     }
     const before = mode === "merge" ? this.#byKey.get(id) : undefined;
-    this.#byKey.delete(id); // the newest goes last
+    // The place in the output stays that of the key's first record.
     this.#byKey.set(id, isMapping(before) && isMapping(payload) ? { ...before, ...payload } : payload);
   }
 
