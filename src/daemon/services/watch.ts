@@ -62,7 +62,7 @@ export function sourceDocuments(parts: Parts, operation: Operation): readonly So
       name: source.name,
       paths: source.pathTexts,
       state: status?.state ?? (parts.ground.isDaemon ? "scanning" : "protected"),
-      reason: status?.reason ?? operation.startReason(source.name) ?? null,
+      reason: status?.reason ?? (parts.ground.isDaemon ? (operation.startReason(source.name) ?? null) : null),
       files: status?.files ?? 0,
       bytes: status?.bytes ?? 0,
       pending_changes: Math.max(status?.pending ?? 0, parts.queue.pending(source.name)),
