@@ -232,8 +232,8 @@ export class LossJudge {
   }
 
   /**
-   * A folder is no loss of its own: with lost files below it comes back as their parent, without any its removal is
-   * accepted, for an empty folder holds nothing to heal.
+   * A folder is no loss of its own: with lost files below it comes back as their parent. An empty one is lost when it
+   * went together with a lost tree around it; alone its removal is accepted, for it holds nothing to heal.
    */
   #withoutEmptyFolders(losses: readonly Missed[], folders: readonly Missed[]): readonly Missed[] {
     const parents = new Set<string>();
@@ -244,12 +244,15 @@ export class LossJudge {
         parents.add(parent);
       }
     }
+    const empty: Missed[] = [];
     for (const folder of folders) {
       if (parents.has(folder.path) || this.#hasMissingBelow(folder.path))
         this.#markLost(folder, "deleted with its files");
+      else if (parents.has(parentPath(folder.path)) && lookAt(parentPath(folder.path)).is === "missing")
+        empty.push(folder);
       else this.#accept(folder, "the folder held no lost files");
     }
-    return losses;
+    return empty.length === 0 ? losses : [...losses, ...empty];
   }
 
   #hasMissingBelow(folder: BytePath): boolean {
