@@ -117,7 +117,9 @@ export class DamageJudge {
       return;
     }
     const isMeant =
-      isWritten || (await isMovedAway(this.#context.shared, path, record, this.#context.signal)) !== undefined;
+      isWritten ||
+      (await isMovedAway(this.#context.shared, { path, record, seenAtMs: item.seenAtMs }, this.#context.signal)) !==
+        undefined;
     if (isMeant) {
       this.#changes().accept(change, false);
       return;

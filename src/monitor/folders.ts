@@ -12,7 +12,7 @@ import { type Look, isAsRegistered, lookAt, turn } from "./look.js";
 import type { RegistryRecord } from "./registry.js";
 
 export interface FolderHooks {
-  mark(path: BytePath, noticedBy: NoticedBy, thorough: boolean): void;
+  mark(path: BytePath, noticedBy: NoticedBy): void;
   /** A registered path is not in its folder. */
   missing(path: BytePath, record: RegistryRecord, item: DirtyItem): Promise<void>;
   /** A folder came that may hold folders nobody watches. */
@@ -79,7 +79,7 @@ export class FolderKeeper {
       if (this.#context.signal.aborted) return;
       const look = lookAt(folder);
       if (look.is === "unknown") continue;
-      if (look.is === "missing" || look.node.stat.mtimeNs !== mtimeNs) this.#hooks.mark(folder, "sweep", false);
+      if (look.is === "missing" || look.node.stat.mtimeNs !== mtimeNs) this.#hooks.mark(folder, "sweep");
     }
   }
 
@@ -100,14 +100,14 @@ export class FolderKeeper {
       if (count % SLICE === 0) await turn();
       const isThere = names.delete(path.slice(prefixLength));
       if (!isThere) await this.#hooks.missing(path, record, item);
-      else if (this.#differs(path, record)) this.#hooks.mark(path, item.noticedBy, item.thorough);
+      else if (this.#differs(path, record)) this.#hooks.mark(path, item.noticedBy);
     }
     for (const child of names) {
       const path = joinPath(folder, child);
       count += 1;
       if (count % SLICE === 0) await turn();
       if (source.includes(path) || source.includes(path, "folder") || source.mayContain(path))
-        this.#hooks.mark(path, item.noticedBy, item.thorough);
+        this.#hooks.mark(path, item.noticedBy);
     }
   }
 

@@ -64,15 +64,16 @@ export class SourceGuard {
       survey: (folder, near) => this.#survey(folder, near),
     });
     this.#folders = new FolderKeeper(context, {
-      mark: (path, noticedBy, thorough) => this.#changes.mark(path, noticedBy, thorough),
+      mark: (path, noticedBy) => this.#changes.mark(path, noticedBy),
       missing: (path, record, item) => this.#missing(path, record, item),
       foundUnwatched: (folder) => this.#roots.of(folder)?.foundUnwatched(folder),
       room: () => this.#changes.room(),
     });
     this.#reconciles = new ReconcileQueue((order) => this.#reconcile(order));
     this.#roots = new Roots(context, native, times.pollMs, {
-      changed: (paths) => {
+      changed: (paths, unnamed) => {
         for (const path of paths) this.#changes.mark(path, "event");
+        for (const folder of unnamed) this.#changes.mark(folder, "event", true);
       },
       reconcile: (under, reason) => this.#reconciles.add({ under, reason, noticedBy: "sweep" }),
       recheck: (folders) => {

@@ -74,10 +74,10 @@ function plainEvidence(
 
 async function movedEvidence(
   parts: SharedParts,
-  { path, record }: MissingFile,
+  missing: MissingFile,
   signal: AbortSignal,
 ): Promise<Intent | undefined> {
-  const reason = await isMovedAway(parts, path, record, signal);
+  const reason = await isMovedAway(parts, missing, signal);
   return reason === undefined ? undefined : meant(reason);
 }
 

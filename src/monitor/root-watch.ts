@@ -7,11 +7,10 @@ import { deferred } from "../base/concurrency.js";
 import type { BytePath } from "../base/paths.js";
 import type { WatchRoot } from "./ports.js";
 import { type RootIdentity, type RootVerdict, earlessReason, judgeRoot, readMounts } from "./watch/mounts.js";
-import { type NativeWatcher, type WatchHandle, canHear } from "./watch/native.js";
-import type { EventCounts } from "./watch/protocol.js";
+import { type HeardChanges, type NativeWatcher, type WatchHandle, canHear } from "./watch/native.js";
 
 export interface RootHooks {
-  changed(paths: readonly BytePath[], counts: EventCounts): void;
+  changed(heard: HeardChanges): void;
   /** Look through everything at and below the folder; resolves when that is done. */
   reconcile(under: BytePath, reason: string): Promise<void>;
   /** Look at these folders again, thoroughly: they may have changed before anybody watched them. */
@@ -76,8 +75,8 @@ export class RootWatch {
       return;
     }
     const handle = native.watch(this.root.folder, this.root.shallow, {
-      changed: (paths, counts) => {
-        if (this.#handle === handle) this.#hooks.changed(paths, counts);
+      changed: (heard) => {
+        if (this.#handle === handle) this.#hooks.changed(heard);
       },
       armed: () => {
         if (this.#handle === handle) this.#armed();

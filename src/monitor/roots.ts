@@ -11,7 +11,7 @@ import { type RootIdentity, coveringMount, readMounts } from "./watch/mounts.js"
 import type { NativeWatcher } from "./watch/native.js";
 
 export interface RootsHooks extends Omit<RootHooks, "degraded" | "changed"> {
-  changed(paths: readonly BytePath[]): void;
+  changed(paths: readonly BytePath[], unnamed: readonly BytePath[]): void;
   degraded(key: string, reason: string | undefined): void;
   /** The storage of a root is away: nothing below it is judged. */
   gone(root: BytePath): void;
@@ -122,9 +122,9 @@ export class Roots {
   #hooksOf(folder: BytePath): RootHooks {
     const { metrics } = this.#context.shared;
     return {
-      changed: (paths, counts) => {
+      changed: ({ paths, unnamed, counts }) => {
         for (const kind of ["create", "update", "delete"] as const) metrics.events.add(counts[kind], { kind });
-        this.#hooks.changed(paths);
+        this.#hooks.changed(paths, unnamed);
       },
       reconcile: (under, reason) => this.#hooks.reconcile(under, reason),
       recheck: (folders) => this.#hooks.recheck(folders),

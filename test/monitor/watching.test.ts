@@ -27,8 +27,16 @@ describe("watching", () => {
     this.timeout(120_000);
     await using bench = await WatchBench.create({ times: NO_SWEEPS });
     for (let index = 0; index < 1000; index += 1)
-      await bench.state.write(`tree/${String(index % 50)}/${String(index % 3)}/${String(index)}`, "x");
+      await bench.state.write(
+        `tree/${String(index % 50)}/${String(index % 3)}/${String(index)}`,
+        `packed ${String(index)}`,
+      );
     execFileSync("tar", ["-cf", bench.state.at("tree.tar"), "-C", bench.state.path, "tree"]);
+    for (let index = 0; index < 1000; index += 1)
+      await bench.state.write(
+        `tree/${String(index % 50)}/${String(index % 3)}/${String(index)}`,
+        `copied ${String(index)}`,
+      );
     await bench.protect();
     cpSync(bench.state.at("tree"), bench.folder.at("copied"), { recursive: true });
     execFileSync("tar", ["-xf", bench.state.at("tree.tar"), "-C", bench.folder.path]);

@@ -4,7 +4,7 @@
  */
 import type { BigIntStats } from "node:fs";
 import type { Clock } from "../../base/clock.js";
-import { type BytePath, nameOf, parentPath } from "../../base/paths.js";
+import { type BytePath, parentPath } from "../../base/paths.js";
 
 export interface Arrival {
   readonly path: BytePath;
@@ -26,11 +26,13 @@ const KEEP_MS = 120_000;
 export class Arrivals {
   readonly #byInode = new Map<string, Arrival>();
   readonly #bySize = new Map<number, Set<Arrival>>();
+  /** Which missing path an arrival explains, by inode. */
+  readonly #claims = new Map<string, BytePath>();
   readonly #byFolder = new Map<BytePath, Set<Arrival>>();
 
   note(path: BytePath, stats: BigIntStats, clock: Clock): void {
     const nowMs = clock.monotonicMs();
-    const key = `${String(stats.dev)}:${String(stats.ino)}`;
+    const key = inodeKey(stats.dev, stats.ino);
     this.#drop(key);
     const arrival: Arrival = {
       path,
@@ -49,16 +51,24 @@ export class Arrivals {
   }
 
   byInode(dev: bigint, ino: bigint): Arrival | undefined {
-    return this.#byInode.get(`${String(dev)}:${String(ino)}`);
+    return this.#byInode.get(inodeKey(dev, ino));
   }
 
   bySize(sizeBytes: number): Iterable<Arrival> {
     return this.#bySize.get(sizeBytes) ?? [];
   }
 
-  /** Names that appeared in a folder. */
-  namesIn(folder: BytePath): readonly string[] {
-    return [...(this.#byFolder.get(folder) ?? [])].map((arrival) => nameOf(arrival.path));
+  /** What appeared directly in a folder. */
+  inFolder(folder: BytePath): Iterable<Arrival> {
+    return this.#byFolder.get(folder) ?? [];
+  }
+
+  /** Takes an arrival as the new place of one missing path; false when it is that of another already. */
+  claim(arrival: Arrival, missing: BytePath): boolean {
+    const key = inodeKey(arrival.dev, arrival.ino);
+    const claimed = this.#claims.get(key);
+    if (claimed === undefined) this.#claims.set(key, missing);
+    return claimed === undefined || claimed === missing;
   }
 
   #purge(nowMs: number): void {
@@ -72,9 +82,14 @@ export class Arrivals {
     const arrival = this.#byInode.get(key);
     if (arrival === undefined) return;
     this.#byInode.delete(key);
+    this.#claims.delete(key);
     dropFrom(this.#bySize, arrival.sizeBytes, arrival);
     dropFrom(this.#byFolder, parentPath(arrival.path), arrival);
   }
+}
+
+function inodeKey(dev: bigint, ino: bigint): string {
+  return `${String(dev)}:${String(ino)}`;
 }
 
 function addTo<K>(index: Map<K, Set<Arrival>>, key: K, arrival: Arrival): void {

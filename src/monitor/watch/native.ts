@@ -14,9 +14,16 @@ import type { Logger } from "../../base/observe.js";
 import { type BytePath, isTextPath, parentPath, pathFromText, pathText } from "../../base/paths.js";
 import type { EventCounts, WatchOrder, WatchReport } from "./protocol.js";
 
+/** What was heard; each path is to be looked at. */
+export interface HeardChanges {
+  readonly paths: readonly BytePath[];
+  /** Folders in which something with a name that is not UTF-8 changed; the names arrive mangled. */
+  readonly unnamed: readonly BytePath[];
+  readonly counts: EventCounts;
+}
+
 export interface WatchListener {
-  /** Something happened to these paths; each is to be looked at. Names that are not UTF-8 come as their folder. */
-  changed(paths: readonly BytePath[], counts: EventCounts): void;
+  changed(heard: HeardChanges): void;
   /** From now on everything is heard; what happened before may not have been. */
   armed(): void;
   /** Events may be lost from now on, or have been. `isOver` tells that it is a loss in the past and ears are fine. */
@@ -50,6 +57,8 @@ const PULSE_DEAD_MS = 30_000;
 const RESTART_MIN_MS = 100;
 const RESTART_MAX_MS = 30_000;
 const PULSE_ID = 0;
+/** What stands in text for bytes that are no UTF-8. */
+const MANGLED = "\uFFFD";
 
 export class NativeWatcher implements AsyncDisposable {
   readonly #options: NativeWatcherOptions;
@@ -159,7 +168,7 @@ export class NativeWatcher implements AsyncDisposable {
         watched.listener.deaf(report.reason, true);
         return;
       case "events":
-        watched.listener.changed(report.paths.map(knownPath), report.counts);
+        watched.listener.changed(heardChanges(report.paths, report.counts));
         return;
     }
   }
@@ -205,11 +214,22 @@ export class NativeWatcher implements AsyncDisposable {
   }
 }
 
-/** The path of a report; a name that is no UTF-8 arrived mangled, so its nearest sound folder stands for it. */
-function knownPath(text: string): BytePath {
-  let path = pathFromText(text);
-  while (text.includes("\uFFFD") && pathText(path).includes("\uFFFD")) path = parentPath(path);
-  return path;
+/** Byte paths of a report; for a name that is no UTF-8 its nearest sound folder stands. */
+function heardChanges(texts: readonly string[], counts: EventCounts): HeardChanges {
+  const paths: BytePath[] = [];
+  const unnamed = new Set<BytePath>();
+  for (const text of texts) {
+    const path = pathFromText(text);
+    if (text.includes(MANGLED)) unnamed.add(soundFolder(path));
+    else paths.push(path);
+  }
+  return { paths, unnamed: [...unnamed], counts };
+}
+
+function soundFolder(path: BytePath): BytePath {
+  let folder = path;
+  while (folder !== "/" && pathText(folder).includes(MANGLED)) folder = parentPath(folder);
+  return folder;
 }
 
 /** True when the native watcher can be given this root at all: its name must be text. */
