@@ -24,8 +24,12 @@ const FAILURES_MAX = 100_000;
 /** A set of small whole numbers. */
 export class Bitmap {
   #bits = new Uint8Array(1024);
+  /** Numbers in it. */
+  count = 0;
 
   add(index: number): void {
+    if (this.has(index)) return;
+    this.count += 1;
     const byte = index >>> 3;
     if (byte >= this.#bits.length) {
       const bigger = new Uint8Array(Math.max(byte + 1, this.#bits.length * 2));
@@ -274,6 +278,8 @@ export class SourceReader {
   /** Marks what the walk did not find and no commit removed: it is in no later backup until it is seen again. */
   async #markAbsent(): Promise<void> {
     const { catalog, clock } = this.#core.parts;
+    // Nothing was committed since the last tree and as much was seen as it holds: nothing can be gone.
+    if (this.#core.trees.current(this.#source.name)?.entryCount === this.seen.count) return;
     const gone: BytePath[] = [];
     for await (const page of catalog.entries.currentPages(this.#source.name)) {
       this.#signal.throwIfAborted();

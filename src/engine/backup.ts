@@ -7,12 +7,13 @@ import { hostname } from "node:os";
 import { HoldfastError } from "../base/errors.js";
 import { backupId } from "../base/ids.js";
 import { SourceReader } from "./backup-reader.js";
+import type { BuiltTree } from "./built-trees.js";
 import { type CodecName, codecNamed } from "./codec/codec.js";
 import type { Checkpoint, SourceRoot } from "./commit-log.js";
 import type { RepositoryCore } from "./core.js";
 import type { BackupRecord } from "./index/commit-index.js";
 import { STATE_OFFSET } from "./index/entry-index.js";
-import type { BackupProgress, BackupRequest, BackupSource } from "./repository-types.js";
+import type { BackupProgress, BackupRequest } from "./repository-types.js";
 import { sealOwnLog } from "./seal.js";
 import { TreeBuilder } from "./tree/builder.js";
 import { NodeWriter } from "./tree/checkpoint-tree.js";
@@ -54,7 +55,12 @@ async function runBackup(
     await reader.read();
     readers.push(reader);
   }
-  const { manifests, checkpoint } = await buildTrees(core, { request, readers, codec }, signal);
+  const { manifests, checkpoint } = await buildTrees(core, { request, readers, codec }, signal).catch(
+    (error: unknown) => {
+      core.trees.clear(); // their nodes may not be in the store
+      throw error;
+    },
+  );
   // Trees refer to chunks that on-change commits may have left in the log: they go into packs before the checkpoint.
   await sealOwnLog(core, signal);
   const id = backupId(startMs, request.type, (taken) => catalog.commits.backup(taken) !== undefined);
@@ -112,21 +118,20 @@ async function buildTrees(
   });
   const manifests: SourceManifest[] = [];
   const sources: SourceRoot[] = [];
-  for (const [index, source] of request.sources.entries()) {
+  for (const [index, { name }] of request.sources.entries()) {
     const reader = readers[index];
     if (reader === undefined) continue;
-    const counted = new SourceCount(parent?.coversSeq ?? 0);
-    const { id: root, entryCount } = await buildSourceTree(core, { source, reader, counted, writer }, signal);
-    sources.push({ name: source.name, root, entryCount });
+    const { tree, changed } = await treeOf(core, { name, writer, changedAfterSeq: parent?.coversSeq ?? 0 }, signal);
+    sources.push({ name, root: tree.root, entryCount: tree.entryCount });
     manifests.push({
-      source: source.name,
-      files_total: counted.files,
-      files_backed_up: counted.files,
-      files_changed: counted.changed,
+      source: name,
+      files_total: tree.files,
+      files_backed_up: tree.files,
+      files_changed: changed,
       files_unreadable: reader.unreadable,
-      total_size_bytes: counted.bytes,
+      total_size_bytes: tree.bytes,
       stored_size_bytes: reader.storedBytes,
-      checksum: `sha256:${counted.checksum()}`,
+      checksum: `sha256:${tree.checksum}`,
       compression: codec,
       encryption: core.encrypted ? "aes-256-gcm" : "none",
     });
@@ -135,27 +140,37 @@ async function buildTrees(
   return { manifests, checkpoint: { sources, coversSeq, coversMs } };
 }
 
-async function buildSourceTree(
+interface SourceTreeWork {
+  readonly name: string;
+  readonly writer: NodeWriter;
+  readonly changedAfterSeq: number;
+}
+
+/** The tree of a source as the catalog has it, built anew unless it is the last one still. */
+async function treeOf(
   core: RepositoryCore,
-  work: {
-    readonly source: BackupSource;
-    readonly reader: SourceReader;
-    readonly counted: SourceCount;
-    readonly writer: NodeWriter;
-  },
+  { name, writer, changedAfterSeq }: SourceTreeWork,
   signal: AbortSignal,
-): Promise<{ id: SourceRoot["root"]; entryCount: number }> {
-  const builder = new TreeBuilder((bytes) => work.writer.store(bytes));
-  for await (const page of core.parts.catalog.entries.currentPages(work.source.name)) {
+): Promise<{ tree: BuiltTree; changed: number }> {
+  const known = core.trees.current(name);
+  if (known !== undefined && known.lastSeq <= changedAfterSeq) return { tree: known, changed: 0 };
+  const revision = core.trees.revision(name);
+  const counted = new SourceCount(changedAfterSeq);
+  const builder = new TreeBuilder((bytes) => writer.store(bytes));
+  for await (const page of core.parts.catalog.entries.currentPages(name)) {
     signal.throwIfAborted();
-    for (const { path, slot, value } of page) {
-      if (!work.reader.seen.has(slot) || isMarkedAbsent(value, STATE_OFFSET)) continue;
+    for (const { path, value } of page) {
+      if (isMarkedAbsent(value, STATE_OFFSET)) continue;
       const wait = builder.add(path, value.subarray(STATE_OFFSET));
       if (wait !== undefined) await wait;
-      work.counted.add(path, summaryOf(value, STATE_OFFSET));
+      counted.add(path, summaryOf(value, STATE_OFFSET));
     }
   }
-  return await builder.finish();
+  const { id: root, entryCount } = await builder.finish();
+  const { files, bytes, lastSeq } = counted;
+  const tree = { root, entryCount, files, bytes, lastSeq, checksum: counted.checksum() };
+  core.trees.keep(name, revision, tree);
+  return { tree, changed: counted.changed };
 }
 
 /** Counts the entries of a source and digests their list, for the manifest. */
@@ -166,6 +181,7 @@ class SourceCount {
   files = 0;
   changed = 0;
   bytes = 0;
+  lastSeq = 0;
 
   constructor(changedAfterSeq: number) {
     this.#changedAfterSeq = changedAfterSeq;
@@ -175,6 +191,7 @@ class SourceCount {
     const digest = sha256?.toString("hex") ?? "-";
     this.#lines.push(`${path}\0${digest}\0${String(sizeBytes)}\0${mode.toString(8)}\n`);
     if (this.#lines.length >= CHECKSUM_LINES) this.#flush();
+    this.lastSeq = Math.max(this.lastSeq, seq);
     if (kind === "folder") return;
     this.files += 1;
     this.bytes += sizeBytes;

@@ -11,6 +11,7 @@ import type { Backend } from "../storage/backend.js";
 import type { FileIo } from "../storage/file-io.js";
 import { type CommitAppender, type CommitBody, type StoredCommit, sha256Of } from "./commit-log.js";
 import type { ContentReader } from "./content.js";
+import { BuiltTrees } from "./built-trees.js";
 import type { Catalog } from "./index/catalog.js";
 import { type FoundChunk, chunksOfEntries } from "./index/chunk-index.js";
 import { type Fragment, type IndexedPack, encodeFragment } from "./index/fragments.js";
@@ -75,6 +76,7 @@ export class RepositoryCore {
   readonly maintenance = new Mutex();
   readonly pathLocks = new NameLocks();
   readonly tail = new WalTail();
+  readonly trees: BuiltTrees;
   /** Told of every delta once it is in the catalog (a running backup, a marking garbage collection). */
   readonly deltaListeners = new Set<(delta: Delta) => void>();
   #seq: number;
@@ -82,6 +84,7 @@ export class RepositoryCore {
 
   constructor(parts: CoreParts) {
     this.parts = parts;
+    this.trees = new BuiltTrees(parts.catalog);
     this.#seq = parts.lastSeq;
   }
 
@@ -119,7 +122,7 @@ export class RepositoryCore {
   /** Brings a delta into the catalog. */
   async applyDelta(delta: Delta): Promise<void> {
     const operations: LevelOperation[] = [];
-    await this.parts.catalog.entries.apply(operations, delta);
+    this.parts.catalog.entries.apply(operations, delta);
     await this.parts.catalog.write(operations);
     for (const listener of this.deltaListeners) listener(delta);
   }

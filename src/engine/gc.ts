@@ -47,6 +47,7 @@ export async function gc(repository: Repository, options: GcOptions, signal: Abo
 
 async function collect(core: RepositoryCore, options: GcOptions, signal: AbortSignal): Promise<GcReport> {
   const { backend, catalog, clock } = core.parts;
+  core.trees.clear();
   const interrupted = await interruptedPlan(backend, signal);
   if (interrupted !== undefined) await finishPlan(core, interrupted, signal);
   await sealOwnLog(core, signal);

@@ -61,8 +61,9 @@ export async function sealSegments(
     );
   }
   await forgetHolders(core, log.writer, segments);
-  await log.removeThrough(last.segment);
+  // Sealed for good: a segment that cannot be removed now goes with the next one, or is replayed without harm.
   log.tail.dropThrough(last.segment);
+  await log.removeThrough(last.segment);
   core.log.debug("wal.sealed", { segments: segments.length, chunks, sealedBytes });
   return { segments: segments.length, chunks, sealedBytes };
 }

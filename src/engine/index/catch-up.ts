@@ -202,7 +202,7 @@ function checkpointsToRead(commits: readonly StoredCommit[]): Set<StoredCommit> 
 
 async function applyDelta(catalog: Catalog, delta: Delta): Promise<void> {
   const operations: LevelOperation[] = [];
-  await catalog.entries.apply(operations, delta);
+  catalog.entries.apply(operations, delta);
   await catalog.write(operations);
 }
 

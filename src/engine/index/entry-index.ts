@@ -127,26 +127,24 @@ export class EntryIndex {
   }
 
   /** Appends the operations that bring a delta into the catalog; a second time changes nothing. */
-  async apply(operations: LevelOperation[], delta: Delta): Promise<void> {
+  apply(operations: LevelOperation[], delta: Delta): void {
     // A path that occurs twice in one delta would not see its first change; deltas are made without such.
-    for (const change of delta.changes) await this.#applyChange(operations, delta, change);
+    for (const change of delta.changes) this.#applyChange(operations, delta, change);
     this.sourceNames.add(delta.source);
     this.revisions.set(delta.source, (this.revisions.get(delta.source) ?? 0) + 1);
   }
 
-  async #applyChange(operations: LevelOperation[], delta: Delta, change: DeltaChange): Promise<void> {
+  #applyChange(operations: LevelOperation[], delta: Delta, change: DeltaChange): void {
     const { source } = delta;
     const known = this.current(source, change.path);
     // An absence mark repeats an older version, so the version's own number decides.
     const seq = change.kind === "upsert" ? change.state.seq : delta.seq;
     if (known !== undefined) {
       this.#applyOverKnown(operations, delta, change, { known, state: stateOf(known), seq });
-    } else if (await this.#isOlderThanRemoval(source, change.path, seq)) {
+    } else if (change.kind === "remove" || this.#removedSeq(source, change.path) > seq) {
       this.#putHistory(operations, source, change, delta);
-    } else if (change.kind === "upsert") {
-      this.putCurrent(operations, source, change.path, change.state);
     } else {
-      this.#putHistory(operations, source, change, delta);
+      this.putCurrent(operations, source, change.path, change.state);
     }
   }
 
@@ -189,11 +187,16 @@ export class EntryIndex {
   #putHistory(operations: LevelOperation[], source: string, change: DeltaChange, delta: Delta): void {
     const value = change.kind === "remove" ? encodeRemoval(delta) : encodeVersion(change.state);
     operations.push({ type: "put", key: historyKey(source, change.path, delta.seq), value });
+    if (change.kind === "upsert" || this.#removedSeq(source, change.path) > delta.seq) return;
+    const writer = new ByteWriter();
+    writer.varint(delta.seq);
+    operations.push({ type: "put", key: pathKey("removed", source, change.path), value: writer.take() });
   }
 
-  async #isOlderThanRemoval(source: string, path: BytePath, seq: number): Promise<boolean> {
-    const [newest] = await this.olderVersions(source, path, 1);
-    return newest !== undefined && newest.seq > seq;
+  /** Number of the newest removal of a path that has no current entry; 0 when there was none. */
+  #removedSeq(source: string, path: BytePath): number {
+    const value = this.#level.get(pathKey("removed", source, path));
+    return value === undefined ? 0 : new ByteReader(value).varint();
   }
 
   /** Sets the current state of a path as it is, without history (stat refresh, absence mark, rebuild from a tree). */
@@ -252,7 +255,7 @@ function afterSource(prefix: Buffer): Buffer {
 }
 
 /** Made once for each file of a scan: one allocation. */
-function pathKey(bucket: "current" | "history", source: string, path: string): Buffer {
+function pathKey(bucket: "current" | "history" | "removed", source: string, path: string): Buffer {
   const sourceBytes = Buffer.byteLength(source, "utf8");
   const key = Buffer.allocUnsafe(sourceBytes + path.length + 2);
   key[0] = BUCKET[bucket];

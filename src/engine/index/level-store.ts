@@ -18,6 +18,7 @@ export const BUCKET = {
   commit: 8,
   backup: 9,
   fragment: 10,
+  removed: 11,
 } as const;
 export type BucketName = keyof typeof BUCKET;
 
