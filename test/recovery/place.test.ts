@@ -275,22 +275,21 @@ describe("placing a file", () => {
     }
 });
 
-/** Swaps `sub` for a link to `outside` and back as fast as it can. */
+/** Swaps `sub` for a link to `outside` and back as fast as it can, also when the folder was made again meanwhile. */
 const ATTACK = `
 const { renameSync, symlinkSync, unlinkSync } = require("node:fs");
 const { workerData } = require("node:worker_threads");
 const { sub, outside } = workerData;
-for (;;) {
-  try {
-    renameSync(sub, sub + ".real");
-    symlinkSync(outside, sub);
-    unlinkSync(sub);
-    renameSync(sub + ".real", sub);
-  } catch {
-    // try the next step
-    try { unlinkSync(sub); } catch {}
-    try { renameSync(sub + ".real", sub); } catch {}
-  }
+const attempt = (step) => { try { step(); } catch {} };
+const pauser = new Int32Array(new SharedArrayBuffer(4));
+const pause = () => Atomics.wait(pauser, 0, 0, Math.random() * 2);
+for (let count = 0; ; count += 1) {
+  attempt(() => renameSync(sub, sub + ".away" + count));
+  attempt(() => symlinkSync(outside, sub));
+  pause();
+  attempt(() => unlinkSync(sub));
+  attempt(() => renameSync(sub + ".away" + count, sub));
+  pause();
 }`;
 
 function host(): PlaceHost {
