@@ -16,7 +16,6 @@ import { ChangeQueue } from "../policy/change-queue.js";
 import { JobRunner } from "../policy/job-runner.js";
 import { DEFAULT_FULL_SHARE, HYSTERESIS_SHARE, SpaceWatch } from "../policy/space.js";
 import { Healer } from "../recovery/healer.js";
-import type { HealPolicy } from "../recovery/ports.js";
 import { localFolderOf } from "../storage/open.js";
 import { AutoRepair } from "./auto-repair.js";
 import { BackupWork } from "./backup-work.js";
@@ -59,7 +58,8 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
       versions: repository,
       watch: monitor,
       strategies: recoveryStrategies(repository, clock),
-      policyFor: (source, path) => healPolicy(book, monitor, settings.current.mass.then, source, path),
+      policyFor: (source, path) =>
+        book.get(source).healPolicy(path, monitor.explain(path).mode, settings.current.mass.then),
     }),
   );
   const space = spaceWatch(ground, repository, bus);
@@ -143,17 +143,6 @@ async function openBook(
     throw new HoldfastError("ENCRYPTION_REQUIRED", `the source ${open.name} demands encryption and the store has none`);
   }
   return book;
-}
-
-function healPolicy(
-  book: SourceBook,
-  monitor: Monitor,
-  mass: "hold" | "heal",
-  source: string,
-  path: BytePath,
-): HealPolicy {
-  const { mode } = monitor.explain(path);
-  return book.get(source).healPolicy(path, mode, mass);
 }
 
 function changeQueue(around: {

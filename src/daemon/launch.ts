@@ -90,6 +90,7 @@ export async function launch(
     stateDir: configuration.stateDir,
     password,
     encrypt: configuration.encryption.enabled && options.noEncrypt !== true,
+    passwordKdf: configuration.encryption.kdf,
     workers: configuration.limits.workers,
     clock,
     observer: metrics,

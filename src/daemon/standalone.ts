@@ -45,6 +45,7 @@ export async function initRepository(
     stateDir: configuration.stateDir,
     password: await passwordFor(options, configuration, log, options.signal),
     encrypt,
+    passwordKdf: configuration.encryption.kdf,
     workers: configuration.limits.workers,
     clock: systemClock,
     observer: { ...silentObserver, log },

@@ -2,16 +2,21 @@
  * Opens the repository a configuration names, with its key: a password or key that was given, else the random key
  * beside the state (`keys/<repository id>`, 0600). Makes the repository when its place is empty and that is wanted.
  */
-import { mkdir, readFile, readdir } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { mkdir, readFile, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
-import { writeFileDurably } from "../base/atomic-file.js";
+import { syncFolder, writeFileDurably } from "../base/atomic-file.js";
 import type { Clock } from "../base/clock.js";
-import { HoldfastError, errnoOf, hasCode } from "../base/errors.js";
+import { HoldfastError, errnoOf, messageOf } from "../base/errors.js";
 import type { Secret } from "../base/observe.js";
 import { type Observer } from "../base/observe.js";
 import { Repository, type Unlock } from "../engine/repository.js";
 import { readConfig, type RepositoryConfig } from "../engine/repository-config.js";
 import { localFolderOf, openBackend } from "../storage/open.js";
+
+const KEY_BYTES = 32;
+/** Name of the key of a repository that is being made. */
+const PENDING_KEY = "pending";
 
 export interface StoreOptions {
   readonly storeUrl: string;
@@ -20,6 +25,8 @@ export interface StoreOptions {
   /** A password from a file, the environment or the configuration; wins over the key beside the state. */
   readonly password: Secret | undefined;
   readonly encrypt: boolean;
+  /** How a password of a new repository is stretched. */
+  readonly passwordKdf: "scrypt" | "pbkdf2-sha256";
   readonly workers: number | undefined;
   readonly readOnly?: boolean;
   readonly clock: Clock;
@@ -35,22 +42,33 @@ export interface MadeRepository {
   readonly keyFile: string | undefined;
 }
 
-/** Makes a repository. Throws REPO_EXISTS, REPO_NOT_EMPTY, STORE_READ_ONLY. */
+/**
+ * Makes a repository. Without a password its random key is written beside the state before the repository exists, so
+ * that no crash leaves one that nobody can open. Throws REPO_EXISTS, REPO_NOT_EMPTY, STORE_READ_ONLY.
+ */
 export async function makeRepository(options: StoreOptions): Promise<MadeRepository> {
+  const keyBytes = options.encrypt && options.password === undefined ? randomBytes(KEY_BYTES) : undefined;
+  const pending = keyFileOf(options.stateDir, PENDING_KEY);
+  if (keyBytes !== undefined) {
+    await mkdir(join(options.stateDir, "keys"), { recursive: true, mode: 0o700 });
+    await writeFileDurably(pending, keyBytes.toString("hex"), { mode: 0o600 });
+  }
   const made = await Repository.init({
     storeUrl: options.storeUrl,
     encrypt: options.encrypt,
     ...(options.password === undefined ? {} : { password: options.password }),
+    ...(keyBytes === undefined ? {} : { keyBytes }),
+    passwordKdf: options.passwordKdf,
     clock: options.clock,
     observer: options.observer,
   });
-  let keyFile: string | undefined;
-  if (made.keyBytes !== undefined) {
-    keyFile = keyFileOf(options.stateDir, made.repositoryId);
-    await mkdir(join(options.stateDir, "keys"), { recursive: true, mode: 0o700 });
-    await writeFileDurably(keyFile, made.keyBytes.toString("hex"), { mode: 0o600 });
+  const keyFile = keyFileOf(options.stateDir, made.repositoryId);
+  if (keyBytes !== undefined) {
+    await rename(pending, keyFile);
+    await syncFolder(join(options.stateDir, "keys"));
   }
-  return { repositoryId: made.repositoryId, recoveryKey: made.recoveryKey, keyFile };
+  const { repositoryId, recoveryKey } = made;
+  return { repositoryId, recoveryKey, keyFile: keyBytes === undefined ? undefined : keyFile };
 }
 
 /** Opens the repository. Throws REPO_NOT_FOUND, REPO_KEY_MISSING, REPO_KEY_WRONG, REPO_LOCKED, INDEX_LOCKED. */
@@ -69,12 +87,15 @@ export async function openRepository(options: StoreOptions): Promise<Repository>
   });
 }
 
+/** What `makeRepository` may find of an attempt that a crash cut short, and what a new file system has. */
+const LEFT_BY_A_CRASH: ReadonlySet<string> = new Set(["lost+found", "keys", "staging"]);
+
 /** True when there is nothing at the place yet, so that a repository may be made there. */
 export async function isUnmade(storeUrl: string): Promise<boolean> {
   const folder = localFolderOf(storeUrl);
   if (folder === undefined) return false;
   try {
-    return (await readdir(folder)).every((name) => name === "lost+found");
+    return (await readdir(folder)).every((name) => LEFT_BY_A_CRASH.has(name));
   } catch (error) {
     if (errnoOf(error) === "ENOENT") return true;
     throw new HoldfastError("STORE_IO", `cannot look at the store ${storeUrl}`, { cause: error });
@@ -93,13 +114,22 @@ async function repositoryConfig(options: StoreOptions): Promise<RepositoryConfig
 
 async function unlockFor(options: StoreOptions, repositoryId: string): Promise<Unlock> {
   if (options.password !== undefined) return { password: options.password };
+  const key = (await readKey(options.stateDir, repositoryId)) ?? (await readKey(options.stateDir, PENDING_KEY));
+  if (key !== undefined) return { keyBytes: key };
   const file = keyFileOf(options.stateDir, repositoryId);
+  throw new HoldfastError("REPO_KEY_MISSING", `the repository is encrypted and its key ${file} is not there`, {
+    hint: "Give --password-file, or put the key file back.",
+  });
+}
+
+/** A key file's bytes, or undefined when there is none. */
+async function readKey(stateDir: string, name: string): Promise<Buffer | undefined> {
   try {
-    return { keyBytes: Buffer.from((await readFile(file, "utf8")).trim(), "hex") };
+    return Buffer.from((await readFile(keyFileOf(stateDir, name), "utf8")).trim(), "hex");
   } catch (error) {
-    if (hasCode(error, "REPO_KEY_MISSING")) throw error;
-    throw new HoldfastError("REPO_KEY_MISSING", `the repository is encrypted and its key ${file} cannot be read`, {
-      hint: "Give --password-file, or put the key file back from the recovery kit.",
+    if (errnoOf(error) === "ENOENT") return undefined;
+    const file = keyFileOf(stateDir, name);
+    throw new HoldfastError("REPO_KEY_MISSING", `the key file ${file} cannot be read: ${messageOf(error)}`, {
       cause: error,
     });
   }

@@ -7,7 +7,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { hasCode, HoldfastError } from "../base/errors.js";
 import { Secret } from "../base/observe.js";
 import type { Backend } from "../storage/backend.js";
-import { deriveKey, KEY_BYTES } from "./crypto/kdf.js";
+import { DEFAULT_PASSWORD_KDF, deriveKey, KEY_BYTES, type PasswordKdf, PBKDF2_KDF } from "./crypto/kdf.js";
 import { encodeRecoveryKey, parseRecoveryKey } from "./crypto/recovery-key.js";
 import { encodeSlot, openSlot, parseSlot, type Slot, type SlotKind, type SlotSecret } from "./crypto/slots.js";
 
@@ -73,14 +73,25 @@ export function deriveKeys(repositoryId: Uint8Array, master: Uint8Array | undefi
   };
 }
 
+/** How a password is stretched; a key file and a recovery key need no stretching. */
+export type PasswordKdfName = PasswordKdf["name"];
+
+export interface NewSlot {
+  readonly master: Uint8Array;
+  readonly unlock: UnlockWith;
+  readonly createdMs: number;
+  /** Default scrypt. */
+  readonly passwordKdf?: PasswordKdfName | undefined;
+}
+
 /** Wraps the master and stores the slot durably. */
 export async function addSlot(
   backend: Backend,
   repositoryId: Uint8Array,
-  slot: { readonly master: Uint8Array; readonly unlock: UnlockWith; readonly createdMs: number },
+  slot: NewSlot,
   signal: AbortSignal,
 ): Promise<SlotInfo> {
-  const secret = secretOf(slot.unlock);
+  const secret = secretOf(slot.unlock, slot.passwordKdf);
   if (secret === undefined) throw new HoldfastError("REPO_KEY_MISSING", "no key was given for the new key slot");
   const bytes = await encodeSlot({ repositoryId, master: slot.master, secret, createdMs: slot.createdMs });
   const id = createHash("sha256").update(bytes).digest("hex");
@@ -145,8 +156,14 @@ async function readSlots(backend: Backend, signal: AbortSignal): Promise<{ id: s
   return slots;
 }
 
-function secretOf(unlock: UnlockWith): SlotSecret | undefined {
-  if (unlock.password !== undefined) return { kind: "password", password: unlock.password };
+function secretOf(unlock: UnlockWith, kdf?: PasswordKdfName): SlotSecret | undefined {
+  if (unlock.password !== undefined) {
+    return {
+      kind: "password",
+      password: unlock.password,
+      kdf: kdf === "pbkdf2-sha256" ? PBKDF2_KDF : DEFAULT_PASSWORD_KDF,
+    };
+  }
   if (unlock.recoveryKey !== undefined)
     return { kind: "recovery", bytes: parseRecoveryKey(unlock.recoveryKey.reveal()) };
   return unlock.keyBytes === undefined ? undefined : { kind: "raw", bytes: unlock.keyBytes };

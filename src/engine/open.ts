@@ -80,7 +80,8 @@ async function makeSlots(
   const keyBytes = options.keyBytes ?? madeKey;
   const unlock =
     options.password === undefined ? { keyBytes: keyBytes ?? Buffer.alloc(0) } : { password: options.password };
-  await addSlot(backend, repositoryId, { master, unlock, createdMs }, signal);
+  const { passwordKdf } = options;
+  await addSlot(backend, repositoryId, { master, unlock, createdMs, passwordKdf }, signal);
   const recoveryKey = newRecoveryKey();
   await addSlot(backend, repositoryId, { master, unlock: { recoveryKey }, createdMs }, signal);
   return { recoveryKey, ...(madeKey === undefined ? {} : { keyBytes: madeKey }) };

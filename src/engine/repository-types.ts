@@ -22,6 +22,8 @@ export interface InitOptions {
   /** Without a password and key bytes a random key is made and returned. */
   readonly password?: Secret;
   readonly keyBytes?: Buffer;
+  /** How a password is stretched; default scrypt. */
+  readonly passwordKdf?: "scrypt" | "pbkdf2-sha256";
   readonly clock: Clock;
   readonly observer: Observer;
 }

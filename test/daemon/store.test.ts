@@ -1,0 +1,81 @@
+/** Making and opening the daemon's repository: the key is never lost, whatever happens in between. */
+import { mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { expect } from "chai";
+import { systemClock } from "../../src/base/clock.js";
+import { Secret, silentObserver } from "../../src/base/observe.js";
+import { type StoreOptions, isUnmade, makeRepository, openRepository } from "../../src/daemon/store.js";
+import { rejection } from "../support/rejection.js";
+import { type TempFolder, useTempFolder } from "../support/temp-folder.js";
+
+describe("the daemon's store", () => {
+  const folder = useTempFolder("store");
+
+  it("opens with the key beside the state, which only its owner can read", async () => {
+    const options = storeOptions(folder());
+    const made = await makeRepository(options);
+    expect((await stat(made.keyFile ?? "")).mode & 0o777).to.equal(0o600);
+    await using repository = await openRepository(options);
+    expect(repository.id).to.equal(made.repositoryId);
+    expect(made.recoveryKey?.reveal()).to.match(/^[0-9A-Z-]{40,}$/);
+  });
+
+  it("opens a repository whose making was cut short before its key got its name", async () => {
+    const options = storeOptions(folder());
+    const made = await makeRepository(options);
+    await rename(made.keyFile ?? "", folder().at("state", "keys", "pending"));
+    await using repository = await openRepository(options);
+    expect(repository.id).to.equal(made.repositoryId);
+  });
+
+  it("makes a repository again where only the key slots of a cut short attempt are left", async () => {
+    const options = storeOptions(folder());
+    await makeRepository(options);
+    await rm(folder().at("store", "config"), { recursive: true });
+    expect(await isUnmade(options.storeUrl), (await readdir(folder().at("store"))).join()).to.equal(true);
+    await makeRepository(options);
+    await using repository = await openRepository(options);
+    expect(repository.encrypted).to.equal(true);
+  });
+
+  it("never takes a folder with other things in it for an empty store", async () => {
+    await mkdir(folder().at("store"));
+    await writeFile(folder().at("store", "thesis.txt"), "mine");
+    expect(await isUnmade(folder().at("store"))).to.equal(false);
+    expect(await rejection(makeRepository(storeOptions(folder())))).to.have.property("code", "REPO_NOT_EMPTY");
+  });
+
+  it("says that the key is missing, and names its place", async () => {
+    const options = storeOptions(folder());
+    const made = await makeRepository(options);
+    await rm(made.keyFile ?? "");
+    const error = await rejection(openRepository(options));
+    expect(error).to.have.property("code", "REPO_KEY_MISSING");
+    expect(error).to.have.property("message").that.contains(made.repositoryId);
+  });
+
+  for (const passwordKdf of ["pbkdf2-sha256", "scrypt"] as const) {
+    it(`opens with a password stretched by ${passwordKdf}, and refuses another one`, async () => {
+      const options = { ...storeOptions(folder()), password: new Secret("correct horse"), passwordKdf };
+      expect((await makeRepository(options)).keyFile).to.equal(undefined);
+      await using repository = await openRepository(options);
+      const slots = await repository.listKeys(options.signal);
+      expect(slots.find((slot) => slot.kind === "password")?.kdf).to.equal(passwordKdf);
+      const wrong = { ...options, stateDir: folder().at("other"), password: new Secret("battery staple") };
+      expect(await rejection(openRepository(wrong))).to.have.property("code", "REPO_KEY_WRONG");
+    });
+  }
+});
+
+function storeOptions(folder: TempFolder): StoreOptions {
+  return {
+    storeUrl: folder.at("store"),
+    stateDir: folder.at("state"),
+    password: undefined,
+    encrypt: true,
+    passwordKdf: "pbkdf2-sha256",
+    workers: 1,
+    clock: systemClock,
+    observer: silentObserver,
+    signal: new AbortController().signal,
+  };
+}
