@@ -14,7 +14,9 @@ export type Look =
 
 export function lookAt(path: BytePath): Look {
   try {
-    const stats = lstatSync(pathBytes(path), { bigint: true });
+    // An exception for each missing path would cost more than all else in a mass deletion.
+    const stats = lstatSync(pathBytes(path), { bigint: true, throwIfNoEntry: false });
+    if (stats === undefined) return { is: "missing" };
     if (kindOf(stats) === undefined) return { is: "unknown", errno: "ESOCKTNOSUPPORT" };
     return { is: "there", node: nodeFromStat(stats), stats };
   } catch (error) {

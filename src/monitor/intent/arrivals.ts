@@ -25,15 +25,14 @@ const KEEP_MS = 120_000;
 
 export class Arrivals {
   readonly #byInode = new Map<string, Arrival>();
-  readonly #bySize = new Map<number, Set<Arrival>>();
+  readonly #bySize = new ArrivalIndex<number>();
+  readonly #byFolder = new ArrivalIndex<BytePath>();
   /** Which missing path an arrival explains, by inode. */
   readonly #claims = new Map<string, BytePath>();
-  readonly #byFolder = new Map<BytePath, Set<Arrival>>();
 
   note(path: BytePath, stats: BigIntStats, clock: Clock): void {
     const nowMs = clock.monotonicMs();
     const key = inodeKey(stats.dev, stats.ino);
-    this.#drop(key);
     const arrival: Arrival = {
       path,
       dev: stats.dev,
@@ -44,9 +43,10 @@ export class Arrivals {
       seenMs: nowMs,
       seenAtMs: clock.nowMs(),
     };
+    this.#drop(key);
     this.#byInode.set(key, arrival);
-    addTo(this.#bySize, arrival.sizeBytes, arrival);
-    addTo(this.#byFolder, parentPath(path), arrival);
+    this.#bySize.add(arrival.sizeBytes, arrival);
+    this.#byFolder.add(parentPath(path), arrival);
     this.#purge(nowMs);
   }
 
@@ -54,13 +54,14 @@ export class Arrivals {
     return this.#byInode.get(inodeKey(dev, ino));
   }
 
-  bySize(sizeBytes: number): Iterable<Arrival> {
-    return this.#bySize.get(sizeBytes) ?? [];
+  /** Those of a size that came after a wall time, newest first. */
+  bySize(sizeBytes: number, afterMs: number): Iterable<Arrival> {
+    return this.#since(this.#bySize.of(sizeBytes), afterMs);
   }
 
-  /** What appeared directly in a folder. */
-  inFolder(folder: BytePath): Iterable<Arrival> {
-    return this.#byFolder.get(folder) ?? [];
+  /** Those directly in a folder that came after a wall time, newest first. */
+  inFolder(folder: BytePath, afterMs: number): Iterable<Arrival> {
+    return this.#since(this.#byFolder.of(folder), afterMs);
   }
 
   /** Takes an arrival as the new place of one missing path; false when it is that of another already. */
@@ -71,35 +72,57 @@ export class Arrivals {
     return claimed === undefined || claimed === missing;
   }
 
-  #purge(nowMs: number): void {
-    for (const [key, arrival] of this.#byInode) {
-      if (this.#byInode.size <= ARRIVALS_MAX && arrival.seenMs > nowMs - KEEP_MS) return;
-      this.#drop(key);
+  *#since(arrivals: readonly Arrival[], afterMs: number): Generator<Arrival> {
+    for (let index = arrivals.length - 1; index >= 0; index -= 1) {
+      const arrival = arrivals[index];
+      if (arrival === undefined || arrival.seenAtMs <= afterMs) return;
+      if (this.byInode(arrival.dev, arrival.ino) === arrival) yield arrival; // else it has moved on since
     }
   }
 
+  #purge(nowMs: number): void {
+    for (const [key, arrival] of this.#byInode) {
+      if (this.#byInode.size <= ARRIVALS_MAX && arrival.seenMs > nowMs - KEEP_MS) break;
+      this.#drop(key);
+    }
+    const oldest = this.#byInode.values().next().value;
+    this.#bySize.forgetBefore(oldest?.seenMs ?? nowMs);
+    this.#byFolder.forgetBefore(oldest?.seenMs ?? nowMs);
+  }
+
   #drop(key: string): void {
-    const arrival = this.#byInode.get(key);
-    if (arrival === undefined) return;
     this.#byInode.delete(key);
     this.#claims.delete(key);
-    dropFrom(this.#bySize, arrival.sizeBytes, arrival);
-    dropFrom(this.#byFolder, parentPath(arrival.path), arrival);
+  }
+}
+
+/** Arrivals by some key, in the order they came. What was dropped elsewhere stays until it is old. */
+class ArrivalIndex<K> {
+  readonly #lists = new Map<K, Arrival[]>();
+  #forgotMs = -Infinity;
+
+  add(key: K, arrival: Arrival): void {
+    const list = this.#lists.get(key);
+    if (list === undefined) this.#lists.set(key, [arrival]);
+    else list.push(arrival);
+  }
+
+  of(key: K): readonly Arrival[] {
+    return this.#lists.get(key) ?? [];
+  }
+
+  /** Forgets what came before a steady time; looks through everything once in a while only. */
+  forgetBefore(timeMs: number): void {
+    if (timeMs < this.#forgotMs + KEEP_MS / 2) return;
+    this.#forgotMs = timeMs;
+    for (const [key, list] of this.#lists) {
+      const kept = list.filter((arrival) => arrival.seenMs >= timeMs);
+      if (kept.length === 0) this.#lists.delete(key);
+      else this.#lists.set(key, kept);
+    }
   }
 }
 
 function inodeKey(dev: bigint, ino: bigint): string {
   return `${String(dev)}:${String(ino)}`;
-}
-
-function addTo<K>(index: Map<K, Set<Arrival>>, key: K, arrival: Arrival): void {
-  const set = index.get(key);
-  if (set === undefined) index.set(key, new Set([arrival]));
-  else set.add(arrival);
-}
-
-function dropFrom<K>(index: Map<K, Set<Arrival>>, key: K, arrival: Arrival): void {
-  const set = index.get(key);
-  set?.delete(arrival);
-  if (set?.size === 0) index.delete(key);
 }

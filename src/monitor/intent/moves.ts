@@ -53,16 +53,16 @@ function isSameFile(arrival: Arrival, record: RegistryRecord): boolean {
   return look.is === "there" && look.node.stat.ino === arrival.ino;
 }
 
-/** It came after the missing file was known and not long before that went: a twin from before proves nothing. */
-function isTimely(arrival: Arrival, { record, seenAtMs }: Absent): boolean {
-  return arrival.seenAtMs > record.registeredAtMs && arrival.seenAtMs > seenAtMs - COPY_WINDOW_MS;
+/** A partner came after the missing file was known and not long before that went: a twin from before proves nothing. */
+function partnersAfterMs({ record, seenAtMs }: Absent): number {
+  return Math.max(record.registeredAtMs, seenAtMs - COPY_WINDOW_MS);
 }
 
 function compressedOrRotated({ arrivals }: MoveParts, absent: Absent): string | undefined {
   const { path } = absent;
   const base = ROTATED.exec(nameOf(path))?.[1];
-  for (const arrival of arrivals.inFolder(parentPath(path))) {
-    if (arrival.path === path || !isTimely(arrival, absent)) continue;
+  for (const arrival of arrivals.inFolder(parentPath(path), partnersAfterMs(absent))) {
+    if (arrival.path === path) continue;
     const ending = arrival.path.startsWith(path) ? arrival.path.slice(path.length) : "";
     if (COMPRESSED.includes(ending)) return `compressed to ${pathText(arrival.path)}`;
     // In a rotation the neighbours are renamed: inodes of some age under new names.
@@ -78,8 +78,8 @@ async function sameContent(parts: MoveParts, absent: Absent, signal: AbortSignal
   if (record.sha256 === undefined || record.stat.sizeBytes === 0) return undefined;
   let looks = 0;
   let digests = 0;
-  for (const arrival of parts.arrivals.bySize(record.stat.sizeBytes)) {
-    if (arrival.path === path || !isTimely(arrival, absent)) continue;
+  for (const arrival of parts.arrivals.bySize(record.stat.sizeBytes, partnersAfterMs(absent))) {
+    if (arrival.path === path) continue;
     looks += 1;
     if (looks > LOOKS_MAX || digests >= DIGESTS_MAX) return undefined;
     if (lookAt(arrival.path).is !== "there") continue;

@@ -8,19 +8,13 @@ import { type BytePath, joinPath, parentPath, pathBytes, pathFromText } from "..
 /** Entries looked at in one trash, newest names last; a trash may hold years. */
 const ENTRIES_MAX = 5000;
 
-export interface TrashEntry {
-  /** Where the file or folder was. */
-  readonly original: BytePath;
-  /** Name in the trash. */
-  readonly name: string;
-}
-
 /** Reads the trashes anew for one round of questions. */
 export class TrashKnowledge {
-  readonly #homes: () => readonly string[];
+  readonly #homes: readonly string[];
   readonly #originals = new Map<BytePath, ReadonlySet<BytePath>>();
 
-  constructor(homes: () => readonly string[] = homesOfUsers) {
+  /** `homes`: where people's trashes are; by default those of /etc/passwd. */
+  constructor(homes: readonly string[] = homesOfUsers()) {
     this.#homes = homes;
   }
 
@@ -34,7 +28,7 @@ export class TrashKnowledge {
   }
 
   #trashes(mountPoint: BytePath, uid: number): readonly BytePath[] {
-    const ofHomes = this.#homes().map((home) => pathFromText(`${home}/.local/share/Trash`));
+    const ofHomes = this.#homes.map((home) => pathFromText(`${home}/.local/share/Trash`));
     const xdg = process.env["XDG_DATA_HOME"];
     return [
       ...ofHomes,
