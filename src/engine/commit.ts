@@ -227,7 +227,7 @@ export async function refreshStats(core: RepositoryCore, unchanged: readonly Ent
     const known = catalog.entries.current(source, path);
     if (known === undefined) continue;
     const state = stateOf(known);
-    catalog.entries.putCurrent(operations, source, path, { ...state, node }, known.slot);
+    catalog.entries.putCurrent(operations, { source, path, slot: known.slot }, { ...state, node });
   }
   if (operations.length > 0) await catalog.write(operations);
 }

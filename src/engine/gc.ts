@@ -9,7 +9,7 @@ import { interruptedPlan } from "./index/epochs.js";
 import { type SweepPlan, brake, finishPlan, forbidDedup, planSweep, sweep } from "./gc-sweep.js";
 import type { Repository } from "./repository.js";
 import { sealOwnLog } from "./seal.js";
-import { type ThinningPlan, forgetVersions, planThinning, writeBase } from "./thinning.js";
+import { type ThinningPlan, forgetVersions, planThinning, removeLongAbsent, writeBase } from "./thinning.js";
 import type { Delta } from "./tree/delta.js";
 
 export interface GcOptions {
@@ -51,6 +51,9 @@ async function collect(core: RepositoryCore, options: GcOptions, signal: AbortSi
   const interrupted = await interruptedPlan(backend, signal);
   if (interrupted !== undefined) await finishPlan(core, interrupted, signal);
   await sealOwnLog(core, signal);
+  if (options.versionsKeptMs !== undefined && !options.dryRun) {
+    await removeLongAbsent(core, options.versionsKeptMs, signal);
+  }
   const thinning =
     options.versionsKeptMs === undefined || options.dryRun
       ? undefined

@@ -6,11 +6,13 @@
 import type { CommitIndex } from "./index/commit-index.js";
 import type { SourceRoot } from "./commit-log.js";
 import type { RepositoryCore } from "./core.js";
-import type { VersionRecord } from "./index/entry-index.js";
+import type { BytePath } from "../base/paths.js";
+import { type CurrentRecord, STATE_OFFSET, type VersionRecord, stateOf } from "./index/entry-index.js";
 import type { LevelOperation } from "./index/level-store.js";
 import { TreeBuilder } from "./tree/builder.js";
 import { NodeWriter } from "./tree/checkpoint-tree.js";
-import { encodeState } from "./tree/codec.js";
+import { encodeState, isMarkedAbsent } from "./tree/codec.js";
+import { type DeltaChange, encodeDelta } from "./tree/delta.js";
 import { type PathHistory, pathHistories } from "./versions.js";
 
 export interface ThinningPlan {
@@ -24,6 +26,8 @@ export interface ThinningPlan {
 
 /** Fewer old delta commits than this are left alone: a base costs more than they do. */
 const RETIRED_MIN = 8;
+/** Removals of one delta. */
+const REMOVALS_MAX = 10_000;
 /** Catalog operations written at once. */
 const OPERATIONS_MAX = 10_000;
 
@@ -43,6 +47,58 @@ export function planThinning(commits: CommitIndex, nowMs: number, keptMs: number
     throughMs: Math.max(...retired.map(({ timeMs }) => timeMs)),
     retires: retired.map(({ key }) => key),
   };
+}
+
+/**
+ * Records the removal of paths that have been absent for longer than versions are kept: from then on they are versions
+ * like others, and go in their time.
+ */
+export async function removeLongAbsent(core: RepositoryCore, keptMs: number, signal: AbortSignal): Promise<number> {
+  const { clock, catalog } = core.parts;
+  const beforeMs = clock.nowMs() - keptMs;
+  let removed = 0;
+  for (const source of catalog.entries.sourceNames) {
+    const gone: BytePath[] = [];
+    for await (const page of catalog.entries.currentPages(source)) {
+      for (const record of page) if (isAbsentBefore(record, beforeMs)) gone.push(record.path);
+      if (gone.length >= REMOVALS_MAX)
+        removed += await commitRemovals(core, { source, paths: gone.splice(0), beforeMs }, signal);
+    }
+    removed += await commitRemovals(core, { source, paths: gone, beforeMs }, signal);
+  }
+  return removed;
+}
+
+function isAbsentBefore(record: CurrentRecord, beforeMs: number): boolean {
+  if (!isMarkedAbsent(record.value, STATE_OFFSET)) return false;
+  return (stateOf(record).absentSinceMs ?? beforeMs) < beforeMs;
+}
+
+async function commitRemovals(
+  core: RepositoryCore,
+  {
+    source,
+    paths,
+    beforeMs,
+  }: { readonly source: string; readonly paths: readonly BytePath[]; readonly beforeMs: number },
+  signal: AbortSignal,
+): Promise<number> {
+  const names = paths.map((path) => `${source}\0${path}`);
+  return await core.pathLocks.run(names, async () => {
+    const still = paths.filter((path) => {
+      const record = core.parts.catalog.entries.current(source, path);
+      return record !== undefined && isAbsentBefore(record, beforeMs);
+    });
+    if (still.length === 0) return 0;
+    await core.appendGate.shared(async () => {
+      const seq = core.nextSeq();
+      const changes = still.map((path): DeltaChange => ({ kind: "remove", path }));
+      const delta = { source, seq, timeMs: core.parts.clock.nowMs(), changes };
+      await core.commit({ kind: "deltas", firstSeq: seq, lastSeq: seq }, [encodeDelta(delta)], signal);
+      await core.applyDelta(delta);
+    });
+    return still.length;
+  });
 }
 
 /** Writes the base; the retired commits may be deleted once it is there. */

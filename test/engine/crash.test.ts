@@ -15,7 +15,7 @@ import { gc } from "../../src/engine/gc.js";
 import type { Repository } from "../../src/engine/repository.js";
 import { EngineRig, UNLIMITED, contentOf, upsert, walkFolder } from "../support/engine-rig.js";
 import { FaultIo } from "../support/fault-io.js";
-import type { TempFolder} from "../support/temp-folder.js";
+import type { TempFolder } from "../support/temp-folder.js";
 import { useTempFolder } from "../support/temp-folder.js";
 
 /** `HOLDFAST_TESTS_THOROUGH=1` fails every single call; else every seventh or so, to keep the run short. */
@@ -89,57 +89,68 @@ describe("after a crash", function () {
     await using repository = await rig.open();
     await expectAll(repository, folder(), told);
   });
+});
 
-  /** The work whose every step is made to fail. Says what was acknowledged; stops at the first failure. */
-  async function scenario(repository: Repository, told: Acknowledged): Promise<void> {
-    const commit = async (name: string, text: string): Promise<void> => {
-      await writeFile(folder().at("data", name), text);
-      const { stored } = await upsert(repository, "docs", [folder().bytes("data", name)]);
-      const digest = stored[0]?.node.sha256;
-      if (digest !== undefined) told.versions.set(name, (told.versions.get(name) ?? new Set()).add(digest));
-    };
-    await commit("a", "a one");
-    await commit("b", "b one");
-    await repository.seal(UNLIMITED);
-    await commit("a", `a two ${"x".repeat(5000)}`);
-    const root = folder().bytes("data");
-    const source = { name: "docs", roots: [root], walk: walkFolder(root), encryptionRequired: false };
-    const { backup_id: id } = await repository.createBackup({ type: "full", sources: [source] }, UNLIMITED);
-    told.backups.add(id);
-    await commit("b", "b two");
-    await gc(repository, { dryRun: false }, UNLIMITED);
-    await commit("c", "c one");
-  }
+/** The work whose every step is made to fail. Says what was acknowledged; stops at the first failure. */
+async function scenario(folder: TempFolder, repository: Repository, told: Acknowledged): Promise<void> {
+  const commit = async (name: string, text: string): Promise<void> => {
+    await writeFile(folder.at("data", name), text);
+    const { stored } = await upsert(repository, "docs", [folder.bytes("data", name)]);
+    const digest = stored[0]?.node.sha256;
+    if (digest !== undefined) told.versions.set(name, (told.versions.get(name) ?? new Set()).add(digest));
+  };
+  await commit("a", "a one");
+  await commit("b", "b one");
+  await repository.seal(UNLIMITED);
+  await commit("a", `a two ${"x".repeat(5000)}`);
+  const root = folder.bytes("data");
+  const source = { name: "docs", roots: [root], walk: walkFolder(root), encryptionRequired: false };
+  const { backup_id: id } = await repository.createBackup({ type: "full", sources: [source] }, UNLIMITED);
+  told.backups.add(id);
+  await commit("b", "b two");
+  await gc(repository, { dryRun: false }, UNLIMITED);
+  await commit("c", "c one");
+}
 
-  async function freshRig(): Promise<{ rig: EngineRig; unlock: EngineRig["unlock"] }> {
-    await rm(folder().at("store"), { recursive: true, force: true });
-    await rm(folder().at("state"), { recursive: true, force: true });
-    await rm(folder().at("data"), { recursive: true, force: true });
-    await mkdir(folder().at("data"));
-    const rig = await EngineRig.create(folder());
-    return { rig, unlock: rig.unlock };
-  }
+async function freshRig(folder: TempFolder): Promise<{ rig: EngineRig; unlock: EngineRig["unlock"] }> {
+  await rm(folder.at("store"), { recursive: true, force: true });
+  await rm(folder.at("state"), { recursive: true, force: true });
+  await rm(folder.at("data"), { recursive: true, force: true });
+  await mkdir(folder.at("data"));
+  const rig = await EngineRig.create(folder);
+  return { rig, unlock: rig.unlock };
+}
 
-  async function countSteps(): Promise<number> {
-    const { rig } = await freshRig();
-    const io = new FaultIo();
-    await using repository = await rig.open({ io });
-    await scenario(repository, { versions: new Map(), backups: new Set() });
-    return io.calls.length;
-  }
+async function countSteps(folder: TempFolder): Promise<number> {
+  const { rig } = await freshRig(folder);
+  const io = new FaultIo();
+  await using repository = await rig.open({ io });
+  await scenario(folder, repository, { versions: new Map(), backups: new Set() });
+  return io.calls.length;
+}
+
+function expectStoreError(error: unknown): void {
+  const known = ["STORE_IO", "STORE_FULL", "STORE_READ_ONLY"];
+  if (error instanceof HoldfastError && known.includes(error.code)) return;
+  throw error;
+}
+
+describe("when file calls of the store fail", function () {
+  this.timeout(TIMEOUT_MS);
+  const folder = useTempFolder("faults");
 
   it("nothing is missing whichever file call was the last one that reached the store", async () => {
-    const steps = await countSteps();
+    const steps = await countSteps(folder());
     expect(steps).to.be.greaterThan(50);
     for (let step = 0; step < steps; step += THOROUGH ? 1 : 7) {
-      const { rig } = await freshRig();
+      const { rig } = await freshRig(folder());
       const io = new FaultIo();
       io.partialShare = (step % 3) / 2;
       const told: Acknowledged = { versions: new Map(), backups: new Set() };
       const repository = await rig.open({ io });
       await cp(folder().at("state", "index"), folder().at("old-index"), { recursive: true, force: true });
       io.plan = (_call, _path, index) => (index >= step ? "EIO" : undefined);
-      await scenario(repository, told).catch(expectStoreError);
+      await scenario(folder(), repository, told).catch(expectStoreError);
       await repository[Symbol.asyncDispose]().catch(expectStoreError);
       if (step % 3 === 1) await rm(folder().at("state", "index"), { recursive: true });
       if (step % 3 === 2) {
@@ -152,26 +163,20 @@ describe("after a crash", function () {
   });
 
   it("one failed call loses nothing, and the work succeeds when it is done again", async () => {
-    const steps = await countSteps();
+    const steps = await countSteps(folder());
     for (let step = 0; step < steps; step += THOROUGH ? 1 : 11) {
-      const { rig } = await freshRig();
+      const { rig } = await freshRig(folder());
       const io = new FaultIo();
       const told: Acknowledged = { versions: new Map(), backups: new Set() };
       {
         await using repository = await rig.open({ io });
         io.plan = (_call, _path, index) => (index === step ? "ENOSPC" : undefined);
-        await scenario(repository, told).catch(expectStoreError);
-        await scenario(repository, told);
+        await scenario(folder(), repository, told).catch(expectStoreError);
+        await scenario(folder(), repository, told);
         await expectAll(repository, folder(), told);
       }
       await using again = await rig.open();
       await expectAll(again, folder(), told);
     }
   });
-
-  function expectStoreError(error: unknown): void {
-    const known = ["STORE_IO", "STORE_FULL", "STORE_READ_ONLY"];
-    if (error instanceof HoldfastError && known.includes(error.code)) return;
-    throw error;
-  }
 });

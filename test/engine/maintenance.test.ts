@@ -201,6 +201,34 @@ describe("garbage collection", () => {
     expect((await check(repository, { level: "full" }, UNLIMITED)).problems).to.deep.equal([]);
   });
 
+  it("lets go in the end of what backups no longer find", async () => {
+    const rig = await EngineRig.create(folder());
+    const [root, path] = [folder().bytes("data"), folder().bytes("data/gone")];
+    await folder().write("data/gone", randomBytes(100_000));
+    await folder().write("data/stays", "stays");
+    await using repository = await rig.open();
+    const first = await backUp(repository, root);
+    await unlink(folder().at("data/gone"));
+    for (let round = 0; round < 12; round += 1) {
+      await folder().write("data/stays", `stays ${String(round)}`);
+      await backUp(repository, root);
+    }
+    await repository.deleteBackups([first.backup_id], UNLIMITED);
+    expect(repository.current(path)).to.not.equal(undefined);
+    for (let turn = 0; turn < 2; turn += 1) {
+      await systemClock.sleep(5, UNLIMITED);
+      await gc(repository, { dryRun: false, versionsKeptMs: 0 }, UNLIMITED);
+      for (let round = 0; round < 10; round += 1) {
+        await folder().write("data/stays", `stays again ${String(turn)} ${String(round)}`);
+        await upsert(repository, "docs", [folder().bytes("data/stays")]);
+        await repository.seal(UNLIMITED);
+      }
+    }
+    expect(repository.current(path)).to.equal(undefined);
+    expect(await repository.versions(path)).to.have.length(0);
+    expect(await totalSize(rig)).to.be.lessThan(100_000);
+  });
+
   it("does not take a chunk from a commit that comes back to it meanwhile", async () => {
     const rig = await EngineRig.create(folder());
     await withOldVersions(rig, 10);

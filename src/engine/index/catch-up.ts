@@ -13,12 +13,13 @@ import { readPackDirectory, scanEntries } from "../pack/reader.js";
 import { objectSource } from "../pack/source.js";
 import type { RecordOpener } from "../pack/record.js";
 import { ByteReader } from "../tree/bytes.js";
-import { readState } from "../tree/codec.js";
+import { readState, summaryOf } from "../tree/codec.js";
 import type { Delta, DeltaChange } from "../tree/delta.js";
 import type { LeafEntry } from "../tree/node.js";
 import { type LoadNode, diffTrees, treeLeaves } from "../tree/reader.js";
 import type { ChunkId } from "../types.js";
 import type { Catalog } from "./catalog.js";
+import { STATE_OFFSET } from "./entry-index.js";
 import { type Fragment, decodeFragment } from "./fragments.js";
 import type { LevelOperation } from "./level-store.js";
 
@@ -222,22 +223,22 @@ async function applyTrees(
       await applyDelta(catalog, { source: name, seq: state.seq, timeMs: state.timeMs, changes });
     }
     roots.set(name, root);
-    if (body.kind === "base") await removeMissing(context, name, root, body, signal);
+    if (body.kind === "base") await removeMissing(context, { ...body, source: name, root }, signal);
   }
 }
 
 /** Removes current entries that the base does not have: both come in path order. */
 async function removeMissing(
   { catalog, loadNode }: CatchUpContext,
-  source: string,
-  root: ChunkId,
-  { coversSeq, coversMs }: Checkpoint,
+  base: Omit<Checkpoint, "sources"> & { readonly source: string; readonly root: ChunkId },
   signal: AbortSignal,
 ): Promise<void> {
+  const { source, root, coversSeq, coversMs } = base;
   const kept = pathsOf(treeLeaves(loadNode, root, undefined, signal));
   let next = await kept.next();
   for await (const page of catalog.entries.currentPages(source)) {
-    for (const { path } of page) {
+    for (const { path, value } of page) {
+      if (summaryOf(value, STATE_OFFSET).seq > coversSeq) continue; // made after the base
       while (next.done !== true && next.value < path) next = await kept.next();
       if (next.done !== true && next.value === path) continue;
       const changes: DeltaChange[] = [{ kind: "remove", path }];

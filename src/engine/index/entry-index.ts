@@ -144,7 +144,7 @@ export class EntryIndex {
     } else if (change.kind === "remove" || this.#removedSeq(source, change.path) > seq) {
       this.#putHistory(operations, source, change, delta);
     } else {
-      this.putCurrent(operations, source, change.path, change.state);
+      this.putCurrent(operations, { source, path: change.path }, change.state);
     }
   }
 
@@ -167,7 +167,7 @@ export class EntryIndex {
     }
     if (state.seq === seq && state.absentSinceMs !== undefined && change.state.absentSinceMs === undefined) return;
     this.#retire(operations, known, state, seq);
-    this.putCurrent(operations, source, change.path, change.state, known.slot);
+    this.putCurrent(operations, { source, path: change.path, slot: known.slot }, change.state);
   }
 
   /** Moves the current state into the history, unless the same commit made it. */
@@ -200,7 +200,11 @@ export class EntryIndex {
   }
 
   /** Sets the current state of a path as it is, without history (stat refresh, absence mark, rebuild from a tree). */
-  putCurrent(operations: LevelOperation[], source: string, path: BytePath, state: EntryState, slot?: number): void {
+  putCurrent(
+    operations: LevelOperation[],
+    { source, path, slot }: { readonly source: string; readonly path: BytePath; readonly slot?: number | undefined },
+    state: EntryState,
+  ): void {
     const prefix = Buffer.allocUnsafe(STATE_OFFSET);
     prefix.writeUInt32LE(slot ?? this.#newSlot(operations));
     const value = Buffer.concat([prefix, encodeState(state)]);
@@ -208,14 +212,6 @@ export class EntryIndex {
     if (state.node.sha256 !== undefined) {
       operations.push({ type: "put", key: digestKey(state.node.sha256, source, path), value: EMPTY });
     }
-  }
-
-  /** Forgets a current entry that was absent; its versions are dropped by `dropVersion`. */
-  dropCurrent(operations: LevelOperation[], record: CurrentRecord): void {
-    const { source, path } = record;
-    const { node } = stateOf(record);
-    if (node.sha256 !== undefined) operations.push({ type: "del", key: digestKey(node.sha256, source, path) });
-    operations.push({ type: "del", key: pathKey("current", source, path) });
   }
 
   dropVersion(operations: LevelOperation[], source: string, path: BytePath, seq: number): void {
