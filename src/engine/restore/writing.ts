@@ -183,7 +183,7 @@ export class Writing {
     const { core, signal, ledger } = this.#with;
     const { entry, first } = file;
     try {
-      for await (const _bytes of core.parts.content.content(entry.node, signal)) signal.throwIfAborted();
+      await this.#probe(entry.node);
       const found = locate(core.parts.catalog.chunks, file);
       const [outcome] = found === undefined ? [] : await this.#place([found]);
       const message = "the stored chunks do not make up the file's digest";
@@ -194,6 +194,21 @@ export class Writing {
       ledger.fail(entry.path, error);
       first?.settle(false);
     }
+  }
+
+  /** Reads every chunk, also behind a bad one: each bad copy is marked, so that the next backup stores it again. */
+  async #probe(node: FileNode): Promise<void> {
+    const { core, signal } = this.#with;
+    let fault: unknown;
+    for (const { id } of node.chunks ?? []) {
+      try {
+        await core.parts.content.chunk(id, signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        fault ??= error;
+      }
+    }
+    if (fault !== undefined) throw asHoldfastError(fault, "RECORD_DAMAGED");
   }
 
   async #place(batch: readonly LocatedFile[]): Promise<readonly PutOutcome[]> {
