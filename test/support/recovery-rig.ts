@@ -135,6 +135,8 @@ export interface RigOptions {
   readonly strategies?: readonly RecoveryStrategy[];
   readonly policy?: Partial<HealPolicy>;
   readonly settings?: Partial<HealerSettings>;
+  /** Instead of the versions in memory. */
+  readonly reader?: VersionReader;
 }
 
 /** Everything around a healer over one temporary folder: `data/` is protected, `state/` is the healer's. */
@@ -190,15 +192,16 @@ export class RecoveryRig implements AsyncDisposable {
   /** Starts a healer; a second call starts the next one after the first was closed. */
   async start(): Promise<Healer> {
     const clock = this.#options.clock ?? systemClock;
+    const versions = this.#options.reader ?? this.versions;
     this.#healer = new Healer({
       clock,
       observer: silentObserver,
       bus: this.bus,
       database: this.database,
       stateDir: this.folder.at("state"),
-      versions: this.versions,
+      versions,
       watch: this.watch,
-      strategies: this.#options.strategies ?? recoveryStrategies(this.versions, clock),
+      strategies: this.#options.strategies ?? recoveryStrategies(versions, clock),
       policyFor: () => this.policy,
       ...(this.#options.settings === undefined ? {} : { settings: this.#options.settings }),
     });
