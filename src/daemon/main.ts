@@ -6,6 +6,7 @@ import { existsSync } from "node:fs";
 import { ApiServer } from "../api/server.js";
 import { socketTransport } from "../api/socket-transport.js";
 import { systemClock } from "../base/clock.js";
+import { EXIT } from "../base/error-codes.js";
 import { HoldfastError, asHoldfastError, hasCode } from "../base/errors.js";
 import { ResourceStack } from "../base/lifecycle.js";
 import type { Secret } from "../base/observe.js";
@@ -32,29 +33,69 @@ const LOCK_RETRY_MS = 250;
 
 /** Runs until it is told to stop; gives the exit code. Throws what keeps it from starting. */
 export async function runDaemon(options: DaemonOptions): Promise<number> {
+  const stop = new AbortController();
+  await using signals = new Signals(stop);
+  try {
+    await protectUntilStopped(options, signals, stop.signal);
+  } catch (error) {
+    // Told to stop before it stood: what was begun has been closed, nothing is lost.
+    if (!stop.signal.aborted) throw error;
+  }
+  return EXIT.ok;
+}
+
+async function protectUntilStopped(options: DaemonOptions, signals: Signals, signal: AbortSignal): Promise<void> {
   const configuration = await loadFor(options);
   await using owner = new ResourceStack();
   const log = owner.use(daemonLog(options, configuration));
   const notifier = owner.use(
     new SystemdNotifier({ environment: process.env, pid: process.pid, clock: systemClock, log }),
   );
-  const stop = new AbortController();
-  const signals = owner.use(new Signals(stop));
   for (const warning of configuration.warnings) log.warn("config.doubtful", { warning });
-  const ground = { configuration, log, clock: systemClock, isDaemon: true, signal: stop.signal };
+  const ground = { configuration, log, clock: systemClock, isDaemon: true, signal };
   const launched = await launchPatiently(options, ground, owner);
-  owner.use(await serve(launched, configuration, stop.signal));
-  signals.onReload(() => void reload(launched, notifier, log));
+  const asides = new Asides(log, signal);
+  owner.defer(async () => await asides.ended());
+  owner.use(await serve(launched, configuration, signal));
+  signals.onReload(() => asides.begin("reload", async () => await reload(launched, notifier, log)));
   await launched.operation.start();
   notifier.ready("Looking at the protected folders");
   notifier.startWatchdog(progressOf(launched));
   announceStart(options, launched, configuration);
-  void launched.operation.started().then(() => onProtected(launched, options, notifier));
+  asides.begin("start", async () => {
+    await launched.operation.started();
+    await onProtected(launched, options, notifier);
+  });
   log.info("daemon.started", { pid: process.pid, store: configuration.storeUrl, socket: configuration.socket.path });
   await signals.stopped();
   notifier.stopping("Finishing");
   log.info("daemon.stopping", { signal: signals.reason });
-  return 0;
+}
+
+/** Work beside the main flow; it is waited for at the end, and its failures are logged. */
+class Asides {
+  readonly #log: Log;
+  readonly #stopping: AbortSignal;
+  readonly #running = new Set<Promise<void>>();
+
+  constructor(log: Log, stopping: AbortSignal) {
+    this.#log = log;
+    this.#stopping = stopping;
+  }
+
+  begin(name: string, work: () => Promise<void>): void {
+    const running = work()
+      .catch((error: unknown) => {
+        const { code, message } = asHoldfastError(error);
+        if (!this.#stopping.aborted) this.#log.error("daemon.aside_failed", { name, code, message });
+      })
+      .finally(() => this.#running.delete(running));
+    this.#running.add(running);
+  }
+
+  async ended(): Promise<void> {
+    await Promise.all(this.#running);
+  }
 }
 
 /**
@@ -181,10 +222,11 @@ async function announceHealed(
 }
 
 async function onProtected(
-  { services }: Launched,
+  { services, parts }: Launched,
   { announce }: DaemonOptions,
   notifier: SystemdNotifier,
 ): Promise<void> {
+  if (parts.ground.signal.aborted) return;
   const { sources } = await services.system.status();
   const files = sources.reduce((sum, source) => sum + source.files, 0);
   notifier.status(`Protecting ${String(files)} files of ${String(sources.length)} sources`);
