@@ -100,7 +100,7 @@ export class RecoveryChain {
     signal: AbortSignal,
   ): Promise<ChainOutcome> {
     await using scratch = await ScratchFolder.create(this.#options.scratchParent);
-    const run = new ChainRun(this.#options, lost, request, attempt, scratch, signal);
+    const run = new ChainRun({ ...this.#options, lost, request, attempt, scratch, signal });
     const steps = request.steps.flatMap((step) => {
       const strategy = this.#byId.get(step.strategy);
       if (strategy === undefined) run.note(`${step.strategy}: there is no such strategy`);
@@ -117,34 +117,26 @@ interface BoundStep {
   readonly parameters: ChainStep["parameters"];
 }
 
+/** What one walk is about. */
+interface Walk extends ChainOptions {
+  readonly lost: LostFile;
+  readonly request: ChainRequest;
+  readonly attempt: (choice: Choice) => Promise<Attempt>;
+  readonly scratch: ScratchFolder;
+  readonly signal: AbortSignal;
+}
+
 /** One walk through a chain. */
 class ChainRun {
   readonly results = new Map<string, "taken" | "offered" | "nothing" | "failed">();
-  readonly #options: ChainOptions;
-  readonly #lost: LostFile;
-  readonly #request: ChainRequest;
-  readonly #attempt: (choice: Choice) => Promise<Attempt>;
-  readonly #scratch: ScratchFolder;
-  readonly #signal: AbortSignal;
+  readonly #walk: Walk;
   readonly #judged: JudgedCandidate[] = [];
   readonly #notes: string[] = [];
   #pool: Acceptable[] = [];
   #taken: Choice | undefined;
 
-  constructor(
-    options: ChainOptions,
-    lost: LostFile,
-    request: ChainRequest,
-    attempt: (choice: Choice) => Promise<Attempt>,
-    scratch: ScratchFolder,
-    signal: AbortSignal,
-  ) {
-    this.#options = options;
-    this.#lost = lost;
-    this.#request = request;
-    this.#attempt = attempt;
-    this.#scratch = scratch;
-    this.#signal = signal;
+  constructor(walk: Walk) {
+    this.#walk = walk;
   }
 
   note(text: string): void {
@@ -155,14 +147,14 @@ class ChainRun {
     const perishable = await this.#securePerishable(steps);
     for (const [index, step] of steps.entries()) {
       const { effort, id } = step.strategy;
-      if (effort === "runs" && this.#request.explain) {
+      if (effort === "runs" && this.#walk.request.explain) {
         this.note(`${id}: not asked, because it would run a program`);
         continue;
       }
       if ((effort === "runs" || effort === "makes") && (await this.#takeBest())) break;
       if (await this.#judgeStep(index, step, perishable.get(step))) break;
       // Without knowing the last good content, nothing later can prove itself better than what is here.
-      if (this.#lost.lastGood?.sha256 === undefined && (await this.#takeBest())) break;
+      if (this.#walk.lost.lastGood?.sha256 === undefined && (await this.#takeBest())) break;
     }
     if (this.#taken === undefined) await this.#takeBest();
     return {
@@ -211,8 +203,8 @@ class ChainRun {
   async #each(step: BoundStep, look: (candidate: Candidate) => Promise<boolean>): Promise<boolean> {
     let count = 0;
     try {
-      for await (const candidate of step.strategy.find(this.#lost, this.#searchOf(step), this.#signal)) {
-        this.#signal.throwIfAborted();
+      for await (const candidate of step.strategy.find(this.#walk.lost, this.#searchOf(step), this.#walk.signal)) {
+        this.#walk.signal.throwIfAborted();
         if (await this.#outside(() => look(candidate))) return true;
         count += 1;
         if (count < STEP_CANDIDATES_MAX) continue;
@@ -221,7 +213,7 @@ class ChainRun {
       }
     } catch (error) {
       if (error instanceof OutsideFailure) throw error.cause;
-      if (this.#signal.aborted) throw error;
+      if (this.#walk.signal.aborted) throw error;
       this.results.set(step.strategy.id, "failed");
       this.note(`${step.strategy.id}: ${messageOf(error)}`);
     }
@@ -243,9 +235,9 @@ class ChainRun {
     secured: SecuredBytes | undefined,
     maxAgeMs: number | undefined,
   ): Promise<boolean> {
-    const { accept, byPerson, damagedSha256 } = this.#request;
-    const rule: AcceptanceRule = { accept, byPerson, damagedSha256, maxAgeMs, nowMs: this.#options.clock.nowMs() };
-    const claimed = judge(this.#lost, candidate, undefined, rule);
+    const { accept, byPerson, damagedSha256 } = this.#walk.request;
+    const rule: AcceptanceRule = { accept, byPerson, damagedSha256, maxAgeMs, nowMs: this.#walk.clock.nowMs() };
+    const claimed = judge(this.#walk.lost, candidate, undefined, rule);
     if (claimed.verdict === "identical" && candidate.sameInode !== true)
       return await this.#tryIdentical(candidate, claimed);
     const isHopeless =
@@ -257,7 +249,7 @@ class ChainRun {
     const copy = secured ?? (await this.#secure(candidate));
     if (copy === undefined) return false;
     const facts = await this.#factsOf(copy);
-    const verdict = judge(this.#lost, candidate, facts, rule);
+    const verdict = judge(this.#walk.lost, candidate, facts, rule);
     if (verdict.verdict === "identical") return await this.#tryIdentical(candidate, verdict, { copy, facts });
     const record = this.#record(candidate, verdict, facts);
     if (verdict.verdict === "acceptable") this.#pool.push({ step, candidate, facts, secured: copy, record });
@@ -266,7 +258,7 @@ class ChainRun {
 
   /** Of the right size and not known to be something else: only its bytes can tell. */
   #mayBeIdentical(candidate: Candidate): boolean {
-    const good = this.#lost.lastGood;
+    const good = this.#walk.lost.lastGood;
     return good?.sha256 !== undefined && candidate.sha256 === undefined && candidate.sizeBytes === good.stat.sizeBytes;
   }
 
@@ -299,13 +291,13 @@ class ChainRun {
 
   /** True when the walk is over with this choice. In explain mode the first would-be choice is only marked. */
   async #try(choice: Choice, record: number): Promise<boolean> {
-    if (this.#request.explain) {
+    if (this.#walk.request.explain) {
       if (this.#taken !== undefined) return false;
       this.#taken = choice;
       this.#mark(record, "taken", "it would be taken");
       return false;
     }
-    const attempt = await this.#attempt(choice);
+    const attempt = await this.#walk.attempt(choice);
     if (!attempt.done) {
       this.#mark(record, "refused", attempt.why);
       return false;
@@ -318,9 +310,9 @@ class ChainRun {
 
   async #secure(candidate: Candidate): Promise<SecuredBytes | undefined> {
     try {
-      return await this.#scratch.secure(candidate.open(this.#signal), this.#signal);
+      return await this.#walk.scratch.secure(candidate.open(this.#walk.signal), this.#walk.signal);
     } catch (error) {
-      if (this.#signal.aborted) throw error;
+      if (this.#walk.signal.aborted) throw error;
       const why = `its bytes could not be read: ${messageOf(error)}`;
       this.#record(candidate, { verdict: "refuse", why, checks: [] }, undefined);
       return undefined;
@@ -328,13 +320,13 @@ class ChainRun {
   }
 
   async #factsOf(secured: SecuredBytes): Promise<ContentFacts> {
-    const good = this.#lost.lastGood;
+    const good = this.#walk.lost.lastGood;
     const needsBlobId = good?.sha256 === undefined && good?.gitBlobId !== undefined;
     return {
       sha256: secured.sha256,
       sizeBytes: secured.sizeBytes,
-      ...(needsBlobId ? { gitBlobId: await gitBlobIdOf(secured, this.#signal) } : {}),
-      validity: await this.#options.watch.validate(secured.file, this.#lost.path, this.#signal),
+      ...(needsBlobId ? { gitBlobId: await gitBlobIdOf(secured, this.#walk.signal) } : {}),
+      validity: await this.#walk.watch.validate(secured.file, this.#walk.lost.path, this.#walk.signal),
     };
   }
 
@@ -351,7 +343,7 @@ class ChainRun {
     return {
       parameters: step.parameters,
       note: (text) => this.note(`${step.strategy.id}: ${text}`),
-      scratchDir: this.#scratch.path,
+      scratchDir: this.#walk.scratch.path,
     };
   }
 
@@ -359,7 +351,7 @@ class ChainRun {
     const lines: string[] = [];
     for (const step of steps) {
       try {
-        lines.push(...((await step.strategy.advise?.(this.#lost, this.#searchOf(step))) ?? []));
+        lines.push(...((await step.strategy.advise?.(this.#walk.lost, this.#searchOf(step))) ?? []));
       } catch (error) {
         if (!hasCode(error, "CONFIG_INVALID")) this.note(`${step.strategy.id}: ${messageOf(error)}`);
       }

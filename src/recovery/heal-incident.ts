@@ -106,7 +106,7 @@ export class IncidentHealer {
     const folders: BytePath[] = [];
     let lot: IncidentPath[] = [];
     const work = async (): Promise<void> => {
-      kept.push(...(await this.#healLot(incident, lot, byPerson, collector, signal)));
+      kept.push(...(await this.#healLot(incident, lot, { byPerson, collector }, signal)));
       kept.length = Math.min(kept.length, INCIDENT_PATHS_SHOWN);
       folders.push(...lot.filter((entry) => collector.healedFolders.has(entry.path)).map((entry) => entry.path));
       lot = [];
@@ -133,10 +133,10 @@ export class IncidentHealer {
   async #healLot(
     incident: Incident,
     lot: readonly IncidentPath[],
-    byPerson: boolean,
-    collector: BatchCollector,
+    batch: { readonly byPerson: boolean; readonly collector: BatchCollector },
     signal: AbortSignal,
   ): Promise<readonly QuarantineReference[]> {
+    const { byPerson, collector } = batch;
     const shortestFirst = [...lot].sort((a, b) => a.path.length - b.path.length);
     const kept = await mapLimited(shortestFirst, this.#options.parallel, signal, async ({ path, kind }, inner) => {
       const job = { ...this.#jobOf(incident, path, kind), byPerson };

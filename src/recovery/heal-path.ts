@@ -115,12 +115,11 @@ export class PathHealer {
       throw new HoldfastError("TARGET_EXISTS", `${pathText(job.to)} exists already`);
     if (good !== undefined && good.kind !== "file") return await this.#healNode(job, node ?? nodeOf(good), present);
     if (present?.isFile === false) return waiting("something that is no file stands at the path");
-    const damagedSha256 = present === undefined ? undefined : await digestOfPath(job.path, signal);
-    const leave =
-      present === undefined ? undefined : await this.#reasonToLeave(job, good, present, damagedSha256, signal);
+    if (present !== undefined) present.sha256 = await digestOfPath(job.path, signal);
+    const leave = present === undefined ? undefined : await this.#reasonToLeave(job, good, present, signal);
     if (leave !== undefined) return { ...NOTHING_FOUND, outcome: "returned", message: leave };
     const lost: LostFile = { ...job, lastGood: good, present: present?.stat };
-    return await new FileHeal(this.#options, job, lost, node, damagedSha256).run(signal);
+    return await new FileHeal(this.#options, { job, lost, node, damagedSha256: present?.sha256 }).run(signal);
   }
 
   /** Why what stands at the path needs no healing; undefined when it does. */
@@ -128,14 +127,13 @@ export class PathHealer {
     job: HealJob,
     good: LastGood | undefined,
     present: Present,
-    presentSha256: string | undefined,
     signal: AbortSignal,
   ): Promise<string | undefined> {
     if (job.explain === true) return undefined;
-    if (job.kind === "deleted" || (good?.sha256 !== undefined && good.sha256 === presentSha256))
+    if (job.kind === "deleted" || (good?.sha256 !== undefined && good.sha256 === present.sha256))
       return "the file is there";
     const isDamaged =
-      good === undefined || (await isStillDamaged(this.#options.watch, job, present.stat, good, signal));
+      good === undefined || (await isStillDamaged(this.#options.watch, job, { present: present.stat, good }, signal));
     return isDamaged ? undefined : "somebody has mended the file in the meantime";
   }
 
@@ -186,6 +184,17 @@ export class PathHealer {
 interface Present {
   readonly stat: StatTuple;
   readonly isFile: boolean;
+  /** Of the content; set when it has been read. */
+  sha256?: string;
+}
+
+/** What one walk through the chain is about. */
+interface FileCase {
+  readonly job: HealJob;
+  readonly lost: LostFile;
+  /** The newest stored version, for its attributes. */
+  readonly node: FileNode | undefined;
+  readonly damagedSha256: string | undefined;
 }
 
 /** One walk through the chain with placing. */
@@ -199,13 +208,7 @@ class FileHeal {
   #placed: PlaceOutcome | undefined;
   #hold: string | undefined;
 
-  constructor(
-    options: HealPathOptions,
-    job: HealJob,
-    lost: LostFile,
-    node: FileNode | undefined,
-    damagedSha256: string | undefined,
-  ) {
+  constructor(options: HealPathOptions, { job, lost, node, damagedSha256 }: FileCase) {
     this.#options = options;
     this.#job = job;
     this.#lost = lost;

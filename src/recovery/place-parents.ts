@@ -87,7 +87,7 @@ async function childOrMade(
     if (errnoOf(error) !== "ENOENT") throw error;
   }
   const node = (await host.folderNode(joinPath(folder.path, name))) ?? nodeLikeFolder(folder);
-  await makeFolder(folder, name, node, target, host);
+  await makeFolder(folder, name, node, { tag: target.tag, host });
   return { folder: folder.child(name), node };
 }
 
@@ -96,10 +96,10 @@ export async function makeFolder(
   folder: AnchoredFolder,
   name: string,
   node: FileNode,
-  target: PlaceTarget,
-  host: PlaceHost,
+  made: { readonly tag: string; readonly host: PlaceHost },
 ): Promise<readonly string[]> {
-  const staged = `${STAGING_PREFIX}${target.tag}-${randomBytes(6).toString("hex")}`;
+  const { tag, host } = made;
+  const staged = `${STAGING_PREFIX}${tag}-${randomBytes(6).toString("hex")}`;
   folder.mkdir(staged, 0o700);
   try {
     const child = folder.child(staged);
@@ -111,7 +111,7 @@ export async function makeFolder(
     } finally {
       child.close();
     }
-    if (!folder.verify()) throw unsafeTarget(target.path);
+    if (!folder.verify()) throw unsafeTarget(joinPath(folder.path, name));
     folder.rename(staged, folder, name); // over an empty folder at most
     await folder.sync();
     return gapTexts(gaps);

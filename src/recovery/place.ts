@@ -97,7 +97,7 @@ export async function placeNode(target: PlaceTarget, node: FileNode, host: Place
     const name = nameOf(target.path);
     if (folder.lstat(name) !== undefined) return { kind: "returned" };
     if (node.kind === "folder") {
-      const gaps = await makeFolder(folder, name, node, target, host);
+      const gaps = await makeFolder(folder, name, node, { tag: target.tag, host });
       return placedNow(folder, name, gaps);
     }
     if (node.kind !== "symlink" || node.linkTarget === undefined)

@@ -17,10 +17,10 @@ const NUL_TAIL_BYTES = 512;
 export async function isStillDamaged(
   watch: LiveWatch,
   lost: { readonly path: BytePath; readonly kind: LossKind },
-  present: StatTuple,
-  good: LastGood,
+  file: { readonly present: StatTuple; readonly good: LastGood },
   signal: AbortSignal,
 ): Promise<boolean> {
+  const { present, good } = file;
   switch (lost.kind) {
     case "truncated":
       return present.sizeBytes < good.stat.sizeBytes;

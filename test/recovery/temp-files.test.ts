@@ -16,98 +16,108 @@ import { MemoryVersions, NEVER, bytesOf, lostFile, nodeAt } from "../support/rec
 import { requirePrograms, requireRoot } from "../support/requirements.js";
 import { type TempFolder, useTempFolder } from "../support/temp-folder.js";
 
+describe("vim's swap files", function () {
+  this.timeout(60_000);
+
+  const folder = useTempFolder("vim");
+
+  before(function () {
+    requirePrograms(this, "vim");
+  });
+
+  it("gives the unsaved text of a vim that was killed", async () => {
+    const file = await folder().write("data/a.txt", "one\ntwo\n");
+    await killVimAfter(file, { keys: "oa new line, never saved\\<Esc>", until: "never saved" });
+    const { lost, versions } = await loseFile(file);
+    const found = await candidatesOf(lost, versions, folder());
+    expect(found.map((candidate) => candidate.fidelity)).to.deep.equal(["newer"]);
+    expect(await textOf(found[0])).to.equal("one\na new line, never saved\ntwo\n");
+    expect(found[0]?.notes.join()).to.contain("with unsaved changes");
+  });
+
+  it("reads what vim -r reads, for long files of several blocks, long lines, tabs and odd bytes", async () => {
+    const lines = Array.from({ length: 3000 }, (_, index) => `line ${String(index)}\t${"é".repeat(index % 90)}`);
+    lines[1234] = "long ".repeat(5000);
+    lines[77] = "";
+    const file = await folder().write("data/big.txt", `${lines.join("\n")}\n`);
+    await killVimAfter(file, {
+      keys: "Goappended\\<Esc>:call setline(1500, 'changed in the middle')\\<CR>",
+      until: "changed in the middle",
+      command: "silent preserve",
+    });
+    const expected = await vimRecovers(file);
+    const { lost, versions } = await loseFile(file);
+    const [candidate] = await candidatesOf(lost, versions, folder());
+    expect(candidate?.fidelity).to.equal("newer");
+    expect(await textOf(candidate)).to.equal(expected);
+    expect(expected).to.contain("changed in the middle").and.to.contain("appended");
+  });
+
+  it("takes the lines that vim left to the original from the version that vim had loaded", async () => {
+    const lines = Array.from({ length: 5000 }, (_, index) => `line number ${String(index)} of a longer file`);
+    const file = await folder().write("data/long.txt", `${lines.join("\n")}\n`);
+    await killVimAfter(file, { keys: "oinserted\\<Esc>", until: "inserted" });
+    const { lost, versions } = await loseFile(file);
+    const alone = await candidatesOf(lost, new MemoryVersions(), folder());
+    expect(alone.map((candidate) => candidate.fidelity)).to.deep.equal(["partial"]);
+    const [candidate] = await candidatesOf(lost, versions, folder());
+    expect(candidate?.fidelity).to.equal("newer");
+    lines.splice(1, 0, "inserted");
+    expect(await textOf(candidate)).to.equal(`${lines.join("\n")}\n`);
+  });
+
+  it("keeps DOS line ends, and finds swap files in vim's other folders", async () => {
+    const file = await folder().write("data/dos.txt", "one\r\ntwo\r\n");
+    const swaps = await folder().folder("home/.vim/swap");
+    await killVimAfter(file, { keys: "othree\\<Esc>", until: "three", swapFolder: `${swaps}//` });
+    expect(existsSync(`${swaps}/${file.replaceAll("/", "%")}.swp`)).to.equal(true);
+    const { lost, versions } = await loseFile(file);
+    const [candidate] = await candidatesOf(lost, versions, folder());
+    expect(await textOf(candidate)).to.equal("one\r\nthree\r\ntwo\r\n");
+  });
+
+  it("does not take another file's swap", async () => {
+    const other = await folder().write("elsewhere/a.txt", "other\n");
+    const swaps = await folder().folder("home/tmp");
+    await killVimAfter(other, { keys: "osecret\\<Esc>", until: "secret", swapFolder: swaps });
+    expect(existsSync(`${swaps}/a.txt.swp`)).to.equal(true);
+    const { lost, versions } = await loseFile(await folder().write("data/a.txt", "mine\n"));
+    expect(await candidatesOf(lost, versions, folder())).to.deep.equal([]);
+  });
+});
+
+describe("the reader of vim's swap files", () => {
+  const folder = useTempFolder("vim-fuzz");
+
+  before(function () {
+    requirePrograms(this, "vim");
+  });
+
+  it("never fails on hostile bytes", async () => {
+    const file = await folder().write("data/a.txt", "some text\n".repeat(500));
+    await killVimAfter(file, { keys: "oxyz\\<Esc>", until: "xyz", command: "silent preserve" });
+    const swap = await readFile(`${folder().path}/data/.a.txt.swp`);
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(fc.nat(swap.length - 1), fc.integer({ min: 0, max: 255 })), { maxLength: 40 }),
+        fc.nat(swap.length),
+        (edits, cut) => {
+          const bytes = Buffer.from(swap.subarray(0, cut === 0 ? swap.length : cut));
+          for (const [at, value] of edits) if (at < bytes.length) bytes[at] = value;
+          const read = readVimSwap(bytes, undefined);
+          expect(["no_swap", "encrypted", "text"]).to.include(read.kind);
+        },
+      ),
+      { numRuns: 500 },
+    );
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 5000 }), (bytes) => void readVimSwap(Buffer.from(bytes), undefined)),
+    );
+  });
+});
+
 describe("temporary files", () => {
   const folder = useTempFolder("temp-files");
-
-  describe("vim's swap files", function () {
-    this.timeout(60_000);
-
-    before(function () {
-      requirePrograms(this, "vim");
-    });
-
-    it("gives the unsaved text of a vim that was killed", async () => {
-      const file = await folder().write("data/a.txt", "one\ntwo\n");
-      await killVimAfter(file, { keys: "oa new line, never saved\\<Esc>", until: "never saved" });
-      const { lost, versions } = await loseFile(file);
-      const found = await candidatesOf(lost, versions, folder());
-      expect(found.map((candidate) => candidate.fidelity)).to.deep.equal(["newer"]);
-      expect(await textOf(found[0])).to.equal("one\na new line, never saved\ntwo\n");
-      expect(found[0]?.notes.join()).to.contain("with unsaved changes");
-    });
-
-    it("reads what vim -r reads, for long files of several blocks, long lines, tabs and odd bytes", async () => {
-      const lines = Array.from({ length: 3000 }, (_, index) => `line ${String(index)}\t${"é".repeat(index % 90)}`);
-      lines[1234] = "long ".repeat(5000);
-      lines[77] = "";
-      const file = await folder().write("data/big.txt", `${lines.join("\n")}\n`);
-      await killVimAfter(file, {
-        keys: "Goappended\\<Esc>:call setline(1500, 'changed in the middle')\\<CR>",
-        until: "changed in the middle",
-        command: "silent preserve",
-      });
-      const expected = await vimRecovers(file);
-      const { lost, versions } = await loseFile(file);
-      const [candidate] = await candidatesOf(lost, versions, folder());
-      expect(candidate?.fidelity).to.equal("newer");
-      expect(await textOf(candidate)).to.equal(expected);
-      expect(expected).to.contain("changed in the middle").and.to.contain("appended");
-    });
-
-    it("takes the lines that vim left to the original from the version that vim had loaded", async () => {
-      const lines = Array.from({ length: 5000 }, (_, index) => `line number ${String(index)} of a longer file`);
-      const file = await folder().write("data/long.txt", `${lines.join("\n")}\n`);
-      await killVimAfter(file, { keys: "oinserted\\<Esc>", until: "inserted" });
-      const { lost, versions } = await loseFile(file);
-      const alone = await candidatesOf(lost, new MemoryVersions(), folder());
-      expect(alone.map((candidate) => candidate.fidelity)).to.deep.equal(["partial"]);
-      const [candidate] = await candidatesOf(lost, versions, folder());
-      expect(candidate?.fidelity).to.equal("newer");
-      lines.splice(1, 0, "inserted");
-      expect(await textOf(candidate)).to.equal(`${lines.join("\n")}\n`);
-    });
-
-    it("keeps DOS line ends, and finds swap files in vim's other folders", async () => {
-      const file = await folder().write("data/dos.txt", "one\r\ntwo\r\n");
-      const swaps = await folder().folder("home/.vim/swap");
-      await killVimAfter(file, { keys: "othree\\<Esc>", until: "three", swapFolder: `${swaps}//` });
-      expect(existsSync(`${swaps}/${file.replaceAll("/", "%")}.swp`)).to.equal(true);
-      const { lost, versions } = await loseFile(file);
-      const [candidate] = await candidatesOf(lost, versions, folder());
-      expect(await textOf(candidate)).to.equal("one\r\nthree\r\ntwo\r\n");
-    });
-
-    it("does not take another file's swap", async () => {
-      const other = await folder().write("elsewhere/a.txt", "other\n");
-      const swaps = await folder().folder("home/tmp");
-      await killVimAfter(other, { keys: "osecret\\<Esc>", until: "secret", swapFolder: swaps });
-      expect(existsSync(`${swaps}/a.txt.swp`)).to.equal(true);
-      const { lost, versions } = await loseFile(await folder().write("data/a.txt", "mine\n"));
-      expect(await candidatesOf(lost, versions, folder())).to.deep.equal([]);
-    });
-
-    it("never fails on hostile bytes", async () => {
-      const file = await folder().write("data/a.txt", "some text\n".repeat(500));
-      await killVimAfter(file, { keys: "oxyz\\<Esc>", until: "xyz", command: "silent preserve" });
-      const swap = await readFile(`${folder().path}/data/.a.txt.swp`);
-      fc.assert(
-        fc.property(
-          fc.array(fc.tuple(fc.nat(swap.length - 1), fc.integer({ min: 0, max: 255 })), { maxLength: 40 }),
-          fc.nat(swap.length),
-          (edits, cut) => {
-            const bytes = Buffer.from(swap.subarray(0, cut === 0 ? swap.length : cut));
-            for (const [at, value] of edits) if (at < bytes.length) bytes[at] = value;
-            const read = readVimSwap(bytes, undefined);
-            expect(["no_swap", "encrypted", "text"]).to.include(read.kind);
-          },
-        ),
-        { numRuns: 500 },
-      );
-      fc.assert(
-        fc.property(fc.uint8Array({ maxLength: 5000 }), (bytes) => void readVimSwap(Buffer.from(bytes), undefined)),
-      );
-    });
-  });
 
   it("finds the copies that editors leave beside the file, and knows which are older", async () => {
     const file = await folder().write("data/a.txt", "current");

@@ -14,7 +14,7 @@ import { lineSimilarity } from "./similarity.js";
 
 const ID = "git_history";
 const COMMITS_DEFAULT = 100;
-const COMMITS_MAX = 10_000;
+const COMMITS_MAX = 100_000;
 const STASHES_MAX = 100;
 const DANGLING_MAX = 2000;
 /** Nameless blobs are read to see whether they are like the file: this many, of at most this size. */
@@ -38,7 +38,7 @@ export function gitHistoryStrategy(): RecoveryStrategy {
       }
       const parameters = new ParameterReader(ID, search.parameters);
       const commitsMax = parameters.number("max_commits", { min: 1, max: COMMITS_MAX }) ?? COMMITS_DEFAULT;
-      yield* new GitSearch(repository, name, lost, search, signal).candidates(commitsMax);
+      yield* new GitSearch({ repository, name, lost, search, signal }).candidates(commitsMax);
     },
     advise: async (lost) => {
       const repository = await GitRepository.holding(lost.path);
@@ -59,34 +59,36 @@ interface Place {
   readonly timeMs: number | undefined;
 }
 
+/** What one search is about. */
+interface GitCase {
+  readonly repository: GitRepository;
+  /** The path as git names it. */
+  readonly name: string;
+  readonly lost: LostFile;
+  readonly search: Search;
+  readonly signal: AbortSignal;
+}
+
 /** One search in one repository. */
 class GitSearch {
-  readonly #repository: GitRepository;
-  readonly #name: string;
-  readonly #lost: LostFile;
-  readonly #search: Search;
-  readonly #signal: AbortSignal;
+  readonly #given: GitCase;
   readonly #seen = new Set<string>();
   #transformation: string | undefined;
   #reference: { readonly object: GitObject; readonly origin: string } | undefined;
 
-  constructor(repository: GitRepository, name: string, lost: LostFile, search: Search, signal: AbortSignal) {
-    this.#repository = repository;
-    this.#name = name;
-    this.#lost = lost;
-    this.#search = search;
-    this.#signal = signal;
+  constructor(given: GitCase) {
+    this.#given = given;
   }
 
   async *candidates(commitsMax: number): AsyncIterable<Candidate> {
-    const blobId = this.#lost.lastGood?.gitBlobId;
+    const blobId = this.#given.lost.lastGood?.gitBlobId;
     if (blobId !== undefined) yield* this.#at([{ name: blobId, origin: "object of the right id", timeMs: undefined }]);
-    this.#transformation = await this.#repository.transformationOf(this.#name, this.#signal);
+    this.#transformation = await this.#given.repository.transformationOf(this.#given.name, this.#given.signal);
     if (this.#transformation !== undefined)
-      this.#search.note(`git stores other bytes than the work tree has (${this.#transformation})`);
+      this.#given.search.note(`git stores other bytes than the work tree has (${this.#transformation})`);
     yield* this.#at(
       ["0", "2", "3", "1"].map((stage) => ({
-        name: `:${stage}:${this.#name}`,
+        name: `:${stage}:${this.#given.name}`,
         origin: stage === "0" ? "index" : `index, stage ${stage} of a merge`,
         timeMs: undefined,
       })),
@@ -96,8 +98,8 @@ class GitSearch {
   }
 
   async #commitPlaces(commitsMax: number): Promise<Place[]> {
-    const stashes = await this.#repository.stashCommits(STASHES_MAX, this.#signal);
-    const commits = await this.#repository.commitsTouching(this.#name, commitsMax, [], this.#signal);
+    const stashes = await this.#given.repository.stashCommits(STASHES_MAX, this.#given.signal);
+    const commits = await this.#given.repository.commitsTouching(this.#given.name, commitsMax, [], this.#given.signal);
     const stashIds = new Set(stashes.map((stash) => stash.oid));
     return [...stashes, ...commits.filter((commit) => !stashIds.has(commit.oid))]
       .sort((a, b) => b.timeMs - a.timeMs)
@@ -105,21 +107,30 @@ class GitSearch {
   }
 
   #placeIn(commit: string, timeMs: number, what: string): Place {
-    return { name: `${commit}:${this.#name}`, origin: `${what} ${commit.slice(0, 10)} of ${isoTime(timeMs)}`, timeMs };
+    return {
+      name: `${commit}:${this.#given.name}`,
+      origin: `${what} ${commit.slice(0, 10)} of ${isoTime(timeMs)}`,
+      timeMs,
+    };
   }
 
   /** What nothing refers to any more: commits are asked for the name, blobs have none. */
   async *#forgotten(commitsMax: number): AsyncIterable<Candidate> {
-    const { commits, blobs } = await this.#repository.dangling(DANGLING_MAX, this.#signal);
+    const { commits, blobs } = await this.#given.repository.dangling(DANGLING_MAX, this.#given.signal);
     if (commits.length > 0) {
-      const touching = await this.#repository.commitsTouching(this.#name, commitsMax, commits, this.#signal);
+      const touching = await this.#given.repository.commitsTouching(
+        this.#given.name,
+        commitsMax,
+        commits,
+        this.#given.signal,
+      );
       const found = new Set(touching.map((commit) => commit.oid));
       // A dropped stash touches the name by its tree, whether or not the walk says so.
       const tips = commits.filter((oid) => !found.has(oid)).map((oid) => ({ oid, timeMs: undefined }));
       yield* this.#at(
         [...touching, ...tips].map(({ oid, timeMs }) =>
           timeMs === undefined
-            ? { name: `${oid}:${this.#name}`, origin: `dangling commit ${oid.slice(0, 10)}`, timeMs }
+            ? { name: `${oid}:${this.#given.name}`, origin: `dangling commit ${oid.slice(0, 10)}`, timeMs }
             : this.#placeIn(oid, timeMs, "dangling commit"),
         ),
       );
@@ -128,9 +139,9 @@ class GitSearch {
   }
 
   async *#at(places: readonly Place[]): AsyncIterable<Candidate> {
-    const objects = await this.#repository.resolve(
+    const objects = await this.#given.repository.resolve(
       places.map((place) => place.name),
-      this.#signal,
+      this.#given.signal,
     );
     for (const [index, place] of places.entries()) {
       const object = objects[index];
@@ -145,25 +156,27 @@ class GitSearch {
 
   async #candidateOf(object: GitObject, place: Place): Promise<Candidate | undefined> {
     if (object.sizeBytes > BLOB_BYTES_MAX) {
-      this.#search.note(`${place.origin}: too large to be read through git (${String(object.sizeBytes)} bytes)`);
+      this.#given.search.note(`${place.origin}: too large to be read through git (${String(object.sizeBytes)} bytes)`);
       return undefined;
     }
     const pointer =
-      object.sizeBytes <= 1024 ? lfsPointer(await this.#repository.blob(object.oid, this.#signal)) : undefined;
+      object.sizeBytes <= 1024
+        ? lfsPointer(await this.#given.repository.blob(object.oid, this.#given.signal))
+        : undefined;
     if (pointer !== undefined) return await this.#lfsCandidate(pointer, place);
-    const good = this.#lost.lastGood;
+    const good = this.#given.lost.lastGood;
     const isLastGood = good?.gitBlobId === object.oid;
-    const timeMs = place.timeMs ?? (await this.#repository.writtenAtMs(object.oid, this.#signal));
-    const fidelity = timeMs === undefined ? "older" : fidelityByTime(this.#lost, timeMs);
+    const timeMs = place.timeMs ?? (await this.#given.repository.writtenAtMs(object.oid, this.#given.signal));
+    const fidelity = timeMs === undefined ? "older" : fidelityByTime(this.#given.lost, timeMs);
     const changed = this.#transformation;
     return {
       strategy: ID,
-      origin: `git ${place.origin} in ${pathText(this.#repository.workTree)}`,
+      origin: `git ${place.origin} in ${pathText(this.#given.repository.workTree)}`,
       fidelity: isLastGood ? "exact" : changed === undefined ? fidelity : "partial",
       ...(timeMs === undefined ? {} : { modifiedAtMs: timeMs }),
       sizeBytes: object.sizeBytes,
       ...(isLastGood && good.sha256 !== undefined ? { sha256: good.sha256 } : {}),
-      ownerUid: this.#repository.ownerUid,
+      ownerUid: this.#given.repository.ownerUid,
       notes: changed === undefined ? [] : [`the work tree's bytes differ from git's: ${changed}`],
       command: this.#commandFor(object.oid),
       open: (signal) => this.#bytesOf(object.oid, signal),
@@ -172,7 +185,7 @@ class GitSearch {
 
   /** git has only a pointer; the content may lie beside it, under its digest. */
   async #lfsCandidate(pointer: { sha256: string; sizeBytes: number }, place: Place): Promise<Candidate | undefined> {
-    const store = await this.#repository.gitPath("lfs/objects", this.#signal);
+    const store = await this.#given.repository.gitPath("lfs/objects", this.#given.signal);
     const { sha256 } = pointer;
     const file = [sha256.slice(0, 2), sha256.slice(2, 4), sha256].reduce<BytePath | undefined>(
       (folder, part) => (folder === undefined ? undefined : joinPath(folder, part)),
@@ -180,13 +193,15 @@ class GitSearch {
     );
     const stat = file === undefined ? undefined : await regularFileAt(file);
     if (file === undefined || stat === undefined) {
-      this.#search.note(`git ${place.origin} is only an LFS pointer; \`git lfs fetch\` may bring sha256:${sha256}`);
+      this.#given.search.note(
+        `git ${place.origin} is only an LFS pointer; \`git lfs fetch\` may bring sha256:${sha256}`,
+      );
       return undefined;
     }
     return {
       strategy: ID,
       origin: `git LFS object of ${place.origin}`,
-      fidelity: place.timeMs === undefined ? "older" : fidelityByTime(this.#lost, place.timeMs),
+      fidelity: place.timeMs === undefined ? "older" : fidelityByTime(this.#given.lost, place.timeMs),
       ...(place.timeMs === undefined ? {} : { modifiedAtMs: place.timeMs }),
       sizeBytes: pointer.sizeBytes,
       sha256,
@@ -203,16 +218,16 @@ class GitSearch {
     const unseen = blobs.filter((oid) => !this.#seen.has(oid));
     if (unseen.length === 0) return;
     if (reference === undefined || reference.object.sizeBytes > NAMELESS_BYTES_MAX) {
-      this.#search.note(
+      this.#given.search.note(
         `git has ${String(unseen.length)} blobs without a name; \`git fsck --lost-found\` writes them out`,
       );
       return;
     }
-    const known = await this.#repository.blob(reference.object.oid, this.#signal);
-    const sized = await this.#repository.resolve(unseen.slice(0, NAMELESS_READ_MAX), this.#signal);
+    const known = await this.#given.repository.blob(reference.object.oid, this.#given.signal);
+    const sized = await this.#given.repository.resolve(unseen.slice(0, NAMELESS_READ_MAX), this.#given.signal);
     for (const object of sized) {
       if (object?.type !== "blob" || object.sizeBytes > NAMELESS_BYTES_MAX || object.sizeBytes === 0) continue;
-      const similarity = lineSimilarity(known, await this.#repository.blob(object.oid, this.#signal));
+      const similarity = lineSimilarity(known, await this.#given.repository.blob(object.oid, this.#given.signal));
       if (similarity < SIMILARITY_MIN) continue;
       const place = { name: object.oid, origin: `object ${object.oid.slice(0, 10)} without a name`, timeMs: undefined };
       const candidate = await this.#candidateOf(object, place);
@@ -223,10 +238,10 @@ class GitSearch {
   }
 
   #commandFor(oid: string): string {
-    return `git -C ${quoted(pathText(this.#repository.workTree))} cat-file blob ${oid} > RECOVERED`;
+    return `git -C ${quoted(pathText(this.#given.repository.workTree))} cat-file blob ${oid} > RECOVERED`;
   }
 
   async *#bytesOf(oid: string, signal: AbortSignal): AsyncIterable<Buffer> {
-    yield await this.#repository.blob(oid, signal);
+    yield await this.#given.repository.blob(oid, signal);
   }
 }

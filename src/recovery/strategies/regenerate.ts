@@ -8,7 +8,7 @@ import { chown, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { HoldfastError } from "../../base/errors.js";
-import { type BytePath, isTextPath, pathFromText, pathText } from "../../base/paths.js";
+import { type BytePath, isTextPath, parentPath, pathFromText, pathText } from "../../base/paths.js";
 import { runProgram } from "../../base/spawn.js";
 import { ParameterReader, type Parameters } from "../parameters.js";
 import { readRegularFile, regularFileAt } from "../regular-file.js";
@@ -114,7 +114,7 @@ async function run(script: Script, path: BytePath, output: BytePath, signal: Abo
     timeoutMs,
     signal,
     outputBytesMax: OUTPUT_BYTES_MAX,
-    cwd: cwd ?? "/",
+    cwd: cwd ?? (output === path ? "/" : pathText(parentPath(output))),
     ...(user === undefined ? {} : { env: { HOME: user.home, USER: user.name } }),
     ...(isOther ? { user: { uid: user.uid, gid: user.gid } } : {}),
   });

@@ -27,7 +27,7 @@ export function tempFilesStrategy(reader: VersionReader): RecoveryStrategy {
     effort: "reads",
     async *find(lost: LostFile, search: Search, signal: AbortSignal): AsyncIterable<Candidate> {
       const places = await placesOf(lost, search);
-      for (const folder of places.swapFolders) yield* swapCandidates(reader, lost, folder, search, signal);
+      for (const folder of places.swapFolders) yield* swapCandidates(reader, folder, { lost, search }, signal);
       yield* besideCandidates(lost, signal);
       for (const home of places.homes) yield* historyCandidates(lost, home, signal);
       for (const trashed of await findInTrash(lost.path, places.homes, signal)) {
@@ -63,11 +63,11 @@ async function placesOf(lost: LostFile, search: Search): Promise<Places> {
 /** Swap files of the path in one folder: `.name.swp`, `.swo` … beside it, or `%srv%app%name.swp` in a common folder. */
 async function* swapCandidates(
   reader: VersionReader,
-  lost: LostFile,
   folder: BytePath,
-  search: Search,
+  asked: { readonly lost: LostFile; readonly search: Search },
   signal: AbortSignal,
 ): AsyncIterable<Candidate> {
+  const { lost, search } = asked;
   const name = nameOf(lost.path);
   const plain = name.startsWith(".") ? [name] : [`.${name}`, name];
   const encoded = lost.path.replaceAll("/", "%");
