@@ -99,6 +99,16 @@ export async function forbidDedup(core: RepositoryCore, plan: SweepPlan, marks: 
   }
 }
 
+/** Lets commits rely again on every chunk that is still there: a doomed one may have been saved by a commit meanwhile. */
+export async function allowDedup(core: RepositoryCore): Promise<void> {
+  const { catalog, chunkSet } = core.parts;
+  for await (const page of catalog.chunks.all()) {
+    for (const { id, locations } of page) {
+      if (locations.some((location) => !location.suspect)) chunkSet.addDurable(id);
+    }
+  }
+}
+
 /** Carries a plan out. `orphans` are objects that the catalog does not know; `commits` are retired ones. */
 export async function sweep(
   core: RepositoryCore,

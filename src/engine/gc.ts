@@ -6,7 +6,7 @@
 import type { RepositoryCore } from "./core.js";
 import { Marks, markEntries, markTrees } from "./gc-mark.js";
 import { interruptedPlan } from "./index/epochs.js";
-import { type SweepPlan, brake, finishPlan, forbidDedup, planSweep, sweep } from "./gc-sweep.js";
+import { type SweepPlan, allowDedup, brake, finishPlan, forbidDedup, planSweep, sweep } from "./gc-sweep.js";
 import type { Repository } from "./repository.js";
 import { sealOwnLog } from "./seal.js";
 import { type ThinningPlan, forgetVersions, planThinning, removeLongAbsent, writeBase } from "./thinning.js";
@@ -99,6 +99,7 @@ async function remove(core: RepositoryCore, work: Removal, signal: AbortSignal):
   if (plan.condemned.length + plan.repacked.length + orphans.length + commits.length > 0) {
     await core.maintenance.run(() => sweep(core, plan, { marks, orphans, commits }, signal), signal);
   }
+  await allowDedup(core);
   const report = reportOf(plan, { options, versionsRemoved });
   core.log.info("gc.done", { ...report, orphans: orphans.length, commits: commits.length });
   return report;
