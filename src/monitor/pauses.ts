@@ -1,6 +1,6 @@
 /** Maintenance windows: within one, changes and deletions are recorded and nothing is healed. They survive a restart. */
 import { type BytePath, isWithin } from "../base/paths.js";
-import type { StateSublevel } from "./registry.js";
+import type { StateSublevel } from "./state-sublevel.js";
 
 /** A maintenance window. */
 export interface Pause {

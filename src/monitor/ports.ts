@@ -7,7 +7,7 @@ import type { DamageKind, EventBus, NoticedBy } from "../base/events.js";
 import type { Observer } from "../base/observe.js";
 import type { BytePath } from "../base/paths.js";
 import type { Entry, FileNode, NodeKind, StatTuple, UnreadablePath } from "../engine/types.js";
-import type { StateSublevel } from "./registry.js";
+import type { StateSublevel } from "./state-sublevel.js";
 import type { ModeRule, ProtectionMode } from "./rules.js";
 import type { ValidationRule } from "./validator.js";
 

@@ -6,21 +6,17 @@
  * Keys are `<source> NUL <path bytes>`, so one source is one range in byte order of its paths. Writes go through an
  * overlay that is flushed in the background; reads see them at once.
  */
-import type { Level } from "level";
 import type { Clock } from "../base/clock.js";
 import { HoldfastError } from "../base/errors.js";
 import type { BytePath } from "../base/paths.js";
 import type { Entry, StatTuple } from "../engine/types.js";
 import { isSameContentStat } from "./ledger.js";
+import type { StateSublevel } from "./state-sublevel.js";
 import { type RegistryRecord, decodeRecord, encodeRecord } from "./registry-record.js";
 
 export type { RegistryRecord, RegistryState } from "./registry-record.js";
 
-/** The monitor's part of the state database. */
-export function monitorSublevel(database: Level) {
-  return database.sublevel("monitor");
-}
-export type StateSublevel = ReturnType<typeof monitorSublevel>;
+export { type StateSublevel, monitorSublevel } from "./state-sublevel.js";
 
 function levelsOf(store: StateSublevel) {
   return {
