@@ -22,6 +22,8 @@ export interface Arrival {
 /** 300,000 arrivals of about 200 bytes are 60 MB for the two minutes after a very large move. */
 const ARRIVALS_MAX = 300_000;
 const KEEP_MS = 120_000;
+/** Arrivals visited for one question; with 100,000 questions and as many arrivals all would take hours. */
+const VISITS_MAX = 512;
 
 export class Arrivals {
   readonly #byInode = new Map<string, Arrival>();
@@ -72,8 +74,14 @@ export class Arrivals {
     return claimed === undefined || claimed === missing;
   }
 
+  /** The arrival is gone again. */
+  forget(arrival: Arrival): void {
+    this.#drop(inodeKey(arrival.dev, arrival.ino));
+  }
+
   *#since(arrivals: readonly Arrival[], afterMs: number): Generator<Arrival> {
-    for (let index = arrivals.length - 1; index >= 0; index -= 1) {
+    const last = Math.max(0, arrivals.length - VISITS_MAX);
+    for (let index = arrivals.length - 1; index >= last; index -= 1) {
       const arrival = arrivals[index];
       if (arrival === undefined || arrival.seenAtMs <= afterMs) return;
       if (this.byInode(arrival.dev, arrival.ino) === arrival) yield arrival; // else it has moved on since

@@ -82,7 +82,10 @@ async function sameContent(parts: MoveParts, absent: Absent, signal: AbortSignal
     if (arrival.path === path) continue;
     looks += 1;
     if (looks > LOOKS_MAX || digests >= DIGESTS_MAX) return undefined;
-    if (lookAt(arrival.path).is !== "there") continue;
+    if (lookAt(arrival.path).is === "missing") {
+      parts.arrivals.forget(arrival);
+      continue;
+    }
     digests += 1;
     if ((await digestOf(parts, arrival, signal)) === record.sha256 && parts.arrivals.claim(arrival, path))
       return `moved to ${pathText(arrival.path)} (same content)`;
