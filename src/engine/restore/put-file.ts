@@ -3,7 +3,7 @@
  * metadata, and only then linked (a new name, nothing is overwritten) or kept for the renaming that comes when the
  * whole batch is on disk. A file that is right already is left alone.
  */
-import { createHash } from "node:crypto";
+import { createHash, hash } from "node:crypto";
 import { type BigIntStats, closeSync, constants, fstatSync, ftruncateSync, readSync, writeSync } from "node:fs";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { AnchoredFolder } from "../../base/anchored.js";
@@ -102,28 +102,31 @@ export class FilePutter {
   }
 
   async #fill(fd: number, { order, content }: PutTask): Promise<void> {
-    const hash = createHash("sha256");
+    // Small files are one chunk: hashing at once is a quarter faster there.
+    const digest = order.placeCount === 1 ? undefined : createHash("sha256");
     const { sparse } = this.#options;
+    let onlyDigest = "";
     let offset = 0;
     for (const bytes of content()) {
-      hash.update(bytes);
+      if (digest === undefined) onlyDigest = hash("sha256", bytes, "hex");
+      else digest.update(bytes);
       if (sparse) writeSparse(fd, bytes, offset);
       else writeAll(fd, bytes, offset);
       offset += bytes.length;
       await this.#breathe(bytes.length);
     }
     if (sparse) ftruncateSync(fd, offset);
-    assertContent(hash.digest("hex"), order);
+    assertContent(digest?.digest("hex") ?? onlyDigest, order);
   }
 
   /** Writes only what differs into the existing file. The content is proved first: a damaged store changes nothing. */
   async #patch({ folder, order, content }: PutTask): Promise<PutOutcome> {
-    const hash = createHash("sha256");
+    const digest = createHash("sha256");
     for (const bytes of content()) {
-      hash.update(bytes);
+      digest.update(bytes);
       await this.#breathe(bytes.length);
     }
-    assertContent(hash.digest("hex"), order);
+    assertContent(digest.digest("hex"), order);
     const fd = folder.openFile(order.name, constants.O_RDWR | constants.O_NONBLOCK);
     try {
       if (!fstatSync(fd).isFile()) throw new HoldfastError("TARGET_EXISTS", "the file was replaced meanwhile");
@@ -151,12 +154,12 @@ export class FilePutter {
   }
 
   async #digestOf(fd: number): Promise<string> {
-    const hash = createHash("sha256");
+    const digest = createHash("sha256");
     const window = Buffer.allocUnsafe(READ_BYTES);
     for (let offset = 0; ;) {
       const count = readSync(fd, window, 0, window.length, offset);
-      if (count === 0) return hash.digest("hex");
-      hash.update(window.subarray(0, count));
+      if (count === 0) return digest.digest("hex");
+      digest.update(window.subarray(0, count));
       offset += count;
       await this.#breathe(count);
     }

@@ -5,7 +5,7 @@
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { deferred, mapLimited } from "../../base/concurrency.js";
-import { asHoldfastError } from "../../base/errors.js";
+import { asHoldfastError, type HoldfastError } from "../../base/errors.js";
 import { type BytePath, nameOf, parentPath } from "../../base/paths.js";
 import type { RepositoryCore } from "../core.js";
 import type { Entry, FileNode } from "../types.js";
@@ -17,13 +17,13 @@ import type { PutOptions, PutOutcome } from "./protocol.js";
 import { type NodePlace, putLink, putNode } from "./put-node.js";
 
 /** A window is closed at this many entries, bytes, or open folders (descriptors are few: often 1024 a process). */
-const WINDOW_FILES_MAX = 4096;
-const WINDOW_BYTES_AIM = 64 * 2 ** 20;
+const WINDOW_FILES_MAX = 2048;
+const WINDOW_BYTES_AIM = 32 * 2 ** 20;
 const WINDOW_FOLDERS_MAX = 256;
 /** Windows under way beside the one being filled: the next begins while the last batches of one are finished. */
 const WINDOWS_MAX = 2;
-/** The event loop gets its turn after this many lookups or nodes: a few ms. */
-const STEPS_PER_TURN = 256;
+/** The event loop gets its turn after this many lookups or nodes: about 1 ms. */
+const STEPS_PER_TURN = 64;
 /** Inodes with several names that are remembered within one restore, some 200 bytes each. */
 const LINKED_MAX = 1_000_000;
 
@@ -73,6 +73,8 @@ export class Writing {
   readonly #with: WritingOptions;
   readonly #firsts = new Map<string, FirstName>();
   readonly #running = new Set<Promise<void>>();
+  /** What broke a window, such as a local index that cannot be read: it ends the restore. */
+  #fault: HoldfastError | undefined;
   #window = new Window();
   #batches = 0;
   #steps = 0;
@@ -92,10 +94,11 @@ export class Writing {
     if (this.#window.full) await this.#flush();
   }
 
-  /** Resolves when everything is done or, after an abort, has ended. */
+  /** Resolves when everything is done or, after an abort, has ended. Throws what made going on impossible. */
   async finish(): Promise<void> {
     await this.#flush();
     await Promise.all(this.#running);
+    if (this.#fault !== undefined) throw this.#fault;
   }
 
   async #addFirst(entry: Entry, folder: OpenFolder | undefined, first: FirstName | undefined): Promise<void> {
@@ -141,13 +144,13 @@ export class Writing {
     this.#running.add(run);
   }
 
-  /** Never rejects: after an abort it only ends what it began. */
+  /** Never rejects; after an abort it only ends what it began. */
   async #runWindow(window: Window): Promise<void> {
     try {
       await this.#files(window.files);
       for (const link of window.links) await this.#link(link);
     } catch (error) {
-      if (!this.#with.signal.aborted) throw error;
+      if (!this.#with.signal.aborted) this.#fault ??= asHoldfastError(error);
     } finally {
       for (const { first } of window.files) first?.settle(false); // does nothing when it is settled already
       for (const folder of window.folders.values()) if (folder !== undefined) this.#with.tree.release(folder);
