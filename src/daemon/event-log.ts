@@ -12,7 +12,7 @@ import type { DaemonEvent } from "../api/services.js";
 
 const EVENTS_KEPT = 1_000;
 const FOLLOWER_BACKLOG_MAX = 1_000;
-const PATHS_SHOWN = 20;
+const PATHS_SHOWN = 100;
 
 const FOLLOWED: readonly EventName[] = [
   "file.removed",
