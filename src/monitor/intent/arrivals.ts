@@ -17,6 +17,8 @@ export interface Arrival {
   /** When it was seen here, steady and wall ms. */
   readonly seenMs: number;
   readonly seenAtMs: number;
+  /** False when it is gone again or its inode was seen elsewhere since. */
+  isCurrent: boolean;
 }
 
 /** 300,000 arrivals of about 200 bytes are 60 MB for the two minutes after a very large move. */
@@ -44,6 +46,7 @@ export class Arrivals {
       bornMs: Number(stats.birthtimeNs / 1_000_000n),
       seenMs: nowMs,
       seenAtMs: clock.nowMs(),
+      isCurrent: true,
     };
     this.#drop(key);
     this.#byInode.set(key, arrival);
@@ -84,7 +87,7 @@ export class Arrivals {
     for (let index = arrivals.length - 1; index >= last; index -= 1) {
       const arrival = arrivals[index];
       if (arrival === undefined || arrival.seenAtMs <= afterMs) return;
-      if (this.byInode(arrival.dev, arrival.ino) === arrival) yield arrival; // else it has moved on since
+      if (arrival.isCurrent) yield arrival;
     }
   }
 
@@ -99,6 +102,8 @@ export class Arrivals {
   }
 
   #drop(key: string): void {
+    const arrival = this.#byInode.get(key);
+    if (arrival !== undefined) arrival.isCurrent = false;
     this.#byInode.delete(key);
     this.#claims.delete(key);
   }
