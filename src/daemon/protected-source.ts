@@ -51,6 +51,13 @@ export class ProtectedSource {
     return this.configuration.name;
   }
 
+  /** True when something in its folders may not belong to it, and is therefore stored nowhere. */
+  get leavesOut(): boolean {
+    const { exclude, sizeBytesMin, sizeBytesMax } = this.configuration;
+    const isPartial = this.files.roots.some((root) => !root.whole);
+    return isPartial || exclude.length > 0 || sizeBytesMin !== undefined || sizeBytesMax !== undefined;
+  }
+
   /** Real folders that hold the source. */
   get folders(): readonly BytePath[] {
     return this.files.roots.map((root) => root.folder);

@@ -8,28 +8,42 @@ import type { Entry } from "../engine/types.js";
 import type { RestoreReport, RestoreRequest } from "../api/services.js";
 import { globOf } from "./glob.js";
 import type { WorkContext } from "./job-documents.js";
+import type { Parts } from "./parts.js";
+import type { ProtectedSource } from "./protected-source.js";
 
 const GLOB_SIGNS = /[*?[{]/;
 
 /** Checks the request before a job is made of it. Throws BACKUP_NOT_FOUND, BACKUP_AMBIGUOUS, USAGE. */
-export async function checkRestore(repository: Repository, request: RestoreRequest): Promise<void> {
+export async function checkRestore(parts: Parts, request: RestoreRequest): Promise<void> {
+  const { repository, book } = parts;
   if (request.backup_id !== undefined) await repository.backup(request.backup_id);
   if (request.delete && request.files.length > 0) {
     throw new HoldfastError("USAGE", "--delete and --files do not go together", {
       hint: "Restore whole folders with --delete, or chosen files without it.",
     });
   }
+  const choosy = book.all().find((source) => isConcerned(source, request) && source.leavesOut);
+  if (request.delete && request.target === undefined && choosy !== undefined) {
+    throw new HoldfastError(
+      "USAGE",
+      `--delete would remove what the source ${choosy.name} excludes and nobody stored`,
+      {
+        hint: "Restore to another folder with --target, or without --delete.",
+      },
+    );
+  }
   if (request.in_place && request.target !== undefined && request.overwrite === "never") {
     throw new HoldfastError("USAGE", "--in-place changes existing files, which --overwrite never forbids");
   }
 }
 
+function isConcerned(source: ProtectedSource, { sources }: RestoreRequest): boolean {
+  return sources.length === 0 || sources.includes(source.name);
+}
+
 /** Restores, and proves when asked. */
-export async function restoreNow(
-  repository: Repository,
-  request: RestoreRequest,
-  context: WorkContext,
-): Promise<RestoreReport> {
+export async function restoreNow(parts: Parts, request: RestoreRequest, context: WorkContext): Promise<RestoreReport> {
+  const { repository, settings } = parts;
   const { target } = request;
   if (target !== undefined && !request.dry_run) await mkdir(pathBytes(target), { recursive: true });
   const selects = selectionOf(request.files);
@@ -47,6 +61,8 @@ export async function restoreNow(
       dryRun: request.dry_run,
       verify: request.verify,
       sparse: request.sparse,
+      parentNode: (path) => repository.current(path)?.node,
+      spare: [pathFromText(settings.current.stateDir)],
     },
     context.signal,
     ({ filesDone, bytesDone }) =>
@@ -62,7 +78,7 @@ export async function restoreNow(
     skipped: report.skipped,
     deleted: report.deleted,
     bytes: report.bytes,
-    verified: request.verify && report.failed.length === 0,
+    verified: request.verify && report.failedCount === 0,
     dry_run: request.dry_run,
     failed: report.failed.map(({ path, code, message }) => ({ ...pathFields(path), code, message })),
     warnings: report.warnings,

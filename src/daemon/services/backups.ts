@@ -83,8 +83,8 @@ export function backupService(parts: Parts, operation: Operation): BackupService
     },
     content: async (id, path, atMs, signal) => await contentOf(repository, { id, path, atMs }, signal),
     async restore(request: RestoreRequest): Promise<JobDocument> {
-      await checkRestore(repository, request);
-      return startJob(jobs, "restore", "read", (job) => restoreNow(repository, request, job));
+      await checkRestore(parts, request);
+      return startJob(jobs, "restore", "read", (job) => restoreNow(parts, request, job));
     },
     async verify(request: VerifyRequest): Promise<JobDocument> {
       await repository.backup(request.backup_id);
