@@ -1,9 +1,14 @@
 /** What counts as damage of a file that is still there. */
 import { appendFileSync, closeSync, openSync, readFileSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
 import { expect } from "chai";
+import { setTimeout as delay } from "node:timers/promises";
+import { systemClock } from "../../src/base/clock.js";
 import { lookAt } from "../../src/monitor/look.js";
+import type { RegistryRecord } from "../../src/monitor/registry.js";
+import { FakeClock } from "../support/fake-clock.js";
 import { WatchBench } from "../support/watch-bench.js";
 
+const DAY_MS = 86_400_000;
 const GOOD_JSON = JSON.stringify({ session_id: "a", messages: [{ role: "user", content: "hello" }] }, null, 2);
 
 describe("damage of protected files", () => {
@@ -203,6 +208,36 @@ describe("damage of protected files", () => {
       writer.stdin.end("\n");
       await new Promise((resolve) => writer.once("exit", resolve));
       expect((await bench.monitor.scan({}, bench.signal.signal)).findings).to.have.length(1);
+    });
+
+    it("reads everything again in the background within its deadline, the rotten one included", async () => {
+      const clock = new FakeClock(systemClock.nowMs());
+      await using bench = await WatchBench.create({ clock, nativeEvents: false, times: { scrubMs: 7 * DAY_MS } });
+      const pass = async (what: string, stepMs: number, isDone: () => boolean): Promise<void> => {
+        for (let step = 0; !isDone(); step += 1) {
+          if (step > 1000) throw new Error(`${what}: told ${bench.summary()}`);
+          await clock.advance(stepMs);
+          await delay(5); // reading is real
+        }
+      };
+      const names = ["f0", "f1", "f2", "f3", "f4"];
+      for (const [index, name] of names.entries()) await bench.folder.write(name, Buffer.alloc(3 * 2 ** 20, index));
+      const protecting = bench.protect();
+      await pass("the first look", 50, () => bench.monitor.registry.totals("data").files === 5);
+      await protecting;
+      const record = (name: string): RegistryRecord => {
+        const known = bench.monitor.registry.get("data", bench.folder.bytes(name));
+        if (known === undefined) throw new Error(`${name} is not registered`);
+        return known;
+      };
+      bench.monitor.registry.put("data", bench.folder.bytes("f4"), { ...record("f4"), sha256: "00".repeat(32) });
+      await pass("two portions", 10_000, () => clock.monotonicMs() > 150_000);
+      expect(bench.losses, "everything was verified lately").to.deep.equal([]);
+      clock.jumpWall(8 * DAY_MS);
+      const jumpedMs = clock.nowMs();
+      await pass("the rot", 1000, () => bench.losses.length === 1);
+      expect(bench.losses[0]).to.include({ kind: "bit_rot", noticedBy: "scrub", path: bench.folder.bytes("f4") });
+      for (const name of names.slice(0, 4)) expect(record(name).lastVerifiedMs).to.be.at.least(jumpedMs);
     });
   });
 });

@@ -1,0 +1,191 @@
+/** The registry of protected files: bytes of its records, ranges, counting, what survives. */
+import { expect } from "chai";
+import fc from "fast-check";
+import { Level } from "level";
+import type { BytePath } from "../../src/base/paths.js";
+import { DAMAGE_KINDS } from "../../src/base/events.js";
+import { NODE_KINDS } from "../../src/engine/types.js";
+import { Pauses } from "../../src/monitor/pauses.js";
+import { REGISTRY_STATES, type RegistryRecord, decodeRecord, encodeRecord } from "../../src/monitor/registry-record.js";
+import { Registry, monitorSublevel } from "../../src/monitor/registry.js";
+import { useTempFolder } from "../support/temp-folder.js";
+
+const hex = (bytes: number): fc.Arbitrary<string> =>
+  fc.uint8Array({ minLength: bytes, maxLength: bytes }).map((value) => Buffer.from(value).toString("hex"));
+const u64 = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
+const i64 = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n });
+const recordArb: fc.Arbitrary<RegistryRecord> = fc
+  .record({
+    kind: fc.constantFrom(...NODE_KINDS),
+    state: fc.constantFrom(...REGISTRY_STATES),
+    stat: fc.record({ dev: u64, ino: u64, sizeBytes: fc.maxSafeNat(), mtimeNs: i64, ctimeNs: i64 }),
+    mode: fc.nat({ max: 0o7777 }),
+    uid: fc.nat({ max: 2 ** 32 - 1 }),
+    gid: fc.nat({ max: 2 ** 32 - 1 }),
+    linkCount: fc.nat({ max: 2 ** 32 - 1 }),
+    valid: fc.constantFrom(true, false, undefined),
+    registeredAtMs: fc.maxSafeNat(),
+    lastVerifiedMs: fc.maxSafeNat(),
+    healedAtMs: fc.maxSafeNat(),
+  })
+  .chain((base) =>
+    fc
+      .record(
+        {
+          sha256: hex(32),
+          gitBlobId: hex(20),
+          linkTarget: fc.string(),
+          lossKind: fc.constantFrom(...DAMAGE_KINDS),
+          damagedStamp: fc.string(),
+          reason: fc.string(),
+        },
+        { requiredKeys: [] },
+      )
+      .map((rare) => ({ ...base, ...rare })),
+  );
+
+describe("a registry record", () => {
+  it("comes back from its bytes as it went", () => {
+    fc.assert(
+      fc.property(recordArb, (record) => {
+        expect(decodeRecord(encodeRecord(record))).to.deep.equal({ ...record });
+      }),
+    );
+  });
+
+  it("is unknown, and never an exception, when the bytes are damaged or foreign", () => {
+    fc.assert(
+      fc.property(recordArb, fc.uint8Array(), fc.nat(), (record, noise, cut) => {
+        decodeRecord(Buffer.from(noise));
+        const bytes = encodeRecord(record);
+        decodeRecord(bytes.subarray(0, cut % bytes.length));
+        expect(decodeRecord(Buffer.concat([Buffer.from([9]), bytes.subarray(1)]))).to.equal(undefined);
+      }),
+    );
+  });
+});
+
+describe("the registry", () => {
+  const folder = useTempFolder();
+  let database: Level | undefined;
+  const open = async (): Promise<Registry> => {
+    database ??= new Level(folder().at("index"));
+    return await Registry.open(monitorSublevel(database));
+  };
+  afterEach(async () => {
+    await database?.close();
+    database = undefined;
+  });
+  const at = (path: string): BytePath => path as BytePath;
+  const record = (sizeBytes = 1, kind: RegistryRecord["kind"] = "file"): RegistryRecord => ({
+    kind,
+    state: "live",
+    stat: { dev: 1n, ino: 2n, sizeBytes, mtimeNs: 3n, ctimeNs: 4n },
+    mode: 0o644,
+    uid: 0,
+    gid: 0,
+    linkCount: 1,
+    valid: undefined,
+    registeredAtMs: 1,
+    lastVerifiedMs: 1,
+    healedAtMs: 0,
+  });
+  const pathsOf = async (pages: AsyncIterable<readonly { readonly path: BytePath }[]>): Promise<string[]> => {
+    const paths: string[] = [];
+    for await (const page of pages) paths.push(...page.map(({ path }) => path));
+    return paths;
+  };
+
+  it("reads at once what was put, and again after a restart, counted", async () => {
+    const registry = await open();
+    registry.put("a", at("/x"), record(10));
+    registry.put("a", at("/x"), record(30));
+    registry.put("a", at("/y"), record(5));
+    registry.put("a", at("/d"), record(0, "folder"));
+    expect(registry.get("a", at("/x"))?.stat.sizeBytes).to.equal(30);
+    expect(registry.totals("a")).to.deep.equal({ files: 2, bytes: 35 });
+    registry.forget("a", at("/y"));
+    registry.put("a", at("/x"), { ...record(30), state: "lost" });
+    expect(registry.totals("a")).to.deep.equal({ files: 0, bytes: 0 });
+    await registry[Symbol.asyncDispose]();
+    const again = await open();
+    expect(again.get("a", at("/x"))?.state).to.equal("lost");
+    expect(again.get("a", at("/y"))).to.equal(undefined);
+    expect(again.totals("a")).to.deep.equal({ files: 0, bytes: 0 });
+  });
+
+  it("gives ranges in byte order, for names of any bytes, and keeps sources apart", async () => {
+    const registry = await open();
+    const names = ["/r", "/r-b", "/r/a", "/r/a-z", "/r/a/b", "/r/a/b/c", "/r/\xff", "/r0"];
+    for (const name of [...names].reverse()) registry.put("one", at(name), record());
+    registry.put("one-more", at("/r/a"), record());
+    registry.put("on", at("/r/a"), record());
+    expect(await pathsOf(registry.entries("one"))).to.deep.equal(names);
+    expect(await pathsOf(registry.entries("one", at("/r")))).to.deep.equal([
+      "/r/a",
+      "/r/a-z",
+      "/r/a/b",
+      "/r/a/b/c",
+      "/r/\xff",
+    ]);
+    expect(await pathsOf(registry.entriesAfter("one", at("/r/a/b")))).to.deep.equal(["/r/a/b/c", "/r/\xff", "/r0"]);
+    const children: string[] = [];
+    for await (const { path } of registry.children("one", at("/r"))) children.push(path);
+    expect(children).to.deep.equal(["/r/a", "/r/a-z", "/r/\xff"]);
+    await registry.forgetSource("one");
+    expect(await pathsOf(registry.entries("one"))).to.deep.equal([]);
+    expect(await pathsOf(registry.entries("one-more"))).to.deep.equal(["/r/a"]);
+  });
+
+  it("gives the direct names of any folder, whatever the tree", async () => {
+    const registry = await open();
+    const nameArb = fc.stringMatching(/^[!-.0-~]{1,3}$/);
+    let round = 0;
+    await fc.assert(
+      fc.asyncProperty(
+        fc.uniqueArray(fc.array(nameArb, { minLength: 1, maxLength: 4 }).map((names) => `/${names.join("/")}`)),
+        async (paths) => {
+          const source = `s${String((round += 1))}`;
+          for (const path of paths) registry.put(source, at(path), record());
+          for (const parent of ["/", ...paths]) {
+            const prefix = parent === "/" ? "/" : `${parent}/`;
+            const expected = paths.filter(
+              (path) => path.startsWith(prefix) && !path.slice(prefix.length).includes("/"),
+            );
+            const found: string[] = [];
+            for await (const { path } of registry.children(source, at(parent))) found.push(path);
+            expect(found).to.deep.equal(expected.sort());
+          }
+        },
+      ),
+      { numRuns: 40 },
+    );
+  });
+
+  it("holds 50,000 paths and finds each", async () => {
+    const registry = await open();
+    for (let index = 0; index < 50_000; index += 1) {
+      registry.put("big", at(`/d/${String(index)}`), record(index));
+      if (index % 1000 === 0) await registry.room();
+    }
+    expect(registry.totals("big").files).to.equal(50_000);
+    for (const index of [0, 1, 49_999])
+      expect(registry.get("big", at(`/d/${String(index)}`))?.stat.sizeBytes).to.equal(index);
+    expect(await pathsOf(registry.entries("big"))).to.have.length(50_000);
+  });
+
+  it("keeps pauses across restarts until they end", async () => {
+    database = new Level(folder().at("index"));
+    const store = monitorSublevel(database);
+    const pauses = await Pauses.open(store);
+    await pauses.begin({ path: at("/a"), untilMs: 1000, reason: "one" }, 0);
+    await pauses.begin({ path: undefined, untilMs: 500, reason: "all" }, 0);
+    const again = await Pauses.open(store);
+    expect(again.covering(at("/b"), 100)?.reason).to.equal("all");
+    expect(again.covering(at("/b"), 600)).to.equal(undefined);
+    expect(again.covering(at("/a/x"), 600)?.reason).to.equal("one");
+    expect(again.covering(at("/ab"), 600)).to.equal(undefined);
+    expect(await again.end(at("/a"))).to.have.length(1);
+    expect(again.open(100).map(({ reason }) => reason)).to.deep.equal(["all"]);
+  });
+});
