@@ -1,6 +1,7 @@
 /** `npm run build` and `npm start` on a small project of their own: what is built when, and that signals arrive. */
 import { spawn, spawnSync } from "node:child_process";
 import { copyFile, mkdir, readFile, rm, stat, symlink, utimes, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { expect } from "chai";
 import { projectPath } from "../support/project.js";
@@ -100,8 +101,14 @@ describe("a build", () => {
     expect(build().status).to.equal(0);
     const cwd = await folder().folder("deep", "er");
     const args = ["start", "--silent", "--", "notes", "--name", "n"];
-    const child = spawn("npm", args, { cwd, stdio: ["ignore", "pipe", "ignore"], detached: true });
+    // npm start is user mode for everybody: root gets the XDG store of an ordinary user.
+    const xdg = folder().at("xdg");
+    const env: NodeJS.ProcessEnv = { ...process.env, XDG_DATA_HOME: xdg, XDG_STATE_HOME: xdg };
+    delete env["HOLDFAST_STATE_DIR"];
+    delete env["HOLDFAST_CONFIG"];
+    const child = spawn("npm", args, { cwd, env, stdio: ["ignore", "pipe", "ignore"], detached: true });
     const group = child.pid ?? 0;
+    const store = ["--store", join(xdg, "holdfast", "store")];
     const said: string[] = [];
     try {
       for await (const line of createInterface(child.stdout)) {
@@ -109,7 +116,7 @@ describe("a build", () => {
         if (said.length === 1) interrupt(group);
       }
       expect(JSON.parse(said[0] ?? "")).to.deep.equal({
-        args: ["protect", "--foreground", "notes", "--name", "n"],
+        args: ["protect", "--foreground", ...(process.getuid?.() === 0 ? store : []), "notes", "--name", "n"],
         cwd,
       });
       return said.slice(1);
