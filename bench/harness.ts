@@ -152,7 +152,9 @@ export async function followEvents(
   const [answer] = (await once(stream, "response")) as [IncomingMessage];
   if (answer.statusCode !== 200) throw new Error(`${EVENTS_PATH} answered ${String(answer.statusCode)}`);
   answer.on("error", () => undefined);
-  createInterface(answer).on("line", (line) => {
+  const lines = createInterface(answer);
+  lines.on("error", () => undefined); // it repeats the answer's
+  lines.on("line", (line) => {
     if (!line.startsWith("data:")) return;
     const atMs = performance.now();
     const { name, data } = JSON.parse(line.slice("data:".length)) as Omit<SeenEvent, "atMs">;
