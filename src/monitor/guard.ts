@@ -17,6 +17,7 @@ import { LossJudge } from "./losses.js";
 import type { DurableReceipt, MonitorTimes, SourceStatus, WalkedEntry } from "./ports.js";
 import { type KnownPath, type RegistryRecord, recordOf } from "./registry.js";
 import { Roots } from "./roots.js";
+import { watchLimitReason } from "./watch/limits.js";
 import type { NativeWatcher } from "./watch/native.js";
 import { reconcile } from "./watch/reconcile.js";
 import { ReconcileQueue, type ReconcileOrder } from "./watch/reconcile-queue.js";
@@ -111,6 +112,7 @@ export class SourceGuard {
       clock.every(this.#times.fileSweepMs, () => this.#sweepFiles()),
       clock.every(this.#times.rootCheckMs, () => {
         this.#roots.check();
+        if (this.#roots.ears === "inotify") this.#setDegraded("limit", watchLimitReason(this.#folders.count));
         this.updateGauges();
       }),
     );

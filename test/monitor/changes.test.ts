@@ -1,7 +1,6 @@
 /** What ordinary work looks like to the monitor: real files, the real watcher. */
 import { execFileSync } from "node:child_process";
-import { chmodSync, copyFileSync, mkdirSync, renameSync, rmSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { chmodSync, copyFileSync, renameSync, rmSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { expect } from "chai";
 import { requirePrograms } from "../support/requirements.js";
 import { WatchBench } from "../support/watch-bench.js";
@@ -79,22 +78,35 @@ describe("changes of protected files", () => {
     expect(entry?.node.stat.sizeBytes).to.equal(content.length);
   });
 
-  it("finds files in folders that are made and filled at once, again and again", async () => {
+  it("finds files in folders that are made and filled at once, and hears what happens there later", async () => {
     await using bench = await WatchBench.create({ times: { folderSweepMs: 600_000, fileSweepMs: 600_000 } });
     await bench.protect();
-    const names: string[] = [];
-    for (let index = 0; index < 40; index += 1) {
-      const folder = join("made", String(index), "a", "b");
-      mkdirSync(bench.folder.at(folder), { recursive: true });
-      writeFileSync(bench.folder.at(folder, "f"), String(index));
-      names.push(`${folder}/f`);
-    }
-    await bench.until("all new files", () => names.every((name) => bench.paths("file.changed").includes(name)));
-    await bench.quiet();
-    // Those folders are watched now: a later write deep in them is heard without a sweep.
+    const script = "for i in $(seq 150); do mkdir -p made/$i/a/b/c; echo 1 >made/$i/a/b/c/f; done";
+    execFileSync("sh", ["-c", script], { cwd: bench.folder.path });
+    const names = Array.from({ length: 150 }, (_, index) => `made/${String(index + 1)}/a/b/c/f`);
+    const told = (): ReadonlySet<string> => new Set(bench.paths("file.changed"));
+    await bench.until("all new files", () => names.every((name) => told().has(name)));
+    await bench.quiet(1500);
     bench.clear();
-    writeFileSync(bench.folder.at(names[7] ?? ""), "later");
-    await bench.until("the later write", () => bench.paths("file.changed").includes(names[7] ?? ""), 5000);
+    for (const name of names) writeFileSync(bench.folder.at(name), "later");
+    await bench.until("the later writes", () => names.every((name) => told().has(name)), 8000);
+  });
+
+  it("finds that a file went while it was made durable, without a sweep", async () => {
+    await using bench = await WatchBench.create({
+      commits: false,
+      nativeEvents: false,
+      times: { folderSweepMs: 600_000, fileSweepMs: 600_000, pollMs: 600_000 },
+    });
+    const file = await bench.folder.write("short-lived.txt", "x");
+    await bench.protect();
+    await bench.until("the change", () => bench.paths("file.changed").includes("short-lived.txt"));
+    const entry = bench.repository.store("data", bench.folder.bytes("short-lived.txt"));
+    if (entry === undefined) throw new Error("the file is not there");
+    unlinkSync(file);
+    const nothing = { unchanged: [], removed: [], unreadable: [], vanished: [] };
+    bench.monitor.recordDurable("data", { timeMs: 0, stored: [entry], ...nothing });
+    await bench.until("the loss", () => bench.paths("file.lost").includes("short-lived.txt"), 5000);
   });
 
   it("registers a move within the tree as a removal of the old name and a change at the new", async () => {

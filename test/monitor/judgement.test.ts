@@ -11,6 +11,7 @@ import { TrashKnowledge } from "../../src/monitor/intent/trash.js";
 import { OwnWriteLedger } from "../../src/monitor/ledger.js";
 import { MassBreaker } from "../../src/monitor/mass.js";
 import { ModeRules } from "../../src/monitor/rules.js";
+import { watchLimitReason } from "../../src/monitor/watch/limits.js";
 import { coveringMount, judgeRoot, mountOf, readMounts } from "../../src/monitor/watch/mounts.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { requirePrograms } from "../support/requirements.js";
@@ -118,6 +119,14 @@ describe("mounts", () => {
     expect(judgeRoot(root, there.identity).state).to.equal("gone");
     const foreign = { ...there.identity, mountWhat: "ext4 /dev/elsewhere" };
     expect(judgeRoot(root, foreign)).to.deep.equal({ state: "gone", reason: "its file system is not mounted" });
+  });
+});
+
+describe("the limit on watched folders", () => {
+  it("is told before it is reached, and not when it is unknown or far", () => {
+    expect(watchLimitReason(899, 1000)).to.equal(undefined);
+    expect(watchLimitReason(900, 1000)).to.contain("the system allows 1000");
+    expect(watchLimitReason(10)).to.equal(undefined);
   });
 });
 
