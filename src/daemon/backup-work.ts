@@ -21,11 +21,19 @@ export class BackupWork {
   readonly #repository: Repository;
   readonly #book: SourceBook;
   readonly #version: string;
+  readonly #awayReason: (source: string) => string | undefined;
 
-  constructor(repository: Repository, book: SourceBook, version: string) {
+  /** `awayReason`: why the storage of a source is away, as far as somebody watches it. */
+  constructor(
+    repository: Repository,
+    book: SourceBook,
+    version: string,
+    awayReason: (source: string) => string | undefined,
+  ) {
     this.#repository = repository;
     this.#book = book;
     this.#version = version;
+    this.#awayReason = awayReason;
   }
 
   /** The sources of a request; empty = all. Throws SOURCE_NOT_FOUND, and USAGE when nothing is protected. */
@@ -37,7 +45,7 @@ export class BackupWork {
     });
   }
 
-  /** Makes the backup. Throws what the engine throws, SOURCE_ROOT_GONE when a source's folder is missing. */
+  /** Makes the backup. Throws what the engine throws, SOURCE_ROOT_GONE when a source's folder or storage is away. */
   async run(
     request: CreateBackupRequest,
     signal: AbortSignal,
@@ -52,7 +60,7 @@ export class BackupWork {
         sources: sources.map((source) => ({
           name: source.name,
           roots: source.folders,
-          walk: source.files.walk(signal),
+          walk: this.#whileThere(source.name, source.files.walk(signal)),
           encryptionRequired: source.configuration.encryptionRequired,
         })),
         tags: request.tags,
@@ -73,6 +81,18 @@ export class BackupWork {
           bytes_total: null,
         }),
     );
+  }
+
+  /** The empty folder below an unmounted disk can be walked, and what is away must not be noted as gone. */
+  async *#whileThere<T>(source: string, walk: AsyncIterable<T>): AsyncGenerator<T> {
+    this.#refuseAway(source);
+    yield* walk;
+    this.#refuseAway(source);
+  }
+
+  #refuseAway(source: string): void {
+    const reason = this.#awayReason(source);
+    if (reason !== undefined) throw new HoldfastError("SOURCE_ROOT_GONE", reason, { details: { source } });
   }
 }
 

@@ -1,14 +1,18 @@
 /** Retention carried out over this daemon's parts: which backups go, and the chunks that nothing needs any more. */
+import { HoldfastError } from "../base/errors.js";
 import type { Configuration } from "../config/configuration.js";
 import type { Manifest } from "../engine/types.js";
 import type { BackupStamp, RetentionPolicy } from "../policy/retention.js";
-import { type CleanupPorts, cleanUp } from "../policy/cleanup.js";
+import { type CleanupPorts, type GarbageReport, cleanUp } from "../policy/cleanup.js";
 import { gc } from "../engine/gc.js";
+import type { IncidentState } from "../recovery/healer.js";
 import type { CleanupReport } from "../api/services.js";
 import type { Parts } from "./parts.js";
 
-/** Incidents looked at for a reason to keep everything. */
+/** Open incidents looked at for a reason to keep something; beyond, all versions are kept. */
 const INCIDENTS_LOOKED_AT = 1_000;
+/** Incidents in these states may still need an old version: to be healed by itself, or when a person says so. */
+const UNDECIDED: ReadonlySet<IncidentState> = new Set(["open", "waiting", "healing", "failed"]);
 
 export interface CleanupWork {
   readonly dryRun: boolean;
@@ -39,8 +43,7 @@ export async function cleanUpStore(
   signal: AbortSignal,
 ): Promise<CleanupReport> {
   const policy = retentionPolicy(parts.settings.current);
-  const frozen = await frozenReason(parts);
-  const ports = cleanupPorts(parts, frozen);
+  const ports = cleanupPorts(parts);
   const context = { clock: parts.ground.clock, observer: parts.ground.metrics };
   const result = await cleanUp(ports, { policy, dryRun, force }, context, signal);
   return {
@@ -53,24 +56,44 @@ export async function cleanUpStore(
   };
 }
 
-function cleanupPorts(parts: Parts, frozen: string | undefined): CleanupPorts {
-  const { repository, settings } = parts;
+/**
+ * Removes what nothing refers to, and versions whose time is up. Throws LIMIT_REACHED when a brake holds it or a mass loss
+ * waits for a person.
+ */
+export async function collectGarbage(parts: Parts, dryRun: boolean, signal: AbortSignal): Promise<GarbageReport> {
+  const frozen = dryRun ? undefined : await frozenReason(parts);
+  if (frozen !== undefined)
+    throw new HoldfastError("LIMIT_REACHED", `nothing is removed: ${frozen}`, {
+      hint: "Approve or deny the incident first: `holdfast incidents`.",
+    });
+  const report = await gc(parts.repository, { dryRun, versionsKeptMs: await versionsKeptMs(parts) }, signal);
+  return { chunksRemoved: report.chunksRemoved, bytesFreed: report.bytesFreed };
+}
+
+/** While a loss is undecided no version goes: the last good one may be older than versions are kept. */
+async function versionsKeptMs(parts: Parts): Promise<number | undefined> {
+  const open = await parts.healer.incidents({ onlyOpen: true, limit: INCIDENTS_LOOKED_AT });
+  const undecided = open.find(({ state }) => UNDECIDED.has(state));
+  if (undecided === undefined && open.length < INCIDENTS_LOOKED_AT) return parts.settings.current.versionsKeptMs;
+  parts.ground.metrics.log.info("cleanup.versions_kept", { incident: undecided?.id ?? "", open: open.length });
+  return undefined;
+}
+
+function cleanupPorts(parts: Parts): CleanupPorts {
+  const { repository } = parts;
   return {
     async listBackups() {
       return (await repository.listBackups()).map(stampOf);
     },
     deleteBackups: (ids, signal) => repository.deleteBackups(ids, signal),
-    async collectGarbage(dryRun, signal) {
-      const report = await gc(repository, { dryRun, versionsKeptMs: settings.current.versionsKeptMs }, signal);
-      return { chunksRemoved: report.chunksRemoved, bytesFreed: report.bytesFreed };
-    },
-    frozenBecause: () => frozen,
+    collectGarbage: (dryRun, signal) => collectGarbage(parts, dryRun, signal),
+    frozenBecause: () => frozenReason(parts),
   };
 }
 
 /** While a mass loss waits for a person nothing may be removed: its files may live only in old backups. */
 async function frozenReason(parts: Parts): Promise<string | undefined> {
-  const open = await parts.healer.incidents({ onlyOpen: true, limit: INCIDENTS_LOOKED_AT });
+  const open = await parts.healer.incidents({ onlyOpen: true, limit: Number.POSITIVE_INFINITY });
   const mass = open.find((incident) => incident.kind === "mass");
   return mass === undefined
     ? undefined

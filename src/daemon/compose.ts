@@ -43,11 +43,11 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
   const bus = new EventBus((name, error) => metrics.log.error("event.fault", { name, message: messageOf(error) }));
   const jobs = owner.use(new JobRunner(clock, metrics.log));
   const book = await openBook(ground, repository, database, settings);
-  const backupWork = new BackupWork(repository, book, version);
   const bucket = database.sublevel("backups");
   const backupJobs = new BackupJobs({ clock, bus, observer: metrics, bucket });
   owner.defer(() => backupJobs[Symbol.dispose]());
   const monitor = owner.use(await openMonitor(ground, repository, database, bus));
+  const backupWork = new BackupWork(repository, book, version, (name) => awayReason(monitor, name));
   const healer = owner.use(
     new Healer({
       clock,
@@ -108,6 +108,11 @@ async function openMonitor(
     stateDir: configuration.stateDir,
     times: { scrubMs: configuration.verify.checksumsEveryMs },
   });
+}
+
+function awayReason(monitor: Monitor, name: string): string | undefined {
+  const status = monitor.status().find((source) => source.name === name);
+  return status?.state === "root_gone" ? status.reason : undefined;
 }
 
 function spaceWatch({ clock, metrics, configuration }: Ground, repository: Repository, bus: EventBus): SpaceWatch {

@@ -2,14 +2,19 @@
  * The parts at work: sources are backed up for the first time, watched, added and taken away; healing listens; the
  * plan runs. A command that works alone uses the same object without starting it.
  */
-import { HoldfastError, asHoldfastError } from "../base/errors.js";
-import { type BytePath, pathText } from "../base/paths.js";
+import { lstatSync } from "node:fs";
+import { HoldfastError, asHoldfastError, errnoOf } from "../base/errors.js";
+import { type BytePath, isWithin, pathBytes, pathText } from "../base/paths.js";
 import type { Configuration, OnDelete } from "../config/configuration.js";
+import type { PathChange } from "../engine/repository-types.js";
 import { addSourceSeries, removeSourceSeries, updateSourceTargets } from "../telemetry/series.js";
 import { Freshness } from "./freshness.js";
 import type { Parts } from "./parts.js";
 import type { Plan } from "./plan.js";
 import type { ProtectedSource } from "./protected-source.js";
+
+/** Removals given to one commit. */
+const REMOVALS_AT_ONCE = 10_000;
 
 export class Operation {
   readonly freshness: Freshness;
@@ -73,6 +78,7 @@ export class Operation {
     const source = book.prepare(book.makeConfiguration(name ?? book.freeName(paths), paths, onDelete), true);
     if (source.folders.length === 0) throw new HoldfastError("USAGE", "no path to protect was given");
     await book.add(source);
+    await this.#acceptWhatIsGone(source);
     await this.#announce(source);
     await this.#startSources([source]);
     return source;
@@ -96,6 +102,7 @@ export class Operation {
     settings.current = next;
     const wanted = new Map(next.sources.map((source) => [source.name, source]));
     const changed: ProtectedSource[] = [];
+    const protectedBefore = new Set(book.all().map(({ name }) => name));
     for (const source of book.all()) {
       const configured = wanted.get(source.name);
       const same = configured !== undefined && JSON.stringify(configured) === JSON.stringify(source.configuration);
@@ -109,6 +116,7 @@ export class Operation {
     for (const configuration of wanted.values()) {
       const source = book.prepare(configuration, false);
       await book.add(source);
+      if (!protectedBefore.has(source.name)) await this.#acceptWhatIsGone(source);
       await this.#announce(source);
       changed.push(source);
     }
@@ -131,7 +139,10 @@ export class Operation {
   }
 
   async #stopSource(source: ProtectedSource, willReturn = false): Promise<void> {
-    await this.#parts.monitor.removeSource(source.name, { forget: !willReturn });
+    const { monitor } = this.#parts;
+    const isWatched = monitor.status().some(({ name }) => name === source.name);
+    if (isWatched) await monitor.removeSource(source.name, { forget: !willReturn });
+    else if (!willReturn) await monitor.registry.forgetSource(source.name); // its first backup is under way, or it failed
     this.#parts.queue.forget(source.name);
     this.#parts.backupJobs.unwatch(source.name);
     if (!willReturn) removeSourceSeries(this.#parts.ground.metrics, source.name);
@@ -143,6 +154,24 @@ export class Operation {
     for (const source of sources) if (await this.#isNew(source)) fresh.push(source);
     if (fresh.length > 0) await this.#firstBackup(fresh);
     await Promise.all(sources.map(async (source) => await this.#watch(source)));
+  }
+
+  /**
+   * What went while nobody protected the source is no loss, its owner had said so: recorded as removed, the versions
+   * stay. Where the registry is known nothing is accepted: there the monitor judges. Below a missing folder neither.
+   */
+  async #acceptWhatIsGone(source: ProtectedSource): Promise<void> {
+    const { repository, monitor, ground } = this.#parts;
+    if (repository.readOnly || (await monitor.registry.isBuilt(source.name))) return;
+    const folders = source.folders.filter((folder) => !isGone(folder));
+    const gone: PathChange[] = [];
+    for await (const { path } of repository.currentEntries(source.name)) {
+      const isBelow = folders.some((folder) => isWithin(path, folder));
+      if (isBelow && isGone(path)) gone.push({ path, kind: "remove" });
+    }
+    for (let start = 0; start < gone.length; start += REMOVALS_AT_ONCE) {
+      await repository.commitChanges(source.name, gone.slice(start, start + REMOVALS_AT_ONCE), ground.signal);
+    }
   }
 
   /** True when nothing of the source was ever stored: its first backup goes the fast way, straight into packs. */
@@ -164,7 +193,9 @@ export class Operation {
   }
 
   async #watch(source: ProtectedSource): Promise<void> {
-    const { monitor, ground, settings } = this.#parts;
+    const { monitor, ground, settings, book } = this.#parts;
+    // Taken away, or taken anew, while its first backup was under way.
+    if (book.find(source.name) !== source) return;
     this.#reasons.set(source.name, "first look");
     try {
       await monitor.addSource(source.files, source.monitorSettings(settings.current.mass), ground.signal);
@@ -181,5 +212,15 @@ export class Operation {
 
   async #addAllUnwatched(): Promise<void> {
     for (const source of this.#parts.book.all()) await this.#watch(source);
+  }
+}
+
+/** True when nothing stands at the path; what cannot be looked at is not gone. */
+function isGone(path: BytePath): boolean {
+  try {
+    lstatSync(pathBytes(path));
+    return false;
+  } catch (error) {
+    return ["ENOENT", "ENOTDIR"].includes(errnoOf(error) ?? "");
   }
 }

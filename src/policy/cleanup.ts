@@ -18,7 +18,7 @@ export interface CleanupPorts {
   /** Removes chunks that nothing refers to; with `dryRun` only counts them. */
   collectGarbage(dryRun: boolean, signal: AbortSignal): Promise<GarbageReport>;
   /** Why nothing may be removed now, such as an open incident of mass loss; undefined = free. */
-  frozenBecause(): string | undefined;
+  frozenBecause(): string | undefined | Promise<string | undefined>;
 }
 
 export interface GarbageReport {
@@ -53,7 +53,7 @@ export async function cleanUp(
   const stamps = await ports.listBackups();
   const plan = planRetention(stamps, options.policy, {
     nowMs: context.clock.nowMs(),
-    frozenBecause: ports.frozenBecause(),
+    frozenBecause: await ports.frozenBecause(),
     shareMax: options.force ? 1 : REMOVED_SHARE_MAX,
   });
   if (options.dryRun) {
@@ -65,7 +65,7 @@ export async function cleanUp(
   if (plan.remove.length > 0) await ports.deleteBackups(plan.remove, signal);
   context.observer.log.info("cleanup.removed", { backups: plan.remove.length, kept: plan.kept.size });
   // An incident may have opened meanwhile; what it needs may be unreferenced by now but must not go.
-  const frozen = ports.frozenBecause();
+  const frozen = await ports.frozenBecause();
   const garbage =
     frozen === undefined ? await ports.collectGarbage(false, signal) : { chunksRemoved: 0, bytesFreed: 0 };
   return { dryRun: false, plan, removed: plan.remove, ...garbage };

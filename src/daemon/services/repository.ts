@@ -1,8 +1,8 @@
 /** The repository itself over the API: facts, check, garbage, retention, keys. */
 import { isoTime } from "../../base/clock.js";
 import { check } from "../../engine/check.js";
-import { gc } from "../../engine/gc.js";
 import type { RepositoryService } from "../../api/services.js";
+import { collectGarbage } from "../cleanup-work.js";
 import { checkDocument } from "../documents.js";
 import { startJob } from "../job-documents.js";
 import type { Operation } from "../operation.js";
@@ -10,7 +10,7 @@ import type { Parts } from "../parts.js";
 import { repositoryDocument } from "../status.js";
 
 export function repositoryService(parts: Parts, operation: Operation): RepositoryService {
-  const { repository, jobs, settings, bus } = parts;
+  const { repository, jobs, bus } = parts;
   return {
     describe: async () => await repositoryDocument(parts),
     async check(request) {
@@ -27,8 +27,7 @@ export function repositoryService(parts: Parts, operation: Operation): Repositor
     async collectGarbage(dryRun) {
       return await Promise.resolve(
         startJob(jobs, "gc", "write", async (job) => {
-          const options = { dryRun, versionsKeptMs: settings.current.versionsKeptMs };
-          const report = await gc(repository, options, job.signal);
+          const report = await collectGarbage(parts, dryRun, job.signal);
           return { dry_run: dryRun, chunks_removed: report.chunksRemoved, bytes_freed: report.bytesFreed };
         }),
       );
