@@ -7,7 +7,7 @@ import { HoldfastError } from "../base/errors.js";
 import type { BytePath } from "../base/paths.js";
 import { pathText } from "../base/paths.js";
 import { runProgram } from "../base/spawn.js";
-import type { Repository } from "../engine/repository.js";
+import type { Repository, WalkedEntry } from "../engine/repository.js";
 import type { Manifest } from "../engine/types.js";
 import type { CreateBackupRequest, JobProgress } from "../api/services.js";
 import type { ProtectedSource } from "./protected-source.js";
@@ -17,23 +17,28 @@ const GIT_TIMEOUT_MS = 5_000;
 /** Git is asked what state a source is in, and must run nothing that the repository configures. */
 const GIT_SAFE = ["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "safe.directory=*"];
 
+/** What the watching of a source knows, and a backup must heed. */
+export interface WatchKnowledge {
+  /** Why the storage of a source is away, as far as somebody watches it. */
+  awayReason(source: string): string | undefined;
+  /** True while a loss or damage of the path is not decided: what stands there now is not to become its newest version. */
+  isUndecided(source: string, path: BytePath): boolean;
+}
+
+/** What a damaged file counts as in a backup; its last good version is kept. */
+const DAMAGED_ERRNO = "EBADMSG";
+
 export class BackupWork {
   readonly #repository: Repository;
   readonly #book: SourceBook;
   readonly #version: string;
-  readonly #awayReason: (source: string) => string | undefined;
+  readonly #watch: WatchKnowledge;
 
-  /** `awayReason`: why the storage of a source is away, as far as somebody watches it. */
-  constructor(
-    repository: Repository,
-    book: SourceBook,
-    version: string,
-    awayReason: (source: string) => string | undefined,
-  ) {
+  constructor(repository: Repository, book: SourceBook, version: string, watch: WatchKnowledge) {
     this.#repository = repository;
     this.#book = book;
     this.#version = version;
-    this.#awayReason = awayReason;
+    this.#watch = watch;
   }
 
   /** The sources of a request; empty = all. Throws SOURCE_NOT_FOUND, and USAGE when nothing is protected. */
@@ -60,7 +65,7 @@ export class BackupWork {
         sources: sources.map((source) => ({
           name: source.name,
           roots: source.folders,
-          walk: this.#whileThere(source.name, source.files.walk(signal)),
+          walk: this.#heeding(source.name, source.files.walk(signal)),
           encryptionRequired: source.configuration.encryptionRequired,
         })),
         tags: request.tags,
@@ -83,15 +88,22 @@ export class BackupWork {
     );
   }
 
-  /** The empty folder below an unmounted disk can be walked, and what is away must not be noted as gone. */
-  async *#whileThere<T>(source: string, walk: AsyncIterable<T>): AsyncGenerator<T> {
+  /**
+   * The empty folder below an unmounted disk can be walked, and what is away must not be noted as gone. A damaged file
+   * that waits for a decision keeps its last good version.
+   */
+  async *#heeding(source: string, walk: AsyncIterable<readonly WalkedEntry[]>): AsyncGenerator<readonly WalkedEntry[]> {
     this.#refuseAway(source);
-    yield* walk;
+    for await (const batch of walk) {
+      yield batch.map((entry) =>
+        this.#watch.isUndecided(source, entry.path) ? { path: entry.path, errno: DAMAGED_ERRNO } : entry,
+      );
+    }
     this.#refuseAway(source);
   }
 
   #refuseAway(source: string): void {
-    const reason = this.#awayReason(source);
+    const reason = this.#watch.awayReason(source);
     if (reason !== undefined) throw new HoldfastError("SOURCE_ROOT_GONE", reason, { details: { source } });
   }
 }

@@ -47,7 +47,10 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
   const backupJobs = new BackupJobs({ clock, bus, observer: metrics, bucket });
   owner.defer(() => backupJobs[Symbol.dispose]());
   const monitor = owner.use(await openMonitor(ground, repository, database, bus));
-  const backupWork = new BackupWork(repository, book, version, (name) => awayReason(monitor, name));
+  const backupWork = new BackupWork(repository, book, version, {
+    awayReason: (name) => awayReason(monitor, name),
+    isUndecided: (name, path) => isUndecided(monitor, name, path),
+  });
   const healer = owner.use(
     new Healer({
       clock,
@@ -108,6 +111,12 @@ async function openMonitor(
     stateDir: configuration.stateDir,
     times: { scrubMs: configuration.verify.checksumsEveryMs },
   });
+}
+
+/** Folders are left out: one that came back is walked like any other. */
+function isUndecided(monitor: Monitor, source: string, path: BytePath): boolean {
+  const record = monitor.registry.get(source, path);
+  return record?.state === "lost" && record.kind !== "folder";
 }
 
 function awayReason(monitor: Monitor, name: string): string | undefined {

@@ -44,6 +44,21 @@ describe("what may still be needed", () => {
     expect(versions.map(({ change }) => change)).to.deep.equal(["stored"]);
   });
 
+  it("is not replaced by a damaged file that waits for a decision, not even by a full backup", async () => {
+    await using sandbox = await Sandbox.create();
+    await sandbox.configure({}, { on_delete: "hold" });
+    await sandbox.start();
+    const file = join(sandbox.data, "settings.json");
+    await writeFile(file, '{"size": 3}');
+    await sandbox.settled(file);
+    await writeFile(file, '{"size');
+    await until("the damage waits", 10_000, async () => (await sandbox.incidents())[0]?.state === "waiting");
+    expect((await sandbox.run("create", "--type", "full")).exitCode, "done, but for the damaged file").to.equal(3);
+    expect(versionsOf(await sandbox.run("versions", file, "--json"))).to.have.length(1);
+    const shown = await sandbox.run("cat", "latest", file);
+    expect(shown.stdout).to.equal('{"size": 3}');
+  });
+
   it("outlives the time that versions are kept, as long as a person has not decided about the loss", async () => {
     await using sandbox = await Sandbox.create();
     await sandbox.configure({ tiers: { hot: { keep: "1s" } } }, { on_delete: "hold" });
