@@ -23,7 +23,7 @@ import { recoveryService } from "./services/recovery.js";
 import { repositoryService } from "./services/repository.js";
 import { systemService } from "./services/system.js";
 import { watchService } from "./services/watch.js";
-import { configureSource } from "./source-defaults.js";
+import { configureSource, freeSourceName } from "./source-defaults.js";
 import { type MadeRepository, type StoreOptions, isUnmade, makeRepository, openRepository } from "./store.js";
 import { holdfastVersion } from "./version.js";
 
@@ -68,9 +68,11 @@ export async function loadFor(options: LaunchOptions): Promise<Configuration> {
   const configured = new Set(loaded.sources.flatMap((source) => source.paths));
   const extra = (options.extraPaths ?? []).filter((path) => !configured.has(path));
   const names = new Set(loaded.sources.map((source) => source.name));
-  const added = extra.map((path) =>
-    configureSource(loaded, { name: freeName(path, names), paths: [path], onDelete: options.onDelete }),
-  );
+  const added = extra.map((path) => {
+    const name = freeSourceName(path, (taken) => names.has(taken));
+    names.add(name);
+    return configureSource(loaded, { name, paths: [path], onDelete: options.onDelete });
+  });
   return { ...loaded, sources: [...loaded.sources, ...added] };
 }
 
@@ -143,17 +145,4 @@ async function passwordFromFile(file: string): Promise<Secret> {
     });
   }
   throw new HoldfastError("SECRET_UNREADABLE", `the password file ${file} is empty`);
-}
-
-function freeName(path: BytePath, taken: Set<string>): string {
-  const last = Buffer.from(path, "latin1").toString("utf8").split("/").at(-1) ?? "";
-  const base =
-    last
-      .replace(/[^A-Za-z0-9._-]/g, "-")
-      .replace(/^[^A-Za-z0-9]+/, "")
-      .slice(0, 60) || "root";
-  let name = base;
-  for (let count = 2; taken.has(name); count += 1) name = `${base}-${String(count)}`;
-  taken.add(name);
-  return name;
 }

@@ -3,9 +3,10 @@
  * are kept in the state database and come back at the next start.
  */
 import { HoldfastError } from "../base/errors.js";
-import { type BytePath, pathText } from "../base/paths.js";
+import type { BytePath } from "../base/paths.js";
 import type { SourceConfiguration } from "../config/configuration.js";
 import { ProtectedSource, type SourceSurroundings } from "./protected-source.js";
+import { freeSourceName } from "./source-defaults.js";
 
 /** Sources at most; each costs a watcher subscription and a range of the registry. */
 export const SOURCES_MAX = 1_000;
@@ -94,14 +95,7 @@ export class SourceBook {
 
   /** A free name for new paths, after the last name of the first one. */
   freeName(paths: readonly BytePath[]): string {
-    const last =
-      pathText(paths[0] ?? ("/" as BytePath))
-        .split("/")
-        .at(-1) ?? "";
-    const base = last.replace(/[^A-Za-z0-9._-]/g, "-").replace(/^[-.]+/, "") || "root";
-    let name = base;
-    for (let count = 2; this.#sources.has(name); count += 1) name = `${base}-${String(count)}`;
-    return name;
+    return freeSourceName(paths[0] ?? ("/" as BytePath), (name) => this.#sources.has(name));
   }
 
   /** Puts a prepared source into the book. Throws SOURCE_EXISTS, LIMIT_REACHED. */

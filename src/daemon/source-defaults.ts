@@ -1,6 +1,6 @@
 /** The configuration of a source that was added at run time: the configured defaults, with its own name and paths. */
 import { HoldfastError } from "../base/errors.js";
-import type { BytePath } from "../base/paths.js";
+import { type BytePath, pathText } from "../base/paths.js";
 import type { Configuration, OnDelete, SourceConfiguration } from "../config/configuration.js";
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
@@ -22,4 +22,20 @@ export function configureSource(
     paths: added.paths,
     onDelete: added.onDelete ?? sourceDefaults.onDelete,
   };
+}
+
+/** Longest name made out of a path; a number behind it still fits `NAME`. */
+const MADE_NAME_MAX = 60;
+
+/** A free name for a source over a path: the path's last name, with a number behind it when that is taken. */
+export function freeSourceName(path: BytePath, isTaken: (name: string) => boolean): string {
+  const letters =
+    pathText(path)
+      .split("/")
+      .at(-1)
+      ?.replace(/[^A-Za-z0-9._-]/g, "-") ?? "";
+  const base = letters.replace(/^[^A-Za-z0-9]+/, "").slice(0, MADE_NAME_MAX) || "root";
+  let name = base;
+  for (let count = 2; isTaken(name); count += 1) name = `${base}-${String(count)}`;
+  return name;
 }

@@ -6,6 +6,7 @@ import type { Clock } from "../base/clock.js";
 import type { DamageKind, EventBus, NoticedBy } from "../base/events.js";
 import type { Observer } from "../base/observe.js";
 import type { BytePath } from "../base/paths.js";
+import type { CommitReceipt } from "../engine/repository-types.js";
 import type { Entry, FileNode, NodeKind, StatTuple, UnreadablePath } from "../engine/types.js";
 import type { StateSublevel } from "./state-sublevel.js";
 import type { ModeRule, ProtectionMode } from "./rules.js";
@@ -89,14 +90,7 @@ export interface KnownVersions {
 }
 
 /** What a commit made durable, as the engine's receipt tells it. */
-export interface DurableReceipt {
-  readonly timeMs: number;
-  readonly stored: readonly Entry[];
-  readonly unchanged: readonly Entry[];
-  readonly removed: readonly BytePath[];
-  readonly unreadable: readonly UnreadablePath[];
-  readonly vanished: readonly BytePath[];
-}
+export type DurableReceipt = Omit<CommitReceipt, "seq">;
 
 /** A write of holdfast's own, announced before it becomes visible. */
 export interface OwnWrite {
