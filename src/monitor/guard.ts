@@ -42,7 +42,8 @@ export class SourceGuard {
   readonly #timers: Timer[] = [];
   readonly #degraded = new Map<string, string>();
   #overflowTimer: Timer | undefined;
-  #isScanning = false;
+  /** Until everything has been looked at once; nothing is protected before. */
+  #isScanning = true;
   #sweeping: Promise<void> | undefined;
 
   constructor(context: SourceContext, abort: AbortController, times: MonitorTimes, native: NativeWatcher | undefined) {
@@ -96,17 +97,17 @@ export class SourceGuard {
       const count = await registry.rebuild(name, known.currentEntries(name), clock, signal);
       if (count > 0) shared.log.info("registry.rebuilt", { source: name, entries: count });
     }
-    this.#isScanning = true;
     await this.#roots.open();
     const starts = [...new Set(source.roots.map((root) => root.folder))].map((under) =>
       this.#reconciles.add({ under, reason: "start", noticedBy: "start" }),
     );
+    const either = AbortSignal.any([signal, this.context.signal]);
     const interrupted = new Promise<void>((resolve) =>
-      signal.addEventListener("abort", () => resolve(), { once: true }),
+      either.addEventListener("abort", () => resolve(), { once: true }),
     );
     await Promise.race([Promise.all(starts), interrupted]);
     this.#isScanning = false;
-    signal.throwIfAborted();
+    either.throwIfAborted(); // `stop` has cancelled the timers that there were: none may follow
     this.#timers.push(
       clock.every(this.#times.folderSweepMs, () => this.#sweepFolders()),
       clock.every(this.#times.fileSweepMs, () => this.#sweepFiles()),
@@ -218,7 +219,8 @@ export class SourceGuard {
   }
 
   #setDegraded(key: string, reason: string | undefined): void {
-    const { shared, name } = this.context;
+    const { shared, name, signal } = this.context;
+    if (signal.aborted) return;
     const was = this.#degraded.size > 0;
     if (reason === undefined) this.#degraded.delete(key);
     else this.#degraded.set(key, reason);

@@ -21,14 +21,15 @@ export interface RootHooks {
 
 export interface RootOptions {
   readonly clock: Clock;
-  readonly native: NativeWatcher | undefined;
+  readonly native: Pick<NativeWatcher, "watch"> | undefined;
   readonly pollMs: number;
 }
 
 /** Ears are set anew at most this often, ms. */
 const REWATCH_PAUSE_MS = 200;
-/** A failed subscription is tried again after this long, ms. */
-const RETRY_MS = 30_000;
+/** A subscription that failed is tried again after this long, then after twice as long each time, ms. */
+const RETRY_MIN_MS = 1000;
+const RETRY_MAX_MS = 30_000;
 /** Folders to be looked at again after new ears; beyond, the whole root is. */
 const RECHECK_MAX = 10_000;
 /** The first subscription is waited for this long; then the start goes on and the sweeps stand in, ms. */
@@ -46,6 +47,9 @@ export class RootWatch {
   #askedMs = -Infinity;
   #isFirst = true;
   #isDeaf = false;
+  /** Times that ears failed; tells whether they failed again while something was caught up. */
+  #deafCount = 0;
+  #retryMs = RETRY_MIN_MS;
   #isRewatching = false;
   #unwatched = new Set<BytePath>();
   #ready = deferred<undefined>();
@@ -67,7 +71,6 @@ export class RootWatch {
   /** Begins to listen; resolves when everything from now on is heard (or when it is clear that it will not be). */
   async open(): Promise<void> {
     this.#isFirst = true;
-    this.#isDeaf = false;
     this.#ready = deferred<undefined>();
     const native = this.#options.native;
     if (this.earless !== undefined || native === undefined) {
@@ -84,6 +87,9 @@ export class RootWatch {
       deaf: (reason, isOver) => {
         if (this.#handle === handle) this.#deaf(reason, isOver);
       },
+      uprooted: () => {
+        if (this.#handle === handle) this.#uprooted();
+      },
     });
     this.#handle = handle;
     const limit = this.#options.clock.after(FIRST_ARM_MAX_MS, () => this.#ready.resolve(undefined));
@@ -91,10 +97,14 @@ export class RootWatch {
     limit.cancel();
   }
 
-  /** Stops listening. */
+  /** Stops listening. What these ears missed is theirs: whoever opens new ones looks through everything anyway. */
   close(): void {
     this.#handle?.close();
     this.#handle = undefined;
+    this.#isDeaf = false;
+    this.#deafCount += 1;
+    this.#retryMs = RETRY_MIN_MS;
+    this.#hooks.degraded(undefined);
     for (const timer of [this.#poll, this.#retry, this.#rewatchTimer]) timer?.cancel();
     this.#poll = this.#retry = this.#rewatchTimer = undefined;
     this.#unwatched.clear();
@@ -105,6 +115,15 @@ export class RootWatch {
   /** A folder came that may hold folders nobody watches: ears are set anew, then it is looked at again. */
   foundUnwatched(folder: BytePath): void {
     if (this.#handle === undefined || this.root.shallow) return;
+    this.#rewatchFor(folder);
+  }
+
+  /** The root was moved or removed, and its ears with it. When it is there again already, nobody else would notice. */
+  #uprooted(): void {
+    this.#rewatchFor(this.root.folder);
+  }
+
+  #rewatchFor(folder: BytePath): void {
     this.#unwatched.add(this.#unwatched.size < RECHECK_MAX ? folder : this.root.folder);
     this.#scheduleRewatch();
   }
@@ -129,6 +148,7 @@ export class RootWatch {
   #armed(): void {
     const isRewatch = this.#isRewatching;
     this.#isRewatching = false;
+    this.#retryMs = RETRY_MIN_MS;
     this.#askedMs = this.#options.clock.monotonicMs();
     if (this.#isFirst) {
       this.#isFirst = false;
@@ -150,6 +170,7 @@ export class RootWatch {
   #deaf(reason: string, isOver: boolean): void {
     this.#hooks.degraded(reason);
     this.#isRewatching = false;
+    this.#deafCount += 1;
     if (isOver) {
       void this.#catchUp(reason);
       return;
@@ -161,15 +182,17 @@ export class RootWatch {
     }
     this.#startPolling();
     this.#retry?.cancel();
-    this.#retry = this.#options.clock.after(RETRY_MS, () => {
+    this.#retry = this.#options.clock.after(this.#retryMs, () => {
       if (this.#isDeaf) this.#handle?.rewatch();
     });
+    this.#retryMs = Math.min(RETRY_MAX_MS, this.#retryMs * 2);
   }
 
   /** What was missed is found by looking; only then the ears are trusted again. */
   async #catchUp(reason: string): Promise<void> {
+    const deafCount = this.#deafCount;
     await this.#hooks.reconcile(this.root.folder, reasonLabel(reason));
-    if (this.#handle === undefined) return;
+    if (this.#handle === undefined || this.#deafCount !== deafCount) return; // closed, or deaf anew: its end is told
     this.#isDeaf = false;
     this.#stopPolling();
     this.#hooks.degraded(undefined);

@@ -96,6 +96,8 @@ class WatchedRoot {
     if (this.#closed) return;
     if (events.length > BATCH_PATHS_MAX)
       send({ type: "overflow", id: this.#id, reason: `${String(events.length)} changes at once` });
+    if (events.some((event) => event.type === "delete" && event.path === name))
+      send({ type: "uprooted", id: this.#id });
     for (let start = 0; start < events.length; start += MESSAGE_PATHS_MAX) {
       const part = events.slice(start, start + MESSAGE_PATHS_MAX);
       const counts = { create: 0, update: 0, delete: 0 };

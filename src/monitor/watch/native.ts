@@ -28,6 +28,8 @@ export interface WatchListener {
   armed(): void;
   /** Events may be lost from now on, or have been. `isOver` tells that it is a loss in the past and ears are fine. */
   deaf(reason: string, isOver: boolean): void;
+  /** The watched folder itself was moved or removed: nothing directly in it is heard until it is watched anew. */
+  uprooted(): void;
 }
 
 export interface WatchHandle {
@@ -166,6 +168,9 @@ export class NativeWatcher implements AsyncDisposable {
         return;
       case "overflow":
         watched.listener.deaf(report.reason, true);
+        return;
+      case "uprooted":
+        watched.listener.uprooted();
         return;
       case "events":
         watched.listener.changed(heardChanges(report.paths, report.counts));

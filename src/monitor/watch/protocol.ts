@@ -16,6 +16,8 @@ export type WatchReport =
   /** The subscription stands: what happens from now on is heard. */
   | { readonly type: "armed"; readonly id: number }
   | { readonly type: "failed"; readonly id: number; readonly message: string }
+  /** The watched folder itself was moved or removed. */
+  | { readonly type: "uprooted"; readonly id: number }
   | { readonly type: "events"; readonly id: number; readonly paths: readonly string[]; readonly counts: EventCounts }
   /** Events were dropped or are likely to have been. */
   | { readonly type: "overflow"; readonly id: number; readonly reason: string };
