@@ -22,6 +22,9 @@ export const SCRUB_TICK_MS = 60_000;
 const SCRUB_BYTES_MIN = 8 * 2 ** 20;
 /** Portions are this much larger than the deadline needs, to make up for pauses. */
 const SCRUB_SLACK = 1.5;
+/** When nothing is due the registry is not looked through again for this share of the deadline, and this long, ms. */
+const SCRUB_REST_SHARE = 0.05;
+const SCRUB_REST_MAX_MS = 3_600_000;
 
 /** Looks at one registered path; undefined: nothing is wrong with it. */
 export async function checkPath(
@@ -99,6 +102,8 @@ async function isRotten(
 export class Scrubber {
   readonly #guard: SourceGuard;
   readonly #deadlineMs: number;
+  /** A whole pass has found nothing to read: the next waits; either clock ends the wait (one stands still in sleep, one may jump). */
+  #rest: { readonly untilWallMs: number; readonly untilSteadyMs: number } | undefined;
 
   /** Every file is to be read within `deadlineMs`. */
   constructor(guard: SourceGuard, deadlineMs: number) {
@@ -109,12 +114,14 @@ export class Scrubber {
   /** One portion. Files verified in the first half of the deadline are passed over, so the oldest come first. */
   async portion(signal: AbortSignal): Promise<number> {
     const { context } = this.#guard;
-    const { registry } = context.shared;
+    const { registry, clock } = context.shared;
     const note = `scrub:${context.name}`;
     const ticks = Math.max(1, this.#deadlineMs / SCRUB_TICK_MS);
     const budgetBytes = Math.max(SCRUB_BYTES_MIN, (registry.totals(context.name).bytes / ticks) * SCRUB_SLACK);
+    if (this.#isResting()) return 0;
     const verifiedBeforeMs = context.nowMs() - this.#deadlineMs / 2;
     let place = ((await registry.readNote(note)) ?? "") as BytePath;
+    const isWholePass = place === "";
     let readBytes = 0;
     for await (const page of registry.entriesAfter(context.name, place)) {
       for (const known of page) {
@@ -129,6 +136,16 @@ export class Scrubber {
       }
     }
     await registry.writeNote(note, ""); // through: begin anew
+    if (isWholePass && readBytes === 0) {
+      const restMs = Math.min(SCRUB_REST_MAX_MS, this.#deadlineMs * SCRUB_REST_SHARE);
+      this.#rest = { untilWallMs: clock.nowMs() + restMs, untilSteadyMs: clock.monotonicMs() + restMs };
+    }
     return readBytes;
+  }
+
+  #isResting(): boolean {
+    const { clock } = this.#guard.context.shared;
+    const rest = this.#rest;
+    return rest !== undefined && clock.nowMs() < rest.untilWallMs && clock.monotonicMs() < rest.untilSteadyMs;
   }
 }

@@ -17,6 +17,13 @@ const REFUSED_DEFAULTS = [
   "nodejs_active_resources_total",
 ];
 
+/** The loop's delay is sampled this often, ms: prom-client's own 10 ms would wake an idle daemon 100 times a second. */
+const LOOP_SAMPLE_MS = 1000;
+/** Of those samples, which hold the interval itself, nothing can be told; `nodejs_eventloop_lag_seconds` stays. */
+const SAMPLED_DEFAULTS = ["min", "max", "mean", "stddev", "p50", "p90", "p99"].map(
+  (name) => `nodejs_eventloop_lag_${name}_seconds`,
+);
+
 /** Seconds; from a few ms (one small file) to ten minutes (a whole folder). */
 export const DURATION_BUCKETS_SECONDS: readonly number[] = [
   0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 600,
@@ -52,8 +59,8 @@ export class Metrics implements observe.Observer {
   constructor(options: MetricsOptions) {
     this.log = options.log;
     if (options.processMetrics) {
-      collectDefaultMetrics({ register: this.#registry });
-      for (const name of REFUSED_DEFAULTS) this.#registry.removeSingleMetric(name);
+      collectDefaultMetrics({ register: this.#registry, eventLoopMonitoringPrecision: LOOP_SAMPLE_MS });
+      for (const name of [...REFUSED_DEFAULTS, ...SAMPLED_DEFAULTS]) this.#registry.removeSingleMetric(name);
     }
     this.#droppedSeries = new Counter({
       name: "holdfast_metric_series_dropped_total",
