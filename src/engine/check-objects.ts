@@ -7,8 +7,9 @@ import { decodeFragment } from "./index/fragments.js";
 import { readConfig } from "./repository-config.js";
 
 export async function checkConfig(core: RepositoryCore, findings: Findings, signal: AbortSignal): Promise<void> {
-  const { damagedCopies } = await readConfig(core.parts.backend, signal);
+  const { damagedCopies, missingCopies } = await readConfig(core.parts.backend, signal);
   for (const key of damagedCopies) findings.add("config_damaged", `the copy ${key} of the configuration is damaged`);
+  for (const key of missingCopies) findings.add("config_damaged", `the copy ${key} of the configuration is missing`);
 }
 
 /** Reads every commit: each must open and name the one before it; a gap must be one that a base has retired. */

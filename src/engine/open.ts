@@ -34,7 +34,7 @@ import { RecordOpener } from "./pack/record.js";
 import { type RepositoryConfig, newConfig, readConfig, writeConfig } from "./repository-config.js";
 import type { InitOptions, InitResult, OpenOptions } from "./repository-types.js";
 import { sealSegments } from "./seal.js";
-import { decodeDelta } from "./tree/delta.js";
+import { type Delta, type DeltaChange, decodeDelta, encodeDelta } from "./tree/delta.js";
 import {
   LOG_START,
   type ReplayedCommit,
@@ -50,12 +50,12 @@ import { WorkerPool } from "./workers/pool.js";
 /** Makes a repository in an empty or missing place. Throws REPO_EXISTS, REPO_NOT_EMPTY. */
 export async function initRepository(options: InitOptions): Promise<InitResult> {
   const signal = new AbortController().signal;
-  await using backend = await openBackend(options.storeUrl, { create: true });
+  await using backend = await openBackend(options.storeUrl, { create: true, io: options.io ?? systemIo });
   await refuseOccupied(backend, signal);
   const idBytes = randomBytes(32);
   const repositoryId = idBytes.toString("hex");
   const secrets = options.encrypt ? await makeSlots(backend, idBytes, options, signal) : {};
-  // The configuration comes last: only with it is the place a repository.
+  // The configuration comes last: with its first copy the place is a repository.
   await writeConfig(backend, newConfig(repositoryId, options.encrypt, isoTime(options.clock.nowMs())), signal);
   return { repositoryId, ...secrets };
 }
@@ -99,12 +99,15 @@ export async function openCore(options: OpenOptions): Promise<OpenedCore> {
   const { signal } = options;
   const io = options.io ?? systemIo;
   const backend = stack.use(await openBackend(options.storeUrl, { io }));
-  const { config, damagedCopies } = await readConfig(backend, signal);
+  const { config, damagedCopies, missingCopies } = await readConfig(backend, signal);
   if (damagedCopies.length > 0) options.observer.log.error("config.copy_damaged", { copies: damagedCopies });
   const { keys, master } = await unlock(backend, config, options);
   const storeFolder = localFolderOf(options.storeUrl);
   const readOnly = options.readOnly === true;
-  if (!readOnly) stack.use(await lockStore(requireFolder(storeFolder)));
+  if (!readOnly) {
+    stack.use(await lockStore(requireFolder(storeFolder)));
+    await writeConfig(backend, config, signal, missingCopies);
+  }
   const chunkSet = new ChunkSet();
   const opened = await openCatalog(options, { backend, keys, config, chunkSet }, stack);
   if (!readOnly) await clearStaging(backend, io);
@@ -305,9 +308,9 @@ async function takeInLogs(core: RepositoryCore, logs: readonly FoundLog[], signa
     const paths = new Map(replay.segments.map(({ segment, path }) => [segment, path]));
     const segmentPath = (segment: number): string => paths.get(segment) ?? "";
     for (const commit of commits) {
-      const delta = decodeDelta(commit.payload);
+      const { payload, delta } = wholeChanges(core, commit);
       core.sawSeq(delta.seq);
-      await core.applyLogCommit({ writer, tail, segmentPath }, commit, delta);
+      await core.applyLogCommit({ writer, tail, segmentPath }, { ...commit, payload }, delta);
     }
     if (isOwn || core.parts.write === undefined) continue;
     const removeThrough = async (last: number): Promise<void> => {
@@ -319,4 +322,22 @@ async function takeInLogs(core: RepositoryCore, logs: readonly FoundLog[], signa
     );
     if (replay.damage.length === 0) for (const { path } of replay.segments) await unlinkIfThere(path);
   }
+}
+
+/**
+ * What a replayed commit may change. When the log's last write was torn, a frame can be there without its chunks: such
+ * a change was never acknowledged, and must not hide the last good version behind content that does not exist.
+ */
+function wholeChanges(core: RepositoryCore, commit: ReplayedCommit): { payload: Uint8Array; delta: Delta } {
+  const delta = decodeDelta(commit.payload);
+  if (commit.complete || !commit.isLastWrite) return { payload: commit.payload, delta };
+  const { chunkSet, writerId } = core.parts;
+  const own = new Set(commit.records.flatMap(({ id, inner }) => inner?.map((chunk) => chunk.id) ?? [id]));
+  const isWhole = (change: DeltaChange): boolean =>
+    change.kind === "remove" ||
+    (change.state.node.chunks ?? []).every(({ id }) => own.has(id) || chunkSet.isDurable(id));
+  const kept = { ...delta, changes: delta.changes.filter(isWhole) };
+  const dropped = delta.changes.length - kept.changes.length;
+  core.log.warn("wal.torn_commit", { writer: writerId, commit: commit.seq, dropped });
+  return { payload: encodeDelta(kept), delta: kept };
 }

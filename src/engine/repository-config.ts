@@ -34,32 +34,42 @@ export function newConfig(repositoryId: string, encrypted: boolean, createdAt: s
   };
 }
 
-/** Stores both copies; the first is what makes the place a repository. */
-export async function writeConfig(backend: Backend, config: RepositoryConfig, signal: AbortSignal): Promise<void> {
+/** Stores the copies that are not there yet (all unless told), each durable before the next. */
+export async function writeConfig(
+  backend: Backend,
+  config: RepositoryConfig,
+  signal: AbortSignal,
+  copies: readonly string[] = COPIES,
+): Promise<void> {
   const text = JSON.stringify(config, undefined, 2);
   const bytes = Buffer.from(`${text}\n${sha256Of(Buffer.from(text, "utf8"))}\n`, "utf8");
-  for (const key of [...COPIES].reverse()) await backend.put(key, bytes, signal);
+  for (const key of copies) await backend.put(key, bytes, signal);
+}
+
+export interface FoundConfig {
+  readonly config: RepositoryConfig;
+  /** Copies that are not whole: `check` tells of them. */
+  readonly damagedCopies: readonly string[];
+  /** Copies that are not there, as after an `init` that was cut short: whoever may write stores them again. */
+  readonly missingCopies: readonly string[];
 }
 
 /** Throws REPO_NOT_FOUND, REPO_CONFIG_DAMAGED when no copy is whole, REPO_FORMAT_UNSUPPORTED. */
-export async function readConfig(
-  backend: Backend,
-  signal: AbortSignal,
-): Promise<{ readonly config: RepositoryConfig; readonly damagedCopies: readonly string[] }> {
+export async function readConfig(backend: Backend, signal: AbortSignal): Promise<FoundConfig> {
   const damaged: string[] = [];
-  let missing = 0;
+  const missing: string[] = [];
   let config: RepositoryConfig | undefined;
   for (const key of COPIES) {
     const found = await readCopy(backend, key, signal);
-    if (found === "missing") missing += 1;
-    if (found === "missing" || found === "damaged") damaged.push(key);
+    if (found === "missing") missing.push(key);
+    else if (found === "damaged") damaged.push(key);
     else config ??= found;
   }
-  if (missing === COPIES.length) throw new HoldfastError("REPO_NOT_FOUND", `no repository at ${backend.url}`);
+  if (missing.length === COPIES.length) throw new HoldfastError("REPO_NOT_FOUND", `no repository at ${backend.url}`);
   if (config === undefined) {
     throw new HoldfastError("REPO_CONFIG_DAMAGED", `the configuration of the repository at ${backend.url} is damaged`);
   }
-  return { config, damagedCopies: damaged };
+  return { config, damagedCopies: damaged, missingCopies: missing };
 }
 
 async function readCopy(

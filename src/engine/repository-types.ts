@@ -24,6 +24,8 @@ export interface InitOptions {
   readonly keyBytes?: Buffer;
   /** How a password is stretched; default scrypt. */
   readonly passwordKdf?: "scrypt" | "pbkdf2-sha256";
+  /** File calls of the store; the system's unless a test makes them fail. */
+  readonly io?: FileIo;
   readonly clock: Clock;
   readonly observer: Observer;
 }

@@ -142,7 +142,7 @@ describe("write-ahead log", () => {
       const inFrame = at >= middle.frame.offsetBytes;
       expect(texts, `byte ${at}`).to.deep.equal(inFrame ? ["one", "three"] : ["one", "two", "three"]);
       expect(damage.length, `byte ${at}`).to.equal(1);
-      expect(damage[0]!.certain).to.equal(inFrame);
+      expect(damage[0]!.certain, "a later write proves that it was durable").to.equal(true);
       expect(commits[1]!.complete).to.equal(inFrame);
       if (inFrame) expect(commits[1]!.records.map(({ place }) => place)).to.deep.include(middle.places[0]);
     }

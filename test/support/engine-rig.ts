@@ -1,7 +1,7 @@
 /** A repository in a temporary folder for tests of the engine: real files, real store, the system's clock. */
 import { lstat, readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { systemClock } from "../../src/base/clock.js";
+import { type Clock, systemClock } from "../../src/base/clock.js";
 import { silentObserver } from "../../src/base/observe.js";
 import { type BytePath, joinPath, pathBytes } from "../../src/base/paths.js";
 import { Repository, type Unlock, type WalkedEntry } from "../../src/engine/repository.js";
@@ -30,14 +30,20 @@ export class EngineRig {
   }
 
   /** Makes a repository below the folder; encrypted with a random key unless told otherwise. */
-  static async create(folder: TempFolder, options: { readonly encrypt?: boolean } = {}): Promise<EngineRig> {
+  static async create(
+    folder: TempFolder,
+    options: { readonly encrypt?: boolean; readonly keyBytes?: Buffer; readonly io?: FileIo } = {},
+  ): Promise<EngineRig> {
     const rig = new EngineRig(folder.path);
     const made = await Repository.init({
       storeUrl: rig.storeUrl,
       encrypt: options.encrypt ?? true,
+      ...(options.keyBytes === undefined ? {} : { keyBytes: options.keyBytes }),
+      ...(options.io === undefined ? {} : { io: options.io }),
       clock: systemClock,
       observer: silentObserver,
     });
+    if (options.keyBytes !== undefined) rig.unlock = { keyBytes: options.keyBytes };
     if (made.keyBytes !== undefined) rig.unlock = { keyBytes: made.keyBytes };
     return rig;
   }
@@ -49,6 +55,7 @@ export class EngineRig {
       readonly unlock?: Unlock;
       readonly io?: FileIo;
       readonly workers?: number;
+      readonly clock?: Clock;
     } = {},
   ): Promise<Repository> {
     return await Repository.open({
@@ -58,7 +65,7 @@ export class EngineRig {
       readOnly: options.readOnly ?? false,
       workers: options.workers ?? 1,
       ...(options.io === undefined ? {} : { io: options.io }),
-      clock: systemClock,
+      clock: options.clock ?? systemClock,
       observer: silentObserver,
       signal: UNLIMITED,
     });

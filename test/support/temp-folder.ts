@@ -3,6 +3,7 @@
  * `const folder = useTempFolder()` in a `describe` and `folder().path` in its tests.
  */
 import { execFile } from "node:child_process";
+import { accessSync, constants, mkdirSync } from "node:fs";
 import { chmod, mkdir, mkdtemp, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -20,6 +21,13 @@ export class TempFolder implements AsyncDisposable {
   /** A new empty folder below the system's temporary folder (or below `parent`). */
   static async create(label = "test", parent = tmpdir()): Promise<TempFolder> {
     return new TempFolder(await realpath(await mkdtemp(join(parent, `holdfast-${label}-`))));
+  }
+
+  /** A folder below this one that goes with it; it is made when it is missing. */
+  below(name: string): TempFolder {
+    const path = this.at(name);
+    mkdirSync(path, { recursive: true });
+    return new TempFolder(path);
   }
 
   /** The path of a name below the folder; nothing is made. */
@@ -56,6 +64,16 @@ export class TempFolder implements AsyncDisposable {
       await makeRemovable(this.path);
       await rm(this.path, { recursive: true, force: true });
     }
+  }
+}
+
+/** Memory where the system offers some, for tests that write much and need no disk; else the temporary folder. */
+export function fastTempParent(): string {
+  try {
+    accessSync("/dev/shm", constants.R_OK | constants.W_OK | constants.X_OK);
+    return "/dev/shm";
+  } catch {
+    return tmpdir();
   }
 }
 

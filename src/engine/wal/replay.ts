@@ -43,6 +43,8 @@ export interface ReplayedCommit {
   readonly records: readonly ReplayedRecord[];
   /** False when damage took some of its records. */
   readonly complete: boolean;
+  /** True when it belongs to the last write of the log, which a power cut may have left in part: it may never have been acknowledged. */
+  readonly isLastWrite: boolean;
 }
 
 /** Damage before the last valid frame of a segment. */
@@ -69,6 +71,7 @@ interface FoundFrame {
   readonly seq: number;
   readonly hash: string;
   readonly previousHash: string;
+  readonly groupStartBytes: number;
   readonly place: WalPlace;
   readonly records: readonly ReplayedRecord[];
   readonly complete: boolean;
@@ -97,7 +100,10 @@ export async function replayLog(
   const delivery = new Delivery(opener, onCommit);
   for (const [index, segment] of scanned.entries()) {
     const following = scanned.slice(index + 1).find(({ frames }) => frames.length > 0);
-    await delivery.deliver(segment, withoutRefused(segment.frames, following?.frames[0]), signal);
+    const frames = withoutRefused(segment.frames, following?.frames[0]);
+    // The log went on behind all other writes, so those were durable: only the last one can be torn.
+    const lastWriteBytes = following === undefined ? frames.at(-1)?.groupStartBytes : undefined;
+    await delivery.deliver(segment, frames, lastWriteBytes ?? Number.POSITIVE_INFINITY, signal);
   }
   return {
     end: { ...delivery.end, nextSegment: (numbers.at(-1) ?? 0) + 1 },
@@ -131,8 +137,16 @@ class Delivery {
     this.#onCommit = onCommit;
   }
 
-  async deliver(segment: ScannedSegment, frames: readonly FoundFrame[], signal: AbortSignal): Promise<void> {
-    this.damage.push(...segment.damage);
+  /** What begins at `lastWriteBytes` or behind may never have been acknowledged. */
+  async deliver(
+    segment: ScannedSegment,
+    frames: readonly FoundFrame[],
+    lastWriteBytes: number,
+    signal: AbortSignal,
+  ): Promise<void> {
+    for (const damage of segment.damage) {
+      this.damage.push({ ...damage, certain: damage.certain || damage.offsetBytes < lastWriteBytes });
+    }
     if (frames.length === 0) return;
     await using source = await FileSource.open(segment.path);
     for (const frame of frames) {
@@ -142,7 +156,8 @@ class Delivery {
       const opened = this.#opener.open(await source.read(offsetBytes, recordBytes, signal));
       const { payload } = parseFrame(opened.plain);
       const { seq, place, records, complete } = frame;
-      await this.#onCommit({ seq, payload, frame: place, records, complete });
+      const isLastWrite = frame.groupStartBytes >= lastWriteBytes;
+      await this.#onCommit({ seq, payload, frame: place, records, complete, isLastWrite });
       this.end = { nextSeq: frame.seq + 1, lastFrameHash: frame.hash };
       this.#any = true;
     }
@@ -237,14 +252,14 @@ class Collector {
 
   #noteFrame(item: ScanItem & { kind: "record" }, frame: Frame): void {
     for (const { offsetBytes, lengthBytes } of this.#open) {
-      const certain = offsetBytes < frame.groupStartBytes;
       const reason = "commits lie behind damaged bytes";
-      this.#damage.push({ segment: this.#segment, offsetBytes, lengthBytes, reason, certain });
+      this.#damage.push({ segment: this.#segment, offsetBytes, lengthBytes, reason, certain: false });
     }
     this.#frames.push({
       seq: frame.seq,
       hash: createHash("sha256").update(item.bytes).digest("hex"),
       previousHash: frame.previousHash,
+      groupStartBytes: frame.groupStartBytes,
       place: this.#placeOf(item),
       // With those of a frame that damage took: later commits may rely on their chunks.
       records: this.#records,
