@@ -110,6 +110,7 @@ async function openMonitor(
     known: repository,
     stateDir: configuration.stateDir,
     times: { scrubMs: configuration.verify.checksumsEveryMs },
+    expectChange: () => repository.expectChanges(),
   });
 }
 

@@ -117,6 +117,7 @@ export async function openCore(options: OpenOptions): Promise<OpenedCore> {
       storeUrl: options.storeUrl,
       stagingFolder: backend.stagingFolder,
       chunkSet,
+      clock: options.clock,
       observer: options.observer,
       ...(options.workers === undefined ? {} : { workers: options.workers }),
     }),

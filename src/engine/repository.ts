@@ -113,6 +113,11 @@ export class Repository implements AsyncDisposable {
     return receipt;
   }
 
+  /** Changes will come soon: what they need is made ready, so that they do not wait for it. Cheap. */
+  expectChanges(): void {
+    if (this.core.parts.write !== undefined) this.core.parts.pool.warm();
+  }
+
   /** The last known state of a path, also of one that the last backup no longer found. */
   current(path: BytePath, source?: string): Entry | undefined {
     return currentEntry(this.core, path, source);

@@ -247,6 +247,7 @@ export class ChangeJudge {
 
   #rest(path: BytePath, node: FileNode, item: DirtyItem, firstMs?: number): void {
     const nowMs = this.#context.shared.clock.monotonicMs();
+    this.#context.shared.expectChange();
     this.#dirty.rest(path, {
       ...item,
       stamp: restStamp(node),

@@ -68,6 +68,8 @@ export interface SharedParts {
   readonly pauses: Pauses;
   readonly validation: FileValidation;
   readonly arrivals: Arrivals;
+  /** Content has begun to rest: soon there will be something to store. */
+  readonly expectChange: () => void;
   readonly git: GitKnowledge;
 }
 

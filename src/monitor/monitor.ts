@@ -84,6 +84,7 @@ export class Monitor implements AsyncDisposable {
       pauses: await Pauses.open(store),
       validation: new FileValidation(clock, scratch),
       arrivals: new Arrivals(),
+      expectChange: options.expectChange ?? ((): void => undefined),
       git: new GitKnowledge(() => clock.monotonicMs()),
     });
   }

@@ -170,6 +170,8 @@ export interface MonitorOptions {
   readonly times?: Partial<MonitorTimes>;
   /** False: no events are used, only sweeps (as on file systems that have none). Default true. */
   readonly nativeEvents?: boolean;
+  /** Content has begun to rest: about `restMs` later there will be something to store. Called often, must be cheap. */
+  readonly expectChange?: () => void;
 }
 
 /** How a check came about; `scan` and `scrub` beside the watcher's own. */

@@ -3,6 +3,7 @@
  * batch of files goes to one worker whole (shared nothing but the ChunkSet); messages are batches, never chunks.
  */
 import { availableParallelism } from "node:os";
+import { type Clock, type Timer, systemClock } from "../../base/clock.js";
 import { deferred, Semaphore } from "../../base/concurrency.js";
 import { HoldfastError } from "../../base/errors.js";
 import type { Observer } from "../../base/observe.js";
@@ -42,10 +43,14 @@ export interface WorkerPoolOptions {
   /** 1 to 16; default min(cores, 4). */
   readonly workers?: number;
   readonly observer: Observer;
+  /** For the end of idle threads; the system's by default. */
+  readonly clock?: Clock;
 }
 
 const WORKERS_DEFAULT_MAX = 4;
 const WORKERS_MAX = 16;
+/** A thread and its memory (20 MiB and more) are kept this long after the last task, ms. A new one takes some 50 ms. */
+export const THREAD_IDLE_MS = 10_000;
 
 export class WorkerPool implements AsyncDisposable {
   /** Threads at most; each is started when it is first needed. */
@@ -56,6 +61,9 @@ export class WorkerPool implements AsyncDisposable {
   readonly #free: WorkerThread[] = [];
   /** Jobs that lost a pack with a dead worker, until they are abandoned. */
   readonly #void = new Set<number>();
+  readonly #retiring = new Set<Promise<void>>();
+  #warming: Promise<void> | undefined;
+  #idleTimer: Timer | undefined;
   #busy = 0;
   #idle = deferred<undefined>();
   #ended = false;
@@ -72,7 +80,20 @@ export class WorkerPool implements AsyncDisposable {
   static async start(options: WorkerPoolOptions): Promise<WorkerPool> {
     const pool = new WorkerPool(options);
     pool.#free.push(await pool.#startThread());
+    pool.#awaitIdleness();
     return pool;
+  }
+
+  /** Has a thread ready soon: there will be work. Costs nothing when there is one. */
+  warm(): void {
+    if (this.#ended || this.#threads.size > 0 || this.#warming !== undefined) return;
+    this.#warming = this.#startThread()
+      .then((thread) => {
+        if (thread.alive) this.#free.push(thread);
+        if (this.#busy === 0) this.#awaitIdleness();
+      })
+      .catch(() => undefined) // whoever needs the thread starts one and hears why it does not work
+      .finally(() => (this.#warming = undefined));
   }
 
   /**
@@ -148,16 +169,21 @@ export class WorkerPool implements AsyncDisposable {
   /** Breaks off what is under way, waits for it, and ends the threads. Open packs are thrown away. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ended = true;
+    this.#idleTimer?.cancel();
+    await this.#warming;
     await Promise.all([...this.#threads].map((thread) => thread[Symbol.asyncDispose]()));
+    await Promise.all(this.#retiring);
     await this.idle();
   }
 
   async #withThread<T>(signal: AbortSignal, work: (thread: WorkerThread) => Promise<T>): Promise<T> {
     if (this.#busy === 0) this.#idle = deferred<undefined>();
+    this.#idleTimer?.cancel();
     this.#busy += 1;
     try {
       return await this.#slots.run(async () => {
         if (this.#ended) throw new HoldfastError("INTERRUPTED", "the workers are being stopped");
+        if (this.#free.length === 0) await this.#warming;
         const thread = this.#free.pop() ?? (await this.#startThread());
         try {
           return await work(thread);
@@ -167,16 +193,43 @@ export class WorkerPool implements AsyncDisposable {
       }, signal);
     } finally {
       this.#busy -= 1;
-      if (this.#busy === 0) this.#idle.resolve(undefined);
+      if (this.#busy === 0) {
+        this.#idle.resolve(undefined);
+        this.#awaitIdleness();
+      }
     }
+  }
+
+  #awaitIdleness(): void {
+    this.#idleTimer?.cancel();
+    if (this.#ended) return;
+    this.#idleTimer = (this.#options.clock ?? systemClock).after(THREAD_IDLE_MS, () => this.#retireIdle());
+  }
+
+  /** Ends the threads that hold no open pack; their memory goes back to the system. */
+  #retireIdle(): void {
+    if (this.#busy > 0) return;
+    for (const thread of [...this.#free]) {
+      if (thread.jobs.size > 0) continue;
+      this.#forget(thread);
+      const ending = thread[Symbol.asyncDispose]().finally(() => this.#retiring.delete(ending));
+      this.#retiring.add(ending);
+    }
+    // A job that still holds a pack ends by a task of its own, which does not pass here.
+    if (this.#free.length > 0) this.#awaitIdleness();
+  }
+
+  /** False when it was not known any more. */
+  #forget(thread: WorkerThread): boolean {
+    const at = this.#free.indexOf(thread);
+    if (at >= 0) this.#free.splice(at, 1);
+    return this.#threads.delete(thread);
   }
 
   async #startThread(): Promise<WorkerThread> {
     const { keys, storeUrl, stagingFolder } = this.#options;
     const thread = await WorkerThread.start({ keys, storeUrl, stagingFolder }, (dead, reason) => {
-      this.#threads.delete(dead);
-      const at = this.#free.indexOf(dead);
-      if (at >= 0) this.#free.splice(at, 1);
+      if (!this.#forget(dead)) return; // it was told to end
       for (const job of dead.jobs) this.#void.add(job);
       if (!this.#ended) this.#options.observer.log.error("workers.died", { reason });
     });

@@ -13,6 +13,9 @@ import {
 
 type AnswerTo<T extends WorkerTask> = Extract<WorkerAnswer, { readonly kind: T["kind"] }>;
 
+/** Young heap of a thread: content lies outside of it, and V8's own choice of 48 MiB would be touched in full. */
+const YOUNG_HEAP_MIB = 8;
+
 export class WorkerThread implements AsyncDisposable {
   /** Jobs that may have an open pack in this thread. */
   readonly jobs = new Set<number>();
@@ -43,7 +46,10 @@ export class WorkerThread implements AsyncDisposable {
   ): Promise<WorkerThread> {
     const cancelled = new SharedArrayBuffer(CANCEL_SLOTS * Int32Array.BYTES_PER_ELEMENT);
     const workerData: WorkerBirth = { ...birth, cancelled };
-    const worker = new Worker(new URL("./worker.js", import.meta.url), { workerData });
+    const worker = new Worker(new URL("./worker.js", import.meta.url), {
+      workerData,
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_HEAP_MIB },
+    });
     const thread = new WorkerThread(worker, cancelled, onDeath);
     const online = deferred<undefined>();
     worker.once("online", () => online.resolve(undefined));
