@@ -7,7 +7,8 @@ import { HoldfastError } from "../base/errors.js";
 import type { BytePath } from "../base/paths.js";
 import { pathText } from "../base/paths.js";
 import { runProgram } from "../base/spawn.js";
-import type { Repository, WalkedEntry } from "../engine/repository.js";
+import type { CompressionConfiguration } from "../config/configuration.js";
+import type { BackupRequest, Repository, WalkedEntry } from "../engine/repository.js";
 import type { Manifest } from "../engine/types.js";
 import type { CreateBackupRequest, JobProgress } from "../api/services.js";
 import type { ProtectedSource } from "./protected-source.js";
@@ -112,11 +113,17 @@ export class BackupWork {
 function compressionOf(
   request: CreateBackupRequest,
   sources: readonly ProtectedSource[],
-): { readonly compression?: "lz4" | "zstd" | "none" } {
+): Pick<BackupRequest, "compression"> {
   if (!request.compression) return { compression: "none" };
-  const kinds = new Set(sources.map((source) => source.configuration.compression.kind));
-  const [kind] = kinds;
-  return kinds.size !== 1 || kind === undefined || kind === "auto" ? {} : { compression: kind };
+  const wanted = new Set(sources.map(({ configuration }) => compressionName(configuration.compression)));
+  const [only] = wanted;
+  return wanted.size !== 1 || only === undefined ? {} : { compression: only };
+}
+
+/** Undefined: the engine's choice. */
+function compressionName({ kind, level }: CompressionConfiguration): BackupRequest["compression"] {
+  if (kind === "auto") return undefined;
+  return kind === "zstd" && level !== undefined ? `zstd:${level}` : kind;
 }
 
 /** Commit and branch of the git work tree that holds a folder; undefined outside one or without git. */

@@ -5,7 +5,7 @@
  */
 import { type BytePath, isWithin } from "../base/paths.js";
 import { cutChanges, entryBytes, ENTRY_BYTES_MAX, isUnchanged, refreshStats } from "./commit.js";
-import type { CodecName } from "./codec/codec.js";
+import type { Compression } from "./codec/codec.js";
 import type { RepositoryCore } from "./core.js";
 import { STATE_OFFSET, stateOf } from "./index/entry-index.js";
 import type { FinishedPack } from "./pack/format.js";
@@ -45,7 +45,7 @@ export class Bitmap {
 }
 
 export interface ReadOptions {
-  readonly codec: CodecName;
+  readonly compression: Compression;
   /** Read every file again, whatever its stat says. */
   readonly everything: boolean;
   readonly onProgress: ((progress: BackupProgress) => void) | undefined;
@@ -199,7 +199,10 @@ export class SourceReader {
   async #ingest(round: Round, batch: readonly Wanted[]): Promise<void> {
     const { pool } = this.#core.parts;
     const paths = batch.map(({ path }) => path);
-    const result = await pool.ingest({ job: round.job, mode: "pack", codec: this.#options.codec, paths }, this.#signal);
+    const result = await pool.ingest(
+      { job: round.job, mode: "pack", compression: this.#options.compression, paths },
+      this.#signal,
+    );
     for (const outcome of result.outcomes) round.outcomes.push(outcome);
     round.packs.push(...result.packs);
     round.files += paths.length;

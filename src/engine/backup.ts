@@ -8,7 +8,7 @@ import { HoldfastError } from "../base/errors.js";
 import { backupId } from "../base/ids.js";
 import { SourceReader } from "./backup-reader.js";
 import type { BuiltTree } from "./built-trees.js";
-import { type CodecName, codecNamed } from "./codec/codec.js";
+import { type Compression, packCompression } from "./codec/codec.js";
 import type { Checkpoint, SourceRoot } from "./commit-log.js";
 import type { RepositoryCore } from "./core.js";
 import type { BackupRecord } from "./index/commit-index.js";
@@ -45,17 +45,17 @@ async function runBackup(
   const { clock, catalog } = core.parts;
   const startMs = clock.nowMs();
   const startedAt = clock.monotonicMs();
-  const codec = codecOf(request);
+  const compression = request.compression ?? packCompression();
   const names = request.sources.map(({ name }) => name);
   const parent = parentOf(core, request.type, names);
   const readers: SourceReader[] = [];
   for (const source of request.sources) {
-    const options = { codec, everything: request.type === "full", onProgress };
+    const options = { compression, everything: request.type === "full", onProgress };
     const reader = new SourceReader(core, source, options, signal);
     await reader.read();
     readers.push(reader);
   }
-  const { manifests, checkpoint } = await buildTrees(core, { request, readers, codec }, signal).catch(
+  const { manifests, checkpoint } = await buildTrees(core, { request, readers, compression }, signal).catch(
     (error: unknown) => {
       core.trees.clear(); // their nodes may not be in the store
       throw error;
@@ -75,11 +75,6 @@ async function runBackup(
   return manifest;
 }
 
-function codecOf({ compression }: BackupRequest): CodecName {
-  if (compression !== undefined) return compression;
-  return codecNamed("zstd").available ? "zstd" : "lz4";
-}
-
 /** The backup that changes are counted against: the last full one for a differential, else the last that has the sources. */
 function parentOf(
   core: RepositoryCore,
@@ -95,12 +90,12 @@ function parentOf(
 interface TreeWork {
   readonly request: BackupRequest;
   readonly readers: readonly SourceReader[];
-  readonly codec: CodecName;
+  readonly compression: Compression;
 }
 
 async function buildTrees(
   core: RepositoryCore,
-  { request, readers, codec }: TreeWork,
+  { request, readers, compression }: TreeWork,
   signal: AbortSignal,
 ): Promise<{ manifests: SourceManifest[]; checkpoint: Checkpoint }> {
   const { keys, chunkSet } = core.parts;
@@ -113,7 +108,7 @@ async function buildTrees(
     request.sources.map(({ name }) => name),
   );
   await using writer = new NodeWriter({
-    ...{ newPack: () => core.newPack("m"), keys, codec },
+    ...{ newPack: () => core.newPack("m"), keys, compression },
     isStored: (id) => chunkSet.isDurable(id),
   });
   const manifests: SourceManifest[] = [];
@@ -132,7 +127,7 @@ async function buildTrees(
       total_size_bytes: tree.bytes,
       stored_size_bytes: reader.storedBytes,
       checksum: `sha256:${tree.checksum}`,
-      compression: codec,
+      compression,
       encryption: core.encrypted ? "aes-256-gcm" : "none",
     });
   }

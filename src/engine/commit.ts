@@ -90,7 +90,7 @@ async function ingestInline(
     for (let start = 0; start < paths.length; start += BATCH_PATHS)
       batches.push(paths.slice(start, start + BATCH_PATHS));
     const results = await mapLimited(batches, pool.workers, signal, (batch, inner) =>
-      pool.ingest({ job, mode: "inline", codec: "lz4", paths: batch }, inner),
+      pool.ingest({ job, mode: "inline", compression: "lz4", paths: batch }, inner),
     );
     const packs: FinishedPack[] = results.flatMap((result) => result.packs);
     if (packs.length > 0) await core.storePacks(packs, signal);

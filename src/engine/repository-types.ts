@@ -2,6 +2,7 @@
 import type { Clock } from "../base/clock.js";
 import type { Observer, Secret } from "../base/observe.js";
 import type { BytePath } from "../base/paths.js";
+import type { Compression } from "./codec/codec.js";
 import type { FileIo } from "../storage/file-io.js";
 import type { BackupType, Entry, Manifest, NodeKind, StatTuple, UnreadablePath } from "./types.js";
 
@@ -113,8 +114,8 @@ export interface BackupRequest {
   readonly type: BackupType;
   readonly sources: readonly BackupSource[];
   readonly tags?: readonly string[];
-  /** Codec of new data; the default is the best that this Node has on hand. */
-  readonly compression?: "lz4" | "zstd" | "none";
+  /** How new data is compressed; default `zstd:3` where zstd can be had, else `lz4`. */
+  readonly compression?: Compression;
   readonly context?: BackupContext;
 }
 

@@ -105,7 +105,7 @@ async function commitRemovals(
 export async function writeBase(core: RepositoryCore, plan: ThinningPlan, signal: AbortSignal): Promise<void> {
   const { keys, chunkSet, catalog } = core.parts;
   await using writer = new NodeWriter({
-    ...{ newPack: () => core.newPack("m"), keys, codec: "lz4" as const },
+    ...{ newPack: () => core.newPack("m"), keys, compression: "lz4" as const },
     isStored: (id) => chunkSet.isDurable(id),
   });
   const sources: SourceRoot[] = [];

@@ -48,7 +48,7 @@ describe("worker pool", () => {
 
   async function ingest(paths: readonly BytePath[], more: Partial<IngestBatch> = {}): Promise<IngestResult> {
     const job = more.job ?? chunkSet.newJob();
-    return await pool.ingest({ mode: "inline", codec: "lz4", ...more, job, paths }, NEVER);
+    return await pool.ingest({ mode: "inline", compression: "lz4", ...more, job, paths }, NEVER);
   }
 
   async function live(name: string, content: Uint8Array | string): Promise<BytePath> {
@@ -81,7 +81,7 @@ describe("worker pool", () => {
     for (const pack of packs) await store.putFile(packKey(pack.kind, pack.sha256), pack.stagingPath, NEVER);
   }
 
-  it("reads files inline: content, digests, Git's id, and small ones share a bundle", async () => {
+  it("reads files inline: content, digests, and small ones share a bundle", async () => {
     const contents = [Buffer.from("hello\n"), Buffer.from("x".repeat(5000)), noise(70_000), Buffer.alloc(0)];
     const paths = await Promise.all(contents.map((content, index) => live(`f${index}`, content)));
     const { outcomes, records, packs, readBytes } = await ingest(paths);
@@ -94,11 +94,22 @@ describe("worker pool", () => {
       expect(node.stat.sizeBytes).to.equal(content.length);
       expect(node.torn).to.equal(undefined);
     });
-    expect(nodeOf(outcomes[0]).gitBlobId).to.equal("ce013625030ba8dba906f756967f9e9ca394464a");
     expect(nodeOf(outcomes[3]).chunks).to.deep.equal([]);
     expect(records.map(({ type }) => type)).to.deep.equal(["bundle"]);
     expect(packs).to.deep.equal([]);
     expect(readBytes).to.equal(75_006);
+  });
+
+  it("gives Git's id to files in a work tree only, from the moment on in which it becomes one", async () => {
+    const paths = [await live("tree/sub/f", "hello\n"), await live("tree/big", noise(100_000))];
+    const ids = async (more: readonly BytePath[] = []): Promise<(string | undefined)[]> =>
+      (await ingest([...paths, ...more])).outcomes.map((outcome) => nodeOf(outcome).gitBlobId);
+    expect(await ids()).to.deep.equal([undefined, undefined]);
+    const inside = await live("tree/.git/objects/pack", "not for git");
+    const [small, big, own] = await ids([inside]);
+    expect(small).to.equal("ce013625030ba8dba906f756967f9e9ca394464a");
+    expect(big).to.match(/^[0-9a-f]{40}$/);
+    expect(own).to.equal(undefined);
   });
 
   it("stores nothing twice: not what is durable, not what is in the batch already", async () => {
@@ -167,7 +178,7 @@ describe("worker pool", () => {
     try {
       await new Promise((resolve) => writer.once("online", resolve));
       await new Promise((resolve) => setTimeout(resolve, 50)); // the writer has no way to tell that it is writing
-      const { outcomes, records } = await ingest([path], { codec: "none" });
+      const { outcomes, records } = await ingest([path], { compression: "none" });
       const node = nodeOf(outcomes[0]);
       expect(node.torn).to.equal(true);
       expect(node.gitBlobId).to.equal(undefined);
@@ -180,7 +191,7 @@ describe("worker pool", () => {
   });
 
   it("goes over to packs above the inline limit", async () => {
-    const { outcomes, records, packs } = await ingest([await live("big", noise(40_000_000))], { codec: "none" });
+    const { outcomes, records, packs } = await ingest([await live("big", noise(40_000_000))], { compression: "none" });
     const inlineBytes = records.reduce((sum, { bytes }) => sum + bytes.length, 0);
     expect(inlineBytes).to.be.within(30_000_000, 32 * 2 ** 20);
     expect(packs.length).to.equal(1);
@@ -247,7 +258,7 @@ describe("worker pool", () => {
     await file.truncate(2 ** 40);
     const stop = new AbortController();
     const job = chunkSet.newJob();
-    const work = pool.ingest({ job, mode: "pack", codec: "lz4", paths: [path] }, stop.signal);
+    const work = pool.ingest({ job, mode: "pack", compression: "lz4", paths: [path] }, stop.signal);
     setTimeout(() => stop.abort(), 30);
     expect(await codeOf(work)).to.equal("INTERRUPTED");
     expect(await codeOf(ingest([path], { job, mode: "pack" }))).to.equal("INTERNAL");

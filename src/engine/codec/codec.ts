@@ -1,10 +1,10 @@
 /** Compression behind one port. A codec's number is part of the format; decoding is bounded by the plain length. */
 import { HoldfastError } from "../../base/errors.js";
 import { lz4Codec } from "./lz4.js";
-import { type Codec, type CodecName, CODEC_NUMBERS, damagedPayload } from "./port.js";
-import { zstdCodec } from "./zstd.js";
+import { type Codec, type CodecName, CODEC_NUMBERS, type Compression, damagedPayload } from "./port.js";
+import { ZSTD_LEVEL_DEFAULT, zstdCodec } from "./zstd.js";
 
-export { type Codec, type CodecName, CODEC_NUMBERS, PLAIN_BYTES_MAX } from "./port.js";
+export { type Codec, type CodecName, CODEC_NUMBERS, type Compression, PLAIN_BYTES_MAX } from "./port.js";
 
 /** Bytes as they are. */
 const noneCodec: Codec = {
@@ -15,6 +15,7 @@ const noneCodec: Codec = {
     if (stored.length !== plainBytes) throw damagedPayload("its length is not the plain length");
     return Buffer.from(stored.buffer, stored.byteOffset, stored.length);
   },
+  opensTo: (stored, plain) => Buffer.compare(stored, plain) === 0,
 };
 
 const CODECS: Readonly<Record<CodecName, Codec>> = { none: noneCodec, lz4: lz4Codec, zstd: zstdCodec };
@@ -29,4 +30,16 @@ export function codecNumbered(number: number): Codec {
   if (found === undefined)
     throw new HoldfastError("REPO_FORMAT_UNSUPPORTED", `a record uses the unknown codec ${number}`);
   return found;
+}
+
+/** What a compression stands for. */
+export function codecOf(compression: Compression): { readonly codec: Codec; readonly level: number | undefined } {
+  if (!compression.startsWith("zstd")) return { codec: CODECS[compression as CodecName], level: undefined };
+  const level = compression.slice("zstd:".length);
+  return { codec: zstdCodec, level: level === "" ? ZSTD_LEVEL_DEFAULT : Number(level) };
+}
+
+/** What packs are sealed with unless told otherwise: zstd where it can be had, else lz4. */
+export function packCompression(): Compression {
+  return zstdCodec.available ? `zstd:${ZSTD_LEVEL_DEFAULT}` : "lz4";
 }

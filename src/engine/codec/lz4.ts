@@ -5,12 +5,9 @@
  * turn (`workers/ingest.ts` does).
  */
 import { compressSync, uncompressSync } from "lz4-napi";
+import { looksIncompressible } from "./incompressible.js";
 import { type Codec, checkPlainLength, COMPRESS_BYTES_MIN, damagedPayload, WORTHWHILE_SHARE } from "./port.js";
 
-/** Inputs from this size are tried on samples first, bytes. */
-const SAMPLED_FROM_BYTES = 64 * 2 ** 10;
-const SAMPLE_BYTES = 4 * 2 ** 10;
-const SAMPLES = 4;
 const PREFIX_BYTES = 4;
 /** A block of n bytes opens to at most 255 n: every further byte of a length stands for 255 bytes. */
 const EXPANSION_MAX = 255;
@@ -32,6 +29,7 @@ export const lz4Codec: Codec = {
     if (plain.length !== plainBytes) throw damagedPayload("its LZ4 block has another length");
     return plain;
   },
+  opensTo: (stored, plain) => lz4Codec.decompress(stored, plain.length).equals(plain),
 };
 
 function uncompressed(stored: Uint8Array): Buffer {
@@ -40,17 +38,6 @@ function uncompressed(stored: Uint8Array): Buffer {
   } catch (error) {
     throw damagedPayload("its LZ4 block is invalid", error);
   }
-}
-
-/** True when no evenly spread sample shrinks: media, archives, ciphertext. */
-function looksIncompressible(plain: Uint8Array): boolean {
-  if (plain.length < SAMPLED_FROM_BYTES) return false;
-  const step = Math.floor((plain.length - SAMPLE_BYTES) / (SAMPLES - 1));
-  for (let index = 0; index < SAMPLES; index += 1) {
-    const sample = plain.subarray(index * step, index * step + SAMPLE_BYTES);
-    if (compressSync(asBuffer(sample)).length < SAMPLE_BYTES * WORTHWHILE_SHARE) return false;
-  }
-  return true;
 }
 
 function asBuffer(bytes: Uint8Array): Buffer {

@@ -5,6 +5,9 @@ import { HoldfastError } from "../../base/errors.js";
 export const CODEC_NUMBERS = { none: 0, lz4: 1, zstd: 2 } as const;
 export type CodecName = keyof typeof CODEC_NUMBERS;
 
+/** How new records are compressed, written as in the configuration; plain `zstd` is its default level. */
+export type Compression = CodecName | `zstd:${number}`;
+
 /** No record opens to more than this, bytes: a length above it is damage, checked before anything is allocated. */
 export const PLAIN_BYTES_MAX = 16 * 2 ** 20;
 /** A result of at least this share of the input is not worth decompressing later: the bytes are stored as they are. */
@@ -14,12 +17,17 @@ export const COMPRESS_BYTES_MIN = 64;
 
 export interface Codec {
   readonly name: CodecName;
-  /** False when this build of Node has no such codec. */
+  /** False when there is no such codec here. */
   readonly available: boolean;
-  /** Compresses; undefined when it is not worth it (at least 0.97 of the input) and the bytes are stored as they are. */
-  compress(plain: Uint8Array): Buffer | undefined;
+  /**
+   * Compresses; undefined when it is not worth it (at least 0.97 of the input) and the bytes are stored as they are.
+   * `level` is 1 to 22 and only means something to zstd. The result may be valid until the next call only.
+   */
+  compress(plain: Uint8Array, level?: number): Buffer | undefined;
   /** Decompresses to exactly `plainBytes`. Throws RECORD_DAMAGED on anything else, UNSUPPORTED when unavailable. */
   decompress(stored: Uint8Array, plainBytes: number): Buffer;
+  /** True when it decompresses to exactly these bytes; leaves no copy behind. Throws RECORD_DAMAGED. */
+  opensTo(stored: Uint8Array, plain: Uint8Array): boolean;
 }
 
 /** The error of a payload that does not decode. */

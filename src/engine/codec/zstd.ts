@@ -1,34 +1,43 @@
-/** Zstandard frames by node:zlib, where this Node has them (22.15 and later). */
-import * as zlib from "node:zlib";
+/**
+ * Zstandard frames, levels 1 to 22, by whatever this machine offers (`zstd-calls.ts`). Each frame carries its content
+ * size and is looked at by `zstd-frame.ts` before it is decompressed.
+ */
 import { HoldfastError } from "../../base/errors.js";
+import { looksIncompressible } from "./incompressible.js";
 import { type Codec, checkPlainLength, COMPRESS_BYTES_MIN, damagedPayload, WORTHWHILE_SHARE } from "./port.js";
+import { findZstd, type ZstdCalls } from "./zstd-calls.js";
+import { checkZstdFrame } from "./zstd-frame.js";
 
-interface ZstdCalls {
-  zstdCompressSync(data: Uint8Array): Buffer;
-  zstdDecompressSync(data: Uint8Array, options: { readonly maxOutputLength: number }): Buffer;
-}
+/** Level when none is said: what the peers call default. */
+export const ZSTD_LEVEL_DEFAULT = 3;
 
-const calls = zstdCalls(zlib);
+const calls = await findZstd();
 
 export const zstdCodec: Codec = {
   name: "zstd",
   available: calls !== undefined,
-  compress: (plain) => {
-    const stored = plain.length < COMPRESS_BYTES_MIN ? undefined : available().zstdCompressSync(plain);
-    return stored !== undefined && stored.length < plain.length * WORTHWHILE_SHARE ? stored : undefined;
+  compress: (plain, level = ZSTD_LEVEL_DEFAULT) => {
+    const zstd = available();
+    if (plain.length < COMPRESS_BYTES_MIN || looksIncompressible(plain)) return undefined;
+    const stored = zstd.compress(plain, level);
+    return stored.length < plain.length * WORTHWHILE_SHARE ? bufferOf(stored) : undefined;
   },
-  decompress: (stored, plainBytes) => {
-    checkPlainLength(plainBytes);
-    const plain = decompressed(stored, plainBytes);
-    if (plain.length !== plainBytes) throw damagedPayload("its zstd frame has another length");
-    return plain;
-  },
+  decompress: (stored, plainBytes) => opened(stored, plainBytes, "decompress"),
+  opensTo: (stored, plain) => opened(stored, plain.length, "decompressOnce").equals(plain),
 };
 
-function decompressed(stored: Uint8Array, plainBytes: number): Buffer {
+function opened(stored: Uint8Array, plainBytes: number, how: "decompress" | "decompressOnce"): Buffer {
+  checkPlainLength(plainBytes);
   const zstd = available();
+  checkZstdFrame(stored, plainBytes);
+  const plain = decompressed(zstd, how, stored, plainBytes);
+  if (plain.length !== plainBytes) throw damagedPayload("its zstd frame has another length");
+  return plain;
+}
+
+function decompressed(zstd: ZstdCalls, how: "decompress" | "decompressOnce", stored: Uint8Array, plainBytes: number) {
   try {
-    return zstd.zstdDecompressSync(stored, { maxOutputLength: Math.max(1, plainBytes) });
+    return bufferOf(zstd[how](stored, plainBytes));
   } catch (error) {
     throw damagedPayload("its zstd frame is invalid", error);
   }
@@ -36,15 +45,13 @@ function decompressed(stored: Uint8Array, plainBytes: number): Buffer {
 
 function available(): ZstdCalls {
   if (calls === undefined) {
-    throw new HoldfastError("UNSUPPORTED", "this Node has no zstd", { hint: "Use Node 22.15 or later." });
+    throw new HoldfastError("UNSUPPORTED", "there is no zstd here: no library, not in this Node, no package", {
+      hint: "Install libzstd (libzstd1, zstd-libs) and koffi, or @cloudpss/zstd, or use Node 22.15 or later.",
+    });
   }
   return calls;
 }
 
-function zstdCalls(module: object): ZstdCalls | undefined {
-  return isZstd(module) ? module : undefined;
-}
-
-function isZstd(module: object): module is ZstdCalls {
-  return "zstdCompressSync" in module && "zstdDecompressSync" in module;
+function bufferOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

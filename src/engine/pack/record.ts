@@ -3,10 +3,18 @@
  * sealed with AES-256-GCM (or plain in an unencrypted repository). `docs/repository-format.md`, section Records.
  * A record is opened and compared with what it was made from before it counts, and its id is recomputed when read.
  */
-import { createHash, createHmac, randomBytes } from "node:crypto";
+import { createHmac, hash, randomBytes } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { HoldfastError } from "../../base/errors.js";
-import { type CodecName, CODEC_NUMBERS, codecNamed, codecNumbered, PLAIN_BYTES_MAX } from "../codec/codec.js";
+import {
+  type CodecName,
+  CODEC_NUMBERS,
+  codecNamed,
+  codecNumbered,
+  codecOf,
+  type Compression,
+  PLAIN_BYTES_MAX,
+} from "../codec/codec.js";
 import { NONCE_BYTES, openSealed, sealParts, TAG_BYTES } from "../crypto/aead.js";
 import { deriveKey } from "../crypto/kdf.js";
 import type { RepositoryKeys } from "../keys.js";
@@ -87,8 +95,13 @@ export interface OpenedRecord {
 
 /** The id of plain bytes under a repository's keys. */
 export function chunkIdOf(keys: RepositoryKeys, plain: Uint8Array): ChunkId {
-  const hash = keys.idKey === undefined ? createHash("sha256") : createHmac("sha256", keys.idKey);
-  return hash.update(plain).digest("hex") as ChunkId;
+  return chunkIdOfDigest(keys, hash("sha256", plain, "hex"));
+}
+
+/** The id of plain bytes whose SHA-256 (64 hex) is known already: that of a file in one chunk is its digest too. */
+export function chunkIdOfDigest(keys: RepositoryKeys, sha256: string): ChunkId {
+  if (keys.idKey === undefined) return sha256 as ChunkId;
+  return createHmac("sha256", keys.idKey).update(sha256, "hex").digest("hex") as ChunkId;
 }
 
 /** Reads a header. Throws RECORD_DAMAGED when it cannot be one (the CRC is not looked at). */
@@ -141,13 +154,14 @@ export class RecordSealer {
   }
 
   /** Seals, opens again and compares. Throws LIMIT_REACHED above PLAIN_BYTES_MAX, INTERNAL when the proof fails. */
-  seal(type: RecordType, plain: Uint8Array, codec: CodecName, id?: ChunkId): SealedRecord {
+  seal(type: RecordType, plain: Uint8Array, compression: Compression, id?: ChunkId): SealedRecord {
     if (plain.length > PLAIN_BYTES_MAX) {
       throw new HoldfastError("LIMIT_REACHED", `a record of ${plain.length} bytes is too long`);
     }
     const knownId = id ?? chunkIdOf(this.#keys, plain);
-    const compressed = codecNamed(codec).compress(plain);
-    const header = this.#header({ type, plain, codec: compressed === undefined ? "none" : codec, id: knownId });
+    const { codec, level } = codecOf(compression);
+    const compressed = codec.compress(plain, level);
+    const header = this.#header({ type, plain, codec: compressed === undefined ? "none" : codec.name, id: knownId });
     const bytes = this.#assemble(header, compressed ?? plain);
     this.#prove(bytes, plain);
     return { type, id: knownId, plainBytes: plain.length, bytes };
@@ -178,7 +192,7 @@ export class RecordSealer {
 
   #prove(bytes: Buffer, plain: Uint8Array): void {
     const header = parseHeader(bytes);
-    if (!this.#opener.openPayload(bytes, header).equals(plain)) {
+    if (header.plainBytes !== plain.length || !this.#opener.opensTo(bytes, header, plain)) {
       throw new HoldfastError("INTERNAL", "a sealed record does not open to what was sealed");
     }
   }
@@ -205,11 +219,20 @@ export class RecordOpener {
 
   /** Opens the seal and decodes, without looking at CRC and id. Throws RECORD_DAMAGED. */
   openPayload(bytes: Uint8Array, header: RecordHeader): Buffer {
+    return codecNamed(header.codec).decompress(this.#compressed(bytes, header), header.plainBytes);
+  }
+
+  /** True when seal and codec give exactly these plain bytes. Throws RECORD_DAMAGED. */
+  opensTo(bytes: Uint8Array, header: RecordHeader, plain: Uint8Array): boolean {
+    return codecNamed(header.codec).opensTo(this.#compressed(bytes, header), plain);
+  }
+
+  /** The payload without its seal. */
+  #compressed(bytes: Uint8Array, header: RecordHeader): Uint8Array {
     // A repository is encrypted or it is not: a plain record in an encrypted one was put there by someone else.
     if (header.encrypted !== (this.keys.recordMaster !== undefined)) throw damaged("its encryption is not the store's");
     const payload = bytes.subarray(RECORD_HEADER_BYTES);
-    const opened = header.encrypted ? this.#unsealed(bytes, payload, header.salt) : payload;
-    return codecNamed(header.codec).decompress(opened, header.plainBytes);
+    return header.encrypted ? this.#unsealed(bytes, payload, header.salt) : payload;
   }
 
   #unsealed(bytes: Uint8Array, payload: Uint8Array, salt: string): Buffer {

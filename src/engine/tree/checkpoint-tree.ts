@@ -3,14 +3,14 @@ import type { RepositoryKeys } from "../keys.js";
 import type { FinishedPack } from "../pack/format.js";
 import { RecordSealer, chunkIdOf } from "../pack/record.js";
 import type { PackWriter } from "../pack/writer.js";
-import type { CodecName } from "../codec/codec.js";
+import type { Compression } from "../codec/codec.js";
 import type { ChunkId } from "../types.js";
 
 export interface NodeWriterOptions {
   /** A writer for the next metadata pack. */
   readonly newPack: () => PackWriter;
   readonly keys: RepositoryKeys;
-  readonly codec: CodecName;
+  readonly compression: Compression;
   /** True when the store has the node already. */
   readonly isStored: (id: ChunkId) => boolean;
 }
@@ -33,7 +33,7 @@ export class NodeWriter implements AsyncDisposable {
     const id = chunkIdOf(this.#options.keys, bytes);
     if (this.#added.has(id) || this.#options.isStored(id)) return id;
     this.#added.add(id);
-    await this.#writer.add(this.#sealer.seal("tree_node", bytes, this.#options.codec, id));
+    await this.#writer.add(this.#sealer.seal("tree_node", bytes, this.#options.compression, id));
     if (this.#writer.full) await this.#closePack();
     return id;
   }

@@ -175,9 +175,12 @@ export function isMarkedTorn(encoded: Buffer, offset: number): boolean {
   return ((encoded[offset + AT.flags] ?? 0) & FLAG.torn) !== 0;
 }
 
-/** True when two nodes are the same to a person who restores them: content and all metadata; not inode and ctime. */
+/**
+ * True when two nodes are the same to a person who restores them: content and all metadata; not inode and ctime, nor
+ * whether git's id of the content was asked for.
+ */
 export function isSameVersion(a: FileNode, b: FileNode): boolean {
-  const plain = (node: FileNode): Buffer =>
+  const plain = ({ gitBlobId: _derived, ...node }: FileNode): Buffer =>
     encodeState({ node: { ...node, stat: { ...node.stat, dev: 0n, ino: 0n, ctimeNs: 0n } }, timeMs: 0, seq: 0 });
   return plain(a).equals(plain(b));
 }

@@ -2,11 +2,12 @@
  * What a worker does with each chunk: name it, look it up, and seal it when it is new, alone or in a bundle. One store
  * lives as long as its job in pack mode and as long as its batch inline.
  */
+import { hash } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { CodecName } from "../codec/codec.js";
+import type { Compression } from "../codec/codec.js";
 import type { RepositoryKeys } from "../keys.js";
 import { BUNDLE_BYTES_AIM, BUNDLE_CHUNKS_MAX, encodeBundle } from "../pack/bundle.js";
-import { chunkIdOf, type RecordSealer } from "../pack/record.js";
+import { chunkIdOfDigest, type RecordSealer } from "../pack/record.js";
 import type { ChunkId, ChunkRef } from "../types.js";
 import type { ChunkSetReader } from "./chunk-set.js";
 import type { RecordSink } from "./sinks.js";
@@ -18,7 +19,7 @@ export interface ChunkStoreOptions {
   readonly keys: RepositoryKeys;
   readonly sealer: RecordSealer;
   readonly sink: RecordSink;
-  readonly codec: CodecName;
+  readonly compression: Compression;
 }
 
 export class ChunkStore {
@@ -42,12 +43,20 @@ export class ChunkStore {
     this.#own.clear();
   }
 
-  /** Stores a chunk if it is new. `bundled`: together with others. The bytes are not kept after the call. */
-  async put(plain: Uint8Array, bundled: boolean): Promise<ChunkRef> {
-    const id = chunkIdOf(this.#options.keys, plain);
+  /**
+   * Stores a chunk if it is new. `bundled`: together with others. `sha256` is its digest, where it is known already.
+   * The bytes are not kept after the call. Wait for the promise if there is one.
+   */
+  put(plain: Uint8Array, bundled: boolean, sha256 = hash("sha256", plain, "hex")): ChunkRef | Promise<ChunkRef> {
+    const id = chunkIdOfDigest(this.#options.keys, sha256);
     const ref = { id, lengthBytes: plain.length };
     if (this.#own.has(id) || this.#known?.has(id) === true) return ref;
     this.#own.add(id);
+    return this.#store(ref, plain, bundled);
+  }
+
+  async #store(ref: ChunkRef, plain: Uint8Array, bundled: boolean): Promise<ChunkRef> {
+    const { id } = ref;
     if (bundled) await this.#bundleUp(id, Buffer.from(plain));
     else await this.#sealChunk(id, plain);
     return ref;
@@ -65,7 +74,7 @@ export class ChunkStore {
       return;
     }
     const { plain, inner } = encodeBundle(chunks);
-    const record = this.#options.sealer.seal("bundle", plain, this.#options.codec);
+    const record = this.#options.sealer.seal("bundle", plain, this.#options.compression);
     await this.sink.put({ ...record, inner });
     await this.#breathe(plain.length);
   }
@@ -77,7 +86,7 @@ export class ChunkStore {
   }
 
   async #sealChunk(id: ChunkId, plain: Uint8Array): Promise<void> {
-    await this.sink.put(this.#options.sealer.seal("chunk", plain, this.#options.codec, id));
+    await this.sink.put(this.#options.sealer.seal("chunk", plain, this.#options.compression, id));
     await this.#breathe(plain.length);
   }
 

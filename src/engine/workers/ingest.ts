@@ -7,6 +7,7 @@ import { RecordSealer } from "../pack/record.js";
 import type { PackWriterOptions } from "../pack/writer.js";
 import { ChunkSetReader } from "./chunk-set.js";
 import { ChunkStore } from "./chunk-store.js";
+import { GitTrees } from "./git-trees.js";
 import { type FileOutcome, type IngestAnswer, type IngestBatch, packBytes, type RecordHead } from "./protocol.js";
 import { readPath } from "./read-file.js";
 import { InlineSink, PackSink } from "./sinks.js";
@@ -23,6 +24,7 @@ export class Ingest implements AsyncDisposable {
   readonly #options: IngestOptions;
   readonly #chunker: Chunker;
   readonly #sealer: RecordSealer;
+  readonly #gitTrees = new GitTrees();
   readonly #jobs = new Map<number, ChunkStore>();
 
   constructor(options: IngestOptions) {
@@ -93,8 +95,10 @@ export class Ingest implements AsyncDisposable {
   ): Promise<{ outcomes: FileOutcome[]; readBytes: number }> {
     const outcomes: FileOutcome[] = [];
     let readBytes = 0;
+    this.#gitTrees.forget();
     const context = {
       chunker: this.#chunker,
+      gitTrees: this.#gitTrees,
       store,
       profile: batch.profile ?? "general",
       checkCancelled,
@@ -117,7 +121,7 @@ export class Ingest implements AsyncDisposable {
   }
 
   #newStore(batch: IngestBatch, sink: PackSink | InlineSink): ChunkStore {
-    return new ChunkStore({ keys: this.#options.keys, sealer: this.#sealer, sink, codec: batch.codec });
+    return new ChunkStore({ keys: this.#options.keys, sealer: this.#sealer, sink, compression: batch.compression });
   }
 
   #packOptions(): PackWriterOptions {

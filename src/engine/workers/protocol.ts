@@ -2,7 +2,7 @@
 import { type ErrorCode, HoldfastError } from "../../base/errors.js";
 import type { BytePath } from "../../base/paths.js";
 import type { ChunkProfileName } from "../chunk/profiles.js";
-import type { CodecName } from "../codec/codec.js";
+import type { Compression } from "../codec/codec.js";
 import type { RepositoryKeys } from "../keys.js";
 import type { FinishedPack } from "../pack/format.js";
 import type { PackProof } from "../pack/reader.js";
@@ -33,7 +33,7 @@ export interface IngestBatch {
   readonly job: number;
   /** `inline`: sealed records come back in memory. `pack`: they go to the worker's own staged pack. */
   readonly mode: "inline" | "pack";
-  readonly codec: CodecName;
+  readonly compression: Compression;
   /** How content above 64 KiB is cut; `general` unless told. */
   readonly profile?: ChunkProfileName;
   readonly paths: readonly BytePath[];

@@ -3,7 +3,7 @@
  * where that is allowed. A file that changes while it is read is read again, a few times; then it is kept and marked
  * torn. What cannot be read is an outcome, not an error.
  */
-import { createHash, type Hash } from "node:crypto";
+import { createHash, hash, type Hash } from "node:crypto";
 import {
   type BigIntStats,
   closeSync,
@@ -28,6 +28,7 @@ import {
 import { kindOf, nodeFromStat } from "../metadata.js";
 import type { ChunkRef, FileNode } from "../types.js";
 import type { ChunkStore } from "./chunk-store.js";
+import type { GitTrees } from "./git-trees.js";
 import type { FileOutcome } from "./protocol.js";
 
 /** How often a changing file is read before it is kept as torn. */
@@ -39,6 +40,7 @@ export interface ReadContext {
   readonly chunker: Chunker;
   readonly store: ChunkStore;
   readonly profile: ChunkProfileName;
+  readonly gitTrees: GitTrees;
   /** Throws INTERRUPTED when the batch is to be broken off. */
   readonly checkCancelled: () => void;
   /** Counts bytes read. */
@@ -49,7 +51,8 @@ export interface ReadContext {
 interface Content {
   readonly chunks: readonly ChunkRef[];
   readonly sha256: string;
-  readonly gitBlobId: string;
+  /** Only in a work tree of git. */
+  readonly gitBlobId: string | undefined;
   readonly sizeBytes: number;
 }
 
@@ -90,7 +93,10 @@ async function readRegular(
   try {
     const before = fstatSync(fd, { bigint: true });
     if (!before.isFile()) return last ? { kind: "unreadable", path, errno: "EAGAIN" } : undefined;
-    const content = await readContent(fd, Number(before.size), context);
+    const content = await readContent(
+      { fd, sizeBytes: Number(before.size), inGit: context.gitTrees.holds(path) },
+      context,
+    );
     const after = fstatSync(fd, { bigint: true });
     const torn = !sameState(before, after) || content.sizeBytes !== Number(after.size);
     if (torn && !last) return undefined;
@@ -120,24 +126,46 @@ function fileNode(fd: number, stat: BigIntStats, content: Content, torn: boolean
   const { sha256, gitBlobId, chunks, sizeBytes } = content;
   // A torn file's size is that of the bytes that were kept, and Git's id needs the size before the content.
   if (torn) return { ...node, stat: { ...node.stat, sizeBytes }, sha256, chunks, torn };
-  return { ...node, sha256, gitBlobId, chunks };
+  return { ...node, sha256, ...(gitBlobId === undefined ? {} : { gitBlobId }), chunks };
 }
 
-async function readContent(fd: number, sizeBytes: number, context: ReadContext): Promise<Content> {
+/** An open file: its size, and whether git may know it. */
+interface OpenFile {
+  readonly fd: number;
+  readonly sizeBytes: number;
+  readonly inGit: boolean;
+}
+
+async function readContent(file: OpenFile, context: ReadContext): Promise<Content> {
+  return file.sizeBytes <= SMALL_FILE_BYTES_MAX ? await readSmall(file, context) : await readLarge(file, context);
+}
+
+/** A file of one chunk: its digest is the chunk's too, so its bytes are hashed once. */
+async function readSmall({ fd, sizeBytes, inGit }: OpenFile, context: ReadContext): Promise<Content> {
+  const git = inGit ? gitHash(sizeBytes) : undefined;
+  const reader = new WindowReader(fd, sizeBytes, context, git === undefined ? [] : [git]);
+  const chunk = reader.next(CHUNK_PROFILES.small);
+  const sha256 = hash("sha256", chunk ?? "", "hex");
+  const chunks = chunk === undefined ? [] : [await context.store.put(chunk, true, sha256)];
+  return { chunks, sha256, gitBlobId: git?.digest("hex"), sizeBytes: reader.readBytes };
+}
+
+async function readLarge({ fd, sizeBytes, inGit }: OpenFile, context: ReadContext): Promise<Content> {
   const sha256 = createHash("sha256");
-  const git = createHash("sha1").update(`blob ${sizeBytes}\0`);
-  const reader = new WindowReader(fd, sizeBytes, context, [sha256, git]);
-  const profile = profileFor(sizeBytes, context.profile);
+  const git = inGit ? gitHash(sizeBytes) : undefined;
+  const reader = new WindowReader(fd, sizeBytes, context, git === undefined ? [sha256] : [sha256, git]);
+  const profile = CHUNK_PROFILES[context.profile];
   const bundled = sizeBytes <= BUNDLED_FILE_BYTES_MAX;
   const chunks: ChunkRef[] = [];
   for (let chunk = reader.next(profile); chunk !== undefined; chunk = reader.next(profile)) {
-    chunks.push(await context.store.put(chunk, bundled));
+    const ref = context.store.put(chunk, bundled);
+    chunks.push(ref instanceof Promise ? await ref : ref);
   }
-  return { chunks, sha256: sha256.digest("hex"), gitBlobId: git.digest("hex"), sizeBytes: reader.readBytes };
+  return { chunks, sha256: sha256.digest("hex"), gitBlobId: git?.digest("hex"), sizeBytes: reader.readBytes };
 }
 
-function profileFor(sizeBytes: number, name: ChunkProfileName): ChunkProfile {
-  return sizeBytes <= SMALL_FILE_BYTES_MAX ? CHUNK_PROFILES.small : CHUNK_PROFILES[name];
+function gitHash(sizeBytes: number): Hash {
+  return createHash("sha1").update(`blob ${sizeBytes}\0`);
 }
 
 /** Slides the chunker's window over a file: at most WINDOW_BYTES of any file are in memory. */
