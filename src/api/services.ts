@@ -57,6 +57,10 @@ export interface BackupFilter {
   readonly tag?: string;
   readonly contains_file?: BytePath;
 }
+/** What a backup that was asked for came to: its manifest, and the sources that could not be in it. */
+export interface BackupReport extends Manifest {
+  readonly left_out: readonly { readonly source: string; readonly code: string; readonly message: string }[];
+}
 export interface EntryDocument extends PathDocument {
   readonly source: string;
   readonly kind: string;

@@ -7,12 +7,20 @@ import type { Configuration, SourceConfiguration } from "./configuration.js";
 const LINES_MAX = 200;
 
 /** Settings that a running daemon cannot change; they need a restart. */
-const RESTART_KEYS: readonly (keyof Configuration)[] = ["storeUrl", "stateDir", "socket", "encryption"];
+const RESTART_KEYS: Readonly<Record<string, (configuration: Configuration) => unknown>> = {
+  store: ({ storeUrl }) => storeUrl,
+  state_dir: ({ stateDir }) => stateDir,
+  "access.socket": ({ socket }) => socket,
+  encryption: ({ encryption }) => encryption,
+  metrics: ({ metrics }) => metrics,
+  limits: ({ limits }) => limits,
+  "verify.checksums": ({ verify }) => verify.checksumsEveryMs,
+};
 
 export interface ConfigurationDiff {
   /** Empty: nothing changes. */
   readonly plan: readonly string[];
-  /** Keys among the changed that need a restart to take effect. */
+  /** Keys of the file among the changed that need a restart to take effect. */
   readonly needsRestart: readonly string[];
 }
 
@@ -21,7 +29,12 @@ export function diffConfigurations(before: Configuration, after: Configuration):
   const lines = [...sourceLines(before.sources, after.sources), ...settingLines(before, after)];
   const more = lines.length - LINES_MAX;
   const plan = more > 0 ? [...lines.slice(0, LINES_MAX), `and ${more} more`] : lines;
-  return { plan, needsRestart: RESTART_KEYS.filter((key) => text(before[key]) !== text(after[key])) };
+  const isOther = (valueOf: (configuration: Configuration) => unknown): boolean =>
+    text(valueOf(before)) !== text(valueOf(after));
+  const needsRestart = Object.entries(RESTART_KEYS)
+    .filter(([, valueOf]) => isOther(valueOf))
+    .map(([key]) => key);
+  return { plan, needsRestart };
 }
 
 function sourceLines(before: readonly SourceConfiguration[], after: readonly SourceConfiguration[]): string[] {

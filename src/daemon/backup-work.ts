@@ -3,7 +3,7 @@
  * what could not be read. What it means for schedules and alerts is `policy/`'s business.
  */
 import { hostname } from "node:os";
-import { HoldfastError } from "../base/errors.js";
+import { HoldfastError, asHoldfastError, hasCode } from "../base/errors.js";
 import type { BytePath } from "../base/paths.js";
 import { pathText } from "../base/paths.js";
 import { runProgram } from "../base/spawn.js";
@@ -11,6 +11,7 @@ import type { CompressionConfiguration } from "../config/configuration.js";
 import type { BackupRequest, Repository, WalkedEntry } from "../engine/repository.js";
 import type { Manifest } from "../engine/types.js";
 import type { CreateBackupRequest, JobProgress } from "../api/services.js";
+import type { BackupOutcome, LeftOut } from "../policy/backup-jobs.js";
 import type { ProtectedSource } from "./protected-source.js";
 import type { SourceBook } from "./source-book.js";
 
@@ -18,10 +19,10 @@ const GIT_TIMEOUT_MS = 5_000;
 /** Git is asked what state a source is in, and must run nothing that the repository configures. */
 const GIT_SAFE = ["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "safe.directory=*"];
 
-/** What the watching of a source knows, and a backup must heed. */
+/** What is known of a source besides its files, and a backup must heed. */
 export interface WatchKnowledge {
-  /** Why the storage of a source is away, as far as somebody watches it. */
-  awayReason(source: string): string | undefined;
+  /** Why the storage of a source is away; undefined when it is there as far as anybody can tell. */
+  awayReason(source: ProtectedSource): Promise<string | undefined>;
   /** True while a loss or damage of the path is not decided: what stands there now is not to become its newest version. */
   isUndecided(source: string, path: BytePath): boolean;
 }
@@ -51,13 +52,41 @@ export class BackupWork {
     });
   }
 
-  /** Makes the backup. Throws what the engine throws, SOURCE_ROOT_GONE when a source's folder or storage is away. */
+  /**
+   * Makes the backup. A source whose folder or storage is away is left out, also when that shows while it is read: then
+   * the others are begun anew, which is quick since what was read is stored. Throws what the engine throws.
+   */
   async run(
     request: CreateBackupRequest,
     signal: AbortSignal,
     onProgress: (progress: JobProgress) => void,
+  ): Promise<BackupOutcome> {
+    const leftOut: LeftOut[] = [];
+    let sources: ProtectedSource[] = [];
+    for (const source of this.check(request.sources)) {
+      const error = await this.#away(source);
+      if (error === undefined) sources.push(source);
+      else leftOut.push({ source: source.name, error });
+    }
+    while (sources.length > 0) {
+      const reading = new AwayDuring();
+      try {
+        return { manifest: await this.#make({ request, sources, reading }, signal, onProgress), leftOut };
+      } catch (error) {
+        const { away } = reading;
+        if (away === undefined || signal.aborted) throw error;
+        leftOut.push(away);
+        sources = sources.filter(({ name }) => name !== away.source);
+      }
+    }
+    return { manifest: undefined, leftOut };
+  }
+
+  async #make(
+    { request, sources, reading }: BackupOrder,
+    signal: AbortSignal,
+    onProgress: (progress: JobProgress) => void,
   ): Promise<Manifest> {
-    const sources = this.check(request.sources);
     const first = sources[0]?.folders[0];
     const git = first === undefined ? undefined : await gitState(first, signal);
     return await this.#repository.createBackup(
@@ -66,7 +95,7 @@ export class BackupWork {
         sources: sources.map((source) => ({
           name: source.name,
           roots: source.folders,
-          walk: this.#heeding(source.name, source.files.walk(signal)),
+          walk: reading.follow(source.name, this.#heeding(source, signal)),
           encryptionRequired: source.configuration.encryptionRequired,
         })),
         tags: request.tags,
@@ -93,19 +122,40 @@ export class BackupWork {
    * The empty folder below an unmounted disk can be walked, and what is away must not be noted as gone. A damaged file
    * that waits for a decision keeps its last good version.
    */
-  async *#heeding(source: string, walk: AsyncIterable<readonly WalkedEntry[]>): AsyncGenerator<readonly WalkedEntry[]> {
-    this.#refuseAway(source);
-    for await (const batch of walk) {
+  async *#heeding(source: ProtectedSource, signal: AbortSignal): AsyncGenerator<readonly WalkedEntry[]> {
+    for await (const batch of source.files.walk(signal)) {
       yield batch.map((entry) =>
-        this.#watch.isUndecided(source, entry.path) ? { path: entry.path, errno: DAMAGED_ERRNO } : entry,
+        this.#watch.isUndecided(source.name, entry.path) ? { path: entry.path, errno: DAMAGED_ERRNO } : entry,
       );
     }
-    this.#refuseAway(source);
+    // What went away while it was read looks removed.
+    const error = await this.#away(source);
+    if (error !== undefined) throw error;
   }
 
-  #refuseAway(source: string): void {
-    const reason = this.#watch.awayReason(source);
-    if (reason !== undefined) throw new HoldfastError("SOURCE_ROOT_GONE", reason, { details: { source } });
+  async #away(source: ProtectedSource): Promise<HoldfastError | undefined> {
+    const reason = await this.#watch.awayReason(source);
+    return reason === undefined ? undefined : new HoldfastError("SOURCE_ROOT_GONE", reason);
+  }
+}
+
+interface BackupOrder {
+  readonly request: CreateBackupRequest;
+  readonly sources: readonly ProtectedSource[];
+  readonly reading: AwayDuring;
+}
+
+/** Remembers which source went away while it was read. */
+class AwayDuring {
+  away: LeftOut | undefined;
+
+  async *follow(source: string, walk: AsyncIterable<readonly WalkedEntry[]>): AsyncGenerator<readonly WalkedEntry[]> {
+    try {
+      yield* walk;
+    } catch (error) {
+      if (hasCode(error, "SOURCE_ROOT_GONE")) this.away = { source, error: asHoldfastError(error) };
+      throw error;
+    }
   }
 }
 

@@ -2,19 +2,19 @@
  * The only place that builds the parts and joins them: who gets which port, and which event goes where. Everything
  * built here is owned by the stack that is handed in and closed in reverse order.
  */
+import { readdirSync } from "node:fs";
 import { hostname } from "node:os";
 import { AlertDispatcher } from "../alerts/dispatcher.js";
 import { EventBus } from "../base/events.js";
 import { HoldfastError, messageOf } from "../base/errors.js";
 import type { ResourceStack } from "../base/lifecycle.js";
-import { type BytePath, pathFromText } from "../base/paths.js";
-import type { AlertsConfiguration } from "../config/configuration.js";
+import { type BytePath, isWithin, pathBytes, pathFromText, pathText } from "../base/paths.js";
 import type { CommitReceipt, Repository } from "../engine/repository.js";
 import { Monitor } from "../monitor/monitor.js";
 import { BackupJobs } from "../policy/backup-jobs.js";
 import { ChangeQueue } from "../policy/change-queue.js";
 import { JobRunner } from "../policy/job-runner.js";
-import { DEFAULT_FULL_SHARE, HYSTERESIS_SHARE, SpaceWatch } from "../policy/space.js";
+import { SpaceWatch } from "../policy/space.js";
 import { Healer } from "../recovery/healer.js";
 import { localFolderOf } from "../storage/open.js";
 import { AutoRepair } from "./auto-repair.js";
@@ -23,10 +23,11 @@ import { EventLog } from "./event-log.js";
 import type { Ground, Parts } from "./parts.js";
 import { Plan } from "./plan.js";
 import { alertChannels, recoveryStrategies } from "./plugins.js";
+import type { ProtectedSource } from "./protected-source.js";
 import { SourceBook } from "./source-book.js";
 import { configureSource } from "./source-defaults.js";
 import { type StateDatabase, openStateDatabase } from "./state-database.js";
-import { Telling, alertRules } from "./telling.js";
+import { Telling, type TellingPorts, alertRules, fullShareOf } from "./telling.js";
 
 /** Everything built, and the plan over it. */
 export interface Composition {
@@ -48,7 +49,7 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
   owner.defer(() => backupJobs[Symbol.dispose]());
   const monitor = owner.use(await openMonitor(ground, repository, database, bus));
   const backupWork = new BackupWork(repository, book, version, {
-    awayReason: (name) => awayReason(monitor, name),
+    awayReason: async (source) => await awayReason(source, { ground, monitor, repository }),
     isUndecided: (name, path) => isUndecided(monitor, name, path),
   });
   const healer = owner.use(
@@ -89,8 +90,8 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
   owner.use(parts.telling);
   if (ground.isDaemon) {
     const auto = new AutoRepair({ jobs, healer, plan });
-    parts.telling.openWith(async (alerts) => await openAlerts({ ground, bus, database, auto, startedAtMs }, alerts));
-    await parts.telling.take(configuration.alerts);
+    parts.telling.openWith(tellingPorts({ ground, bus, database, auto, startedAtMs }));
+    await parts.telling.take(configuration.alerts, undefined);
   }
   return { parts, plan };
 }
@@ -120,22 +121,47 @@ function isUndecided(monitor: Monitor, source: string, path: BytePath): boolean 
   return record?.state === "lost" && record.kind !== "folder";
 }
 
-function awayReason(monitor: Monitor, name: string): string | undefined {
-  const status = monitor.status().find((source) => source.name === name);
-  return status?.state === "root_gone" ? status.reason : undefined;
+/**
+ * The monitor remembers what a source stood on. A command that works alone may run where no daemon ever watched: there
+ * an empty folder of which files are stored counts as the mount point of a disk that is away.
+ */
+async function awayReason(
+  source: ProtectedSource,
+  {
+    ground,
+    monitor,
+    repository,
+  }: { readonly ground: Ground; readonly monitor: Monitor; readonly repository: Repository },
+): Promise<string | undefined> {
+  const reason = await monitor.awayReason(source.files);
+  if (reason !== undefined || ground.isDaemon) return reason;
+  const empty = source.folders.filter(isEmptyFolder);
+  if (empty.length === 0) return undefined;
+  for await (const { path } of repository.currentEntries(source.name)) {
+    const folder = empty.find((candidate) => candidate !== path && isWithin(path, candidate));
+    if (folder === undefined) continue;
+    return `${pathText(folder)} is empty though files of it are stored: is its disk mounted? (Emptied on purpose: put any file there.)`;
+  }
+  return undefined;
+}
+
+/** False also for what is no folder or cannot be read. */
+function isEmptyFolder(folder: BytePath): boolean {
+  try {
+    return readdirSync(pathBytes(folder)).length === 0;
+  } catch {
+    return false;
+  }
 }
 
 function spaceWatch({ clock, metrics, configuration }: Ground, repository: Repository, bus: EventBus): SpaceWatch {
-  const rule = configuration.alerts.rules.find(({ when }) => when === "storage_full");
-  const fullShare = rule?.threshold ?? DEFAULT_FULL_SHARE;
   return new SpaceWatch({
     clock,
     bus,
     observer: metrics,
     tier: "hot",
     space: () => repository.spaceInfo(),
-    fullShare,
-    roomyShare: fullShare - HYSTERESIS_SHARE,
+    fullShare: fullShareOf(configuration.alerts),
   });
 }
 
@@ -181,29 +207,30 @@ function changeQueue(around: {
   });
 }
 
-async function openAlerts(
-  around: {
-    readonly ground: Ground;
-    readonly bus: EventBus;
-    readonly database: StateDatabase;
-    readonly auto: AutoRepair;
-    /** Start of the process, wall ms; also for a dispatcher that a reload opens. */
-    readonly startedAtMs: number;
-  },
-  configured: AlertsConfiguration,
-): Promise<AlertDispatcher> {
+function tellingPorts(around: {
+  readonly ground: Ground;
+  readonly bus: EventBus;
+  readonly database: StateDatabase;
+  readonly auto: AutoRepair;
+  /** Start of the process, wall ms; also for a dispatcher that a reload opens. */
+  readonly startedAtMs: number;
+}): TellingPorts {
+  const { bus, database, auto, startedAtMs } = around;
   const { clock, metrics, signal } = around.ground;
   const warn = (message: string): void => metrics.log.warn("secret.exposed", { message });
-  const channels = await alertChannels(configured.channels, warn, signal);
-  return await AlertDispatcher.open({
-    bus: around.bus,
-    bucket: around.database.sublevel("alerts"),
-    channels,
-    rules: alertRules(configured),
-    auto: around.auto,
-    clock,
-    observer: metrics,
-    host: hostname(),
-    startedAtMs: around.startedAtMs,
-  });
+  return {
+    channels: async (alerts) => await alertChannels(alerts.channels, warn, signal),
+    open: async (alerts, channels) =>
+      await AlertDispatcher.open({
+        bus,
+        bucket: database.sublevel("alerts"),
+        channels,
+        rules: alertRules(alerts),
+        auto,
+        clock,
+        observer: metrics,
+        host: hostname(),
+        startedAtMs,
+      }),
+  };
 }

@@ -55,6 +55,8 @@ export interface LaunchGround {
   readonly clock: Clock;
   readonly isDaemon: boolean;
   readonly signal: AbortSignal;
+  /** Changes what is logged from now on, after a reload. */
+  readonly setLogLevel?: Ground["setLogLevel"];
 }
 
 /** Loads the configuration that the options name, with the extra paths as sources. Throws CONFIG_INVALID. */
@@ -83,7 +85,7 @@ export async function launch(
   mayMake: boolean,
   owner: ResourceStack,
 ): Promise<Launched> {
-  const { configuration, clock, log, isDaemon, signal } = ground;
+  const { configuration, clock, log, isDaemon, setLogLevel, signal } = ground;
   const version = await holdfastVersion();
   const metrics = new Metrics({ log, processMetrics: isDaemon, build: { version, commit: "" } });
   const password = await passwordFor(options, configuration, log, signal);
@@ -100,9 +102,10 @@ export async function launch(
   };
   const made = mayMake && (await isUnmade(configuration.storeUrl)) ? await makeRepository(store) : undefined;
   const repository = owner.use(await openRepository(store));
-  const composed: Ground = { configuration, password, clock, metrics, version, isDaemon, signal };
+  const given = setLogLevel === undefined ? {} : { setLogLevel };
+  const composed: Ground = { configuration, password, clock, metrics, version, isDaemon, ...given, signal };
   const { parts, plan } = await compose(composed, repository, owner);
-  const operation = await Operation.prepare(parts, plan);
+  const operation = owner.use(await Operation.prepare(parts, plan));
   const services = servicesOf(parts, operation, async () => await loadFor(options));
   const router = await createRouter({ services, observer: metrics, clock, version });
   return { parts, operation, services, router, made };

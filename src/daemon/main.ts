@@ -9,13 +9,15 @@ import { systemClock } from "../base/clock.js";
 import { EXIT } from "../base/error-codes.js";
 import { HoldfastError, asHoldfastError, hasCode } from "../base/errors.js";
 import { ResourceStack } from "../base/lifecycle.js";
+import { memoryCalls } from "../base/native-memory.js";
 import type { Secret } from "../base/observe.js";
 import { pathText } from "../base/paths.js";
 import { formatDuration } from "../base/units.js";
 import { readSecret } from "../config/secrets.js";
 import type { Configuration } from "../config/configuration.js";
-import { type Log, chooseLogFormat, openLog } from "../telemetry/logger.js";
+import { type Log, type LogLevel, chooseLogFormat, openLog } from "../telemetry/logger.js";
 import { type LaunchGround, type LaunchOptions, type Launched, launch, loadFor } from "./launch.js";
+import { MemoryKeeper } from "./memory-keeper.js";
 import { SystemdNotifier, takeInheritedSockets } from "./systemd.js";
 
 export interface DaemonOptions extends LaunchOptions {
@@ -34,6 +36,7 @@ const LOCK_RETRY_MS = 250;
 /** Runs until it is told to stop; gives the exit code. Throws what keeps it from starting. */
 export async function runDaemon(options: DaemonOptions): Promise<number> {
   const stop = new AbortController();
+  memoryCalls()?.keepSmall();
   await using signals = new Signals(stop);
   try {
     await protectUntilStopped(options, signals, stop.signal);
@@ -52,13 +55,16 @@ async function protectUntilStopped(options: DaemonOptions, signals: Signals, sig
     new SystemdNotifier({ environment: process.env, pid: process.pid, clock: systemClock, log }),
   );
   for (const warning of configuration.warnings) log.warn("config.doubtful", { warning });
-  const ground = { configuration, log, clock: systemClock, isDaemon: true, signal };
+  const isWatched = options.announce !== undefined; // then only errors are logged, beside what is announced
+  const levels = isWatched ? {} : { setLogLevel: (level: LogLevel) => log.setLevel(level) };
+  const ground = { configuration, log, clock: systemClock, isDaemon: true, ...levels, signal };
   const launched = await launchPatiently(options, ground, owner);
   const asides = new Asides(log, signal);
   owner.defer(async () => await asides.ended());
   owner.use(await serve(launched, configuration, signal));
   signals.onReload(() => asides.begin("reload", async () => await reload(launched, notifier, log)));
   await launched.operation.start();
+  keepMemorySmall(launched, owner);
   notifier.ready("Looking at the protected folders");
   notifier.startWatchdog(progressOf(launched));
   announceStart(options, launched, configuration);
@@ -175,6 +181,19 @@ async function reload(launched: Launched, notifier: SystemdNotifier, log: Log): 
     log.error("config.refused", { code, message });
   }
   notifier.ready("Protecting");
+}
+
+function keepMemorySmall({ parts }: Launched, owner: ResourceStack): void {
+  const memory = memoryCalls();
+  if (memory === undefined) return;
+  const isRunning = (): boolean => parts.jobs.list().some(({ state }) => state === "running");
+  const keeper = new MemoryKeeper({
+    clock: systemClock,
+    memory,
+    isQuiet: () => parts.queue.pendingTotal === 0 && !isRunning(),
+    residentBytes: () => process.memoryUsage.rss(),
+  });
+  owner.defer(() => keeper[Symbol.dispose]());
 }
 
 /** For the watchdog: true while nothing waits, or something has moved within `STALL_MAX_MS`. */

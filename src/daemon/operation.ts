@@ -1,40 +1,48 @@
 /**
- * The parts at work: sources are backed up for the first time, watched, added and taken away; healing listens; the
- * plan runs. A command that works alone uses the same object without starting it.
+ * The parts at work: healing listens, the sources come up, the plan runs, and what is protected changes at run time, one
+ * change at a time. A command that works alone uses the same object without starting it.
  */
-import { lstatSync } from "node:fs";
-import { HoldfastError, asHoldfastError, errnoOf } from "../base/errors.js";
-import { type BytePath, isWithin, pathBytes, pathText } from "../base/paths.js";
+import { Mutex } from "../base/concurrency.js";
+import { HoldfastError, asHoldfastError } from "../base/errors.js";
+import type { BytePath } from "../base/paths.js";
 import type { Configuration, OnDelete } from "../config/configuration.js";
-import type { PathChange } from "../engine/repository-types.js";
-import { addSourceSeries, removeSourceSeries, updateSourceTargets } from "../telemetry/series.js";
 import { Freshness } from "./freshness.js";
 import type { Parts } from "./parts.js";
 import type { Plan } from "./plan.js";
 import type { ProtectedSource } from "./protected-source.js";
+import { SOURCES_MAX } from "./source-book.js";
+import { configureSource } from "./source-defaults.js";
+import { SourceStarts } from "./source-starts.js";
+import { fullShareOf } from "./telling.js";
 
-/** Removals given to one commit. */
-const REMOVALS_AT_ONCE = 10_000;
+/** What another configuration means for the sources. */
+interface SourceChange {
+  /** In force now, and no longer or not so any more. */
+  readonly leaving: readonly ProtectedSource[];
+  readonly coming: readonly ProtectedSource[];
+}
 
-export class Operation {
+export class Operation implements AsyncDisposable {
   readonly freshness: Freshness;
   readonly #parts: Parts;
   readonly #plan: Plan;
-  /** Why a source is not watched (yet), for people. */
-  readonly #reasons = new Map<string, string>();
-  #starting: Promise<void> | undefined;
+  readonly #starts: SourceStarts;
+  /** One change of what is protected at a time. */
+  readonly #changes = new Mutex();
+  readonly #starting = new Set<Promise<void>>();
   #scanReady: Promise<void> | undefined;
 
   private constructor(parts: Parts, plan: Plan, freshness: Freshness) {
     this.#parts = parts;
     this.#plan = plan;
     this.freshness = freshness;
+    this.#starts = new SourceStarts(parts, plan);
   }
 
   static async prepare(parts: Parts, plan: Plan): Promise<Operation> {
     const known = await parts.repository.listBackups();
     const operation = new Operation(parts, plan, new Freshness(parts.bus, parts.ground.clock, known));
-    for (const source of parts.book.all()) await operation.#announce(source);
+    for (const source of parts.book.all()) await operation.#starts.announce(source);
     return operation;
   }
 
@@ -42,12 +50,13 @@ export class Operation {
   async start(): Promise<void> {
     await this.#parts.healer.start(this.#parts.ground.signal);
     void this.#parts.space.start();
-    this.#starting = this.#startSources(this.#parts.book.all()).then(async () => await this.#plan.start());
+    void this.#startSources(this.#parts.book.all());
+    await this.#plan.start(async (sources) => await this.#starts.backable(sources));
   }
 
-  /** Resolves when every source has been looked at once. */
+  /** Resolves when every source that was to come up has been looked at once. */
   async started(): Promise<void> {
-    await this.#starting;
+    await Promise.all(this.#starting);
   }
 
   get plan(): Plan {
@@ -56,13 +65,13 @@ export class Operation {
 
   /** Why the monitor does not know a source. */
   startReason(source: string): string | undefined {
-    return this.#reasons.get(source);
+    return this.#starts.reason(source);
   }
 
   /** For a command that works alone: lets the monitor know the sources, so that it can scan and judge. */
   async readyToScan(): Promise<void> {
     if (this.#parts.ground.isDaemon) return;
-    this.#scanReady ??= this.#addAllUnwatched();
+    this.#scanReady ??= this.#starts.watchAll();
     await this.#scanReady;
   }
 
@@ -72,15 +81,8 @@ export class Operation {
     name: string | undefined,
     onDelete: OnDelete | undefined,
   ): Promise<ProtectedSource> {
-    const { book } = this.#parts;
-    const covering = book.all().find((source) => paths.every((path) => source.configuration.paths.includes(path)));
-    if (covering !== undefined && name === undefined && onDelete === undefined) return covering;
-    const source = book.prepare(book.makeConfiguration(name ?? book.freeName(paths), paths, onDelete), true);
-    if (source.folders.length === 0) throw new HoldfastError("USAGE", "no path to protect was given");
-    await book.add(source);
-    await this.#acceptWhatIsGone(source);
-    await this.#announce(source);
-    await this.#startSources([source]);
+    const { source, isNew } = await this.#changes.run(async () => await this.#protect(paths, name, onDelete));
+    if (isNew) await this.#startSources([source]);
     return source;
   }
 
@@ -91,136 +93,135 @@ export class Operation {
         hint: "Remove it there, then run `holdfast config reload`.",
       });
     }
-    await this.#stopSource(source);
-    await this.#parts.book.remove(source.name);
-  }
-
-  /** Takes another configuration, already verified: sources that changed are stopped and started anew. */
-  async take(next: Configuration): Promise<void> {
-    const { book, settings } = this.#parts;
-    const before = settings.current;
-    settings.current = next;
-    const wanted = new Map(next.sources.map((source) => [source.name, source]));
-    const changed: ProtectedSource[] = [];
-    const protectedBefore = new Set(book.all().map(({ name }) => name));
-    for (const source of book.all()) {
-      const configured = wanted.get(source.name);
-      const same = configured !== undefined && JSON.stringify(configured) === JSON.stringify(source.configuration);
-      if (same || (configured === undefined && source.addedAtRunTime)) {
-        wanted.delete(source.name);
-        continue;
-      }
-      await this.#stopSource(source, configured !== undefined);
-      await book.remove(source.name);
-    }
-    for (const configuration of wanted.values()) {
-      const source = book.prepare(configuration, false);
-      await book.add(source);
-      if (!protectedBefore.has(source.name)) await this.#acceptWhatIsGone(source);
-      await this.#announce(source);
-      changed.push(source);
-    }
-    if (JSON.stringify(before.alerts) !== JSON.stringify(next.alerts)) await this.#parts.telling.take(next.alerts);
-    if (JSON.stringify(before.schedule) !== JSON.stringify(next.schedule)) await this.#plan.restart();
-    await this.#startSources(changed);
-  }
-
-  async #announce(source: ProtectedSource): Promise<void> {
-    const { ground, backupJobs, queue, book } = this.#parts;
-    const { metrics, clock } = ground;
-    const { rpoMs, rtoMs } = source.configuration;
-    const registeredAtMs = await book.registeredAt(source.name, clock.nowMs());
-    const facts = { name: source.name, registeredAtMs, rpoMs, rtoMs };
-    addSourceSeries(metrics, facts);
-    updateSourceTargets(metrics, facts);
-    this.#reasons.set(source.name, "starting");
-    if (!ground.isDaemon) return;
-    await backupJobs.watch({ name: source.name, maxAgeMs: rpoMs, pending: () => queue.pending(source.name) });
-  }
-
-  async #stopSource(source: ProtectedSource, willReturn = false): Promise<void> {
-    const { monitor } = this.#parts;
-    const isWatched = monitor.status().some(({ name }) => name === source.name);
-    if (isWatched) await monitor.removeSource(source.name, { forget: !willReturn });
-    else if (!willReturn) await monitor.registry.forgetSource(source.name); // its first backup is under way, or it failed
-    this.#parts.queue.forget(source.name);
-    this.#parts.backupJobs.unwatch(source.name);
-    if (!willReturn) removeSourceSeries(this.#parts.ground.metrics, source.name);
-    this.#reasons.delete(source.name);
-  }
-
-  async #startSources(sources: readonly ProtectedSource[]): Promise<void> {
-    const fresh: ProtectedSource[] = [];
-    for (const source of sources) if (await this.#isNew(source)) fresh.push(source);
-    if (fresh.length > 0) await this.#firstBackup(fresh);
-    await Promise.all(sources.map(async (source) => await this.#watch(source)));
+    await this.#changes.run(async () => {
+      if (this.#parts.book.find(source.name) !== source) return; // somebody was faster
+      await this.#starts.stop(source, false);
+      await this.#parts.book.remove(source.name);
+    });
   }
 
   /**
-   * What went while nobody protected the source is no loss, its owner had said so: recorded as removed, the versions
-   * stay. Where the registry is known nothing is accepted: there the monitor judges. Below a missing folder neither.
+   * Takes another configuration, already verified. Everything that can be refused comes first; when it is, the one
+   * before stays in force whole. Then the sources that changed are exchanged, each by itself: what fails there is that
+   * source's reason in `status`, and is tried again. Resolves when all is taken; sources come up in the background.
    */
-  async #acceptWhatIsGone(source: ProtectedSource): Promise<void> {
-    const { repository, monitor, ground } = this.#parts;
-    if (repository.readOnly || (await monitor.registry.isBuilt(source.name))) return;
-    const folders = source.folders.filter((folder) => !isGone(folder));
-    const gone: PathChange[] = [];
-    for await (const { path } of repository.currentEntries(source.name)) {
-      const isBelow = folders.some((folder) => isWithin(path, folder));
-      if (isBelow && isGone(path)) gone.push({ path, kind: "remove" });
-    }
-    for (let start = 0; start < gone.length; start += REMOVALS_AT_ONCE) {
-      await repository.commitChanges(source.name, gone.slice(start, start + REMOVALS_AT_ONCE), ground.signal);
-    }
+  async take(next: Configuration): Promise<void> {
+    await this.#changes.run(async () => {
+      const { settings, space, ground } = this.#parts;
+      const before = settings.current;
+      const change = this.#changeTo(next);
+      await this.#takeServices(before, next);
+      settings.current = next;
+      space.setFullShare(fullShareOf(next.alerts));
+      ground.setLogLevel?.(next.log.level);
+      const isBack = new Set(change.coming.map(({ name }) => name));
+      for (const source of change.leaving) await this.#leave(source, isBack.has(source.name));
+      const known = new Set(change.leaving.map(({ name }) => name));
+      for (const source of change.coming) await this.#come(source, !known.has(source.name));
+      void this.#startSources(change.coming.filter((source) => this.#parts.book.find(source.name) === source));
+    });
   }
 
-  /** True when nothing of the source was ever stored: its first backup goes the fast way, straight into packs. */
-  async #isNew(source: ProtectedSource): Promise<boolean> {
-    for await (const _entry of this.#parts.repository.currentEntries(source.name)) return false;
-    return true;
+  /** Tries nothing again and waits for what comes up; to be called after the ground's signal was aborted. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#starts[Symbol.dispose]();
+    await this.started();
   }
 
-  async #firstBackup(sources: readonly ProtectedSource[]): Promise<void> {
-    const names = sources.map((source) => source.name);
-    for (const name of names) this.#reasons.set(name, "first backup");
+  async #protect(
+    paths: readonly BytePath[],
+    name: string | undefined,
+    onDelete: OnDelete | undefined,
+  ): Promise<{ readonly source: ProtectedSource; readonly isNew: boolean }> {
+    const { book } = this.#parts;
+    const covering = book.all().find((source) => paths.every((path) => source.configuration.paths.includes(path)));
+    if (covering !== undefined && name === undefined && onDelete === undefined)
+      return { source: covering, isNew: false };
+    const source = book.prepare(book.makeConfiguration(name ?? book.freeName(paths), paths, onDelete), true);
+    if (source.folders.length === 0) throw new HoldfastError("USAGE", "no path to protect was given");
+    await book.add(source);
+    await this.#starts.acceptWhatIsGone(source);
+    await this.#starts.announce(source);
+    return { source, isNew: true };
+  }
+
+  /** Throws what makes a source of the next configuration impossible. */
+  #changeTo(next: Configuration): SourceChange {
+    const { book, settings } = this.#parts;
+    const before = settings.current;
+    const isAllNew = JSON.stringify(before.mass) !== JSON.stringify(next.mass);
+    const wanted = new Map(next.sources.map((source) => [source.name, { configuration: source, isRunTime: false }]));
+    for (const { name, configuration, addedAtRunTime } of book.all()) {
+      if (!addedAtRunTime || wanted.has(name)) continue;
+      const { paths, onDelete } = configuration;
+      wanted.set(name, { configuration: configureSource(next, { name, paths, onDelete }), isRunTime: true });
+    }
+    if (wanted.size > SOURCES_MAX)
+      throw new HoldfastError("LIMIT_REACHED", `${String(SOURCES_MAX)} sources are the limit`);
+    const isSame = (source: ProtectedSource): boolean => {
+      const found = wanted.get(source.name);
+      const isLike = JSON.stringify(found?.configuration) === JSON.stringify(source.configuration);
+      return !isAllNew && isLike && found?.isRunTime === source.addedAtRunTime;
+    };
+    const staying = new Set(
+      book
+        .all()
+        .filter(isSame)
+        .map(({ name }) => name),
+    );
+    return {
+      leaving: book.all().filter(({ name }) => !staying.has(name)),
+      coming: [...wanted]
+        .filter(([name]) => !staying.has(name))
+        .map(([, { configuration, isRunTime }]) => book.prepare(configuration, isRunTime)),
+    };
+  }
+
+  /** Alerts and plan: both take the next configuration, or both keep the one before. */
+  async #takeServices(before: Configuration, next: Configuration): Promise<void> {
+    const { telling, ground } = this.#parts;
+    const hasOtherAlerts = JSON.stringify(before.alerts) !== JSON.stringify(next.alerts);
+    if (hasOtherAlerts) await telling.take(next.alerts, before.alerts);
     try {
-      await this.#plan.backUpNow({ type: "full", sources: names, tags: ["first"], compression: true });
+      await this.#plan.take(next, before);
     } catch (error) {
-      // What could not be stored now is stored path by path once the source is watched.
-      const { code, message } = asHoldfastError(error);
-      this.#parts.ground.metrics.log.warn("backup.first_failed", { sources: names, code, message });
+      if (hasOtherAlerts) {
+        await telling.take(before.alerts, before.alerts).catch((fault: unknown) => {
+          ground.metrics.log.error("alert.not_taken_back", { error: fault });
+        });
+      }
+      throw error;
     }
   }
 
-  async #watch(source: ProtectedSource): Promise<void> {
-    const { monitor, ground, settings, book } = this.#parts;
-    // Taken away, or taken anew, while its first backup was under way.
-    if (book.find(source.name) !== source) return;
-    this.#reasons.set(source.name, "first look");
+  async #leave(source: ProtectedSource, willReturn: boolean): Promise<void> {
     try {
-      await monitor.addSource(source.files, source.monitorSettings(settings.current.mass), ground.signal);
-      this.#reasons.delete(source.name);
-      const watched = { source: source.name, paths: source.folders.map(pathText) };
-      ground.metrics.log.info("source.protected", watched);
+      await this.#starts.stop(source, willReturn);
     } catch (error) {
-      if (ground.signal.aborted) return;
-      const { code, message } = asHoldfastError(error);
-      this.#reasons.set(source.name, `${message} (${code})`);
-      ground.metrics.log.error("source.failed", { source: source.name, code, message });
+      this.#note("source.not_forgotten", source, error); // it is not watched any more; only its memory stays behind
+    }
+    await this.#parts.book.remove(source.name).catch((error: unknown) => this.#note("source.not_kept", source, error));
+  }
+
+  async #come(source: ProtectedSource, isNew: boolean): Promise<void> {
+    await this.#parts.book.add(source).catch((error: unknown) => this.#note("source.not_kept", source, error));
+    try {
+      if (isNew) await this.#starts.acceptWhatIsGone(source);
+      await this.#starts.announce(source);
+    } catch (error) {
+      this.#note("source.not_announced", source, error); // it is watched all the same
     }
   }
 
-  async #addAllUnwatched(): Promise<void> {
-    for (const source of this.#parts.book.all()) await this.#watch(source);
+  #note(event: string, { name }: ProtectedSource, error: unknown): void {
+    const { code, message } = asHoldfastError(error);
+    this.#parts.ground.metrics.log.error(event, { source: name, code, message });
   }
-}
 
-/** True when nothing stands at the path; what cannot be looked at is not gone. */
-function isGone(path: BytePath): boolean {
-  try {
-    lstatSync(pathBytes(path));
-    return false;
-  } catch (error) {
-    return ["ENOENT", "ENOTDIR"].includes(errnoOf(error) ?? "");
+  /** Never rejects. */
+  async #startSources(sources: readonly ProtectedSource[]): Promise<void> {
+    const starting = this.#starts.start(sources).finally(() => this.#starting.delete(starting));
+    this.#starting.add(starting);
+    await starting;
   }
 }

@@ -26,6 +26,8 @@ export interface Ground {
   readonly version: string;
   /** True for the daemon, false for a command that works alone. */
   readonly isDaemon: boolean;
+  /** Changes what is logged from now on; undefined where the configuration does not decide it. */
+  readonly setLogLevel?: (level: Configuration["log"]["level"]) => void;
   readonly signal: AbortSignal;
 }
 

@@ -3,19 +3,26 @@
  * space. It also makes the backups that people and other parts ask for, so that all of them are counted alike.
  */
 import { isoTime } from "../base/clock.js";
-import { asHoldfastError } from "../base/errors.js";
+import { HoldfastError, asHoldfastError } from "../base/errors.js";
 import type { ResourceStack } from "../base/lifecycle.js";
-import type { ScheduleConfiguration, When as ConfiguredWhen } from "../config/configuration.js";
+import type { Configuration, ScheduleConfiguration, When as ConfiguredWhen } from "../config/configuration.js";
 import { check } from "../engine/check.js";
-import type { Manifest } from "../engine/types.js";
+import type { BackupOutcome, LeftOut } from "../policy/backup-jobs.js";
 import { type Recurrence, WEEKDAYS, type When, recurrence } from "../policy/calendar.js";
 import type { JobLane } from "../policy/job-runner.js";
-import { type ScheduleBucket, Scheduler, nodeScheduleAlarm } from "../policy/schedule.js";
-import type { CleanupReport, CreateBackupRequest, PauseDocument, ScheduleDocument } from "../api/services.js";
+import { type ScheduleBucket, type ScheduledWork, Scheduler, nodeScheduleAlarm } from "../policy/schedule.js";
+import type {
+  BackupReport,
+  CleanupReport,
+  CreateBackupRequest,
+  PauseDocument,
+  ScheduleDocument,
+} from "../api/services.js";
 import { type CleanupWork, cleanUpStore } from "./cleanup-work.js";
 import { pauseDocument } from "./documents.js";
 import { startJob, type WorkContext } from "./job-documents.js";
 import type { Parts } from "./parts.js";
+import type { ProtectedSource } from "./protected-source.js";
 
 /** Scheduled work starts up to this long after its time, so that many hosts do not start at once. */
 const JITTER_MS = 30_000;
@@ -23,11 +30,15 @@ const CHECK_NAME = "store-check";
 const CLEANUP_NAME = "cleanup";
 const DAY_MS = 86_400_000;
 
+/** Which of some sources a scheduled backup can be of now; may wait for them. */
+type Backable = (sources: readonly ProtectedSource[]) => Promise<readonly string[]>;
+
 export class Plan {
   readonly #parts: Parts;
   readonly #bucket: ScheduleBucket;
   readonly #owner: ResourceStack;
   #scheduler: Scheduler | undefined;
+  #backable: Backable | undefined;
 
   /** `owner` closes the scheduler. */
   constructor(parts: Parts, bucket: ScheduleBucket, owner: ResourceStack) {
@@ -36,22 +47,22 @@ export class Plan {
     this.#owner = owner;
   }
 
-  /** Begins to keep time. */
-  async start(): Promise<void> {
-    const { ground } = this.#parts;
+  /** Begins to keep time. Scheduled backups are of those sources that `backable` names. */
+  async start(backable: Backable): Promise<void> {
+    const { ground, settings } = this.#parts;
     const { clock, metrics } = ground;
+    const works = this.#worksOf(settings.current);
     const scheduler = new Scheduler({ clock, alarm: nodeScheduleAlarm, bucket: this.#bucket, observer: metrics });
     this.#owner.use(scheduler);
+    this.#backable = backable;
     this.#scheduler = scheduler;
-    await this.#addAll(scheduler);
+    await scheduler.exchange(works);
   }
 
-  /** Takes the schedules of the configuration in force. */
-  async restart(): Promise<void> {
-    const scheduler = this.#scheduler;
-    if (scheduler === undefined) return;
-    for (const { name } of scheduler.status()) scheduler.remove(name);
-    await this.#addAll(scheduler);
+  /** Takes the schedules of another configuration; throws before anything changed when it cannot. */
+  async take(next: Configuration, before: Configuration): Promise<void> {
+    if (timesOf(before) === timesOf(next)) return;
+    await this.#scheduler?.exchange(this.#worksOf(next));
   }
 
   /** Makes a backup as a job and waits for it. Throws what it failed with. */
@@ -59,13 +70,15 @@ export class Plan {
     await this.#wait("backup", "write", (job) => this.backUp(request, job));
   }
 
-  /** Makes a backup, and tells how it went. */
-  async backUp(request: CreateBackupRequest, context: WorkContext): Promise<Manifest> {
+  /** Makes a backup, and tells how it went. Throws when it could be of no source at all. */
+  async backUp(request: CreateBackupRequest, context: WorkContext): Promise<BackupReport> {
     const { backupJobs, backupWork } = this.#parts;
     const sources = backupWork.check(request.sources).map((source) => source.name);
-    const work = (): Promise<Manifest> =>
+    const work = (): Promise<BackupOutcome> =>
       backupWork.run({ ...request, sources }, context.signal, (progress) => context.progress(progress));
-    return await backupJobs.run({ type: request.type, sources }, work, context.signal);
+    const { manifest, leftOut } = await backupJobs.run({ type: request.type, sources }, work, context.signal);
+    if (manifest !== undefined) return { ...manifest, left_out: leftOut.map(leftOutDocument) };
+    throw leftOut[0]?.error ?? new HoldfastError("INTERNAL", "a backup of nothing was made");
   }
 
   /** Applies retention. */
@@ -95,40 +108,32 @@ export class Plan {
     return this.#parts.monitor.pauses().map(pauseDocument);
   }
 
-  async #addAll(scheduler: Scheduler): Promise<void> {
-    const { current } = this.#parts.settings;
-    for (const entry of current.schedule) {
-      const due = recurrenceOf(entry.when, current.timeZone);
-      if (due !== undefined) await scheduler.add(this.#backupWork(entry, due));
+  /** Throws CONFIG_INVALID. */
+  #worksOf({ schedule, timeZone, verify }: Configuration): ScheduledWork[] {
+    const works: ScheduledWork[] = [];
+    for (const entry of schedule) {
+      const due = recurrenceOf(entry.when, timeZone);
+      if (due !== undefined) works.push(this.#work(entry.name, due, async () => await this.#scheduledBackup(entry)));
     }
-    await scheduler.add({
-      name: CLEANUP_NAME,
-      recurrence: everyRecurrence(DAY_MS),
-      jitterMs: JITTER_MS,
-      catchUp: true,
-      run: async () =>
-        await this.#wait("cleanup", "write", (job) => this.cleanUp({ dryRun: false, force: false }, job)),
-    });
-    const { blocksEveryMs } = current.verify;
-    if (blocksEveryMs === undefined) return;
-    await scheduler.add({
-      name: CHECK_NAME,
-      recurrence: everyRecurrence(blocksEveryMs),
-      jitterMs: JITTER_MS,
-      catchUp: true,
-      run: async () => await this.#wait("check", "read", (job) => this.#checkStore(job)),
-    });
+    const cleanUp = async (): Promise<void> =>
+      await this.#wait("cleanup", "write", (job) => this.cleanUp({ dryRun: false, force: false }, job));
+    works.push(this.#work(CLEANUP_NAME, everyRecurrence(DAY_MS), cleanUp));
+    const { blocksEveryMs } = verify;
+    if (blocksEveryMs === undefined) return works;
+    const checkStore = async (): Promise<void> => await this.#wait("check", "read", (job) => this.#checkStore(job));
+    works.push(this.#work(CHECK_NAME, everyRecurrence(blocksEveryMs), checkStore));
+    return works;
   }
 
-  #backupWork(entry: ScheduleConfiguration, due: Recurrence): Parameters<Scheduler["add"]>[0] {
-    const request = { type: entry.type, sources: entry.sources, tags: [entry.name], compression: true };
-    return {
-      name: entry.name,
-      recurrence: due,
-      jitterMs: JITTER_MS,
-      catchUp: true,
-      run: async () => await this.backUpNow(request),
-    };
+  #work(name: string, due: Recurrence, run: () => Promise<void>): ScheduledWork {
+    return { name, recurrence: due, jitterMs: JITTER_MS, catchUp: true, run };
+  }
+
+  async #scheduledBackup({ name, type, sources }: ScheduleConfiguration): Promise<void> {
+    const { book } = this.#parts;
+    const wanted = book.all().filter((source) => sources.length === 0 || sources.includes(source.name));
+    const names = (await this.#backable?.(wanted)) ?? [];
+    if (names.length > 0) await this.backUpNow({ type, sources: names, tags: [name], compression: true });
   }
 
   async #checkStore(context: WorkContext): Promise<unknown> {
@@ -149,20 +154,29 @@ export class Plan {
     }
   }
 
+  /** A job that ends when holdfast is told to stop, so that nobody who waits for it keeps the end waiting. */
   async #wait(kind: string, lane: JobLane, work: (context: WorkContext) => Promise<unknown>): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      startJob(this.#parts.jobs, kind, lane, async (context) => {
-        try {
-          const result = await work(context);
-          resolve();
-          return result;
-        } catch (error) {
-          reject(asHoldfastError(error));
-          throw error;
-        }
-      });
-    });
+    const { jobs, ground } = this.#parts;
+    ground.signal.throwIfAborted();
+    const { id } = startJob(jobs, kind, lane, work);
+    const cancel = (): void => void jobs.cancel(id);
+    ground.signal.addEventListener("abort", cancel, { once: true });
+    try {
+      const { state, error } = await jobs.ended(id);
+      if (state !== "done") throw error ?? new HoldfastError("INTERRUPTED", `the job ${id} was cancelled`);
+    } finally {
+      ground.signal.removeEventListener("abort", cancel);
+    }
   }
+}
+
+function leftOutDocument({ source, error }: LeftOut): BackupReport["left_out"][number] {
+  return { source, code: error.code, message: error.message };
+}
+
+/** What the plan depends on, for comparison. */
+function timesOf({ schedule, timeZone, verify }: Configuration): string {
+  return JSON.stringify([schedule, timeZone, verify.blocksEveryMs]);
 }
 
 /** Undefined: only by hand. Throws CONFIG_INVALID. */

@@ -27,6 +27,7 @@ import type {
   SourceWatch,
 } from "./ports.js";
 import { Registry, type RegistryRecord } from "./registry.js";
+import { awayReasonOf } from "./roots.js";
 import { FileValidation } from "./validation.js";
 import type { Verdict } from "./validator.js";
 import { NativeWatcher } from "./watch/native.js";
@@ -132,6 +133,13 @@ export class Monitor implements AsyncDisposable {
 
   status(): readonly SourceStatus[] {
     return [...this.#sources.values()].map(({ guard }) => guard.status());
+  }
+
+  /** Why the storage of a source is away, watched or not; undefined: it is there, or was never seen. */
+  async awayReason(source: SourceWatch): Promise<string | undefined> {
+    const status = this.#sources.get(source.name)?.guard.status();
+    if (status === undefined) return await awayReasonOf(source, this.registry);
+    return status.state === "root_gone" ? status.reason : undefined;
   }
 
   /** Reads everything protected (or what is at and below `path`) now and lists what is not as it should be. */

@@ -5,9 +5,10 @@
 import { type BytePath, isWithin, pathText } from "../base/paths.js";
 import type { SourceContext } from "./context.js";
 import type { Ground } from "./losses.js";
-import type { WatchRoot } from "./ports.js";
+import type { SourceWatch, WatchRoot } from "./ports.js";
+import type { Registry } from "./registry.js";
 import { type RootHooks, RootWatch } from "./root-watch.js";
-import { type RootIdentity, coveringMount, readMounts } from "./watch/mounts.js";
+import { type RootIdentity, coveringMount, judgeRoot, readMounts } from "./watch/mounts.js";
 import type { NativeWatcher } from "./watch/native.js";
 
 export interface RootsHooks extends Omit<RootHooks, "degraded" | "changed"> {
@@ -191,8 +192,30 @@ export class Roots {
   }
 
   #noteOf({ watch }: KeptRoot): string {
-    return `root:${this.#context.name}:${watch.root.folder}`;
+    return noteKey(this.#context.name, watch.root.folder);
   }
+}
+
+/**
+ * Why a root of a source that nobody watches is away, compared with where it was when it was watched last. Undefined: all
+ * are there, or were never seen.
+ */
+export async function awayReasonOf(
+  source: SourceWatch,
+  registry: Pick<Registry, "readNote">,
+): Promise<string | undefined> {
+  for (const { folder } of source.roots) {
+    const before = parseIdentity(await registry.readNote(noteKey(source.name, folder)));
+    if (before === undefined) continue;
+    const verdict = judgeRoot(folder, before);
+    if (verdict.state === "gone") return `${pathText(folder)}: ${verdict.reason}`;
+    if (verdict.state === "deleted") return `${pathText(folder)}: ${DELETED_REASON}`;
+  }
+  return undefined;
+}
+
+function noteKey(source: string, folder: BytePath): string {
+  return `root:${source}:${folder}`;
 }
 
 /** One root for each folder: deep when any configured path in it is. */

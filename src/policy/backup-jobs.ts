@@ -4,7 +4,7 @@
  * whose newest copy is too old. Trying again is the alert rule's `auto_retry`, which comes back here through a job.
  */
 import type { Clock, Timer } from "../base/clock.js";
-import { asHoldfastError } from "../base/errors.js";
+import { type HoldfastError, asHoldfastError } from "../base/errors.js";
 import type { EventBus } from "../base/events.js";
 import type { BackupType } from "../base/ids.js";
 import type { Counter, Gauge, Observer } from "../base/observe.js";
@@ -24,6 +24,18 @@ export interface BackupOrder {
   readonly type: BackupType;
   /** Names of the sources it is of; never empty. */
   readonly sources: readonly string[];
+}
+
+/** A source that a backup could not be of, and why. */
+export interface LeftOut {
+  readonly source: string;
+  readonly error: HoldfastError;
+}
+
+export interface BackupOutcome {
+  /** Of the sources that are in it; undefined when all were left out. */
+  readonly manifest: Manifest | undefined;
+  readonly leftOut: readonly LeftOut[];
 }
 
 export interface BackupJobsOptions {
@@ -112,19 +124,27 @@ export class BackupJobs implements Disposable {
   }
 
   /**
-   * Makes a backup by `work` and tells how it went: `backup.finished` (also when some files were unreadable) or
-   * `backup.failed`. Throws what the work throws; a backup that was interrupted is no failure.
+   * Makes a backup by `work` and tells how it went: `backup.finished` (also when some files were unreadable), and
+   * `backup.failed` for each source that was left out, or for all. Throws what the work throws; a backup that was
+   * interrupted is no failure.
    */
-  async run(order: BackupOrder, work: () => Promise<Manifest>, signal: AbortSignal): Promise<Manifest> {
+  async run(order: BackupOrder, work: () => Promise<BackupOutcome>, signal: AbortSignal): Promise<BackupOutcome> {
     const { clock, bus } = this.#options;
     const startMs = clock.monotonicMs();
     try {
-      const manifest = await work();
+      const outcome = await work();
+      const { manifest, leftOut } = outcome;
+      for (const { source, error } of leftOut) {
+        await this.#noteEnd(source, order.type, "failed", clock.monotonicMs() - startMs);
+        bus.emit("backup.failed", { source: [source], code: error.code, message: error.message });
+      }
+      if (manifest === undefined) return outcome;
+      const made = manifest.sources.map(({ source }) => source);
       const unreadable = manifest.sources.reduce((sum, source) => sum + source.files_unreadable, 0);
       for (const { source, files_unreadable: left } of manifest.sources)
         await this.#noteEnd(source, order.type, left === 0 ? "success" : "partial", clock.monotonicMs() - startMs);
-      bus.emit("backup.finished", { source: order.sources, backupId: manifest.backup_id, unreadable });
-      return manifest;
+      bus.emit("backup.finished", { source: made, backupId: manifest.backup_id, unreadable });
+      return outcome;
     } catch (error) {
       if (signal.aborted) throw error;
       const { code, message } = asHoldfastError(error);

@@ -95,27 +95,16 @@ export class Scheduler implements AsyncDisposable {
 
   /** Adds work, or replaces the work of that name (which, if it runs, ends first). */
   async add(work: ScheduledWork): Promise<void> {
-    this.remove(work.name);
-    const { clock, bucket } = this.#options;
-    const now = clock.nowMs();
-    const stored = parseStored(await bucket.get(work.name));
-    // A schedule never seen before starts to count now.
-    const handledMs = stored === undefined ? now : believable(stored.handledMs, work.recurrence, now);
-    const item: Item = {
-      work,
-      handledMs: work.catchUp ? handledMs : Math.max(handledMs, now),
-      dueMs: 0,
-      startMs: 0,
-      lastMs: stored?.lastMs,
-      lastOutcome: stored?.lastOutcome,
-      running: undefined,
-      alarm: undefined,
-    };
-    for (const outcome of ["done", "failed", "late"]) this.#runs.add(0, { schedule: work.name, outcome });
-    this.#items.set(work.name, item);
-    await this.#store(item);
-    this.#plan(item);
-    this.#look();
+    this.#put(await this.#prepare(work));
+  }
+
+  /** Has this work from now on and no other; throws before anything changed when the state database fails. */
+  async exchange(works: readonly ScheduledWork[]): Promise<void> {
+    const items: Item[] = [];
+    for (const work of works) items.push(await this.#prepare(work));
+    const names = new Set(works.map(({ name }) => name));
+    for (const name of [...this.#items.keys()]) if (!names.has(name)) this.remove(name);
+    for (const item of items) this.#put(item);
   }
 
   /** Removes a schedule; a run under way goes on to its end. */
@@ -142,6 +131,45 @@ export class Scheduler implements AsyncDisposable {
     this.#guard.cancel();
     for (const { alarm } of this.#items.values()) alarm?.cancel();
     for (const { running } of this.#items.values()) await running;
+  }
+
+  async #prepare(work: ScheduledWork): Promise<Item> {
+    const { clock, bucket } = this.#options;
+    const now = clock.nowMs();
+    const stored = parseStored(await bucket.get(work.name));
+    // A schedule never seen before starts to count now.
+    const handledMs = stored === undefined ? now : believable(stored.handledMs, work.recurrence, now);
+    const item: Item = {
+      work,
+      handledMs: work.catchUp ? handledMs : Math.max(handledMs, now),
+      dueMs: 0,
+      startMs: 0,
+      lastMs: stored?.lastMs,
+      lastOutcome: stored?.lastOutcome,
+      running: undefined,
+      alarm: undefined,
+    };
+    await this.#store(item);
+    return item;
+  }
+
+  #put(item: Item): void {
+    const { name } = item.work;
+    const before = this.#items.get(name);
+    before?.alarm?.cancel();
+    if (before !== undefined) {
+      item.handledMs = Math.max(item.handledMs, before.handledMs); // it may have begun a run since the item was prepared
+      item.lastMs = before.lastMs;
+      item.running = before.running?.then(() => {
+        item.running = undefined;
+        item.lastOutcome = before.lastOutcome;
+        this.#look();
+      });
+    }
+    for (const outcome of ["done", "failed", "late"]) this.#runs.add(0, { schedule: name, outcome });
+    this.#items.set(name, item);
+    this.#plan(item);
+    this.#look();
   }
 
   #look(): void {

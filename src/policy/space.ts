@@ -14,10 +14,8 @@ export interface SpaceOptions {
   readonly tier: string;
   /** Space of the store's place, or undefined when it has no such notion. May throw. */
   space(): Promise<{ readonly totalBytes: number; readonly freeBytes: number } | undefined>;
-  /** Used share at which it counts as full, 0 to 1. */
+  /** Used share at which it counts as full, 0 to 1; it is roomy again `HYSTERESIS_SHARE` below. */
   readonly fullShare: number;
-  /** Used share below which it is roomy again; lower than `fullShare`. */
-  readonly roomyShare: number;
 }
 
 export const DEFAULT_FULL_SHARE = 0.9;
@@ -34,6 +32,7 @@ export class SpaceWatch implements Disposable {
   readonly #used;
   readonly #free;
   #state: SpaceState = "unknown";
+  #fullShare: number;
   #writeFailed = false;
   #last = { usedShare: 0, freeBytes: 0 };
   #timer: Timer | undefined;
@@ -41,6 +40,7 @@ export class SpaceWatch implements Disposable {
 
   constructor(options: SpaceOptions) {
     this.#options = options;
+    this.#fullShare = options.fullShare;
     const labels = ["tier"] as const;
     this.#used = options.observer.gauge({
       name: "holdfast_tier_used_bytes",
@@ -58,6 +58,11 @@ export class SpaceWatch implements Disposable {
 
   get state(): SpaceState {
     return this.#state;
+  }
+
+  /** Counts as full from another share on; told at the next look. */
+  setFullShare(share: number): void {
+    this.#fullShare = share;
   }
 
   /** Looks now, and then again and again until disposed. */
@@ -82,8 +87,8 @@ export class SpaceWatch implements Disposable {
     this.#last = { usedShare, freeBytes };
     this.#used.set(totalBytes - freeBytes, { tier: this.#options.tier });
     this.#free.set(freeBytes, { tier: this.#options.tier });
-    if (usedShare >= this.#options.fullShare) this.#become("full");
-    else if (usedShare < this.#options.roomyShare && !this.#writeFailed) this.#become("roomy");
+    if (usedShare >= this.#fullShare) this.#become("full");
+    else if (usedShare < this.#fullShare - HYSTERESIS_SHARE && !this.#writeFailed) this.#become("roomy");
   }
 
   /** A write found no space, or no way (`code` STORE_FULL, STORE_READ_ONLY, STORE_IO). Told once. */
@@ -98,7 +103,7 @@ export class SpaceWatch implements Disposable {
   noteWriteWorks(): void {
     if (!this.#writeFailed) return;
     this.#writeFailed = false;
-    if (this.#last.usedShare < this.#options.fullShare) this.#become("roomy");
+    if (this.#last.usedShare < this.#fullShare) this.#become("roomy");
     else this.#options.bus.emit("store.full", { ...this.#last, writeFailed: false });
   }
 

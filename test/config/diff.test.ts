@@ -36,7 +36,7 @@ describe("the plan of a reload", () => {
   it("names what needs a restart", async () => {
     const { plan, needsRestart } = diffConfigurations(await load("store: /a\n"), await load("store: /b\n"));
     expect(plan).to.deep.equal(["~ store_url /a -> /b"]);
-    expect(needsRestart).to.deep.equal(["storeUrl"]);
+    expect(needsRestart).to.deep.equal(["store"]);
   });
 
   it("never shows a secret, only where it is", async () => {

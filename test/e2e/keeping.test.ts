@@ -44,6 +44,44 @@ describe("what may still be needed", () => {
     expect(versions.map(({ change }) => change)).to.deep.equal(["stored"]);
   });
 
+  it("is not noted as gone by a command that works alone where a disk is not mounted", async function () {
+    requireRoot(this);
+    await using sandbox = await Sandbox.create();
+    const disk = join(sandbox.home, "disk");
+    await mkdir(disk);
+    try {
+      execFileSync("mount", ["-t", "tmpfs", "tmpfs", disk], { stdio: "ignore" });
+    } catch {
+      skip(this, "mounting is not permitted here");
+    }
+    const [away, here] = [join(disk, "file"), join(sandbox.data, "file")];
+    try {
+      await writeFile(away, "on the disk");
+      await writeFile(here, "at home");
+      await sandbox.configure({
+        sources: [
+          { name: "disk", paths: [disk] },
+          { name: "home", paths: [sandbox.data] },
+        ],
+      });
+      expect((await sandbox.run("init")).exitCode).to.equal(0);
+      expect((await sandbox.run("backup")).exitCode, "no daemon has ever seen the disk").to.equal(0);
+    } finally {
+      execFileSync("umount", ["-l", disk]);
+    }
+    await writeFile(here, "changed at home");
+    const backup = await sandbox.run("backup");
+    expect(backup.exitCode, "partly done").to.equal(3);
+    expect(backup.stderr).to.contain("disk is not in it").and.to.contain("SOURCE_ROOT_GONE");
+    const changes = async (path: string): Promise<string[]> =>
+      versionsOf(await sandbox.run("versions", path, "--json")).map(({ change }) => change);
+    expect(await changes(away)).to.deep.equal(["stored"]);
+    expect(await changes(here)).to.deep.equal(["stored", "stored"]);
+    const only = await sandbox.run("backup", "--sources", "disk");
+    expect(only.exitCode).to.equal(1);
+    expect(only.stderr).to.contain("is its disk mounted?");
+  });
+
   it("is not replaced by a damaged file that waits for a decision, not even by a full backup", async () => {
     await using sandbox = await Sandbox.create();
     await sandbox.configure({}, { on_delete: "hold" });
@@ -91,8 +129,10 @@ describe("what may still be needed", () => {
       daemon.child.kill("SIGHUP");
       await until("it has decided", 30_000, () => /config\.(reloaded|refused)/.test(daemon.output));
       expect(daemon.output).to.not.contain("config.refused");
-      const { sources } = await sandbox.json<{ sources: { state: string }[] }>("status");
-      expect(sources.map(({ state }) => state)).to.deep.equal(["protected"]);
+      await until("it is watched", 30_000, async () => {
+        const { sources } = await sandbox.json<{ sources: { state: string }[] }>("status");
+        return sources.map(({ state }) => state).join() === "protected";
+      });
     } finally {
       await daemon.end("SIGKILL");
     }

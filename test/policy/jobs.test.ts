@@ -4,7 +4,7 @@ import { deferred } from "../../src/base/concurrency.js";
 import { HoldfastError, hasCode } from "../../src/base/errors.js";
 import { EventBus } from "../../src/base/events.js";
 import type { Manifest, SourceManifest } from "../../src/engine/types.js";
-import { BackupJobs } from "../../src/policy/backup-jobs.js";
+import { BackupJobs, type BackupOutcome } from "../../src/policy/backup-jobs.js";
 import { JOBS_KEPT_MAX, JOBS_QUEUED_MAX, type Job, JobRunner } from "../../src/policy/job-runner.js";
 import { SpaceWatch } from "../../src/policy/space.js";
 import { FakeClock, loopTurns } from "../support/fake-clock.js";
@@ -143,8 +143,9 @@ describe("backup jobs", () => {
     }
 
     async run(work: () => Promise<Manifest>): Promise<unknown> {
+      const made = async (): Promise<BackupOutcome> => ({ manifest: await work(), leftOut: [] });
       return await this.jobs
-        .run({ type: "full", sources: ["a"] }, work, new AbortController().signal)
+        .run({ type: "full", sources: ["a"] }, made, new AbortController().signal)
         .catch((error: unknown) => error);
     }
 
@@ -163,6 +164,24 @@ describe("backup jobs", () => {
     expect(stage.told).to.deep.equal(["finished a 0", "finished a 2", "failed a STORE_FULL"]);
     for (const outcome of ["success", "partial", "failed"])
       expect(stage.observer.value("holdfast_backups_total", { source: "a", type: "full", outcome })).to.equal(1);
+  });
+
+  it("tell of each source that was left out by its own reason, and of the others as done", async () => {
+    using stage = new Stage();
+    await stage.watch(0);
+    const outcome = {
+      manifest: manifest([["a", 0]]),
+      leftOut: [{ source: "b", error: new HoldfastError("SOURCE_ROOT_GONE", "not mounted") }],
+    };
+    const order = { type: "full", sources: ["a", "b"] } as const;
+    await stage.jobs.run(order, () => Promise.resolve(outcome), new AbortController().signal);
+    expect(stage.told).to.deep.equal(["failed b SOURCE_ROOT_GONE", "finished a 0"]);
+    const counted = (source: string, outcome: string): number =>
+      stage.observer.value("holdfast_backups_total", { source, type: "full", outcome }) ?? 0;
+    expect([counted("a", "success"), counted("b", "failed")]).to.deep.equal([1, 1]);
+    const nothing = { ...outcome, manifest: undefined };
+    await stage.jobs.run(order, () => Promise.resolve(nothing), new AbortController().signal);
+    expect(stage.told.slice(2)).to.deep.equal(["failed b SOURCE_ROOT_GONE"]);
   });
 
   it("do not call an interrupted backup a failure", async () => {
@@ -238,7 +257,6 @@ describe("the watch on space", () => {
         tier: "hot",
         space: () => Promise.resolve({ totalBytes: 100, freeBytes: 100 - this.used }),
         fullShare: 0.9,
-        roomyShare: 0.87,
       });
     }
 
@@ -277,6 +295,17 @@ describe("the watch on space", () => {
     expect(disk.told).to.deep.equal(["full", "stopped", "full"]);
     await disk.at(50);
     expect(disk.told.at(-1)).to.equal("roomy");
+  });
+
+  it("takes another threshold while it runs", async () => {
+    const disk = new Disk();
+    await disk.at(85);
+    disk.watch.setFullShare(0.8);
+    await disk.at(85);
+    await disk.at(78);
+    expect(disk.told).to.deep.equal(["roomy", "full"]);
+    await disk.at(76);
+    expect(disk.told).to.deep.equal(["roomy", "full", "roomy"]);
   });
 
   it("looks again and again, and survives a place that cannot be asked", async () => {

@@ -1,7 +1,7 @@
 /** Commands that make, list and compare backups, and look inside them. */
 import { once } from "node:events";
 import type { Page } from "../../api/paging.js";
-import type { DiffDocument, EntryDocument, JobDocument, VersionDocument } from "../../api/services.js";
+import type { BackupReport, DiffDocument, EntryDocument, JobDocument, VersionDocument } from "../../api/services.js";
 import { EXIT } from "../../base/error-codes.js";
 import { HoldfastError } from "../../base/errors.js";
 import { BACKUP_TYPES } from "../../base/ids.js";
@@ -159,10 +159,12 @@ async function createBackup(
     encryption: isSet(options, "encryption"),
   };
   const job = await api.post<JobDocument>("/backups", request, context.signal);
-  const manifest = await context.follow<Manifest>(api, job);
+  const manifest = await context.follow<BackupReport>(api, job);
   printManifest(context, manifest);
+  for (const { source, code, message } of manifest.left_out)
+    context.output.say(`${printable(source)} is not in it: ${printable(message)} (${code})`);
   const unreadable = manifest.sources.reduce((total, source) => total + source.files_unreadable, 0);
-  if (unreadable === 0) return EXIT.ok;
+  if (unreadable === 0) return manifest.left_out.length === 0 ? EXIT.ok : EXIT.partial;
   context.output.say(`${unreadable} files could not be read; their last good versions are kept. See: holdfast doctor`);
   return EXIT.partial;
 }

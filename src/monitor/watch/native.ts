@@ -51,6 +51,8 @@ interface Watched {
   readonly listener: WatchListener;
 }
 
+/** For glibc in the child: one arena, and what is freed goes back. It holds one large tree and is never in a hurry. */
+const SMALL_MEMORY = { MALLOC_ARENA_MAX: "1", MALLOC_TRIM_THRESHOLD_: "131072", MALLOC_MMAP_THRESHOLD_: "131072" };
 const PULSE_EVERY_MS = 2000;
 /** A pulse not heard for this long means that other events are late or lost too. */
 const PULSE_LATE_MS = 1500;
@@ -119,7 +121,7 @@ export class NativeWatcher implements AsyncDisposable {
     const child = fork(fileURLToPath(new URL("./child.js", import.meta.url)), [], {
       stdio: ["ignore", "ignore", "inherit", "ipc"],
       execArgv: ["--max-semi-space-size=2"],
-      env: { PATH: process.env["PATH"] ?? "/usr/bin:/bin" },
+      env: { PATH: process.env["PATH"] ?? "/usr/bin:/bin", ...SMALL_MEMORY },
     });
     this.#child = child;
     this.#isPulseArmed = false;

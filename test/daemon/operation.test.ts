@@ -1,0 +1,93 @@
+/** How sources come up and go: each by itself, none kept waiting by another, and the end never by any. */
+import { rm } from "node:fs/promises";
+import { expect } from "chai";
+import { type Clock, systemClock } from "../../src/base/clock.js";
+import { deferred } from "../../src/base/concurrency.js";
+import { launchIn } from "../support/launched.js";
+import { until } from "../support/program.js";
+import { useTempFolder } from "../support/temp-folder.js";
+
+/** Failed starts are tried again after 15 s; here sooner. */
+const IMPATIENT: Clock = {
+  nowMs: () => systemClock.nowMs(),
+  monotonicMs: () => systemClock.monotonicMs(),
+  sleep: async (ms, signal) => await systemClock.sleep(ms, signal),
+  after: (ms, callback) => systemClock.after(ms === 15_000 ? 2_000 : ms, callback),
+  every: (ms, callback) => systemClock.every(ms, callback),
+};
+
+describe("a daemon with several sources", () => {
+  const folder = useTempFolder("operation");
+
+  async function configured(...names: string[]): Promise<Readonly<Record<string, unknown>>> {
+    for (const name of names) await folder().write(`${name}/file`, name);
+    return { sources: names.map((name) => ({ name, paths: [folder().at(name)] })) };
+  }
+
+  it("watches what it knows and keeps time while a first backup waits", async () => {
+    {
+      await using before = await launchIn(folder(), await configured("old"));
+      await before.operation.start();
+      await before.operation.started();
+    }
+    await using daemon = await launchIn(folder(), await configured("old", "new"));
+    const gate = deferred<undefined>();
+    daemon.parts.jobs.start("slow", "write", () => gate.promise);
+    await daemon.operation.start();
+    await until("the known source is watched", 5_000, () =>
+      daemon.parts.monitor.status().some(({ name, state }) => name === "old" && state === "protected"),
+    );
+    expect(daemon.parts.monitor.status()).to.have.length(1);
+    expect(daemon.operation.startReason("new")).to.equal("first backup");
+    const due = daemon.operation.plan.schedules().filter(({ next_at: next }) => next !== null);
+    expect(due).to.not.have.length(0);
+    gate.resolve(undefined);
+    await daemon.operation.started();
+    expect(daemon.parts.monitor.status()).to.have.length(2);
+  });
+
+  it("ends at once when it is told to while first backups wait", async () => {
+    const daemon = await launchIn(folder(), await configured("a", "b"));
+    daemon.parts.jobs.start("slow", "write", async ({ signal }) => {
+      await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+    });
+    await daemon.operation.start();
+    const startedMs = performance.now();
+    await daemon[Symbol.asyncDispose]();
+    expect(performance.now() - startedMs).to.be.lessThan(3_000);
+  });
+
+  it("watches the others when one cannot be, and tries that one again", async () => {
+    await using daemon = await launchIn(folder(), await configured("bad", "good"), IMPATIENT);
+    const { monitor, book, settings } = daemon.parts;
+    const bad = book.get("bad");
+    // Somebody else's watch of that name stands in the way.
+    await monitor.addSource(bad.files, bad.monitorSettings(settings.current.mass), new AbortController().signal);
+    await daemon.operation.start();
+    await daemon.operation.started();
+    expect(daemon.operation.startReason("bad")).to.contain("SOURCE_EXISTS");
+    expect(daemon.operation.startReason("good")).to.equal(undefined);
+    expect(daemon.operation.plan.schedules().some(({ next_at: next }) => next !== null)).to.equal(true);
+    await monitor.removeSource("bad");
+    await until("it is tried again", 5_000, () => daemon.operation.startReason("bad") === undefined);
+    expect(monitor.status().map(({ name }) => name)).to.have.members(["bad", "good"]);
+  });
+
+  it("backs the others up when one is away, and says which one", async () => {
+    await using daemon = await launchIn(folder(), await configured("here", "away"));
+    await daemon.operation.start();
+    await daemon.operation.started();
+    await rm(folder().at("away"), { recursive: true });
+    const failed: string[] = [];
+    daemon.parts.bus.on("backup.failed", ({ source }) => failed.push(...source));
+    const context = { signal: new AbortController().signal, progress: () => undefined };
+    const request = { type: "incremental", sources: [], tags: [], compression: true } as const;
+    const report = await daemon.operation.plan.backUp(request, context);
+    expect(report.sources.map(({ source }) => source)).to.deep.equal(["here"]);
+    expect(report.left_out.map(({ source, code }) => [source, code])).to.deep.equal([["away", "SOURCE_ROOT_GONE"]]);
+    expect(failed).to.deep.equal(["away"]);
+    const left = [];
+    for await (const { path } of daemon.parts.repository.currentEntries("away")) left.push(path);
+    expect(left, "nothing is noted as removed").to.include(folder().bytes("away", "file"));
+  });
+});
