@@ -180,7 +180,7 @@ describe("validators", () => {
       [{ match: "conf/**", checks: [{ kind: "text" }], timeoutMs: 50 }],
     );
     const kinds = (path: string): string[] => rules.checksFor(path as never).checks.map(({ kind }) => kind);
-    expect(kinds("/srv/a.json")).to.deep.equal(["json"]);
+    expect(kinds("/srv/a.json")).to.deep.equal(["json_text"]);
     expect(kinds("/srv/conf/a.yml")).to.deep.equal(["text", "yaml"]);
     expect(kinds("/srv/a.txt")).to.deep.equal([]);
   });

@@ -8,7 +8,7 @@ import { Mutex, deferred } from "../../base/concurrency.js";
 import { HoldfastError } from "../../base/errors.js";
 import type { BytePath } from "../../base/paths.js";
 import type { ContentCheck } from "../validators/build.js";
-import type { Digest, InspectAnswer, InspectJob, Inspection } from "./jobs.js";
+import type { Digest, InspectAnswer, InspectJob, Inspection, PairVerdict } from "./jobs.js";
 
 export type InspectOutcome<T> =
   | { readonly outcome: "done"; readonly value: T }
@@ -52,6 +52,16 @@ export class Inspector implements AsyncDisposable {
     return await this.#ask({ kind: "digest", path }, DIGEST_TIMEOUT_MS, signal, (answer) =>
       "digest" in answer ? answer.digest : undefined,
     );
+  }
+
+  /** Whether content looks encrypted or destroyed beside the version before it; see `PairVerdict`. */
+  async comparePair(
+    pair: { readonly path: BytePath; readonly oldPath?: BytePath | undefined },
+    limits: { readonly timeoutMs: number; readonly sizeBytesMax: number },
+    signal: AbortSignal,
+  ): Promise<InspectOutcome<PairVerdict>> {
+    const job: InspectJob = { kind: "pair", ...pair, sizeBytesMax: limits.sizeBytesMax };
+    return await this.#ask(job, limits.timeoutMs, signal, (answer) => ("pair" in answer ? answer.pair : undefined));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -18,12 +18,23 @@ export type InspectJob =
       readonly checks: readonly ContentCheck[];
       readonly sizeBytesMax: number;
     }
-  | { readonly kind: "digest"; readonly path: BytePath };
+  | { readonly kind: "digest"; readonly path: BytePath }
+  /** Without `oldPath`: whether the content is in good order by itself. With it: whether it looks attacked. */
+  | {
+      readonly kind: "pair";
+      readonly path: BytePath;
+      readonly oldPath?: BytePath | undefined;
+      readonly sizeBytesMax: number;
+    };
 
 export interface Inspection {
   readonly shape: Shape;
   readonly verdict: Verdict;
 }
+
+/** unsure: only the version before can tell. The reason holds no content. */
+export type PairVerdict =
+  { readonly is: "ordinary" } | { readonly is: "unsure" } | { readonly is: "suspicious"; readonly reason: string };
 
 /** A whole read of a file with the stat before and after it. */
 export interface Digest {
@@ -35,6 +46,7 @@ export interface Digest {
 export type InspectAnswer =
   | { readonly id: number; readonly inspection: Inspection }
   | { readonly id: number; readonly digest: Digest }
+  | { readonly id: number; readonly pair: PairVerdict }
   | { readonly id: number; readonly errno: string };
 
 export interface InspectRequest {

@@ -6,25 +6,27 @@ import { createHash } from "node:crypto";
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { parentPort } from "node:worker_threads";
 import { errnoOf } from "../../base/errors.js";
-import { pathBytes } from "../../base/paths.js";
+import { type BytePath, pathBytes } from "../../base/paths.js";
 import type { StatTuple } from "../../engine/types.js";
-import type { Validator, Verdict } from "../validator.js";
+import { isOrdinary, suspicionOfPair } from "../judge/compare.js";
+import { factsOf } from "../judge/facts.js";
+import { randomOverwriteBytes } from "../judge/texture.js";
+import type { Complaint, FileValidator, Validator, Verdict } from "../validator.js";
 import { type ContentCheck, buildValidator } from "../validators/build.js";
-import type { Digest, InspectAnswer, InspectJob, InspectRequest, Inspection } from "./jobs.js";
+import type { Digest, InspectAnswer, InspectJob, InspectRequest, Inspection, PairVerdict } from "./jobs.js";
 import { SAFE_READ_FLAGS, shapeOf } from "./shape.js";
 
 /** Read window, bytes. */
 const WINDOW_BYTES = 2 ** 20;
 
-const validators = new Map<string, Validator>();
+const validators = new Map<string, Validator | FileValidator>();
 
 async function answer(id: number, job: InspectJob): Promise<InspectAnswer> {
   let fd: number | undefined;
   try {
+    if (job.kind === "pair") return { id, pair: await comparePair(job) };
     fd = openSync(pathBytes(job.path), SAFE_READ_FLAGS);
-    return job.kind === "digest"
-      ? { id, digest: digestOf(fd) }
-      : { id, inspection: await inspect(fd, job.checks, job.sizeBytesMax) };
+    return job.kind === "digest" ? { id, digest: digestOf(fd) } : { id, inspection: await inspect(fd, job) };
   } catch (error) {
     return { id, errno: errnoOf(error) ?? "EIO" };
   } finally {
@@ -45,31 +47,54 @@ function digestOf(fd: number): Digest {
   return { sha256: hash.digest("hex"), before, after: statOf(fd) };
 }
 
-async function inspect(fd: number, checks: readonly ContentCheck[], sizeBytesMax: number): Promise<Inspection> {
+type Inspect = Extract<InspectJob, { readonly kind: "inspect" }>;
+
+async function inspect(fd: number, job: Inspect): Promise<Inspection> {
   const sizeBytes = statOf(fd).sizeBytes;
-  return { shape: shapeOf(fd, sizeBytes), verdict: await judge(fd, checks, sizeBytes, sizeBytesMax) };
+  return { shape: shapeOf(fd, sizeBytes), verdict: await judge(fd, sizeBytes, job) };
 }
 
-async function judge(
-  fd: number,
-  checks: readonly ContentCheck[],
-  sizeBytes: number,
-  sizeBytesMax: number,
-): Promise<Verdict> {
+async function judge(fd: number, sizeBytes: number, { path, checks, sizeBytesMax }: Inspect): Promise<Verdict> {
   if (checks.length === 0) return { verdict: "unchecked", detail: "no check looks at such files" };
   if (sizeBytes > sizeBytesMax) return { verdict: "unchecked", detail: "larger than the limit for checks" };
   const content = readAll(fd, sizeBytes);
   const names: string[] = [];
+  let undecided: Complaint | undefined;
   for (const check of checks) {
     const validator = await validatorOf(check);
-    names.push(validator.name);
-    const complaint = validator.check(content);
-    if (complaint !== undefined) return { verdict: "invalid", ...complaint };
+    const complaint = "check" in validator ? validator.check(content) : await validator.checkFile(path, content);
+    if (complaint === undefined) names.push(validator.name);
+    else if (complaint.kind === "unchecked") undecided ??= complaint;
+    else return { verdict: "invalid", kind: complaint.kind, detail: complaint.detail };
   }
-  return { verdict: "valid", detail: names.join(", ") };
+  return undecided === undefined
+    ? { verdict: "valid", detail: names.join(", ") }
+    : { verdict: "unchecked", detail: undecided.detail };
 }
 
-async function validatorOf(check: ContentCheck): Promise<Validator> {
+type Pair = Extract<InspectJob, { readonly kind: "pair" }>;
+
+async function comparePair({ path, oldPath, sizeBytesMax }: Pair): Promise<PairVerdict> {
+  const now = readPart(path, sizeBytesMax);
+  const facts = await factsOf(now.content, path, now.isWhole);
+  if (oldPath === undefined) return { is: isOrdinary(facts) ? "ordinary" : "unsure" };
+  const before = readPart(oldPath, sizeBytesMax);
+  const noise = randomOverwriteBytes(before.content, now.content);
+  const reason = suspicionOfPair(await factsOf(before.content, oldPath, before.isWhole), facts, noise);
+  return reason === undefined ? { is: "ordinary" } : { is: "suspicious", reason };
+}
+
+function readPart(path: BytePath, sizeBytesMax: number): { readonly content: Buffer; readonly isWhole: boolean } {
+  const fd = openSync(pathBytes(path), SAFE_READ_FLAGS);
+  try {
+    const { sizeBytes } = statOf(fd);
+    return { content: readAll(fd, Math.min(sizeBytes, sizeBytesMax)), isWhole: sizeBytes <= sizeBytesMax };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+async function validatorOf(check: ContentCheck): Promise<Validator | FileValidator> {
   if (check.kind === "schema") return await buildValidator(check); // its file may have changed
   const key = JSON.stringify(check);
   const validator = validators.get(key) ?? (await buildValidator(check));

@@ -1,6 +1,6 @@
 /** Reads content as documents: JSON, else YAML (one document or several). Alias bombs and deep nesting are refused. */
 import { parseAllDocuments } from "yaml";
-import { decode } from "./text.js";
+import { decode } from "./invalid.js";
 
 /** Aliases that one YAML document may expand. */
 const ALIASES_MAX = 100;

@@ -1,28 +1,28 @@
 /** Check of structure: YAML. What it says is short and never holds content. */
 import { parseAllDocuments } from "yaml";
-import type { Validator } from "../validator.js";
-import { decode } from "./text.js";
+import type { Complaint, Validator } from "../validator.js";
+import { NOT_TEXT, decode, invalid, unchecked } from "./invalid.js";
 
 export const yamlValidator: Validator = {
   name: "yaml",
   check: (content) => {
     const text = decode(content);
-    if (text === undefined) return { kind: "invalid_structure", detail: "not UTF-8 text" };
-    const fault = yamlFault(text);
-    return fault === undefined ? undefined : { kind: "invalid_structure", detail: `no valid YAML: ${fault}` };
+    return text === undefined ? NOT_TEXT : yamlFault(text);
   },
 };
 
-function yamlFault(text: string): string | undefined {
+function yamlFault(text: string): Complaint | undefined {
   try {
     for (const document of parseAllDocuments(text, { logLevel: "silent", prettyErrors: false })) {
       if (!("errors" in document)) continue;
       const error = document.errors[0];
       if (error !== undefined)
-        return `${error.code.toLowerCase().replaceAll("_", " ")} at byte ${String(error.pos[0])}`;
+        return invalid(
+          `no valid YAML: ${error.code.toLowerCase().replaceAll("_", " ")} at byte ${String(error.pos[0])}`,
+        );
     }
     return undefined;
   } catch {
-    return undefined; // nested beyond what can be judged
+    return unchecked("nested beyond what can be judged");
   }
 }
