@@ -76,6 +76,25 @@ export type PinBody = Static<typeof pinBody>;
 export const entriesQuery = body({ ...page, under: optional(text("Only below this folder.")) });
 export type EntriesQuery = Static<typeof entriesQuery>;
 
+const nameB64 = Type.String({ description: "From this name on, base64 of its bytes.", maxLength: 1024 });
+export const folderQuery = body({ ...page, ...path });
+export type FolderQuery = Static<typeof folderQuery>;
+
+export const contentsQuery = body({
+  ...path,
+  from_b64: nameB64,
+  source: text("Source of the files."),
+  count: Type.Integer({ description: "Names to look at.", minimum: 1, maximum: API_LIMITS.pageMax }),
+});
+export type ContentsQuery = Static<typeof contentsQuery>;
+
+export const rangeQuery = body({
+  ...path,
+  offset: Type.Integer({ description: "First byte.", minimum: 0, maximum: Number.MAX_SAFE_INTEGER }),
+  length: Type.Integer({ description: "Bytes at most.", minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
+});
+export type RangeQuery = Static<typeof rangeQuery>;
+
 export const findQuery = body({ ...page, pattern: text("Glob on absolute paths, or on names when it has no slash.") });
 export type FindQuery = Static<typeof findQuery>;
 

@@ -18,6 +18,7 @@ import { openApiDocument } from "./openapi.js";
 import { pageOf } from "./paging.js";
 import { problemOf } from "./problems.js";
 import { type Answer, type Call, type Route, ok } from "./route.js";
+import { browseRoutes } from "./routes/browse.js";
 import { dataRoutes } from "./routes/data.js";
 import { observeRoutes } from "./routes/observe.js";
 import { recoveryRoutes } from "./routes/recovery.js";
@@ -87,6 +88,7 @@ const lenient = formats.default.default(new Ajv({ ...ajvOptions, coerceTypes: tr
 function allRoutes(options: RouterOptions, closing: AbortSignal): readonly Route[] {
   const table = [
     ...dataRoutes,
+    ...browseRoutes,
     ...watchRoutes,
     ...recoveryRoutes,
     ...systemRoutes,
@@ -310,6 +312,16 @@ async function send(answer: Answer, request: FastifyRequest, reply: FastifyReply
   }
 }
 
+/** Lines are sent in parts of about this many characters: a write for each line would cost more than the line. */
+const LINES_PART_CHARS = 32 * 2 ** 10;
+
 async function* jsonLines(items: AsyncIterable<unknown> | Iterable<unknown>): AsyncIterable<string> {
-  for await (const item of items) yield `${JSON.stringify(item)}\n`;
+  let part = "";
+  for await (const item of items) {
+    part += `${JSON.stringify(item)}\n`;
+    if (part.length < LINES_PART_CHARS) continue;
+    yield part;
+    part = "";
+  }
+  if (part !== "") yield part;
 }

@@ -258,6 +258,16 @@ export const ERROR_CODES = {
     hint: "Try again; raise the limit if it is configured.",
   },
   LIMIT_REACHED: { exit: EXIT.failed, meaning: "A limit was reached.", hint: "See the message for the limit." },
+  MOUNT_POINT_INVALID: {
+    exit: EXIT.failed,
+    meaning: "The folder to mount on is missing, is no folder, is not empty, or something is mounted there.",
+    hint: "Make an empty folder and name it: `mkdir DIR && holdfast mount DIR`.",
+  },
+  MOUNT_UNAVAILABLE: {
+    exit: EXIT.failed,
+    meaning: "This system or account cannot mount: no /dev/fuse, no koffi, no fusermount3, or not permitted.",
+    hint: "Use `holdfast serve webdav`, which needs none of them.",
+  },
   UNSUPPORTED: {
     exit: EXIT.failed,
     meaning: "This cannot be done on this system or by this version.",

@@ -25,12 +25,25 @@ export interface NativeCalls {
   /** Takes a lock on an open file without waiting; false when another holds it. It ends with the last close. */
   lockFile(fd: number, mode: "shared" | "exclusive"): boolean;
   unlockFile(fd: number): void;
+  /**
+   * Renames in one step: `exchange` swaps two names that exist, `to_free` fails with EEXIST when the new name is taken.
+   * Fails with EINVAL, ENOSYS or ENOTSUP where the C library, the kernel or the file system cannot.
+   */
+  renameAs(from: Uint8Array, to: Uint8Array, how: "exchange" | "to_free"): void;
 }
 
 /** The part of koffi that is used. */
 interface Koffi {
-  load(library: string | null): { func(signature: string): (...args: readonly unknown[]) => unknown };
+  load(library: string | null): { func(signature: string): KoffiFunction };
   errno(): number;
+  /** Where a buffer lies in memory. */
+  address(buffer: Uint8Array): bigint;
+}
+
+interface KoffiFunction {
+  (...args: readonly unknown[]): unknown;
+  /** Runs in another thread; the last argument is called back with an error and the result. */
+  async(...args: readonly unknown[]): void;
 }
 
 type SystemCall = (...args: readonly unknown[]) => number;
@@ -53,6 +66,13 @@ const SIGNATURES = {
   sendto: "long sendto(int fd, const void *data, ulong length, int flags, const void *address, uint32_t addressLength)",
   close: "int close(int fd)",
   flock: "int flock(int fd, int operation)",
+  renameat2: "int renameat2(int fromFolder, const void *from, int toFolder, const void *to, uint flags)",
+  mount: "int mount(const void *source, const void *target, const void *type, ulong flags, const void *data)",
+  umount2: "int umount2(const void *target, int flags)",
+  socketpair: "int socketpair(int domain, int type, int protocol, _Out_ int32_t *fds)",
+  recvmsg: "long recvmsg(int fd, void *message, int flags)",
+  poll: "int poll(void *entries, ulong count, int timeoutMs)",
+  fcntl: "int fcntl(int fd, int command, int argument)",
 } as const;
 
 let loaded: { readonly calls: NativeCalls | undefined } | undefined;
@@ -64,13 +84,100 @@ export function nativeCalls(): NativeCalls | undefined {
 }
 
 function loadCalls(): NativeCalls | undefined {
+  const koffi = loadKoffi();
+  return koffi === undefined ? undefined : bindCalls(koffi);
+}
+
+function loadKoffi(): Koffi | undefined {
   if (process.platform !== "linux" || process.env["HOLDFAST_NO_NATIVE"] === "1") return undefined;
   try {
     const koffi: unknown = createRequire(import.meta.url)("koffi");
-    return isKoffi(koffi) ? bindCalls(koffi) : undefined;
+    return isKoffi(koffi) ? koffi : undefined;
   } catch {
     return undefined; // not installed, or no build for this processor: callers go without
   }
+}
+
+/** What mounting needs of the system; only `holdfast mount` does. */
+export interface MountCalls {
+  /** mount(2). `options` as the file system reads them, such as `fd=5,rootmode=40000`. */
+  mount(place: { readonly target: Uint8Array; readonly type: string; readonly source: string }, options: string): void;
+  /** umount2(2); `detach` takes it out of sight at once also when it is in use. EBUSY, EINVAL when nothing is there. */
+  unmount(target: Uint8Array, detach: boolean): void;
+  /** Two connected sockets; the second one is inherited by programs that are started. Close both. */
+  socketPair(): readonly [number, number];
+  /** A descriptor that was sent over a socket, or undefined when none is there (it does not wait). */
+  receiveDescriptor(socketFd: number): number | undefined;
+  closeDescriptor(fd: number): void;
+  setNonBlocking(fd: number): void;
+  /** Waits in another thread until there is something to read; false after `timeoutMs`, or when a signal came. */
+  waitReadable(fd: number, timeoutMs: number): Promise<boolean>;
+}
+
+/** The calls for mounting, or undefined without koffi. */
+export function mountCalls(): MountCalls | undefined {
+  const koffi = loadKoffi();
+  if (koffi === undefined) return undefined;
+  const bind = binder(koffi);
+  const [mount, umount2, socketpair] = [bind("mount"), bind("umount2"), bind("socketpair")];
+  const [recvmsg, close, fcntl] = [bind("recvmsg"), bind("close"), bind("fcntl")];
+  return {
+    mount: ({ target, type, source }, options) => {
+      const flags = MS_RDONLY | MS_NOSUID | MS_NODEV;
+      mount(cString(source), terminated(target), cString(type), flags, cString(options));
+    },
+    unmount: (target, detach) => {
+      umount2(terminated(target), (detach ? MNT_DETACH : 0) | UMOUNT_NOFOLLOW);
+    },
+    socketPair: () => {
+      const pair = new Int32Array(2);
+      socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair);
+      const [ours = -1, theirs = -1] = pair;
+      fcntl(theirs, F_SETFD, 0);
+      return [ours, theirs];
+    },
+    receiveDescriptor: (socketFd) => unless(["EAGAIN", "EWOULDBLOCK"], () => receive(koffi, recvmsg, socketFd)),
+    closeDescriptor: (fd) => {
+      close(fd);
+    },
+    setNonBlocking: (fd) => {
+      fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
+    },
+    waitReadable: waiter(koffi),
+  };
+}
+
+/** poll(2) for one descriptor. */
+function waiter(koffi: Koffi): MountCalls["waitReadable"] {
+  const poll = koffi.load(null).func(SIGNATURES.poll);
+  return async (fd, timeoutMs) => {
+    const entry = Buffer.alloc(8); // pollfd: descriptor, events wanted, events seen
+    new Int32Array(entry.buffer, entry.byteOffset, 1)[0] = fd;
+    new Int16Array(entry.buffer, entry.byteOffset + 4, 1)[0] = POLLIN;
+    return await new Promise<boolean>((resolve, reject) => {
+      poll.async(entry, 1, timeoutMs, (error: Error | null, count: unknown) => {
+        if (error === null) resolve(Number(count) > 0);
+        else reject(error);
+      });
+    });
+  };
+}
+
+/** recvmsg(2) for one byte with one descriptor; the structs of 64-bit Linux, written by hand. */
+function receive(koffi: Koffi, recvmsg: SystemCall, socketFd: number): number | undefined {
+  const [data, control] = [Buffer.alloc(1), Buffer.alloc(CONTROL_BYTES)];
+  const vector = new BigUint64Array([koffi.address(data), BigInt(data.length)]);
+  // msghdr: name, its length, vector, its count, control, its length, flags
+  const message = new BigUint64Array(7);
+  message[2] = koffi.address(new Uint8Array(vector.buffer));
+  message[3] = 1n;
+  message[4] = koffi.address(control);
+  message[5] = BigInt(control.length);
+  recvmsg(socketFd, new Uint8Array(message.buffer), MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  // cmsghdr: its length, level, type, then the descriptor
+  const header = new Int32Array(control.buffer, control.byteOffset, 5);
+  const isDescriptor = message[5] >= 20n && header[2] === SOL_SOCKET && header[3] === SCM_RIGHTS;
+  return isDescriptor ? header[4] : undefined;
 }
 
 function isKoffi(value: unknown): value is Koffi {
@@ -78,8 +185,13 @@ function isKoffi(value: unknown): value is Koffi {
 }
 
 function bindCalls(koffi: Koffi): NativeCalls {
+  const bind = binder(koffi);
+  return { ...attributeCalls(bind), ...socketCalls(bind), ...fileCalls(bind), ...renameCalls(bind) };
+}
+
+function binder(koffi: Koffi): Bind {
   const library = koffi.load(null);
-  const bind = (name: keyof typeof SIGNATURES): SystemCall => {
+  return (name) => {
     const call = library.func(SIGNATURES[name]);
     return (...args) => {
       const result = Number(call(...args));
@@ -87,7 +199,6 @@ function bindCalls(koffi: Koffi): NativeCalls {
       return result;
     };
   };
-  return { ...attributeCalls(bind), ...socketCalls(bind), ...fileCalls(bind) };
 }
 
 type Bind = (name: keyof typeof SIGNATURES) => SystemCall;
@@ -155,15 +266,54 @@ function fileCalls(bind: Bind): Pick<NativeCalls, "setTimes" | "lockFile" | "unl
   };
 }
 
+function renameCalls(bind: Bind): Pick<NativeCalls, "renameAs"> {
+  const rename = bindOrMissing(bind, "renameat2");
+  return {
+    renameAs: (from, to, how) => {
+      const flags = how === "exchange" ? RENAME_EXCHANGE : RENAME_NOREPLACE;
+      rename(AT_FDCWD, terminated(from), AT_FDCWD, terminated(to), flags);
+    },
+  };
+}
+
+/** For a call that is younger than some C libraries that are still about. */
+function bindOrMissing(bind: Bind, name: keyof typeof SIGNATURES): SystemCall {
+  try {
+    return bind(name);
+  } catch {
+    return () => {
+      throw systemError(name, constants.errno.ENOSYS);
+    };
+  }
+}
+
 // Numbers of the Linux ABI; the same on every processor that holdfast is built for (x64, arm64).
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
 const AF_UNIX = 1;
+const SOCK_STREAM = 1;
 const SOCK_DGRAM = 2;
 const SOCK_CLOEXEC = 0o2000000;
 const MSG_NOSIGNAL = 0x4000;
+const MSG_DONTWAIT = 0x40;
+const MSG_CMSG_CLOEXEC = 0x40000000;
+const SCM_RIGHTS = 1;
+/** Room for one descriptor: a header of 16 bytes, the descriptor, padding, and some to spare. */
+const CONTROL_BYTES = 64;
+const F_SETFD = 2;
+const F_GETFL = 3;
+const F_SETFL = 4;
+const O_NONBLOCK = 0o4000;
+const POLLIN = 1;
+const MS_RDONLY = 1;
+const MS_NOSUID = 2;
+const MS_NODEV = 4;
+const MNT_DETACH = 2;
+const UMOUNT_NOFOLLOW = 8;
 const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
+const RENAME_NOREPLACE = 1;
+const RENAME_EXCHANGE = 2;
 const LOCK_SH = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;

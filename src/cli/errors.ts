@@ -27,8 +27,6 @@ function sentence(text: string): string {
 
 /** Commands of the whole design that this version does not have. */
 export const LATER_COMMANDS: ReadonlySet<string> = new Set([
-  "mount",
-  "serve",
   "dr-test",
   "dr",
   "kit",

@@ -18,6 +18,7 @@ if (!args.some((arg) => LONG_RUNNING.has(arg))) {
   };
   process.on("SIGINT", interrupt);
   process.on("SIGTERM", interrupt);
+  process.on("SIGHUP", interrupt); // the terminal has gone: what was mounted is unmounted
 }
 watchStdout(() => process.exit(EXIT.ok));
 const exitCode = await runCommandLine(args, {

@@ -4,6 +4,7 @@ import { EXIT } from "../base/error-codes.js";
 import { HoldfastError } from "../base/errors.js";
 import { type CommandContext, type CommandSpec, type Options, argument } from "./command.js";
 import { backupCommands } from "./commands/backups.js";
+import { browseCommands } from "./commands/browse.js";
 import { operateCommands } from "./commands/operate.js";
 import { recoveryCommands } from "./commands/recovery.js";
 import { restoreCommands } from "./commands/restore.js";
@@ -18,6 +19,7 @@ const FAMILIES: Readonly<Record<string, string>> = {
   keys: "What opens the repository.",
   alerts: "Alerts and channels.",
   config: "The configuration.",
+  serve: "Backups for programs that cannot mount.",
 };
 
 const completionCommand: CommandSpec = {
@@ -37,6 +39,7 @@ const completionCommand: CommandSpec = {
 export const allCommands: readonly CommandSpec[] = [
   ...watchCommands,
   ...backupCommands,
+  ...browseCommands,
   ...restoreCommands,
   ...recoveryCommands,
   ...operateCommands,

@@ -15,10 +15,12 @@ import { loadConfiguration } from "../config/load.js";
 import { readSecret } from "../config/secrets.js";
 import { Metrics } from "../telemetry/prometheus.js";
 import { compose } from "./compose.js";
+import { workersWithin } from "./limits.js";
 import { Operation } from "./operation.js";
 import type { Ground, Parts } from "./parts.js";
 import { alertService } from "./services/alerts.js";
 import { backupService } from "./services/backups.js";
+import { browseService } from "./services/browse.js";
 import { recoveryService } from "./services/recovery.js";
 import { repositoryService } from "./services/repository.js";
 import { systemService } from "./services/system.js";
@@ -54,9 +56,9 @@ export interface LaunchGround {
   readonly log: Logger;
   readonly clock: Clock;
   readonly isDaemon: boolean;
-  readonly signal: AbortSignal;
   /** Changes what is logged from now on, after a reload. */
   readonly setLogLevel?: Ground["setLogLevel"];
+  readonly signal: AbortSignal;
 }
 
 /** Loads the configuration that the options name, with the extra paths as sources. Throws CONFIG_INVALID. */
@@ -95,7 +97,7 @@ export async function launch(
     password,
     encrypt: configuration.encryption.enabled && options.noEncrypt !== true,
     passwordKdf: configuration.encryption.kdf,
-    workers: configuration.limits.workers,
+    workers: workersWithin(configuration.limits),
     clock,
     observer: metrics,
     signal,
@@ -114,6 +116,7 @@ export async function launch(
 function servicesOf(parts: Parts, operation: Operation, load: () => Promise<Configuration>): Services {
   return {
     backups: backupService(parts, operation),
+    browse: browseService(parts),
     repository: repositoryService(parts, operation),
     watch: watchService(parts, operation),
     recovery: recoveryService(parts, operation),

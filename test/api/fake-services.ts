@@ -1,4 +1,5 @@
 /** The test's implementer of the API's services: everything in memory, every call written down. */
+import type { BrowseService } from "../../src/api/browse-service.js";
 import type {
   AlertService,
   BackupService,
@@ -101,6 +102,7 @@ export function fakeServices(): FakeServices {
     jobsById,
     settings,
     backups: fakeBackups(ground),
+    browse: fakeBrowse(ground),
     repository: fakeRepository(ground),
     watch: fakeWatch(ground),
     recovery: fakeRecovery(ground),
@@ -186,6 +188,27 @@ function fakeBackups({ note, job, backups, settings }: FakeGround): BackupServic
   };
 }
 
+function fakeBrowse({ note, backups }: FakeGround): BrowseService {
+  const nothing = async function* (): AsyncGenerator<never> {
+    // the routes' own tests need no content
+  };
+  return {
+    folder: (id, request) => {
+      findBackup(backups, id);
+      note("folder", request.folder);
+      return nothing();
+    },
+    range: (id, path, range) => {
+      note("range", [id, path, range]);
+      return Promise.resolve(nothing());
+    },
+    contents: (id, request, count) => {
+      note("contents", [id, request, count]);
+      return nothing();
+    },
+  };
+}
+
 function fakeRepository({ job }: FakeGround): RepositoryService {
   return {
     describe: () => Promise.resolve(repositoryDocument()),
@@ -208,7 +231,7 @@ function fakeRepository({ job }: FakeGround): RepositoryService {
         bytes_freed: 30,
         refused_because: null,
       }),
-    newRecoveryKey: () => Promise.resolve({ recovery_key: "AAAA-BBBB" }),
+    recoveryKey: () => Promise.resolve({ recovery_key: "AAAA-BBBB", new: false }),
     listKeys: () => Promise.resolve([{ id: "a".repeat(64), kind: "raw", created_at: "2026-01-15T12:00:00.000Z" }]),
   };
 }

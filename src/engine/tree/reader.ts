@@ -11,7 +11,12 @@ import { type ChildRef, type LeafEntry, type TreeNode, decodeNode } from "./node
 export type LoadNode = (id: ChunkId, signal: AbortSignal) => Promise<Buffer>;
 
 /** Loads a child and checks that it lies where its parent says, so that no circle of nodes can trap a reader. */
-async function loadChild(load: LoadNode, child: ChildRef, parentLevel: number, signal: AbortSignal): Promise<TreeNode> {
+export async function loadChild(
+  load: LoadNode,
+  child: ChildRef,
+  parentLevel: number,
+  signal: AbortSignal,
+): Promise<TreeNode> {
   const node = decodeNode(await load(child.id, signal));
   if (node.level !== parentLevel - 1) throw new HoldfastError("RECORD_DAMAGED", "a tree node is at the wrong level");
   return node;

@@ -22,6 +22,7 @@ export const FLOORS: Readonly<Record<string, number>> = {
   anomaly: 4,
   disaster: 5,
   api: 6,
+  browse: 6,
   daemon: 7,
   cli: 8,
 };
