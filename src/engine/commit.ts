@@ -58,6 +58,8 @@ async function commitLocked(
   byPath: ReadonlyMap<BytePath, PathChange["kind"]>,
   signal: AbortSignal,
 ): Promise<CommitReceipt> {
+  // A catalog that takes nothing any more (its disk is full) refuses before anything is read and appended.
+  await core.parts.catalog.write([]);
   const toRead = [...byPath].filter(([, kind]) => kind === "upsert").map(([path]) => path);
   const toRemove = [...byPath].filter(([, kind]) => kind === "remove").map(([path]) => path);
   const { outcomes, records } = await ingestInline(core, toRead, signal);

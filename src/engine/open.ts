@@ -7,7 +7,7 @@ import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { unlinkIfThere, writeFileDurably } from "../base/atomic-file.js";
 import { isoTime } from "../base/clock.js";
-import { HoldfastError, errnoOf } from "../base/errors.js";
+import { HoldfastError, errnoOf, hasCode } from "../base/errors.js";
 import { randomHex } from "../base/ids.js";
 import { ResourceStack } from "../base/lifecycle.js";
 import type { Backend } from "../storage/backend.js";
@@ -184,24 +184,29 @@ async function openCatalog(
     };
     const rebuild = await reasonToRebuild(context, epoch, options.signal);
     const lastSeq = rebuild === undefined ? await catchUp(context, options.signal) : 0;
+    if (rebuild === undefined) await finishOpening(catalog, epoch, chunkSet);
     return { catalog, opener, content, lastSeq, rebuild };
   };
   const first = await Catalog.open(folder, id, log);
   const closer = { open: first };
   stack.defer(() => closer.open[Symbol.asyncDispose]());
-  let opened = await attempt(first);
-  if (opened.rebuild !== undefined) {
-    log.warn("index.rebuild", { reason: opened.rebuild });
-    await first[Symbol.asyncDispose]();
-    closer.open = await Catalog.recreate(folder, id);
-    opened = await attempt(closer.open);
-  }
-  const { catalog } = opened;
+  const opened = await attempt(first).catch((error: unknown) => {
+    if (!hasCode(error, "INDEX_DAMAGED")) throw error;
+    return error;
+  });
+  if ("catalog" in opened && opened.rebuild === undefined) return opened;
+  log.warn("index.rebuild", { reason: "catalog" in opened ? opened.rebuild : opened.message });
+  await first[Symbol.asyncDispose]();
+  closer.open = await Catalog.recreate(folder, id);
+  return await attempt(closer.open);
+}
+
+/** Notes the collection that the catalog has caught up with, and fills the dedup table. Reads every place of a chunk. */
+async function finishOpening(catalog: Catalog, epoch: number, chunkSet: ChunkSet): Promise<void> {
   const operations: LevelOperation[] = [];
   catalog.putEpoch(operations, epoch);
   await catalog.write(operations);
   await catalog.chunks.survey((chunk) => chunkSet.addDurable(chunk));
-  return opened;
 }
 
 /** This writer's own id: made once for each state folder and repository. */

@@ -10,7 +10,7 @@ import { EntryIndex } from "./entry-index.js";
 import { type LevelOperation, LevelStore, bucketKey } from "./level-store.js";
 
 /** Raised when the meaning of anything in LevelDB changes: an older index is then made again. */
-const INDEX_VERSION = "2";
+const INDEX_VERSION = "3";
 
 export class Catalog implements AsyncDisposable {
   readonly #level: LevelStore;

@@ -1,10 +1,16 @@
 /**
  * The LevelDB beneath the catalog: numbered buckets, and one queue for writes, so that batches land in the order they
- * were asked for and many small ones become one. It holds nothing that the store cannot give back.
+ * were asked for and many small ones become one. It holds nothing that the store cannot give back. LevelDB does not
+ * look at its own checksums when it reads, so each value carries one; whatever is found wrong is INDEX_DAMAGED, and the
+ * next start makes the index again.
  */
-import { mkdir, rm } from "node:fs/promises";
+import { writeFileSync } from "node:fs";
+import { mkdir, readFile, rm, stat, statfs } from "node:fs/promises";
+import { join } from "node:path";
+import { crc32 } from "node:zlib";
 import { Level } from "level";
 import { HoldfastError, errnoOf, messageOf } from "../../base/errors.js";
+import { breakSeal, sealFolder } from "./index-seal.js";
 
 /** First byte of every key. Numbers are permanent; a retired one stays listed. */
 export const BUCKET = {
@@ -33,20 +39,38 @@ const ITERATOR_PAIRS = 1000;
 const BLOCK_CACHE_BYTES = 16 * 2 ** 20;
 const WRITE_BUFFER_BYTES = 8 * 2 ** 20;
 
+/** CRC-32 of key and value, little-endian, behind each value. */
+const CRC_BYTES = 4;
+/** Lies beside LevelDB's files once one of them proved damaged. */
+const DAMAGE_MARK = "holdfast-damaged";
+/** What LevelDB writes into its own log when it skips a part of its write-ahead log. */
+const SKIPPED_PART = ": dropping ";
+/** With less than this left on its disk, a failed write is put down to the full disk, bytes. */
+const DISK_FULL_BYTES = 4 * 2 ** 20;
+
 type Database = Level<Buffer, Buffer>;
 
 export class LevelStore implements AsyncDisposable {
   readonly #database: Database;
+  readonly #folder: string;
   #queue: LevelOperation[] = [];
   #flushing: Promise<void> | undefined;
 
-  private constructor(database: Database) {
+  private constructor(database: Database, folder: string) {
     this.#database = database;
+    this.#folder = folder;
   }
 
   /** Throws INDEX_LOCKED when another process has it open, INDEX_DAMAGED when LevelDB cannot read it. */
   static async open(folder: string): Promise<LevelStore> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
+    if (await isThere(join(folder, DAMAGE_MARK))) {
+      throw new HoldfastError("INDEX_DAMAGED", "the local index proved damaged when it was used last");
+    }
+    const changed = await breakSeal(folder);
+    if (changed !== undefined) {
+      throw new HoldfastError("INDEX_DAMAGED", `${changed} of the local index changed while nobody used it`);
+    }
     const database: Database = new Level<Buffer, Buffer>(folder, {
       keyEncoding: "buffer",
       valueEncoding: "buffer",
@@ -58,7 +82,9 @@ export class LevelStore implements AsyncDisposable {
     } catch (error) {
       throw openingError(error, folder);
     }
-    return new LevelStore(database);
+    if (!(await hasSkipped(folder))) return new LevelStore(database, folder);
+    await database.close();
+    throw new HoldfastError("INDEX_DAMAGED", "the local index has lost a part of what was written to it");
   }
 
   /** Deletes the whole index folder; it must not be open. */
@@ -66,8 +92,34 @@ export class LevelStore implements AsyncDisposable {
     await rm(folder, { recursive: true, force: true });
   }
 
+  /** Throws INDEX_DAMAGED. */
   get(key: Buffer): Buffer | undefined {
-    return this.#database.getSync(key);
+    let stored: Buffer | undefined;
+    try {
+      stored = this.#database.getSync(key);
+    } catch (error) {
+      throw this.#damaged(error);
+    }
+    return stored === undefined ? undefined : this.#checked(key, stored);
+  }
+
+  /** The value without its checksum. */
+  #checked(key: Buffer, stored: Buffer): Buffer {
+    const end = stored.length - CRC_BYTES;
+    if (end < 0) throw this.#damaged("a value is cut off");
+    const value = stored.subarray(0, end);
+    if (stored.readUInt32LE(end) !== crc32(value, crc32(key))) throw this.#damaged("a checksum does not match");
+    return value;
+  }
+
+  /** Leaves a mark, so that the next start makes the index again. */
+  #damaged(cause: unknown): HoldfastError {
+    try {
+      writeFileSync(join(this.#folder, DAMAGE_MARK), "");
+    } catch (error) {
+      cause = new AggregateError([cause, error], `${reasonOf(cause)}; ${messageOf(error)}`);
+    }
+    return new HoldfastError("INDEX_DAMAGED", `the local index is damaged: ${reasonOf(cause)}`, { cause });
   }
 
   /** Resolves when the operations are in LevelDB; earlier calls land before later ones. */
@@ -84,16 +136,25 @@ export class LevelStore implements AsyncDisposable {
     const batch = this.#queue.slice(0, BATCH_OPERATIONS_MAX);
     this.#queue = this.#queue.slice(BATCH_OPERATIONS_MAX);
     try {
-      await this.#database.batch(batch);
+      await this.#database.batch(batch.map(withChecksum));
     } catch (error) {
       // What was asked for stays first in the queue: the next write tries it again, so the order holds.
       this.#queue = [...batch, ...this.#queue];
-      throw new HoldfastError("INDEX_DAMAGED", `the local index cannot be written: ${messageOf(error)}`, {
-        cause: error,
-      });
+      throw await this.#writingError(error);
     } finally {
       this.#flushing = undefined;
     }
+  }
+
+  async #writingError(error: unknown): Promise<HoldfastError> {
+    const space = await statfs(this.#folder).catch(() => undefined);
+    if (space !== undefined && space.bavail * space.bsize < DISK_FULL_BYTES) {
+      return new HoldfastError("STORE_FULL", `the disk of the local index is full: ${messageOf(error)}`, {
+        cause: error,
+        hint: "Free space on the file system of the state folder; holdfast goes on by itself.",
+      });
+    }
+    return this.#damaged(error);
   }
 
   /** Pairs with keys from `from` to before `to`, a page at a time, out of one snapshot. */
@@ -101,9 +162,11 @@ export class LevelStore implements AsyncDisposable {
     const iterator = this.#database.iterator({ gte: from, lt: to });
     try {
       for (;;) {
-        const page = await iterator.nextv(ITERATOR_PAIRS);
+        const page = await iterator.nextv(ITERATOR_PAIRS).catch((error: unknown) => {
+          throw this.#damaged(error);
+        });
         if (page.length === 0) return;
-        yield page;
+        yield page.map(([key, stored]) => [key, this.#checked(key, stored)]);
       }
     } finally {
       await iterator.close();
@@ -112,14 +175,51 @@ export class LevelStore implements AsyncDisposable {
 
   /** The first `limit` pairs of a range. */
   async first(from: Buffer, to: Buffer, limit: number): Promise<[Buffer, Buffer][]> {
-    const pairs: [Buffer, Buffer][] = [];
-    for await (const pair of this.#database.iterator({ gte: from, lt: to, limit })) pairs.push(pair);
-    return pairs;
+    const iterator = this.#database.iterator({ gte: from, lt: to, limit });
+    const pairs = await iterator.all().catch((error: unknown) => {
+      throw this.#damaged(error);
+    });
+    return pairs.map(([key, stored]) => [key, this.#checked(key, stored)]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     while (this.#flushing !== undefined) await this.#flushing;
     await this.#database.close();
+    // Not worth a failure: without it the next open cannot tell whether the files changed meanwhile.
+    await sealFolder(this.#folder).catch(() => undefined);
+  }
+}
+
+function withChecksum(operation: LevelOperation): LevelOperation {
+  if (operation.type === "del") return operation;
+  const { type, key, value } = operation;
+  const stored = Buffer.allocUnsafe(value.length + CRC_BYTES);
+  stored.set(value);
+  stored.writeUInt32LE(crc32(value, crc32(key)), value.length);
+  return { type, key, value: stored };
+}
+
+function reasonOf(cause: unknown): string {
+  return typeof cause === "string" ? cause : messageOf(cause);
+}
+
+/** True when LevelDB dropped damaged parts of its write-ahead log while it opened: what follows would stand on gaps. */
+async function hasSkipped(folder: string): Promise<boolean> {
+  try {
+    return (await readFile(join(folder, "LOG"), "latin1")).includes(SKIPPED_PART);
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return false;
+    throw openingError(error, folder);
+  }
+}
+
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return false;
+    throw error;
   }
 }
 
