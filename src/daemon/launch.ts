@@ -15,7 +15,6 @@ import { loadConfiguration } from "../config/load.js";
 import { readSecret } from "../config/secrets.js";
 import { Metrics } from "../telemetry/prometheus.js";
 import { compose } from "./compose.js";
-import { workersWithin } from "./limits.js";
 import { Operation } from "./operation.js";
 import type { Ground, Parts } from "./parts.js";
 import { alertService } from "./services/alerts.js";
@@ -97,7 +96,7 @@ export async function launch(
     password,
     encrypt: configuration.encryption.enabled && options.noEncrypt !== true,
     passwordKdf: configuration.encryption.kdf,
-    workers: workersWithin(configuration.limits),
+    workers: configuration.limits.workers,
     clock,
     observer: metrics,
     signal,
