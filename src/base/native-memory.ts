@@ -4,6 +4,7 @@
  * above which a buffer gets pages of its own, and gives nothing back from the middle of an arena. A daemon that has
  * made one large backup would then hold its memory for months.
  */
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
 export interface MemoryCalls {
@@ -11,6 +12,8 @@ export interface MemoryCalls {
   keepSmall(): void;
   /** Gives freed pages back to the system. Takes some 10 ms for each 100 MiB; other threads wait for their arena. */
   giveBack(): void;
+  /** Lets go of the pages of files below a folder that this process has mapped; a later use reads them anew. */
+  letGoOfFiles(folder: string): void;
 }
 
 /** mallopt(3): parameters, and their values here. */
@@ -22,8 +25,10 @@ const TRIM_BYTES = 2 * 2 ** 20;
 /** Buffers above this get pages of their own, which go back when they are freed, bytes. */
 const MMAP_BYTES = 2 ** 20;
 const ARENAS_MAX = 2;
+/** madvise(2): of pages that are in use again nothing is lost, whatever the range has become meanwhile. */
+const MADV_PAGEOUT = 21;
 
-type NativeFunction = (...args: readonly number[]) => number;
+type NativeFunction = (...args: readonly (number | bigint)[]) => number;
 
 interface Koffi {
   load(library: string | null): { func(signature: string): NativeFunction };
@@ -44,6 +49,7 @@ function loadCalls(): MemoryCalls | undefined {
     const library = koffi.load(null);
     const mallopt = library.func("int mallopt(int parameter, int value)");
     const trim = library.func("int malloc_trim(ulong padding)");
+    const madvise = library.func("int madvise(ulong address, ulong length, int advice)");
     return {
       keepSmall: () => {
         mallopt(M_ARENA_MAX, ARENAS_MAX);
@@ -53,8 +59,28 @@ function loadCalls(): MemoryCalls | undefined {
       giveBack: () => {
         trim(0);
       },
+      letGoOfFiles: (folder) => {
+        // A kernel before 5.4 does not know the advice: the pages stay.
+        for (const { start, end } of mappingsBelow(folder)) madvise(start, end - start, MADV_PAGEOUT);
+      },
     };
   } catch {
     return undefined; // no koffi, or a C library without these: memory is as large as it is
   }
+}
+
+interface Mapping {
+  readonly start: bigint;
+  readonly end: bigint;
+}
+
+function mappingsBelow(folder: string): Mapping[] {
+  const mappings: Mapping[] = [];
+  for (const line of readFileSync("/proc/self/maps", "latin1").split("\n")) {
+    const path = line.slice(line.indexOf("/"));
+    const [, start, end] = /^([0-9a-f]+)-([0-9a-f]+) r--s /.exec(line) ?? [];
+    if (start === undefined || end === undefined || !path.startsWith(`${folder}/`)) continue;
+    mappings.push({ start: BigInt(`0x${start}`), end: BigInt(`0x${end}`) });
+  }
+  return mappings;
 }

@@ -189,7 +189,10 @@ function keepMemorySmall({ parts }: Launched, owner: ResourceStack): void {
   const isRunning = (): boolean => parts.jobs.list().some(({ state }) => state === "running");
   const keeper = new MemoryKeeper({
     clock: systemClock,
-    memory,
+    giveBack: () => {
+      memory.giveBack();
+      memory.letGoOfFiles(parts.ground.configuration.stateDir);
+    },
     isQuiet: () => parts.queue.pendingTotal === 0 && !isRunning(),
     residentBytes: () => process.memoryUsage.rss(),
   });

@@ -3,7 +3,6 @@
  * is quiet.
  */
 import type { Clock, Timer } from "../base/clock.js";
-import type { MemoryCalls } from "../base/native-memory.js";
 
 /** How often the process's size is looked at, ms. The engine's threads end after 10 s, their memory goes then. */
 export const LOOK_EVERY_MS = 15_000;
@@ -12,7 +11,8 @@ export const GROWTH_BYTES = 8 * 2 ** 20;
 
 export interface MemoryKeeperOptions {
   readonly clock: Clock;
-  readonly memory: Pick<MemoryCalls, "giveBack">;
+  /** Gives back what can be spared. */
+  readonly giveBack: () => void;
   /** True while nothing waits and nothing runs. */
   readonly isQuiet: () => boolean;
   /** Resident bytes of the process. */
@@ -35,7 +35,7 @@ export class MemoryKeeper implements Disposable {
   }
 
   #look(): void {
-    const { memory, isQuiet, residentBytes } = this.#options;
+    const { giveBack, isQuiet, residentBytes } = this.#options;
     if (!isQuiet()) return;
     const bytes = residentBytes();
     if (bytes < this.#smallestBytes + GROWTH_BYTES) {
@@ -43,7 +43,7 @@ export class MemoryKeeper implements Disposable {
       this.#smallestBytes = Math.min(this.#smallestBytes, bytes);
       return;
     }
-    memory.giveBack();
+    giveBack();
     this.#smallestBytes = residentBytes();
   }
 }

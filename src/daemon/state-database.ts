@@ -13,6 +13,12 @@ import type { Logger } from "../base/observe.js";
 
 export type StateDatabase = Level;
 
+/** A sweep reads it in order and a look reads one record: larger ones would only hold memory. */
+const BLOCK_CACHE_BYTES = 2 * 2 ** 20;
+const WRITE_BUFFER_BYTES = 2 * 2 ** 20;
+/** Tables that stay mapped, 2 MiB each; LevelDB takes no fewer. */
+const OPEN_FILES_MAX = 74;
+
 /** Opens the database below the state folder. Throws INDEX_LOCKED when another process has it. */
 export async function openStateDatabase(stateDir: string, clock: Clock, log: Logger): Promise<StateDatabase> {
   const folder = join(stateDir, "journal");
@@ -37,7 +43,11 @@ export async function openStateDatabase(stateDir: string, clock: Clock, log: Log
 }
 
 async function openAt(folder: string): Promise<StateDatabase> {
-  const database = new Level<string, string>(folder);
+  const database = new Level<string, string>(folder, {
+    cacheSize: BLOCK_CACHE_BYTES,
+    writeBufferSize: WRITE_BUFFER_BYTES,
+    maxOpenFiles: OPEN_FILES_MAX,
+  });
   await database.open();
   return database;
 }

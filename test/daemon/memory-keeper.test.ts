@@ -17,11 +17,9 @@ class Process {
       clock: this.clock,
       isQuiet: () => this.isQuiet,
       residentBytes: () => this.neededBytes + this.freedBytes,
-      memory: {
-        giveBack: () => {
-          this.given += 1;
-          this.freedBytes = 0;
-        },
+      giveBack: () => {
+        this.given += 1;
+        this.freedBytes = 0;
       },
     });
   }

@@ -19,6 +19,8 @@ const SLOT_WORDS = KEY_WORDS + 1;
 const CAPACITY_MIN = 4096;
 /** Filled slots (removed ones included) at which it grows: 0.7 of the slots keeps probes short. */
 const FILL_MAX = 0.7;
+/** Room after growing, for each id: below 2, so that a table that is just full doubles and does not grow fourfold. */
+const GROWTH = 1.5;
 
 /** The slots of a shared buffer: four words of id and one of state each. */
 class SlotTable {
@@ -161,7 +163,7 @@ export class ChunkSet {
 
   #grow(): void {
     const old = this.#table;
-    const buffer = SlotTable.bufferFor(slotsFor(this.#size * 2));
+    const buffer = SlotTable.bufferFor(slotsFor(this.#size * GROWTH));
     const table = new SlotTable(buffer);
     for (let at = 0; at < old.words.length; at += SLOT_WORDS) {
       const state = old.stateAt(at);
