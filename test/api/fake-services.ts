@@ -231,7 +231,7 @@ function fakeRepository({ job }: FakeGround): RepositoryService {
         bytes_freed: 30,
         refused_because: null,
       }),
-    recoveryKey: () => Promise.resolve({ recovery_key: "AAAA-BBBB", new: false }),
+    newRecoveryKey: () => Promise.resolve({ recovery_key: "AAAA-BBBB" }),
     listKeys: () => Promise.resolve([{ id: "a".repeat(64), kind: "raw", created_at: "2026-01-15T12:00:00.000Z" }]),
   };
 }
