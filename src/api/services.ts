@@ -198,13 +198,18 @@ export interface RepositoryDocument {
   readonly free_bytes: number | null;
   readonly total_bytes: number | null;
 }
+export interface RecoveryKeyDocument {
+  readonly recovery_key: string;
+  /** True: it was made just now. */
+  readonly new: boolean;
+}
 export interface RepositoryService {
   describe(): Promise<RepositoryDocument>;
   check(request: CheckRequest): Promise<JobDocument>;
   collectGarbage(dryRun: boolean): Promise<JobDocument>;
   cleanup(request: CleanupRequest): Promise<JobDocument>;
-  /** A new recovery key, shown once; the old ones stay valid. */
-  newRecoveryKey(): Promise<{ readonly recovery_key: string }>;
+  /** The recovery key again; a new one where none is kept, and then all given out before stay valid. */
+  recoveryKey(): Promise<RecoveryKeyDocument>;
   listKeys(): Promise<readonly { readonly id: string; readonly kind: string; readonly created_at: string }[]>;
 }
 

@@ -269,7 +269,7 @@ export interface MetricsConfiguration {
 }
 
 export interface LimitsConfiguration {
-  /** The daemon aims to stay below, bytes. */
+  /** Bounds worker threads and remembered changes, bytes. */
   readonly memoryBytes: number;
   /** Worker threads; undefined: chosen by the number of processors. */
   readonly workers: number | undefined;

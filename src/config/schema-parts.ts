@@ -24,8 +24,12 @@ export const duration = (description: string, fallback?: string) =>
     pattern: "^(\\d+(\\.\\d+)?(ms|s|m|h|d|w))+$",
     ...(fallback === undefined ? {} : { default: fallback }),
   });
-export const size = (description: string) =>
-  text(description, { format: "size", pattern: "^\\d+(\\.\\d+)?\\s*(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)$" });
+export const size = (description: string, fallback?: string) =>
+  text(description, {
+    format: "size",
+    pattern: "^\\d+(\\.\\d+)?\\s*(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)$",
+    ...(fallback === undefined ? {} : { default: fallback }),
+  });
 export const share = (description: string, fallback?: string) =>
   text(description, {
     format: "share",

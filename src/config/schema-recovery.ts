@@ -3,22 +3,39 @@ import { Type } from "typebox";
 import { ACCEPT, STRATEGIES } from "./configuration.js";
 import { choice, count, duration, flag, mapping, match, optional, text, texts } from "./schema-parts.js";
 
+const maxAgeHours = optional(
+  Type.Number({
+    description: "What is older than this is only offered, not put back without asking.",
+    exclusiveMinimum: 0,
+  }),
+);
 const latestBackup = mapping("The newest good version in the repository.", {
   strategy: Type.Literal("latest_backup"),
-  max_age_hours: optional(Type.Number({ description: "Older versions are only offered.", exclusiveMinimum: 0 })),
+  max_age_hours: maxAgeHours,
+  max_versions: optional(
+    count("How many versions to look at, newest first.", { minimum: 1, maximum: 1_000, default: 20 }),
+  ),
   at: optional(text("Only the version of this time, ISO 8601.")),
 });
 const gitHistory = mapping("Index, branches, stash, reflog and dangling objects of the git work tree.", {
   strategy: Type.Literal("git_history"),
   max_commits: optional(count("How far back to look.", { minimum: 1, maximum: 100_000, default: 100 })),
+  max_age_hours: maxAgeHours,
 });
 const tempFiles = mapping("Editor swap and backup files, and deleted files that a process still holds open.", {
   strategy: Type.Literal("temp_files"),
+  homes: optional(texts("Home folders whose editor files are looked at; those of the likely users unless told.")),
+  swap_dirs: optional(texts("More folders with swap files, absolute.")),
+  max_age_hours: maxAgeHours,
 });
 const openFiles = mapping("Only deleted files that a process still holds open.", {
   strategy: Type.Literal("open_files"),
+  max_age_hours: maxAgeHours,
 });
-const sameContent = mapping("The same bytes at another protected path.", { strategy: Type.Literal("same_content") });
+const sameContent = mapping("The same bytes at another protected path.", {
+  strategy: Type.Literal("same_content"),
+  max_age_hours: maxAgeHours,
+});
 const logMatch = Type.Record(
   Type.String(),
   Type.Union([Type.String(), Type.Number(), Type.Boolean(), Type.Array(Type.String())]),
@@ -54,6 +71,7 @@ const fromLogs = mapping(
     until: optional(text("Only records up to this time, ISO 8601.")),
     pick: optional(texts("Only these fields of an entry are kept.")),
     output: optional(logOutput),
+    max_age_hours: maxAgeHours,
   },
 );
 const regenerate = mapping("Run a program that makes the file anew; the result is validated like any candidate.", {
@@ -64,6 +82,7 @@ const regenerate = mapping("Run a program that makes the file anew; the result i
   timeout: optional(duration("Time limit.", "2m")),
   user: optional(text("Account it runs as; only a daemon running as root can change it.")),
   cwd: optional(text("Folder it runs in; a private one unless told.")),
+  max_age_hours: maxAgeHours,
 });
 const manualRecovery = mapping("Nothing is written; a person is told the exact commands to try.", {
   strategy: Type.Literal("manual_recovery"),

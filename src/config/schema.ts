@@ -361,7 +361,12 @@ export const configFileSchema = mapping(
       mapping(
         "What the daemon may use.",
         {
-          memory: optional(size("Aim to stay below.")),
+          memory: optional(
+            size(
+              "What work may use: bounds the worker threads and the changes that are remembered while they cannot be stored.",
+              "1GiB",
+            ),
+          ),
           workers: optional(
             Type.Union(
               [

@@ -20,6 +20,7 @@ import { localFolderOf } from "../storage/open.js";
 import { AutoRepair } from "./auto-repair.js";
 import { BackupWork } from "./backup-work.js";
 import { EventLog } from "./event-log.js";
+import { changesWithin } from "./limits.js";
 import type { Ground, Parts } from "./parts.js";
 import { Plan } from "./plan.js";
 import { alertChannels, recoveryStrategies } from "./plugins.js";
@@ -204,6 +205,7 @@ function changeQueue(around: {
     onOverflow: (source) => monitor.requestReconcile(source, "more changes than can be remembered"),
     priorityOf: (source) => book.find(source)?.configuration.priority ?? "medium",
     space,
+    pathsMax: changesWithin(ground.configuration.limits),
   });
 }
 

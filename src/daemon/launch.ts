@@ -15,6 +15,7 @@ import { loadConfiguration } from "../config/load.js";
 import { readSecret } from "../config/secrets.js";
 import { Metrics } from "../telemetry/prometheus.js";
 import { compose } from "./compose.js";
+import { workersWithin } from "./limits.js";
 import { Operation } from "./operation.js";
 import type { Ground, Parts } from "./parts.js";
 import { alertService } from "./services/alerts.js";
@@ -96,7 +97,7 @@ export async function launch(
     password,
     encrypt: configuration.encryption.enabled && options.noEncrypt !== true,
     passwordKdf: configuration.encryption.kdf,
-    workers: configuration.limits.workers,
+    workers: workersWithin(configuration.limits),
     clock,
     observer: metrics,
     signal,

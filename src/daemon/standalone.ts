@@ -6,6 +6,7 @@ import { ResourceStack } from "../base/lifecycle.js";
 import type { Logger } from "../base/observe.js";
 import { silentObserver } from "../base/observe.js";
 import { type LaunchOptions, launch, loadFor, passwordFor } from "./launch.js";
+import { workersWithin } from "./limits.js";
 import { type MadeRepository, makeRepository } from "./store.js";
 
 export interface Standalone extends AsyncDisposable {
@@ -46,7 +47,7 @@ export async function initRepository(
     password: await passwordFor(options, configuration, log, options.signal),
     encrypt,
     passwordKdf: configuration.encryption.kdf,
-    workers: configuration.limits.workers,
+    workers: workersWithin(configuration.limits),
     clock: systemClock,
     observer: { ...silentObserver, log },
     signal: options.signal,

@@ -13,6 +13,7 @@ import { type Observer } from "../base/observe.js";
 import { Repository, type Unlock } from "../engine/repository.js";
 import { readConfig, type RepositoryConfig } from "../engine/repository-config.js";
 import { localFolderOf, openBackend } from "../storage/open.js";
+import { keepRecoveryKey } from "./recovery-key.js";
 
 const KEY_BYTES = 32;
 /** Name of the key of a repository that is being made. */
@@ -36,7 +37,7 @@ export interface StoreOptions {
 
 export interface MadeRepository {
   readonly repositoryId: string;
-  /** Shown to the person once; undefined for an unencrypted repository. */
+  /** To be shown to the person now; undefined for an unencrypted repository. */
   readonly recoveryKey: Secret | undefined;
   /** Where the key lies; undefined when a password opens it. */
   readonly keyFile: string | undefined;
@@ -68,6 +69,8 @@ export async function makeRepository(options: StoreOptions): Promise<MadeReposit
     await syncFolder(join(options.stateDir, "keys"));
   }
   const { repositoryId, recoveryKey } = made;
+  if (keyBytes !== undefined && recoveryKey !== undefined)
+    await keepRecoveryKey(options.stateDir, repositoryId, recoveryKey);
   return { repositoryId, recoveryKey, keyFile: keyBytes === undefined ? undefined : keyFile };
 }
 

@@ -54,7 +54,7 @@ export interface ChangeQueueOptions<R extends QueueReceipt> {
   priorityOf(source: string): Priority;
   /** Usually the `SpaceWatch`; without one the queue emits `store.full` and `store.roomy` by itself. */
   readonly space?: StoreHealth;
-  /** For tests; default `PENDING_PATHS_MAX`. */
+  /** Paths that one source remembers one by one; default `PENDING_PATHS_MAX`. */
   readonly pathsMax?: number;
 }
 

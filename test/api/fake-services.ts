@@ -128,7 +128,7 @@ async function* entries(count: number): AsyncGenerator<never> {
 
 function fakeBackups({ note, job, backups, settings }: FakeGround): BackupService {
   return {
-    create: (request) => job("backup", request, backups[0]),
+    create: (request) => job("backup", request, { ...backups[0], left_out: [] }),
     list: (filter) => {
       note("list", filter);
       return Promise.resolve(backups);
@@ -231,7 +231,7 @@ function fakeRepository({ job }: FakeGround): RepositoryService {
         bytes_freed: 30,
         refused_because: null,
       }),
-    newRecoveryKey: () => Promise.resolve({ recovery_key: "AAAA-BBBB" }),
+    recoveryKey: () => Promise.resolve({ recovery_key: "AAAA-BBBB", new: false }),
     listKeys: () => Promise.resolve([{ id: "a".repeat(64), kind: "raw", created_at: "2026-01-15T12:00:00.000Z" }]),
   };
 }

@@ -149,11 +149,20 @@ describe("the command line with a daemon", () => {
   it("ends with 3 when a backup is partial, and says what to do", async () => {
     const made = manifest("backup_20260115_120000_full", "2026-01-15T12:00:00.000Z");
     const [source] = made.sources;
-    const partial = { ...made, sources: [{ ...source, files_unreadable: 2 }] };
+    const partial = { ...made, sources: [{ ...source, files_unreadable: 2 }], left_out: [] };
     served.services.backups.create = () => Promise.resolve(doneJob("job_1", "backup", partial));
     const result = await run("create");
     expect(result.exitCode).to.equal(3);
     expect(result.stderr).to.contain("2 files could not be read");
+  });
+
+  it("ends with 3 when a source could not be in the backup, and names it", async () => {
+    const left_out = [{ source: "disk", code: "SOURCE_ROOT_GONE", message: "its file system is not mounted" }];
+    const report = { ...manifest("backup_20260115_120000_full", "2026-01-15T12:00:00.000Z"), left_out };
+    served.services.backups.create = () => Promise.resolve(doneJob("job_1", "backup", report));
+    const result = await run("create");
+    expect(result.exitCode).to.equal(3);
+    expect(result.stderr).to.contain("disk is not in it: its file system is not mounted (SOURCE_ROOT_GONE)");
   });
 
   it("ends with 4 when verification fails, and 3 when a restore leaves files out", async () => {

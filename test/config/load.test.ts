@@ -76,7 +76,7 @@ sources:
       - {match: "nginx/**", command: [nginx, -t, -c, "{file}"], timeout: 3s}
     recover:
       - match: "**"
-        chain: [{strategy: latest_backup, max_age_hours: 1}, temp_files, {strategy: regenerate, script: [/bin/make-it], timeout: 2m}]
+        chain: [{strategy: latest_backup, max_age_hours: 1, max_versions: 5}, {strategy: temp_files, homes: [/home/a], swap_dirs: [/swap], max_age_hours: 2}, {strategy: regenerate, script: [/bin/make-it], timeout: 2m}]
 `);
     const [source] = loaded.sources;
     expect(loaded.storeUrl).to.equal(folder().at("store"));
@@ -95,8 +95,8 @@ sources:
     expect(source?.validate[1]?.rules?.items).to.deep.equal({ path: "messages", required: ["role"] });
     expect(source?.validate[2]).to.deep.include({ command: ["nginx", "-t", "-c", "{file}"], timeoutMs: 3000 });
     expect(source?.recover[0]?.chain).to.deep.equal([
-      { strategy: "latest_backup", parameters: { max_age_hours: 1 } },
-      { strategy: "temp_files", parameters: {} },
+      { strategy: "latest_backup", parameters: { max_age_hours: 1, max_versions: 5 } },
+      { strategy: "temp_files", parameters: { homes: ["/home/a"], swap_dirs: ["/swap"], max_age_hours: 2 } },
       { strategy: "regenerate", parameters: { script: ["/bin/make-it"], timeout_ms: 120_000 } },
     ]);
     expect(loaded.schedule.map((entry) => entry.name)).to.deep.equal(["every", "source-conversations"]);
@@ -258,7 +258,7 @@ describe("a mistake in the configuration", () => {
     [
       "a wrong parameter of a strategy",
       "sources: [{path: /a, recover: [{match: '**', chain: [{strategy: latest_backup, max_age: 1}]}]}]\n",
-      'holdfast.yaml:1:80 unknown key "max_age"; known here: strategy, max_age_hours, at',
+      'holdfast.yaml:1:80 unknown key "max_age"; known here: strategy, max_age_hours, max_versions, at',
     ],
     [
       "a section of a later version",

@@ -1,8 +1,10 @@
 /** Making and opening the daemon's repository: the key is never lost, whatever happens in between. */
+import { existsSync } from "node:fs";
 import { mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { expect } from "chai";
 import { systemClock } from "../../src/base/clock.js";
 import { Secret, silentObserver } from "../../src/base/observe.js";
+import { shownRecoveryKey } from "../../src/daemon/recovery-key.js";
 import { type StoreOptions, isUnmade, makeRepository, openRepository } from "../../src/daemon/store.js";
 import { rejection } from "../support/rejection.js";
 import { type TempFolder, useTempFolder } from "../support/temp-folder.js";
@@ -42,6 +44,33 @@ describe("the daemon's store", () => {
     await writeFile(folder().at("store", "thesis.txt"), "mine");
     expect(await isUnmade(folder().at("store"))).to.equal(false);
     expect(await rejection(makeRepository(storeOptions(folder())))).to.have.property("code", "REPO_NOT_EMPTY");
+  });
+
+  it("shows the recovery key again where a random key lies beside the state", async () => {
+    const options = storeOptions(folder());
+    const made = await makeRepository(options);
+    await using repository = await openRepository(options);
+    const place = { storeUrl: options.storeUrl, stateDir: options.stateDir, hasPassword: false };
+    const shown = await shownRecoveryKey(place, repository, options.signal);
+    expect([shown.recoveryKey.reveal(), shown.isNew]).to.deep.equal([made.recoveryKey?.reveal(), false]);
+    const file = folder().at("state", "keys", `${repository.id}.recovery`);
+    expect((await stat(file)).mode & 0o777).to.equal(0o600);
+    expect(await repository.listKeys(options.signal)).to.have.length(2);
+    await writeFile(file, "none at all");
+    const next = await shownRecoveryKey(place, repository, options.signal);
+    expect(next.isNew).to.equal(true);
+    expect((await shownRecoveryKey(place, repository, options.signal)).recoveryKey.reveal()).to.equal(
+      next.recoveryKey.reveal(),
+    );
+  });
+
+  it("keeps no recovery key on the machine where a password opens the repository", async () => {
+    const options = { ...storeOptions(folder()), password: new Secret("only in a head") };
+    await makeRepository(options);
+    await using repository = await openRepository(options);
+    const place = { storeUrl: options.storeUrl, stateDir: options.stateDir, hasPassword: true };
+    expect((await shownRecoveryKey(place, repository, options.signal)).isNew).to.equal(true);
+    expect(existsSync(folder().at("state", "keys"))).to.equal(false);
   });
 
   it("says that the key is missing, and names its place", async () => {

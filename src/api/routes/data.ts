@@ -212,8 +212,8 @@ export const dataRoutes: readonly Route[] = [
     method: "POST",
     path: `${BASE}/keys/recovery`,
     role: "admin",
-    summary: "Make a new recovery key; it is shown once.",
-    handle: async (call) => ok(await call.services.repository.newRecoveryKey()),
+    summary: "Show the recovery key again; a new one where a password opens the repository, since none is kept there.",
+    handle: async (call) => ok(await call.services.repository.recoveryKey()),
   },
 ];
 

@@ -1,7 +1,7 @@
 /** Commands of the person who runs holdfast: init, daemon, keys, alerts, config, doctor, explain, completion. */
 import { writeFile } from "node:fs/promises";
 import type { Page } from "../../api/paging.js";
-import type { AlertDocument } from "../../api/services.js";
+import type { AlertDocument, RecoveryKeyDocument } from "../../api/services.js";
 import { ERROR_CODES, EXIT } from "../../base/error-codes.js";
 import { HoldfastError } from "../../base/errors.js";
 import { parseDurationMs } from "../../base/units.js";
@@ -43,13 +43,15 @@ export const operateCommands: readonly CommandSpec[] = [
   },
   {
     name: "keys recovery",
-    summary: "Make a new recovery key and print it once; the old ones stay valid.",
+    summary:
+      "Show the recovery key again; where a password opens the repository, make a new one (older ones stay valid).",
     examples: ["holdfast keys recovery"],
     run: async (context) => {
       const api = await context.api("alone");
-      const made = await api.post<{ recovery_key: string }>("/keys/recovery", {}, context.signal);
-      if (context.output.json) context.output.document(made);
-      else printRecoveryKey(context, made.recovery_key);
+      const shown = await api.post<RecoveryKeyDocument>("/keys/recovery", {}, context.signal);
+      if (context.output.json) context.output.document(shown);
+      else printRecoveryKey(context, shown.recovery_key);
+      if (shown.new) context.output.say("This one is new. Those that were given out before stay valid.");
       return EXIT.ok;
     },
   },

@@ -7,6 +7,7 @@ import { checkDocument } from "../documents.js";
 import { startJob } from "../job-documents.js";
 import type { Operation } from "../operation.js";
 import type { Parts } from "../parts.js";
+import { shownRecoveryKey } from "../recovery-key.js";
 import { repositoryDocument } from "../status.js";
 
 export function repositoryService(parts: Parts, operation: Operation): RepositoryService {
@@ -37,8 +38,12 @@ export function repositoryService(parts: Parts, operation: Operation): Repositor
         startJob(jobs, "cleanup", "write", (job) => operation.plan.cleanUp({ dryRun, force }, job)),
       );
     },
-    async newRecoveryKey() {
-      return { recovery_key: (await repository.newRecoveryKey(parts.ground.signal)).reveal() };
+    async recoveryKey() {
+      const { configuration, password, signal } = parts.ground;
+      const { storeUrl, stateDir } = configuration;
+      const place = { storeUrl, stateDir, hasPassword: password !== undefined };
+      const { recoveryKey, isNew } = await shownRecoveryKey(place, repository, signal);
+      return { recovery_key: recoveryKey.reveal(), new: isNew };
     },
     async listKeys() {
       const slots = await repository.listKeys(parts.ground.signal);
