@@ -205,7 +205,7 @@ export class ChangeJudge {
     if (node.kind === "file" && !this.#context.source.fitsSize(node.stat.sizeBytes)) return;
     if (record?.stat.ino !== node.stat.ino) this.#noteArrival(path, look.stats);
     if (isKnown(record, node) || this.#isUnderWay(path, node, item) || this.#isOwnWrite(path, node, record)) return;
-    if (node.kind !== "file" || this.#hasRestedLong(node, item)) {
+    if (node.kind !== "file" || this.#restLeftMs(node) === 0) {
       this.#settle({ path, node, record, item });
       return;
     }
@@ -238,11 +238,13 @@ export class ChangeJudge {
     return true;
   }
 
-  /** At a start or a sweep most files have rested for long: their ctime, which nobody can set, says so. */
-  #hasRestedLong(node: FileNode, item: DirtyItem): boolean {
-    if (item.noticedBy === "event") return false;
+  /**
+   * How long the file must still hold still, ms. Its ctime, which nobody can set, tells how long it has: at a start or
+   * a sweep mostly for long, after an event that came late for a part. A ctime in the future tells nothing.
+   */
+  #restLeftMs(node: FileNode): number {
     const agedMs = this.#context.nowMs() - Number(node.stat.ctimeNs / 1_000_000n);
-    return agedMs > this.#context.restMs && agedMs > 0;
+    return agedMs < 0 ? this.#context.restMs : Math.max(0, this.#context.restMs - agedMs);
   }
 
   #rest(path: BytePath, node: FileNode, item: DirtyItem, firstMs?: number): void {
@@ -252,7 +254,7 @@ export class ChangeJudge {
       ...item,
       stamp: restStamp(node),
       firstMs: firstMs ?? nowMs,
-      dueMs: nowMs + this.#context.restMs,
+      dueMs: nowMs + this.#restLeftMs(node),
     });
   }
 
