@@ -5,7 +5,7 @@
  */
 import { expect } from "chai";
 import { createHash } from "node:crypto";
-import { rmSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import type { Secret } from "../../src/base/observe.js";
 import { pathText } from "../../src/base/paths.js";
@@ -121,7 +121,7 @@ export function digestOf(bytes: string | Uint8Array): string {
 
 export const DAY_MS = 86_400_000;
 
-/** Works on a repository and notes what it was told. */
+/** Works on a repository, from the files that lie in its folder, and notes what it was told. */
 export class StoreScenario {
   readonly #repository: Repository;
   readonly #data: TempFolder;
@@ -138,6 +138,7 @@ export class StoreScenario {
     this.#data = data;
     this.#clock = clock;
     this.#note = note;
+    for (const name of readdirSync(data.path)) this.#files.set(name, digestOf(readFileSync(data.at(name))));
   }
 
   async commit(name: string, content: string | Uint8Array): Promise<void> {
