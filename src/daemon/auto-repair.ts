@@ -33,9 +33,7 @@ export class AutoRepair implements AutoPorts {
   }
 
   async cleanup(): Promise<void> {
-    startJob(this.#ports.jobs, "cleanup", "write", (job) =>
-      this.#ports.plan.cleanUp({ dryRun: false, force: false }, job),
-    );
+    startJob(this.#ports.jobs, "cleanup", "write", (job) => this.#ports.plan.cleanUpUnasked(job));
     await Promise.resolve();
   }
 }

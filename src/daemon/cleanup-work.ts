@@ -92,7 +92,7 @@ function cleanupPorts(parts: Parts): CleanupPorts {
 }
 
 /** While a mass loss waits for a person nothing may be removed: its files may live only in old backups. */
-async function frozenReason(parts: Parts): Promise<string | undefined> {
+export async function frozenReason(parts: Parts): Promise<string | undefined> {
   const open = await parts.healer.incidents({ onlyOpen: true, limit: Number.POSITIVE_INFINITY });
   const mass = open.find((incident) => incident.kind === "mass");
   return mass === undefined

@@ -18,7 +18,7 @@ import type {
   PauseDocument,
   ScheduleDocument,
 } from "../api/services.js";
-import { type CleanupWork, cleanUpStore } from "./cleanup-work.js";
+import { type CleanupWork, cleanUpStore, frozenReason } from "./cleanup-work.js";
 import { pauseDocument } from "./documents.js";
 import { startJob, type WorkContext } from "./job-documents.js";
 import type { Parts } from "./parts.js";
@@ -39,6 +39,7 @@ export class Plan {
   readonly #owner: ResourceStack;
   #scheduler: Scheduler | undefined;
   #backable: Backable | undefined;
+  #isCleanupOwed = false;
 
   /** `owner` closes the scheduler. */
   constructor(parts: Parts, bucket: ScheduleBucket, owner: ResourceStack) {
@@ -56,6 +57,8 @@ export class Plan {
     this.#owner.use(scheduler);
     this.#backable = backable;
     this.#scheduler = scheduler;
+    for (const name of ["incident.healed", "incident.closed"] as const)
+      this.#owner.defer(this.#parts.bus.on(name, () => void this.#payCleanup()));
     await scheduler.exchange(works);
   }
 
@@ -79,6 +82,16 @@ export class Plan {
     const { manifest, leftOut } = await backupJobs.run({ type: request.type, sources }, work, context.signal);
     if (manifest !== undefined) return { ...manifest, left_out: leftOut.map(leftOutDocument) };
     throw leftOut[0]?.error ?? new HoldfastError("INTERNAL", "a backup of nothing was made");
+  }
+
+  /** Applies retention because nobody said otherwise: while a mass loss holds it, it is owed, and done once that is over. */
+  async cleanUpUnasked(context: WorkContext): Promise<CleanupReport> {
+    try {
+      return await this.cleanUp({ dryRun: false, force: false }, context);
+    } finally {
+      // Frozen, it was refused, or had no backup to remove and left the garbage.
+      if (!context.signal.aborted) this.#isCleanupOwed ||= (await frozenReason(this.#parts)) !== undefined;
+    }
   }
 
   /** Applies retention. */
@@ -115,8 +128,7 @@ export class Plan {
       const due = recurrenceOf(entry.when, timeZone);
       if (due !== undefined) works.push(this.#work(entry.name, due, async () => await this.#scheduledBackup(entry)));
     }
-    const cleanUp = async (): Promise<void> =>
-      await this.#wait("cleanup", "write", (job) => this.cleanUp({ dryRun: false, force: false }, job));
+    const cleanUp = async (): Promise<void> => await this.#wait("cleanup", "write", (job) => this.cleanUpUnasked(job));
     works.push(this.#work(CLEANUP_NAME, everyRecurrence(DAY_MS), cleanUp));
     const { blocksEveryMs } = verify;
     if (blocksEveryMs === undefined) return works;
@@ -134,6 +146,19 @@ export class Plan {
     const wanted = book.all().filter((source) => sources.length === 0 || sources.includes(source.name));
     const names = (await this.#backable?.(wanted)) ?? [];
     if (names.length > 0) await this.backUpNow({ type, sources: names, tags: [name], compression: true });
+  }
+
+  /** Never rejects. */
+  async #payCleanup(): Promise<void> {
+    const { ground, jobs } = this.#parts;
+    try {
+      if (!this.#isCleanupOwed) return;
+      this.#isCleanupOwed = (await frozenReason(this.#parts)) !== undefined;
+      if (this.#isCleanupOwed) return;
+      startJob(jobs, "cleanup", "write", (job) => this.cleanUpUnasked(job));
+    } catch (error) {
+      if (!ground.signal.aborted) ground.metrics.log.warn("cleanup.not_started", { error });
+    }
   }
 
   async #checkStore(context: WorkContext): Promise<unknown> {
