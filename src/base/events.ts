@@ -13,6 +13,7 @@ export const DAMAGE_KINDS = [
   "bit_rot",
   "invalid_structure",
   "schema_violation",
+  "encrypted",
 ] as const;
 export type DamageKind = (typeof DAMAGE_KINDS)[number];
 

@@ -39,6 +39,8 @@ export interface ChangeHooks {
   folder(path: BytePath, look: Look & { readonly is: "there" }, item: DirtyItem): Promise<void>;
   /** A registered file has new content: it is inspected, and then `accept` is called or damage reported. */
   inspect(change: SettledChange): void;
+  /** A change is about to be told as the new version. */
+  accepting(change: SettledChange): void;
   /** There is no room for this path: the source is to be looked through. */
   overflow(): void;
 }
@@ -88,6 +90,7 @@ export class ChangeJudge {
   accept(change: SettledChange, valid?: boolean): void {
     const { path, record, item } = change;
     const { name, shared } = this.#context;
+    this.#hooks.accepting(change);
     if (record?.state === "lost" && record.kind !== "folder") shared.bus.emit("file.returned", { source: name, path });
     this.#inspected.delete(path);
     this.#awaiting.delete(path);

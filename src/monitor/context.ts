@@ -86,6 +86,7 @@ export class SourceContext {
   readonly restMs: number;
   readonly mass: MassLimits;
   readonly validationRules: ValidationRules;
+  readonly canaries: readonly string[];
   /** Aborted when the source is no longer watched. */
   readonly signal: AbortSignal;
   readonly #modes: ModeRules;
@@ -99,6 +100,7 @@ export class SourceContext {
     this.restMs = settings.restMs ?? DEFAULT_REST_MS;
     this.mass = { ...DEFAULT_MASS, ...settings.mass };
     this.validationRules = new ValidationRules(folders, settings.validation);
+    this.canaries = settings.canaries ?? [];
     this.signal = signal;
     this.#modes = new ModeRules(source.name, folders, settings.mode, settings.rules);
   }

@@ -10,6 +10,7 @@ import { turn, isSameStat, lookAt, stampOf } from "./look.js";
 import type { ChangeJudge, SettledChange } from "./changes.js";
 import type { SourceContext } from "./context.js";
 import { isMovedAway } from "./intent/moves.js";
+import type { AttackWatch } from "./judge/attack-watch.js";
 import type { RegistryRecord } from "./registry.js";
 import type { ChecksOfPath, FileJudgement, Shape } from "./validation.js";
 import { hasWriter } from "./writers.js";
@@ -28,13 +29,15 @@ export interface Suspicion {
 
 export class DamageJudge {
   readonly #context: SourceContext;
+  readonly #attack: AttackWatch;
   readonly #changes: () => ChangeJudge;
   readonly #queue: SettledChange[] = [];
   readonly #suspects = new Set<Promise<void>>();
   #running: Promise<void> | undefined;
 
-  constructor(context: SourceContext, changes: () => ChangeJudge) {
+  constructor(context: SourceContext, attack: AttackWatch, changes: () => ChangeJudge) {
     this.#context = context;
+    this.#attack = attack;
     this.#changes = changes;
   }
 
@@ -88,17 +91,23 @@ export class DamageJudge {
     const judgement = await validation.judge(path, checks, this.#context.signal);
     const suspicion = suspicionOf(judgement, record);
     if (suspicion === undefined) {
-      this.#changes().accept(change, judgement.verdict.verdict === "valid" ? true : undefined);
+      await this.#acceptUnlessHeld(change, judgement.verdict.verdict === "valid" ? true : undefined);
       return;
     }
     if (!(await wasSound(this.#context, path, record, suspicion))) {
-      this.#changes().accept(change, suspicion.kind === "nul_tail" ? undefined : false);
+      await this.#acceptUnlessHeld(change, suspicion.kind === "nul_tail" ? undefined : false);
       return;
     }
     // The wait must not hold up other files.
     const wait = this.#waitAndReport(change, record, suspicion).catch(() => undefined);
     this.#suspects.add(wait);
     void wait.finally(() => this.#suspects.delete(wait));
+  }
+
+  /** In an attack a version that looks encrypted is held instead. */
+  async #acceptUnlessHeld(change: SettledChange, valid: boolean | undefined): Promise<void> {
+    if (await this.#attack.holds(change)) this.#changes().notAccepted(change.path);
+    else this.#changes().accept(change, valid);
   }
 
   async #waitAndReport(change: SettledChange, record: RegistryRecord, suspicion: Suspicion): Promise<void> {
@@ -125,6 +134,7 @@ export class DamageJudge {
       return;
     }
     this.#changes().notAccepted(path);
+    if (await this.#attack.takesDamage(change)) return;
     reportDamage(this.#context, { path, stamp: stampOf(look.node.stat), ...suspicion }, item);
   }
 }

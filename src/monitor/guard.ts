@@ -9,6 +9,7 @@ import { type BytePath, isWithin, pathText } from "../base/paths.js";
 import { ChangeJudge } from "./changes.js";
 import type { SourceContext } from "./context.js";
 import { DamageJudge } from "./damage.js";
+import { AttackWatch } from "./judge/attack-watch.js";
 import type { DirtyItem } from "./dirty.js";
 import { FolderKeeper } from "./folders.js";
 import { SECOND_DELETION_MS } from "./intent.js";
@@ -35,6 +36,7 @@ export class SourceGuard {
   readonly #abort: AbortController;
   readonly #changes: ChangeJudge;
   readonly #damage: DamageJudge;
+  readonly #attack: AttackWatch;
   readonly #losses: LossJudge;
   readonly #folders: FolderKeeper;
   readonly #roots: Roots;
@@ -50,12 +52,14 @@ export class SourceGuard {
     this.context = context;
     this.#abort = abort;
     this.#times = times;
-    this.#damage = new DamageJudge(context, () => this.#changes);
+    this.#attack = new AttackWatch(context, context.canaries);
+    this.#damage = new DamageJudge(context, this.#attack, () => this.#changes);
     this.#changes = new ChangeJudge(context, {
       missing: (path, record, item) => this.#missing(path, record, item),
       present: (path) => this.#losses.present(path),
       folder: (path, look, item) => this.#folder(path, look, item),
       inspect: (change) => this.#damage.inspect(change),
+      accepting: (change) => this.#attack.accepting(change),
       overflow: () => this.#overflow(),
     });
     this.#losses = new LossJudge(context, {
@@ -63,6 +67,7 @@ export class SourceGuard {
       lookAgain: (path, noticedBy) => this.#changes.mark(path, noticedBy),
       isLookedThrough: () => this.#changes.isLookedThrough && !this.#isScanning,
       awaitRemoval: (path) => this.#changes.awaitRemoval(path),
+      takesDeparture: (departed) => this.#attack.takesDeparture(departed),
       survey: (folder, near) => this.#survey(folder, near),
     });
     this.#folders = new FolderKeeper(context, {
@@ -97,6 +102,7 @@ export class SourceGuard {
       const count = await registry.rebuild(name, known.currentEntries(name), clock, signal);
       if (count > 0) shared.log.info("registry.rebuilt", { source: name, entries: count });
     }
+    await this.#attack.start();
     await this.#roots.open();
     const starts = [...new Set(source.roots.map((root) => root.folder))].map((under) =>
       this.#reconciles.add({ under, reason: "start", noticedBy: "start" }),
@@ -129,6 +135,7 @@ export class SourceGuard {
     await Promise.allSettled([
       this.#changes.stop(),
       this.#damage.stop(),
+      this.#attack.stop(),
       this.#losses.stop(),
       this.#reconciles.stop(),
       this.#sweeping,
@@ -375,7 +382,7 @@ export class SourceGuard {
     const { shared, name } = this.context;
     this.#changes.settleAwaited(path, undefined);
     const record = shared.registry.get(name, path);
-    if (record === undefined) return;
+    if (record === undefined || record.state === "lost") return; // found to be an attack while it was made durable
     shared.registry.put(name, path, { ...record, state: "removed", registeredAtMs: this.context.nowMs() });
     if (lookAt(path).is === "there") this.#changes.mark(path, "event");
   }

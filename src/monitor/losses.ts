@@ -40,6 +40,8 @@ export interface LossHooks {
   /** True when nothing waits for its first look, so that what was moved here is known. */
   isLookedThrough(): boolean;
   awaitRemoval(path: BytePath): void;
+  /** True: it is the deed of an attacker and told as such. */
+  takesDeparture(missed: MissingFile): Promise<boolean>;
   /** Looks at some of the registered neighbours of a missing path in a folder; missing ones are added. */
   survey(folder: BytePath, near: BytePath): Promise<void>;
 }
@@ -211,8 +213,10 @@ export class LossJudge {
     }
     const { shared, signal } = this.#context;
     const intents = await judgeIntent(shared, asked.filter(isNoFolder).map(asMissingFile), signal);
-    for (const [index, missed] of asked.filter(isNoFolder).entries())
+    for (const [index, missed] of asked.filter(isNoFolder).entries()) {
+      if (await this.#hooks.takesDeparture(asMissingFile(missed))) continue;
       this.#weigh(missed, intents[index] ?? { is: "unknown" }, losses);
+    }
     const folders = [...asked, ...losses].filter((missed) => !isNoFolder(missed));
     return this.#withoutEmptyFolders(losses.filter(isNoFolder), folders);
   }

@@ -69,6 +69,8 @@ export interface SourceSettings {
   /** How long a changed file must rest before it is judged; default 250. */
   readonly restMs?: number;
   readonly mass?: Partial<MassLimits>;
+  /** Patterns of files that nobody should ever touch: whoever does is taken for an attacker at once. */
+  readonly canaries?: readonly string[];
 }
 
 /** When many losses are one: more than `files` within `withinMs`, or more than `share` of the source and `minFiles`. */

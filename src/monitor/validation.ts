@@ -25,6 +25,9 @@ import type { ContentCheck } from "./validators/build.js";
 
 export type { Digest, Shape } from "./inspect/jobs.js";
 
+/** Two versions are compared as far as this, bytes. */
+const COMPARED_BYTES_MAX = 16 * 2 ** 20;
+
 /** What a look at a file told. `shape` is undefined when the file could not be read. */
 export interface FileJudgement {
   readonly shape: Shape | undefined;
@@ -59,10 +62,20 @@ export class ValidationRules {
     for (const { rule, matches } of this.#rules) {
       if (!matches(path, this.#roots)) continue;
       timeoutMs = Math.max(timeoutMs, rule.timeoutMs ?? VALIDATION_TIMEOUT_MS);
-      for (const check of rule.checks) checks.set(JSON.stringify(check), check);
+      for (const written of rule.checks) {
+        const check = written.kind === "magic" ? { ...written, extension: extensionOf(path) } : written;
+        checks.set(JSON.stringify(check), check);
+      }
     }
     return { checks: [...checks.values()], timeoutMs: timeoutMs === 0 ? VALIDATION_TIMEOUT_MS : timeoutMs };
   }
+}
+
+/** The ending of a name with its dot; "" when it has none. */
+function extensionOf(path: BytePath): string {
+  const name = nameOf(path);
+  const dot = name.lastIndexOf(".");
+  return dot > 0 ? name.slice(dot) : "";
 }
 
 /** Looks at files; shared by all sources. */
@@ -70,12 +83,15 @@ export class FileValidation implements AsyncDisposable {
   readonly #inspector: Inspector;
   /** A thread of its own, so that a digest of a huge file does not hold up the checks. */
   readonly #reader: Inspector;
+  /** And one for the comparison of versions, which is behind the changes and may lag. */
+  readonly #comparer: Inspector;
   readonly #scratchFolder: string;
 
   /** `scratchFolder` is a private folder of holdfast where older content is laid out to be judged. */
   constructor(clock: Clock, scratchFolder: string) {
     this.#inspector = new Inspector(clock);
     this.#reader = new Inspector(clock);
+    this.#comparer = new Inspector(clock);
     this.#scratchFolder = scratchFolder;
   }
 
@@ -111,17 +127,51 @@ export class FileValidation implements AsyncDisposable {
     checks: ChecksOfPath,
     signal: AbortSignal,
   ): Promise<FileJudgement> {
+    return await this.#laidOut(stream, forPath, Infinity, (file) => this.judge(file, checks, signal));
+  }
+
+  /**
+   * Why the file at `standing` looks encrypted or destroyed beside an older version of a path; undefined when it does
+   * not or nobody can tell. The older version is read only when the new one is not in order by itself.
+   */
+  async suspicion(
+    standing: BytePath,
+    older: { readonly path: BytePath; readonly read: () => AsyncIterable<Uint8Array> },
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    const limits = { timeoutMs: VALIDATION_TIMEOUT_MS, sizeBytesMax: COMPARED_BYTES_MAX };
+    const alone = await this.#comparer.comparePair({ path: standing }, limits, signal);
+    if (alone.outcome !== "done" || alone.value.is !== "unsure") return undefined;
+    // One byte beyond the limit tells that the older version goes on.
+    return await this.#laidOut(older.read(), older.path, COMPARED_BYTES_MAX + 1, async (oldPath) => {
+      const pair = await this.#comparer.comparePair({ path: standing, oldPath }, limits, signal);
+      return pair.outcome === "done" && pair.value.is === "suspicious" ? pair.value.reason : undefined;
+    });
+  }
+
+  /** Runs `work` over the first bytes of a stream, laid out under the name of a path in a private folder. */
+  async #laidOut<T>(
+    stream: AsyncIterable<Uint8Array>,
+    forPath: BytePath,
+    bytesMax: number,
+    work: (file: BytePath) => Promise<T>,
+  ): Promise<T> {
     const folder = join(this.#scratchFolder, randomHex(8));
     const file = joinPath(pathFromText(folder), nameOf(forPath));
     await mkdir(folder, { recursive: true, mode: 0o700 });
     try {
       const handle = await open(pathBytes(file), "wx", 0o600);
       try {
-        for await (const part of stream) await handle.writeFile(part);
+        let roomBytes = bytesMax;
+        for await (const part of stream) {
+          await handle.writeFile(part.length > roomBytes ? part.subarray(0, roomBytes) : part);
+          roomBytes -= part.length;
+          if (roomBytes <= 0) break;
+        }
       } finally {
         await handle.close();
       }
-      return await this.judge(file, checks, signal);
+      return await work(file);
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
@@ -130,6 +180,7 @@ export class FileValidation implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#inspector[Symbol.asyncDispose]();
     await this.#reader[Symbol.asyncDispose]();
+    await this.#comparer[Symbol.asyncDispose]();
   }
 }
 

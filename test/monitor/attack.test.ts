@@ -1,0 +1,230 @@
+/** What is taken for an attack on many files, what is only somebody at work, and what becomes of the files. */
+import { createCipheriv, randomBytes } from "node:crypto";
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, extname } from "node:path";
+import { gzipSync } from "node:zlib";
+import { expect } from "chai";
+import type { LossEvent } from "../../src/base/events.js";
+import type { SourceSettings } from "../../src/monitor/ports.js";
+import { WatchBench } from "../support/watch-bench.js";
+
+const TEXT = "The quick brown fox jumps over the lazy dog, and nobody knows why it should.\n".repeat(80);
+
+function encrypted(content: Buffer): Buffer {
+  const cipher = createCipheriv("aes-256-ctr", randomBytes(32), randomBytes(16));
+  return Buffer.concat([cipher.update(content), cipher.final()]);
+}
+
+function encrypt(path: string): void {
+  writeFileSync(path, encrypted(readFileSync(path)));
+}
+
+/** A source with files in folders; all durable and quiet. */
+async function protectedFiles(names: readonly string[], settings: SourceSettings = {}): Promise<WatchBench> {
+  const bench = await WatchBench.create();
+  for (const name of names) await bench.folder.write(name, `${name}\n${TEXT}`);
+  await bench.protect(settings);
+  await bench.quiet();
+  bench.clear();
+  return bench;
+}
+
+function attackOf(bench: WatchBench): readonly LossEvent[] {
+  return bench.events("mass.loss").flatMap(({ losses }) => losses);
+}
+
+function namesOf(bench: WatchBench, losses: readonly LossEvent[]): readonly string[] {
+  return losses.map(({ path }) => path.slice(bench.folder.path.length + 1)).sort();
+}
+
+const TEN = Array.from({ length: 10 }, (_none, index) => `folder/file-${String(index)}.txt`);
+
+describe("an attack on many files", () => {
+  it("is told once with every file, and the clean versions stay what is known", async () => {
+    const names = Array.from({ length: 60 }, (_none, index) => `folder/file-${String(index)}.txt`);
+    await using bench = await protectedFiles(names);
+    for (const name of names) encrypt(bench.folder.at(name));
+    await bench.until("all are told", () => new Set(namesOf(bench, attackOf(bench))).size === names.length);
+    expect(attackOf(bench).every(({ kind, detail }) => kind === "encrypted" && /text/.test(detail))).to.equal(true);
+    expect(bench.losses).to.deep.equal([]);
+    for (const name of names)
+      expect(bench.monitor.lastGood(bench.folder.bytes(name))).to.include({ state: "lost", lossKind: "encrypted" });
+    // A few were let in before the alarm; no other encrypted version was stored.
+    expect(new Set(bench.paths("file.changed")).size).to.be.lessThan(30);
+  });
+
+  it("is not seen in two encrypted files, which are versions like any other", async () => {
+    await using bench = await protectedFiles(TEN);
+    for (const name of TEN.slice(0, 2)) encrypt(bench.folder.at(name));
+    await bench.until("both are versions", () => new Set(bench.paths("file.changed")).size === 2);
+    await bench.quiet(1500);
+    expect(attackOf(bench)).to.deep.equal([]);
+    expect(bench.losses).to.deep.equal([]);
+  });
+
+  it("is seen when files are encrypted and renamed", async () => {
+    await using bench = await protectedFiles(TEN);
+    for (const name of TEN) {
+      encrypt(bench.folder.at(name));
+      renameSync(bench.folder.at(name), bench.folder.at(`${name}.locked`));
+    }
+    await bench.until("all are told", () => new Set(namesOf(bench, attackOf(bench))).size >= 8);
+    expect(attackOf(bench).every(({ kind }) => kind === "deleted")).to.equal(true);
+  });
+
+  it("is seen when encrypted copies are made and the files deleted, one by one", async () => {
+    await using bench = await protectedFiles(TEN);
+    for (const name of TEN.slice(0, 4)) {
+      const path = bench.folder.at(name);
+      writeFileSync(`${path}.crypt`, encrypted(readFileSync(path)));
+      rmSync(path);
+      await bench.until(`${name} is told`, () => {
+        const told = namesOf(bench, [...bench.losses, ...attackOf(bench)]);
+        return told.includes(name);
+      });
+    }
+    // The first two were losses like any other, and would be healed; the third made it an attack.
+    expect(namesOf(bench, bench.losses)).to.deep.equal(TEN.slice(0, 2));
+    expect(new Set(namesOf(bench, attackOf(bench)))).to.deep.equal(new Set(TEN.slice(0, 4)));
+  });
+
+  it("is remembered across a restart", async () => {
+    await using bench = await protectedFiles(TEN);
+    for (const name of TEN.slice(0, 2)) encrypt(bench.folder.at(name));
+    await bench.until("both are versions", () => new Set(bench.paths("file.changed")).size === 2);
+    await bench.quiet(1500);
+    await bench.close();
+    await bench.open();
+    await bench.protect();
+    await bench.quiet();
+    encrypt(bench.folder.at(TEN[2]!));
+    await bench.until("the attack is told", () => attackOf(bench).length === 3);
+    expect(namesOf(bench, attackOf(bench))).to.deep.equal(TEN.slice(0, 3));
+  });
+
+  it("is over when its incident is closed; the same three do not raise it again", async () => {
+    await using bench = await protectedFiles(TEN);
+    for (const name of TEN.slice(0, 3)) encrypt(bench.folder.at(name));
+    await bench.until("the attack is told", () => attackOf(bench).length === 3);
+    bench.bus.emit("incident.opened", { id: "INC-1", source: "data", paths: 3, kind: "mass" });
+    for (const name of TEN.slice(0, 3)) await bench.monitor.acceptContent(bench.folder.bytes(name), "denied");
+    bench.bus.emit("incident.closed", { id: "INC-1", source: "data", outcome: "denied" });
+    await bench.quiet();
+    bench.clear();
+    encrypt(bench.folder.at(TEN[5]!));
+    await bench.until("it is a version", () => bench.paths("file.changed").includes(TEN[5]!));
+    await bench.quiet(1000);
+    expect(attackOf(bench)).to.deep.equal([]);
+  });
+
+  it("takes back what its owner mends while the alarm stands", async () => {
+    await using bench = await protectedFiles(TEN);
+    const clean = readFileSync(bench.folder.at(TEN[0]!));
+    for (const name of TEN.slice(0, 4)) encrypt(bench.folder.at(name));
+    await bench.until("the attack is told", () => new Set(namesOf(bench, attackOf(bench))).size === 4);
+    writeFileSync(bench.folder.at(TEN[0]!), `${clean.toString()}mended\n`);
+    await bench.until("it is good again", () => bench.paths("file.returned").includes(TEN[0]!));
+    await bench.quiet();
+    expect(bench.monitor.lastGood(bench.folder.bytes(TEN[0]!))?.state).to.equal("live");
+  });
+
+  it("is told by one suspicious file when the same note appears in many folders", async () => {
+    const names = Array.from({ length: 6 }, (_none, index) => `folder-${String(index)}/data.txt`);
+    await using bench = await protectedFiles(names);
+    for (const name of names)
+      writeFileSync(bench.folder.at(dirname(name), "HOW-TO-PAY.txt"), "All your files are encrypted.\n");
+    await bench.until("the notes are versions", () => bench.paths("file.changed").length >= 6);
+    expect(attackOf(bench)).to.deep.equal([]);
+    encrypt(bench.folder.at(names[0]!));
+    await bench.until("the attack is told", () => attackOf(bench).length === 1);
+  });
+
+  it("is told at the first touch of a canary", async () => {
+    await using bench = await protectedFiles(["a.txt", "accounts.txt"], { canaries: ["accounts.txt"] });
+    writeFileSync(bench.folder.at("accounts.txt"), `${TEXT}harmless looking\n`);
+    await bench.until("the attack is told", () => attackOf(bench).length === 1);
+    expect(attackOf(bench)[0]?.detail).to.contain("canary");
+  });
+
+  it("is seen when it writes each file twice", async () => {
+    await using bench = await protectedFiles(TEN);
+    for (const name of TEN.slice(0, 5)) encrypt(bench.folder.at(name));
+    for (const name of TEN.slice(0, 5)) encrypt(bench.folder.at(name));
+    await bench.until("all are told", () => new Set(namesOf(bench, attackOf(bench))).size === 5);
+  });
+
+  describe("is not seen in work that looks like one", () => {
+    const benign: readonly (readonly [string, (bench: WatchBench, names: readonly string[]) => void])[] = [
+      [
+        "compressing logs",
+        ({ folder }, names) => {
+          for (const name of names) {
+            writeFileSync(folder.at(`${name}.gz`), gzipSync(readFileSync(folder.at(name))));
+            rmSync(folder.at(name));
+          }
+        },
+      ],
+      [
+        "compressing under the same name",
+        ({ folder }, names) => {
+          for (const name of names) writeFileSync(folder.at(name), gzipSync(readFileSync(folder.at(name))));
+        },
+      ],
+      [
+        "rewriting all texts",
+        ({ folder }, names) => {
+          for (const [index, name] of names.entries())
+            writeFileSync(folder.at(name), `# ${String(index)}\n${"ünïcode äöü\n".repeat(300)}`);
+        },
+      ],
+      [
+        "saving texts as Latin-1",
+        ({ folder }, names) => {
+          for (const name of names)
+            writeFileSync(folder.at(name), Buffer.from("Grüße aus der Straße, mit Käse.\n".repeat(90), "latin1"));
+        },
+      ],
+      [
+        "giving all a new ending",
+        ({ folder }, names) => {
+          for (const name of names) renameSync(folder.at(name), folder.at(name.replace(extname(name), ".markdown")));
+        },
+      ],
+      [
+        "making encrypted copies beside",
+        ({ folder }, names) => {
+          for (const name of names) writeFileSync(folder.at(`${name}.gpg`), encrypted(readFileSync(folder.at(name))));
+        },
+      ],
+      [
+        "moving all to another folder",
+        ({ folder }, names) => {
+          mkdirSync(folder.at("archive"));
+          for (const name of names) renameSync(folder.at(name), folder.at("archive", name.replaceAll("/", "-")));
+        },
+      ],
+    ];
+    for (const [name, work] of benign) {
+      it(name, async () => {
+        await using bench = await protectedFiles(TEN);
+        work(bench, TEN);
+        await bench.until("it is noticed", () => bench.told.length >= 10);
+        await bench.quiet(1200);
+        expect(attackOf(bench).filter(({ detail }) => /encrypted/.test(detail))).to.deep.equal([]);
+      });
+    }
+
+    it("new contents of binary files that always were random", async () => {
+      await using bench = await WatchBench.create();
+      const names = TEN.map((name) => name.replace(".txt", ".bin"));
+      for (const name of names) await bench.folder.write(name, randomBytes(20_000));
+      await bench.protect();
+      await bench.quiet();
+      bench.clear();
+      for (const name of names) writeFileSync(bench.folder.at(name), randomBytes(20_000));
+      await bench.until("they are versions", () => new Set(bench.paths("file.changed")).size === 10);
+      await bench.quiet(1000);
+      expect(attackOf(bench)).to.deep.equal([]);
+    });
+  });
+});
