@@ -23,6 +23,7 @@ import {
 } from "node:fs";
 import { promisify } from "node:util";
 import { errnoOf, HoldfastError } from "./errors.js";
+import { nativeCalls } from "./native.js";
 import { type BytePath, isWithin, joinPath, pathBytes, pathFromBytes, pathText, relativeTo } from "./paths.js";
 
 export interface AnchorOptions {
@@ -31,6 +32,8 @@ export interface AnchorOptions {
 }
 
 const FOLDER_FLAGS = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+/** What a system says that has no such rename, or not on this file system. */
+const CANNOT_RENAME_SO = new Set(["EINVAL", "ENOSYS", "ENOTSUP", "EOPNOTSUPP"]);
 const fsyncAsync = promisify(fsync);
 
 /** An open folder. Names are single components in bytes-as-characters; "", ".", ".." and names with "/" are refused. */
@@ -117,6 +120,28 @@ export class AnchoredFolder implements AsyncDisposable {
     renameSync(this.at(fromName), to.at(name));
   }
 
+  /**
+   * Gives the entry a name only if that is free, in one step where the system can, else by a link beside it. False: the
+   * name is taken and nothing changed.
+   */
+  renameToFree(fromName: string, to: AnchoredFolder, name: string): boolean {
+    try {
+      if (!renamedAs(this.at(fromName), to.at(name), "to_free")) {
+        this.link(fromName, to, name);
+        this.unlink(fromName);
+      }
+      return true;
+    } catch (error) {
+      if (errnoOf(error) === "EEXIST") return false;
+      throw error;
+    }
+  }
+
+  /** Swaps what two names stand for, in one step. False: the system or the file system cannot; nothing changed. */
+  exchange(fromName: string, to: AnchoredFolder, name: string): boolean {
+    return renamedAs(this.at(fromName), to.at(name), "exchange");
+  }
+
   unlink(name: string): void {
     unlinkSync(this.at(name));
   }
@@ -189,6 +214,19 @@ function openRoot(root: BytePath): AnchoredFolder {
     return new AnchoredFolder(openSync(pathBytes(root), FOLDER_FLAGS), root, root);
   } catch (error) {
     if (isNoFolder(error)) throw unsafe(root, error);
+    throw error;
+  }
+}
+
+/** False where the system knows no such rename. */
+function renamedAs(from: Buffer, to: Buffer, how: "exchange" | "to_free"): boolean {
+  const native = nativeCalls();
+  if (native === undefined) return false;
+  try {
+    native.renameAs(from, to, how);
+    return true;
+  } catch (error) {
+    if (CANNOT_RENAME_SO.has(errnoOf(error) ?? "")) return false;
     throw error;
   }
 }

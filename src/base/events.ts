@@ -62,6 +62,8 @@ export interface EventCatalogue {
   "incident.failed": { readonly id: string; readonly source: string; readonly paths: number; readonly message: string };
   "incident.held": { readonly id: string; readonly source: string; readonly paths: number; readonly reason: string };
   "incident.closed": { readonly id: string; readonly source: string; readonly outcome: string };
+  /** Everything of a source has been looked at once since it is watched: modes and contents are known. */
+  "watch.ready": { readonly source: string };
   "watch.degraded": { readonly source: string; readonly reason: string };
   "watch.restored": { readonly source: string };
   "root.gone": { readonly source: string; readonly root: BytePath; readonly reason: string };

@@ -43,6 +43,8 @@ export interface ChangeHooks {
   accepting(change: SettledChange): void;
   /** There is no room for this path: the source is to be looked through. */
   overflow(): void;
+  /** True when what stands at the path, on this device, is not of the source's storage: that is away. */
+  isForeign(path: BytePath, dev: bigint): boolean;
 }
 
 export class ChangeJudge {
@@ -51,6 +53,8 @@ export class ChangeJudge {
   readonly #dirty = new DirtySet();
   /** Told and not yet durable, with what the validators said of that content. */
   readonly #awaiting = new Map<BytePath, { readonly stamp: string; readonly valid: boolean | undefined }>();
+  /** Own writes that are compared with the repository's newest version. */
+  readonly #comparing = new Set<Promise<void>>();
   /** Stamps of content that is being inspected. */
   readonly #inspected = new Map<BytePath, string>();
   readonly #roomWaiters = new Set<() => void>();
@@ -72,7 +76,7 @@ export class ChangeJudge {
 
   /** Paths that wait for a look, for rest or for durability. */
   get pending(): number {
-    return this.#dirty.size + this.#awaiting.size;
+    return this.#dirty.size + this.#awaiting.size + this.#comparing.size;
   }
 
   /** True when nothing waits for its first look: everything that appeared is known. */
@@ -131,6 +135,7 @@ export class ChangeJudge {
     this.#timer?.cancel();
     for (const wake of this.#roomWaiters) wake();
     await this.#running;
+    await Promise.all(this.#comparing);
   }
 
   #wake(): void {
@@ -204,6 +209,7 @@ export class ChangeJudge {
     item: DirtyItem,
   ): void {
     const { node } = look;
+    if (record?.stat.dev !== node.stat.dev && this.#hooks.isForeign(path, node.stat.dev)) return;
     this.#hooks.present(path);
     if (node.kind === "file" && !this.#context.source.fitsSize(node.stat.sizeBytes)) return;
     if (record?.stat.ino !== node.stat.ino) this.#noteArrival(path, look.stats);
@@ -235,10 +241,22 @@ export class ChangeJudge {
     const { lossKind: _lossKind, damagedStamp: _damagedStamp, reason: _reason, ...kept } = record;
     const nowMs = this.#context.nowMs();
     shared.registry.put(name, path, { ...kept, ...registered(node), state: "live", healedAtMs: nowMs });
-    // Content that the repository does not have as the current version yet is a change like any other.
-    if (!isKnownContent)
-      this.accept({ path, node, record: undefined, item: { noticedBy: "event", seenAtMs: nowMs, thorough: false } });
+    const item = { noticedBy: "event", seenAtMs: nowMs, thorough: false } as const;
+    const change = { path, node, record: undefined, item };
+    if (!isKnownContent) this.accept(change);
+    else if (own.sha256 !== undefined) this.#acceptUnlessCurrent(change, own.sha256);
     return true;
+  }
+
+  /** What was healed must be the newest version again, also where the damage had become one before it was noticed. */
+  #acceptUnlessCurrent(change: SettledChange, sha256: string): void {
+    const { name, shared } = this.#context;
+    const work = async (): Promise<void> => {
+      const entry = await shared.known.current(change.path, name);
+      if (entry?.node.sha256 !== sha256 && !this.#context.signal.aborted) this.accept(change);
+    };
+    const done = this.#guarded(change.path, work).finally(() => this.#comparing.delete(done));
+    this.#comparing.add(done);
   }
 
   /**
@@ -275,6 +293,7 @@ export class ChangeJudge {
       return;
     }
     const record = this.#context.shared.registry.get(this.#context.name, path);
+    if (record?.stat.dev !== look.node.stat.dev && this.#hooks.isForeign(path, look.node.stat.dev)) return;
     if (record?.state === "live" && isAsRegistered(record, look.node)) return;
     if (!this.#isOwnWrite(path, look.node, record)) this.#settle({ path, node: look.node, record, item: waited });
   }

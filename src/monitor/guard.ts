@@ -61,6 +61,7 @@ export class SourceGuard {
       inspect: (change) => this.#damage.inspect(change),
       accepting: (change) => this.#attack.accepting(change),
       overflow: () => this.#overflow(),
+      isForeign: (path, dev) => this.#roots.isForeign(path, dev),
     });
     this.#losses = new LossJudge(context, {
       grounds: () => this.#roots.grounds(),
@@ -124,6 +125,7 @@ export class SourceGuard {
       }),
     );
     this.updateGauges();
+    shared.bus.emit("watch.ready", { source: name });
   }
 
   /** Stops watching and waits for what is under way. Idempotent. */
@@ -166,6 +168,18 @@ export class SourceGuard {
   /** Looks at a path as if an event had named it. */
   mark(path: BytePath, noticedBy: NoticedBy): void {
     this.#changes.mark(path, noticedBy);
+  }
+
+  /** Looks at the roots now, so that `status` tells of them as they are. */
+  checkRoots(): void {
+    this.#roots.check();
+  }
+
+  /** Why nothing can be said or done about a path now, looked at freshly: its storage is away. */
+  awayReason(path: BytePath): string | undefined {
+    const { shared, name } = this.context;
+    const ground = this.#roots.grounds()(path, shared.registry.get(name, path)?.stat.dev);
+    return ground.is === "away" ? ground.detail : undefined;
   }
 
   /** Looks through the whole source, soon. */

@@ -39,10 +39,12 @@ export async function checkPath(
   const look = lookAt(path);
   if (look.is === "unknown") return undefined;
   if (look.is === "missing") {
+    if (guard.awayReason(path) !== undefined) return undefined;
     guard.mark(path, noticedBy); // the judge weighs intent and mode before anything is healed
     return { source: context.name, path, kind: "deleted", detail: `${pathText(path)} is gone` };
   }
   if (record.kind !== "file" || look.node.kind !== "file") return undefined;
+  if (record.stat.dev !== look.node.stat.dev && guard.awayReason(path) !== undefined) return undefined;
   const damage = await damageAt(guard, { path, record }, look.node.stat, { noticedBy, signal });
   return damage === undefined ? undefined : { source: context.name, path, ...damage };
 }

@@ -28,13 +28,13 @@ interface MissingItem {
 export type Ground =
   | { readonly is: "sound" }
   /** The storage is away: nothing is said about any path. */
-  | { readonly is: "away" }
+  | { readonly is: "away"; readonly detail: string }
   /** The protected folder itself was deleted: everything is one loss. */
   | { readonly is: "deleted"; readonly detail: string };
 
 export interface LossHooks {
-  /** Looks at the roots and mounts, now, and tells what each path stands on. */
-  grounds(): (path: BytePath) => Ground;
+  /** Looks at the roots and mounts, now, and tells what each path, registered on that device, stands on. */
+  grounds(): (path: BytePath, dev: bigint) => Ground;
   /** The path is there after all. */
   lookAgain(path: BytePath, noticedBy: NoticedBy): void;
   /** True when nothing waits for its first look, so that what was moved here is known. */
@@ -182,23 +182,26 @@ export class LossJudge {
   /** Drops what came back and what only seems gone because its storage is away; the folder's own loss is kept. */
   async #stillGone(due: readonly (readonly [BytePath, MissingItem])[]): Promise<readonly Missed[]> {
     const gone: Missed[] = [];
-    let groundOf = this.#hooks.grounds();
-    for (const [index, [path, item]] of due.entries()) {
-      if (index % SLICE === SLICE - 1) {
-        await turn();
-        groundOf = this.#hooks.grounds();
+    for (let start = 0; start < due.length; start += SLICE) {
+      const missing = due.slice(start, start + SLICE).flatMap(([path, item]) => this.#ifMissing(path, item));
+      // The ground is looked at after the paths: one that goes in between would make them all seem lost.
+      const groundOf = this.#hooks.grounds();
+      for (const one of missing) {
+        const ground = groundOf(one.path, one.record.stat.dev);
+        if (ground.is !== "away") gone.push({ ...one, ground });
       }
-      const { registry } = this.#context.shared;
-      const record = registry.get(this.#context.name, path);
-      if (record?.state !== "live" && record?.state !== "lost") continue;
-      if (lookAt(path).is !== "missing") {
-        this.#hooks.lookAgain(path, item.noticedBy);
-        continue;
-      }
-      const ground = groundOf(path);
-      if (ground.is !== "away") gone.push({ path, record, item, ground });
+      await turn();
     }
     return gone;
+  }
+
+  #ifMissing(path: BytePath, item: MissingItem): readonly Omit<Missed, "ground">[] {
+    const { shared, name } = this.#context;
+    const record = shared.registry.get(name, path);
+    if (record?.state !== "live" && record?.state !== "lost") return [];
+    if (lookAt(path).is === "missing") return [{ path, record, item }];
+    this.#hooks.lookAgain(path, item.noticedBy);
+    return [];
   }
 
   /** Accepts what was meant to go; gives the losses. */

@@ -137,8 +137,10 @@ export class Monitor implements AsyncDisposable {
 
   /** Why the storage of a source is away, watched or not; undefined: it is there, or was never seen. */
   async awayReason(source: SourceWatch): Promise<string | undefined> {
-    const status = this.#sources.get(source.name)?.guard.status();
-    if (status === undefined) return await awayReasonOf(source, this.registry);
+    const guard = this.#sources.get(source.name)?.guard;
+    if (guard === undefined) return await awayReasonOf(source, this.registry);
+    guard.checkRoots();
+    const status = guard.status();
     return status.state === "root_gone" ? status.reason : undefined;
   }
 
@@ -243,6 +245,11 @@ export class Monitor implements AsyncDisposable {
       if (record !== undefined) return record;
     }
     return undefined;
+  }
+
+  /** Why nothing may be put at a path now, looked at freshly: the storage that holds it is away. */
+  awayReasonOf(path: BytePath): string | undefined {
+    return this.#guardOf(path)?.awayReason(path);
   }
 
   /** Judges the bytes of a file (absolute path, ours) as content of a protected path. */

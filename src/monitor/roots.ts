@@ -8,7 +8,8 @@ import type { Ground } from "./losses.js";
 import type { SourceWatch, WatchRoot } from "./ports.js";
 import type { Registry } from "./registry.js";
 import { type RootHooks, RootWatch } from "./root-watch.js";
-import { type RootIdentity, coveringMount, judgeRoot, readMounts } from "./watch/mounts.js";
+import { InnerMounts } from "./watch/inner-mounts.js";
+import { type Mount, type RootIdentity, coveringMount, judgeRoot, readMounts } from "./watch/mounts.js";
 import type { NativeWatcher } from "./watch/native.js";
 
 export interface RootsHooks extends Omit<RootHooks, "degraded" | "changed"> {
@@ -26,15 +27,24 @@ type RootState = { readonly is: "there" } | { readonly is: "gone" | "deleted"; r
 
 interface KeptRoot {
   readonly watch: RootWatch;
+  /** Device numbers that its storage had; a mount gets another one each time. */
+  readonly devices: Set<string>;
   state: RootState;
 }
 
+/** Mounts are read again after this long when much is looked at, ms; no verdict of a loss rests on it. */
+const RECENT_MS = 250;
 const DELETED_REASON = "the protected folder itself was deleted";
 
 export class Roots {
   readonly #context: SourceContext;
   readonly #hooks: RootsHooks;
   readonly #roots: readonly KeptRoot[];
+  /** File systems mounted below the roots that belong to the source. */
+  readonly #inner: InnerMounts;
+  /** The grounds of a moment ago, for looks at many files on unusual devices. */
+  #recent: (path: BytePath, dev: bigint) => Ground = () => ({ is: "sound" });
+  #recentMs = -Infinity;
   #isClosed = false;
   #isOpen = false;
 
@@ -44,15 +54,23 @@ export class Roots {
     const options = { clock: context.shared.clock, native, pollMs };
     this.#roots = mergedRoots(context.source.roots).map((root) => ({
       watch: new RootWatch(root, options, this.#hooksOf(root.folder)),
+      devices: new Set(),
       state: { is: "there" },
     }));
+    this.#inner = new InnerMounts(
+      this.#roots.map(({ watch }) => watch.root.folder),
+      (point, reason) => hooks.degraded(`mount:${point}`, reason),
+    );
   }
 
   /** Judges each root against what was known before the restart, and opens the ears of those that are there. */
   async open(): Promise<void> {
     for (const root of this.#roots) {
       root.watch.identity = parseIdentity(await this.#context.shared.registry.readNote(this.#noteOf(root)));
+      if (root.watch.identity !== undefined) root.devices.add(root.watch.identity.dev);
     }
+    if (this.#context.source.crossMounts)
+      this.#inner.take(await this.#context.shared.registry.readNote(this.#mountsNote));
     this.check();
     await Promise.all(this.#roots.filter((root) => root.state.is === "there").map((root) => root.watch.open()));
     this.#isOpen = true;
@@ -94,21 +112,66 @@ export class Roots {
 
   /** Looks at every root. */
   check(): void {
-    if (this.#isClosed) return;
-    for (const root of this.#roots) this.#checkRoot(root);
+    this.#look();
   }
 
-  /** Looks at the roots and mounts, now; the answer tells what each path stands on. */
-  grounds(): (path: BytePath) => Ground {
-    this.check();
-    const mounts = readMounts();
-    return (path) => {
+  /** Looks at the roots and mounts, now; the answer tells what each path, registered on that device, stands on. */
+  grounds(): (path: BytePath, dev?: bigint) => Ground {
+    const before = new Map(this.#roots.map((root) => [root, root.watch.identity?.mountId]));
+    const mounts = this.#look();
+    return (path, dev) => {
       const root = this.#keptOf(path);
-      if (root === undefined || root.state.is === "gone") return { is: "away" };
+      if (root === undefined) return { is: "away", detail: "no root holds it" };
+      if (root.state.is === "gone") return { is: "away", detail: root.state.reason };
       if (root.state.is === "deleted") return { is: "deleted", detail: root.state.reason };
-      const hidden = coveringMount(path, root.watch.root.folder, mounts);
-      return hidden === undefined ? { is: "sound" } : { is: "away" };
+      if (before.get(root) !== undefined && before.get(root) !== root.watch.identity?.mountId)
+        return { is: "away", detail: "its storage was away a moment ago" }; // the look through it that follows tells
+      return this.#groundBelow(root, path, { dev, mounts });
     };
+  }
+
+  /** True when what stands at a path, on this device, is not of the source's storage, because that is away. */
+  isForeign(path: BytePath, dev: bigint): boolean {
+    const root = this.#keptOf(path);
+    const isUsual = root?.state.is === "there" && root.watch.identity?.dev === String(dev);
+    if (isUsual && this.#inner.isEmpty) return false;
+    const nowMs = this.#context.shared.clock.monotonicMs();
+    if (nowMs - this.#recentMs >= RECENT_MS) {
+      this.#recent = this.grounds();
+      this.#recentMs = nowMs;
+    }
+    return this.#recent(path, dev).is === "away";
+  }
+
+  #groundBelow(
+    root: KeptRoot,
+    path: BytePath,
+    on: { readonly dev: bigint | undefined; readonly mounts: readonly Mount[] },
+  ): Ground {
+    const covering = coveringMount(path, root.watch.root.folder, on.mounts);
+    if (covering === undefined) {
+      const missing = this.#inner.missingAbove(path, on.mounts);
+      return missing === undefined ? { is: "sound" } : { is: "away", detail: missing };
+    }
+    const isReached = this.#context.source.crossMounts && !(on.dev !== undefined && root.devices.has(String(on.dev)));
+    return isReached ? { is: "sound" } : { is: "away", detail: `${pathText(covering.point)} is mounted over it` };
+  }
+
+  #look(): readonly Mount[] {
+    const mounts = readMounts();
+    if (this.#isClosed) return mounts;
+    for (const root of this.#roots) this.#checkRoot(root);
+    if (this.#context.source.crossMounts && this.#inner.look(mounts)) this.#note(this.#mountsNote, this.#inner.text());
+    return mounts;
+  }
+
+  get #mountsNote(): string {
+    return `mounts:${this.#context.name}`;
+  }
+
+  /** Without it a restart knows less, and that is all. */
+  #note(name: string, value: string): void {
+    void this.#context.shared.registry.writeNote(name, value).catch(() => undefined);
   }
 
   #keptOf(path: BytePath): KeptRoot | undefined {
@@ -159,8 +222,9 @@ export class Roots {
     const isSame = before !== undefined && before.ino === identity.ino && before.mountId === identity.mountId;
     if (isSame && state.is === "there") return;
     watch.identity = identity;
+    root.devices.add(identity.dev);
     root.state = { is: "there" };
-    void this.#context.shared.registry.writeNote(this.#noteOf(root), JSON.stringify(identity)).catch(() => undefined); // without it a restart knows less
+    this.#note(this.#noteOf(root), JSON.stringify(identity));
     if (state.is === "gone")
       this.#context.shared.bus.emit("root.returned", { source: this.#context.name, root: watch.root.folder });
     if (this.#isOpen) void this.#reopen(root);

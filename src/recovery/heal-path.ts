@@ -109,11 +109,14 @@ export class PathHealer {
   }
 
   async #heal(job: HealJob, signal: AbortSignal): Promise<Finding> {
+    const away = await awayReason(this.#options.watch, job);
+    if (away !== undefined) return waiting(away);
     const { node, good } = await this.#known(job);
     const present = await this.#lookAt(job.to ?? job.path);
     if (job.to !== undefined && present !== undefined)
       throw new HoldfastError("TARGET_EXISTS", `${pathText(job.to)} exists already`);
-    if (good !== undefined && good.kind !== "file") return await this.#healNode(job, node ?? nodeOf(good), present);
+    if (good !== undefined && good.kind !== "file")
+      return await this.#healNode(job, node ?? nodeOf(good), present, signal);
     if (present?.isFile === false) return waiting("something that is no file stands at the path");
     if (present !== undefined) present.sha256 = await digestOfPath(job.path, signal);
     const leave = present === undefined ? undefined : await this.#reasonToLeave(job, good, present, signal);
@@ -145,14 +148,14 @@ export class PathHealer {
     return { node, good: good ?? (node === undefined ? undefined : lastGoodOf(node)) };
   }
 
-  /** Folders and symbolic links have no content: what is recorded of them is all. */
-  async #healNode(job: HealJob, node: FileNode, present: Present | undefined): Promise<Finding> {
+  /** Folders, links, FIFOs and devices have no content: what is recorded of them is all. */
+  async #healNode(job: HealJob, node: FileNode, present: Present | undefined, signal: AbortSignal): Promise<Finding> {
     if (present !== undefined) return { ...NOTHING_FOUND, outcome: "returned", message: "it is there" };
     if (job.explain === true)
       return { ...NOTHING_FOUND, outcome: "explained", message: `the ${node.kind} would be made again` };
     const target = targetOf(job, undefined);
     const host = new HostOfPlacing(this.#options, job);
-    const placed = await placeNode(target, node, host);
+    const placed = await placeNode(target, node, host, signal);
     if (placed.kind !== "placed") return { ...NOTHING_FOUND, outcome: "returned", message: "it is there" };
     const taken: TakenCandidate = {
       strategy: "latest_backup",
@@ -238,7 +241,7 @@ class FileHeal {
 
   async #attempt(choice: Choice, signal: AbortSignal): Promise<Attempt> {
     const target = targetOf(this.#job, this.#lost.present);
-    this.#hold = await this.#waitForWriters(target, signal);
+    this.#hold = (await this.#waitForWriters(target, signal)) ?? (await awayReason(this.#options.watch, this.#job));
     if (this.#hold !== undefined) return { done: true };
     this.#placed = await this.#place(choice, target, signal);
     return this.#placed.kind === "unproven" ? { done: false, why: this.#placed.why } : { done: true };
@@ -384,6 +387,12 @@ class HostOfPlacing implements PlaceHost {
 function targetOf(job: HealJob, present: StatTuple | undefined): PlaceTarget {
   if (job.to === undefined) return { path: job.path, root: job.policy.root, present, tag: job.incident };
   return { path: job.to, root: parentPath(job.to), present: undefined, tag: job.incident };
+}
+
+/** Below an unmounted file system there is a folder too, and nothing belongs there. */
+async function awayReason(watch: LiveWatch, job: HealJob): Promise<string | undefined> {
+  if (job.to !== undefined || job.explain === true) return undefined;
+  return await watch.awayReasonOf(job.path);
 }
 
 function waiting(message: string): Finding {

@@ -6,7 +6,7 @@ import { lstat } from "node:fs/promises";
 import { join } from "node:path";
 import type { LossEvent } from "../base/events.js";
 import type { Timer } from "../base/clock.js";
-import { HoldfastError, asHoldfastError, errnoOf, messageOf } from "../base/errors.js";
+import { HoldfastError, asHoldfastError, errnoOf, hasCode, messageOf } from "../base/errors.js";
 import { ResourceStack } from "../base/lifecycle.js";
 import { type BytePath, parentPath, pathBytes, pathText } from "../base/paths.js";
 import type { FileNode } from "../engine/types.js";
@@ -66,6 +66,8 @@ export class Healer implements AsyncDisposable {
   readonly #working = new Set<Promise<void>>();
   /** Mass incidents to be looked at soon, because a file of theirs came back. */
   readonly #rechecks = new Map<string, Timer>();
+  /** Incidents that a crash left undecided or unfinished, until their source is looked through. */
+  #interrupted: Incident[] = [];
 
   constructor(options: HealerOptions) {
     const { clock, observer, bus, versions, watch, stateDir, policyFor } = options;
@@ -88,7 +90,7 @@ export class Healer implements AsyncDisposable {
     this.#incidents = new IncidentHealer({ clock, observer, bus, book, memory, healer, policyFor, parallel });
   }
 
-  /** Finishes what a crash interrupted, then listens to the bus. Call once. */
+  /** Reads what a crash left and listens to the bus; `resume` finishes what was interrupted. Call once. */
   async start(signal: AbortSignal): Promise<void> {
     await ScratchFolder.clear(join(this.#options.stateDir, "recovery"));
     const open = await this.#book.load();
@@ -99,12 +101,42 @@ export class Healer implements AsyncDisposable {
     this.#resources.defer(
       bus.on("file.returned", (event) => this.#work(() => this.#onReturned(event.source, event.path))),
     );
+    for (const name of ["watch.ready", "root.returned"] as const)
+      this.#resources.defer(bus.on(name, ({ source }) => this.resume(source)));
     const pruning = clock.every(PRUNE_EVERY_MS, () => this.#work(() => this.#prune()));
     this.#resources.defer(() => pruning.cancel());
     const retrying = clock.every(RETRY_EVERY_MS, () => this.#work(() => this.#retryFailed()));
     this.#resources.defer(() => retrying.cancel());
     signal.throwIfAborted();
-    for (const incident of open) this.#work(() => this.#resume(incident));
+    this.#interrupted = open.filter(({ state }) => state === "open" || state === "healing");
+    for (const incident of this.#interrupted)
+      if (!this.#isOfKnownSource(incident)) this.#work(() => this.#release(incident));
+  }
+
+  /** Finishes what a crash interrupted in a source, now that it was looked through: its modes and contents are known. */
+  resume(source: string): void {
+    const due = this.#interrupted.filter((incident) => incident.source === source);
+    this.#interrupted = this.#interrupted.filter((incident) => incident.source !== source);
+    for (const { id } of due) this.#work(async () => this.#resume(await this.#book.get(id)));
+  }
+
+  #isOfKnownSource({ source, paths: [path] }: Incident): boolean {
+    if (path === undefined) return false;
+    try {
+      this.#options.policyFor(source, path);
+      return true;
+    } catch (error) {
+      if (hasCode(error, "SOURCE_NOT_FOUND")) return false;
+      throw error;
+    }
+  }
+
+  /** What belongs to no source any more is a person's to decide. */
+  async #release({ id, state }: Incident): Promise<void> {
+    this.#interrupted = this.#interrupted.filter((incident) => incident.id !== id);
+    const reason = "interrupted, and its source is not protected any more";
+    const to = state === "open" ? "waiting" : "failed";
+    await this.#incidents.conclude(await this.#book.get(id), to, reason);
   }
 
   /** Resolves when nothing is queued or under way. */
@@ -372,6 +404,11 @@ export class Healer implements AsyncDisposable {
   /** Takes up what a crash left: staging files go, decisions are made again, heals are carried on. */
   async #resume(incident: Incident): Promise<void> {
     if (incident.state !== "open" && incident.state !== "healing") return;
+    const [first] = incident.paths;
+    if (first !== undefined && (await this.#options.watch.awayReasonOf(first)) !== undefined) {
+      this.#interrupted.push(incident); // until its storage is back
+      return;
+    }
     const folders = new Set<BytePath>();
     for await (const { path } of this.#book.pathsOf(incident.id)) folders.add(parentPath(path));
     for (const folder of folders) {

@@ -96,10 +96,8 @@ export class IncidentBook {
       manualCommands: [],
     };
     this.#remember(incident);
-    await this.#database.batch([
-      ...pagesOf(incident.id, 0, paths),
-      { type: "put", key: recordKey(incident.id), value: encode(incident) },
-    ]);
+    const record = { type: "put" as const, key: recordKey(incident.id), value: encode(incident) };
+    await this.#database.batch([...pagesOf(incident.id, 0, paths), record], ON_DISK);
     return incident;
   }
 
@@ -114,10 +112,8 @@ export class IncidentBook {
         pathCount: incident.pathCount + paths.length,
         updatedAtMs: this.#clock.nowMs(),
       };
-      await this.#database.batch([
-        ...pagesOf(id, firstPage, paths),
-        { type: "put", key: recordKey(id), value: encode(updated) },
-      ]);
+      const record = { type: "put" as const, key: recordKey(id), value: encode(updated) };
+      await this.#database.batch([...pagesOf(id, firstPage, paths), record], ON_DISK);
       return updated;
     });
   }
@@ -147,7 +143,8 @@ export class IncidentBook {
         candidates: (change.candidates ?? before.candidates).slice(0, CANDIDATES_KEPT_MAX),
         notes: (change.notes ?? before.notes).slice(0, CANDIDATES_KEPT_MAX),
       };
-      await this.#database.batch([{ type: "put", key: recordKey(id), value: encode(after) }]);
+      const record = { type: "put" as const, key: recordKey(id), value: encode(after) };
+      await this.#database.batch([record], { sync: isMove && isDecision(before.state, state) });
       if (isClosing) this.#forget(after);
       return after;
     });
@@ -217,6 +214,18 @@ export class IncidentBook {
     for await (const [key] of this.#database.iterator(pageRange(id))) keys.push(key);
     await this.#database.batch(keys.map((key) => ({ type: "del", key })));
   }
+}
+
+const ON_DISK = { sync: true };
+/** States that a person chose or waits in. */
+const DECIDED: ReadonlySet<IncidentState> = new Set(["waiting", "noted", "denied", "respected"]);
+
+/**
+ * What a power cut must not take back: what people were told or said. How a heal went is found again by looking: the
+ * incident is `open` or `healing` on disk, and the file is there or not.
+ */
+function isDecision(from: IncidentState, to: IncidentState): boolean {
+  return DECIDED.has(to) || (to === "healing" && from !== "open");
 }
 
 const PAGE_DIGITS = 6;

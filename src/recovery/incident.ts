@@ -126,11 +126,13 @@ export const INCIDENT_PATHS_SHOWN = 100;
 /** The part of a LevelDB sublevel (string keys and values) that incidents need. */
 export interface IncidentDatabase {
   get(key: string): Promise<string | undefined>;
+  /** `sync`: it is on disk when the promise resolves; without, a power cut may take it back. */
   batch(
     operations: (
       | { readonly type: "put"; readonly key: string; readonly value: string }
       | { readonly type: "del"; readonly key: string }
     )[],
+    options?: { readonly sync: boolean },
   ): Promise<void>;
   iterator(range: {
     readonly gte: string;

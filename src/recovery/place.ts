@@ -4,8 +4,9 @@
  * unless it is the very file that was judged damaged, and only after it is in quarantine. A crash at any step leaves
  * either what was there or the good file, and at most a staging file with the incident's id in its name.
  *
- * Known limit: between the last look at a damaged target and the rename over it lie some microseconds in which
- * another program's atomic save would be replaced; an in-place write in them stays in the quarantined inode.
+ * A damaged target is exchanged for the good file in one step, and what came out is looked at: were it not what was
+ * judged, it goes back. Where the system cannot exchange names, some microseconds lie between the last look and the
+ * rename, in which another program's atomic save would be replaced.
  */
 import { createHash, randomBytes } from "node:crypto";
 import { type BigIntStats, closeSync, constants, fstatSync, fsync, read, write } from "node:fs";
@@ -14,6 +15,7 @@ import { type AnchoredFolder, openAnchored } from "../base/anchored.js";
 import { STAGING_PREFIX } from "../base/atomic-file.js";
 import { HoldfastError, errnoOf, messageOf } from "../base/errors.js";
 import { type BytePath, nameOf, parentPath } from "../base/paths.js";
+import { makeSpecialNode } from "../base/special-node.js";
 import { applyToDescriptor, applyToName, nodeFromStat } from "../engine/metadata.js";
 import type { FileNode, StatTuple } from "../engine/types.js";
 import {
@@ -91,8 +93,13 @@ export async function placeFile(
   });
 }
 
-/** Makes a symbolic link or a folder again. A thing of that name is left alone (returned). */
-export async function placeNode(target: PlaceTarget, node: FileNode, host: PlaceHost): Promise<PlaceOutcome> {
+/** Makes a symbolic link, folder, FIFO or device again. A thing of that name is left alone (returned). */
+export async function placeNode(
+  target: PlaceTarget,
+  node: FileNode,
+  host: PlaceHost,
+  signal: AbortSignal,
+): Promise<PlaceOutcome> {
   return await withParents(target, host, async (folder) => {
     const name = nameOf(target.path);
     if (folder.lstat(name) !== undefined) return { kind: "returned" };
@@ -100,18 +107,14 @@ export async function placeNode(target: PlaceTarget, node: FileNode, host: Place
       const gaps = await makeFolder(folder, name, node, { tag: target.tag, host });
       return placedNow(folder, name, gaps);
     }
-    if (node.kind !== "symlink" || node.linkTarget === undefined)
-      throw new HoldfastError("UNSUPPORTED", `a ${node.kind} is not made again by itself`, {
-        hint: "Restore it with `holdfast restore`.",
-      });
     const staged = `${STAGING_PREFIX}${target.tag}-${randomBytes(6).toString("hex")}`;
-    folder.symlink(node.linkTarget, staged);
     try {
+      await makeWithoutContent(folder, staged, node, signal);
       const gaps = applyToName(folder, staged, node);
       const made = folder.lstat(staged);
       if (made !== undefined) host.announce({ path: target.path, stat: tupleOf(made), sha256: undefined });
       if (!folder.verify()) throw unsafeTarget(target.path);
-      if (!linkUnlessTaken(folder, staged, folder, name)) return { kind: "returned" };
+      if (!folder.renameToFree(staged, folder, name)) return { kind: "returned" };
       host.onStep?.("visible");
       return placedNow(folder, name, gapTexts(gaps));
     } finally {
@@ -244,17 +247,60 @@ async function makeVisible(
   host.onStep?.("announced");
   if (!folder.verify()) throw unsafeTarget(target.path);
   if (judged === undefined) {
-    if (!linkUnlessTaken(folder, staged, folder, name)) return { kind: "returned" };
+    if (!folder.renameToFree(staged, folder, name)) return { kind: "returned" };
     host.onStep?.("visible");
-    folder.unlink(staged);
-    host.onStep?.("staging_removed");
     return undefined;
   }
   const found = folder.lstat(name);
-  if (found !== undefined && !isSameFile(tupleOf(found), judged)) return { kind: "changed" };
-  folder.rename(staged, folder, name);
+  if (found === undefined || !isSameFile(tupleOf(found), judged)) return { kind: "changed" };
+  host.onStep?.("looked");
+  if (!exchangeFor(folder, staged, name, { ours: file.stat, judged })) return { kind: "changed" };
   host.onStep?.("visible");
   return undefined;
+}
+
+/** Puts the staged file in the place of the judged one and removes that. False: another stood there, and stands again. */
+function exchangeFor(
+  folder: AnchoredFolder,
+  staged: string,
+  name: string,
+  files: { readonly ours: StatTuple; readonly judged: StatTuple },
+): boolean {
+  const isOut = (file: StatTuple): boolean => {
+    const out = folder.lstat(staged);
+    return out !== undefined && isSameFile(tupleOf(out), file);
+  };
+  try {
+    if (!folder.exchange(staged, folder, name)) {
+      folder.rename(staged, folder, name); // this system cannot exchange: the look just before must do
+      return true;
+    }
+    if (isOut(files.judged)) {
+      folder.unlink(staged);
+      return true;
+    }
+    folder.exchange(staged, folder, name);
+    // Somebody saved anew while ours stood there: theirs is the newest and has to stand.
+    if (!isOut(files.ours)) folder.exchange(staged, folder, name);
+    return false;
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return false; // the name was removed: its owner's will, a loss of its own
+    throw error;
+  }
+}
+
+/** Makes a symbolic link, a FIFO or a device. */
+async function makeWithoutContent(
+  folder: AnchoredFolder,
+  name: string,
+  node: FileNode,
+  signal: AbortSignal,
+): Promise<void> {
+  const { kind, device } = node;
+  if (kind === "symlink" && node.linkTarget !== undefined) folder.symlink(node.linkTarget, name);
+  else if (kind === "fifo" || kind === "char_device" || kind === "block_device")
+    await makeSpecialNode(folder, name, { kind, ...(device === undefined ? {} : { device }) }, signal);
+  else throw new HoldfastError("UNSUPPORTED", `a ${kind} cannot be made out of what is recorded of it`);
 }
 
 function linkUnlessTaken(from: AnchoredFolder, fromName: string, to: AnchoredFolder, name: string): boolean {

@@ -49,6 +49,8 @@ export interface LiveWatch {
   /** What stands at the path now is the owner's will (a returned quarantine, a denied heal): take it as a new version. */
   acceptContent(path: BytePath, reason: string): Awaitable<void>;
   lastGood(path: BytePath): Awaitable<LastGood | undefined>;
+  /** Why nothing may be put at the path now: the storage that holds it is away. Looked at freshly. */
+  awayReasonOf(path: BytePath): Awaitable<string | undefined>;
   /** Judges the bytes of the file at `contentPath` (absolute, ours) as content of `forPath`. */
   validate(contentPath: string, forPath: BytePath, signal: AbortSignal): Promise<ValidityVerdict>;
 }

@@ -12,6 +12,8 @@ import { type CommandResult, Sandbox, until, versionsOf } from "../support/progr
 /** The long run (`HOLDFAST_TESTS_THOROUGH=1`, about half an hour) kills 200 times. */
 const KILLS = process.env["HOLDFAST_TESTS_THOROUGH"] === "1" ? 200 : 12;
 const KILL_ROUND_LIMIT_MS = 20_000;
+/** Kills in the middle of a heal. */
+const HEAL_KILLS = process.env["HOLDFAST_TESTS_THOROUGH"] === "1" ? 40 : 4;
 /** Files that the write load of one round rewrites in turn. */
 const NAMES = 20;
 
@@ -58,6 +60,29 @@ describe("a daemon that is killed", () => {
     const check = await sandbox.run("check", "--read-data");
     expect(check.exitCode, check.stdout + check.stderr).to.equal(0);
   });
+
+  it(`brings back after its next start what it had noticed and not placed yet, killed ${String(HEAL_KILLS)} times`, async () => {
+    await using sandbox = await Sandbox.create();
+    const file = join(sandbox.data, "wanted.bin");
+    const content = randomBytes(3_000_000);
+    for (let round = 0; round < HEAL_KILLS; round += 1) {
+      const name = `${file}${String(round)}`;
+      await writeFile(name, content);
+      const daemon = await sandbox.start();
+      await sandbox.settled(name);
+      await rm(name);
+      await delay(480 + Math.random() * 150); // the grace is 500 ms: before, while and after it is placed
+      await daemon.end("SIGKILL");
+      const next = await sandbox.start();
+      await until(`${name} is back`, 5_000, () => existsSync(name));
+      expect(sha256(await readFile(name))).to.equal(sha256(content));
+      expect(await readdir(sandbox.data)).to.have.length(round + 1);
+      await until("nothing is open", 5_000, async () =>
+        (await sandbox.incidents()).every(({ state }) => state === "healed" || state === "returned"),
+      );
+      await next.end("SIGTERM");
+    }
+  }).timeout(HEAL_KILLS * KILL_ROUND_LIMIT_MS);
 
   it("rebuilds its index from the store when the index is deleted", async () => {
     await using sandbox = await Sandbox.create();

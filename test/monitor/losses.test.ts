@@ -118,6 +118,26 @@ describe("losses of protected files", () => {
     expect(bench.losses).to.deep.equal([]);
   });
 
+  it("makes healed content the newest version again when the damage had become one", async () => {
+    await using bench = await WatchBench.create();
+    const file = await bench.folder.write("healed.txt", "good");
+    const path = bench.folder.bytes("healed.txt");
+    await bench.protect();
+    await bench.quiet();
+    const entry = bench.repository.current(path, "data");
+    if (entry === undefined) throw new Error("the file is not stored");
+    bench.repository.entries.set(`data\0${path}`, { ...entry, node: { ...entry.node, sha256: "0".repeat(64) } });
+    bench.clear();
+    const staged = await bench.folder.write(".holdfast-tmp-x", "good");
+    const look = lookAt(bench.folder.bytes(".holdfast-tmp-x"));
+    if (look.is !== "there") throw new Error("the staged file is not there");
+    const good = createHash("sha256").update("good").digest("hex");
+    bench.monitor.expectOwnWrite({ path, stat: look.node.stat, sha256: good });
+    renameSync(staged, file);
+    await bench.until("it is committed anew", () => bench.repository.current(path, "data")?.node.sha256 === good);
+    expect(bench.paths("file.changed")).to.include("healed.txt");
+  });
+
   it("tells a foreign write of the same size beside an announced one as a change", async () => {
     await using bench = await WatchBench.create();
     const file = await bench.folder.write("own.txt", "content");

@@ -314,6 +314,51 @@ describe("the healer", () => {
     expect(await readFile(path, "utf8")).to.equal("text");
   });
 
+  it("leaves what was interrupted alone until its source was looked through, whose modes nobody knows before", async () => {
+    await using rig = await startedRig(folder(), { policy: { mode: "ask" } });
+    const lost = await rig.protect("a.txt", "text");
+    await rm(folder().at("data/a.txt"));
+    await rig.lose(lost);
+    const [incident] = await rig.healer.incidents({ onlyOpen: true, limit: 1 });
+    const key = `i!${incident?.id ?? ""}`;
+    const record = JSON.parse((await rig.database.get(key)) ?? "") as Record<string, unknown>;
+    const value = JSON.stringify({ ...record, state: "open", reason: "" });
+    await rig.database.batch([{ type: "put", key, value }]);
+    await rig.healer[Symbol.asyncDispose]();
+    rig.policy = { ...rig.policy, mode: "ignore" }; // what the monitor says of a source that it does not watch yet
+    await rig.start(false);
+    await rig.healer.idle();
+    expect((await rig.healer.incident(incident?.id ?? "")).state).to.equal("open");
+    rig.policy = { ...rig.policy, mode: "protect" };
+    rig.bus.emit("watch.ready", { source: "another" });
+    await rig.healer.idle();
+    expect(readdirSync(folder().at("data"))).to.deep.equal([]);
+    rig.bus.emit("watch.ready", { source: "data" });
+    await rig.healer.idle();
+    expect((await rig.healer.incident(incident?.id ?? "")).state).to.equal("healed");
+    expect(readdirSync(folder().at("data"))).to.deep.equal(["a.txt"]);
+  });
+
+  it("puts nothing back while the storage is away, and goes on with what was interrupted when it is back", async () => {
+    await using rig = await startedRig(folder());
+    const path = await rig.protect("a.txt", "text");
+    await rm(folder().at("data/a.txt"));
+    rig.watch.away = "its file system is not mounted";
+    await rig.lose(path);
+    const [incident] = await rig.healer.incidents({ onlyOpen: true, limit: 1 });
+    expect(incident).to.include({ state: "waiting", reason: "its file system is not mounted" });
+    const key = `i!${incident?.id ?? ""}`;
+    await rig.database.batch([{ type: "put", key, value: JSON.stringify({ ...incident, state: "healing" }) }]);
+    await rig.healer[Symbol.asyncDispose]();
+    await rig.start();
+    await rig.healer.idle();
+    expect(readdirSync(folder().at("data"))).to.deep.equal([]);
+    rig.watch.away = undefined;
+    rig.bus.emit("root.returned", { source: "data", root: folder().bytes("data") });
+    await rig.healer.idle();
+    expect(readdirSync(folder().at("data"))).to.deep.equal(["a.txt"]);
+  });
+
   it("brings back a file whose bytes a process still holds, newer than the last backup", async () => {
     await using rig = await startedRig(folder());
     const file = folder().at("data/log.txt");

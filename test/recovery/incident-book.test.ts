@@ -7,6 +7,8 @@ import {
   INCIDENT_PATHS_SHOWN,
   INCIDENT_STATES,
   INCIDENT_TRANSITIONS,
+  type Incident,
+  type IncidentDatabase,
   OPEN_STATES,
 } from "../../src/recovery/incident.js";
 import { CLOSED_INCIDENTS_MAX, IncidentBook } from "../../src/recovery/incident-book.js";
@@ -27,6 +29,27 @@ describe("the incident book", () => {
 
   afterEach(async () => {
     await level.close();
+  });
+
+  it("has on disk what was told and decided before it goes on, and not each step of a heal", async () => {
+    const synced: string[] = [];
+    const noting: IncidentDatabase = {
+      get: (key) => level.get(key),
+      iterator: (range) => level.iterator(range),
+      batch: async (operations, options) => {
+        const record = operations.at(-1);
+        const state = record?.type === "put" ? (JSON.parse(record.value) as Incident).state : "";
+        if (options?.sync === true) synced.push(state);
+        await level.batch(operations, options ?? {});
+      },
+    };
+    const book = new IncidentBook(noting, new FakeClock());
+    const { id } = await book.open(FRESH, [{ path: "/a" as BytePath, kind: "deleted" }]);
+    await book.change(id, { state: "healing", reason: "under way" });
+    await book.change(id, { state: "waiting", reason: "a person decides" });
+    await book.change(id, { state: "healing", reason: "approved" });
+    await book.change(id, { state: "healed" });
+    expect(synced).to.deep.equal(["open", "waiting", "healing"]);
   });
 
   it("keeps a hundred thousand paths of one incident, in order, names of any bytes", async () => {

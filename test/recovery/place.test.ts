@@ -1,6 +1,6 @@
 /** Putting bytes back: whole, with metadata, proven, and never over what somebody else made. */
-import { spawn } from "node:child_process";
-import { existsSync, lstatSync, readFileSync, readdirSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { execFileSync, spawn } from "node:child_process";
+import { existsSync, lstatSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { chmod, chown, link, lstat, mkdir, readFile, rm, symlink, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -236,14 +236,58 @@ describe("placing a file", () => {
     await mkdir(folder().at("sub"), 0o700);
     const link = nodeAt(folder().bytes("link"));
     const sub = nodeAt(folder().bytes("sub"));
-    expect((await placeNode(targetAt(folder(), "link"), link, host())).kind).to.equal("returned");
+    expect((await placeNode(targetAt(folder(), "link"), link, host(), NEVER)).kind).to.equal("returned");
     await rm(folder().at("link"));
     await rm(folder().at("sub"), { recursive: true });
-    expect((await placeNode(targetAt(folder(), "link"), link, host())).kind).to.equal("placed");
-    expect((await placeNode(targetAt(folder(), "sub"), sub, host())).kind).to.equal("placed");
+    expect((await placeNode(targetAt(folder(), "link"), link, host(), NEVER)).kind).to.equal("placed");
+    expect((await placeNode(targetAt(folder(), "sub"), sub, host(), NEVER)).kind).to.equal("placed");
     expect(nodeAt(folder().bytes("link")).linkTarget).to.equal("somewhere");
     expect((await lstat(folder().at("sub"))).mode & 0o7777).to.equal(0o700);
     expect(stagingIn(folder().path)).to.deep.equal([]);
+  });
+
+  it("makes FIFOs and devices again, with mode, owner and numbers", async function () {
+    requireRoot(this);
+    execFileSync("mknod", [folder().at("pipe"), "p"]);
+    execFileSync("mknod", [folder().at("null"), "c", "1", "3"]);
+    for (const name of ["pipe", "null"]) {
+      await chmod(folder().at(name), 0o640);
+      await chown(folder().at(name), 1234, 4321);
+      const node = { ...nodeAt(folder().bytes(name)), ...(name === "null" ? { device: { major: 1, minor: 3 } } : {}) };
+      await rm(folder().at(name));
+      expect((await placeNode(targetAt(folder(), name), node, host(), NEVER)).kind).to.equal("placed");
+      const made = lstatSync(folder().at(name));
+      expect([made.mode & 0o7777, made.uid, made.gid, made.nlink]).to.deep.equal([0o640, 1234, 4321, 1]);
+      expect(name === "pipe" ? made.isFIFO() : made.isCharacterDevice() && made.rdev === 0x103).to.equal(true);
+      expect((await placeNode(targetAt(folder(), name), node, host(), NEVER)).kind).to.equal("returned");
+    }
+    expect(stagingIn(folder().path)).to.deep.equal([]);
+  });
+
+  it("gives the place back to what was saved after the last look", async function () {
+    if (nativeCalls() === undefined) return skip(this, "koffi does not load here");
+    const path = await folder().write("a.json", "{broken");
+    const target = damagedAt(folder(), "a.json");
+    const saving: PlaceHost = {
+      ...host(),
+      onStep: (step) => {
+        if (step !== "looked") return;
+        writeFileSync(`${path}.new`, "saved by its owner");
+        renameSync(`${path}.new`, path);
+      },
+    };
+    expect((await placeFile(target, contentOf("{}"), saving, NEVER)).kind).to.equal("changed");
+    expect(await readFile(path, "utf8")).to.equal("saved by its owner");
+    expect(stagingIn(folder().path)).to.deep.equal([]);
+  });
+
+  it("leaves a damaged file removed that its owner removed after the last look", async function () {
+    if (nativeCalls() === undefined) return skip(this, "koffi does not load here");
+    const path = await folder().write("a.json", "{broken");
+    const target = damagedAt(folder(), "a.json");
+    const removing: PlaceHost = { ...host(), onStep: (step) => step === "looked" && rmSync(path) };
+    expect((await placeFile(target, contentOf("{}"), removing, NEVER)).kind).to.equal("changed");
+    expect(readdirSync(folder().path)).to.deep.equal([]);
   });
 
   it("removes only its own incident's staging files", async () => {
@@ -253,11 +297,9 @@ describe("placing a file", () => {
     expect(readdirSync(folder().path)).to.deep.equal([`${STAGING_PREFIX}inc_2-bb`]);
   });
 
-  const steps: PlaceStep[] = ["parents_ready", "staged", "proved", "quarantined", "announced", "visible", "synced"];
+  const common: PlaceStep[] = ["parents_ready", "staged", "proved", "announced", "visible", "synced"];
   for (const kind of ["missing", "damaged"] as const)
-    for (const step of [...steps, "staging_removed" as const]) {
-      if (kind === "missing" && step === "quarantined") continue;
-      if (kind === "damaged" && step === "staging_removed") continue;
+    for (const step of [...common, ...(kind === "damaged" ? (["quarantined", "looked"] as const) : [])]) {
       it(`leaves the old state or the good file when it is killed at "${step}" (${kind})`, async () => {
         const path = folder().at("f");
         if (kind === "damaged") await writeFile(path, "damaged");
@@ -265,7 +307,7 @@ describe("placing a file", () => {
         const signal = await killedChild([path, folder().path, kind, step, kept]);
         expect(signal).to.equal("SIGKILL");
         const now = existsSync(path) ? await readFile(path, "utf8") : undefined;
-        const isGood = ["visible", "synced", "staging_removed"].includes(step);
+        const isGood = ["visible", "synced"].includes(step);
         expect(now).to.equal(isGood ? "good" : kind === "damaged" ? "damaged" : undefined);
         if (kind === "damaged" && isGood) expect(await readFile(kept, "utf8")).to.equal("damaged");
         removeStagingOf(folder().bytes(), folder().bytes(), "inc");

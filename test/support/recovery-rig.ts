@@ -101,6 +101,8 @@ export class NotingWatch implements LiveWatch {
   readonly removalsAccepted: BytePath[] = [];
   readonly contentsAccepted: BytePath[] = [];
   readonly known = new Map<BytePath, LastGood>();
+  /** Why the storage is away; undefined: it is there. */
+  away: string | undefined;
 
   expectOwnWrite(expected: OwnWrite): void {
     this.ownWrites.push(expected);
@@ -116,6 +118,10 @@ export class NotingWatch implements LiveWatch {
 
   lastGood(path: BytePath): LastGood | undefined {
     return this.known.get(path);
+  }
+
+  awayReasonOf(): string | undefined {
+    return this.away;
   }
 
   /** JSON by the name; everything else is unchecked. */
@@ -189,8 +195,8 @@ export class RecoveryRig implements AsyncDisposable {
     return this.#healer;
   }
 
-  /** Starts a healer; a second call starts the next one after the first was closed. */
-  async start(): Promise<Healer> {
+  /** Starts a healer, over a source that was looked through unless told; a second call starts the next one after the first was closed. */
+  async start(isReady = true): Promise<Healer> {
     const clock = this.#options.clock ?? systemClock;
     const versions = this.#options.reader ?? this.versions;
     this.#healer = new Healer({
@@ -206,6 +212,7 @@ export class RecoveryRig implements AsyncDisposable {
       ...(this.#options.settings === undefined ? {} : { settings: this.#options.settings }),
     });
     await this.#healer.start(NEVER);
+    if (isReady) this.bus.emit("watch.ready", { source: "data" });
     return this.#healer;
   }
 

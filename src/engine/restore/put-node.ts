@@ -2,13 +2,12 @@
 import type { BigIntStats } from "node:fs";
 import type { AnchoredFolder } from "../../base/anchored.js";
 import { errnoOf, HoldfastError } from "../../base/errors.js";
-import { runProgram } from "../../base/spawn.js";
+import { makeSpecialNode } from "../../base/special-node.js";
 import { applyToName, kindOf } from "../metadata.js";
 import type { FileNode } from "../types.js";
 import { placeNew, unlinkQuietly } from "./place-name.js";
 import type { PutOptions, PutOutcome } from "./protocol.js";
 
-const MKNOD_TIMEOUT_MS = 10_000;
 /** Errors of `link` that mean: make a file of its own. */
 const NO_LINK_HERE = new Set(["EXDEV", "EMLINK", "EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOENT"]);
 
@@ -101,13 +100,7 @@ async function makeNode(folder: AnchoredFolder, name: string, node: FileNode, si
     folder.symlink(node.linkTarget ?? "", name);
     return;
   }
-  const numbers = node.device === undefined ? [] : [String(node.device.major), String(node.device.minor)];
-  const letter = node.kind === "fifo" ? "p" : node.kind === "char_device" ? "c" : "b";
-  // Node has no mknod; the program is told the folder as its working directory, the name is ours and plain ASCII.
-  const cwd = `/proc/${process.pid}/fd/${folder.fd}`;
-  const options = { timeoutMs: MKNOD_TIMEOUT_MS, signal, cwd };
-  const { exitCode, stderr } = await runProgram(["mknod", "-m", "600", "--", name, letter, ...numbers], options);
-  if (exitCode === 0) return;
-  const code = /not permitted|denied/i.test(stderr) ? "PERMISSION_DENIED" : "TARGET_IO";
-  throw new HoldfastError(code, `mknod: ${stderr.trim()}`);
+  const { kind, device } = node;
+  if (kind === "file" || kind === "folder") throw new HoldfastError("INTERNAL", `a ${kind} is not made as a node`);
+  await makeSpecialNode(folder, name, { kind, ...(device === undefined ? {} : { device }) }, signal);
 }
