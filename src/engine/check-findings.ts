@@ -3,6 +3,8 @@ import { type BytePath, pathText } from "../base/paths.js";
 
 export const PROBLEM_KINDS = [
   "config_damaged",
+  "key_damaged",
+  "log_damaged",
   "commit_damaged",
   "commit_missing",
   "fragment_damaged",

@@ -4,12 +4,25 @@ import type { Findings } from "./check-findings.js";
 import { NO_PREVIOUS, type StoredCommit, decodeCommit, sha256Of } from "./commit-log.js";
 import type { RepositoryCore } from "./core.js";
 import { decodeFragment } from "./index/fragments.js";
+import { damagedSlots } from "./keys.js";
 import { readConfig } from "./repository-config.js";
 
 export async function checkConfig(core: RepositoryCore, findings: Findings, signal: AbortSignal): Promise<void> {
   const { damagedCopies, missingCopies } = await readConfig(core.parts.backend, signal);
   for (const key of damagedCopies) findings.add("config_damaged", `the copy ${key} of the configuration is damaged`);
   for (const key of missingCopies) findings.add("config_damaged", `the copy ${key} of the configuration is missing`);
+}
+
+/** Key slots and the write-ahead log: what a start found damaged is told as long as it is there. */
+export async function checkKeysAndLog(core: RepositoryCore, findings: Findings, signal: AbortSignal): Promise<void> {
+  if (core.encrypted) {
+    for (const key of await damagedSlots(core.parts.backend, signal)) {
+      findings.add("key_damaged", `the key slot ${key} is damaged: its key opens nothing any more`);
+    }
+  }
+  for (const { segment, reason } of core.logDamage) {
+    findings.add("log_damaged", `segment ${String(segment)} of a write-ahead log was found damaged: ${reason}`);
+  }
 }
 
 /** Reads every commit: each must open and name the one before it; a gap must be one that a base has retired. */

@@ -7,7 +7,7 @@ import { HoldfastError, hasCode, messageOf } from "../base/errors.js";
 import { mapLimited } from "../base/concurrency.js";
 import type { RepositoryCore } from "./core.js";
 import { type CheckProblem, Findings } from "./check-findings.js";
-import { checkCommits, checkConfig, checkFragments } from "./check-objects.js";
+import { checkCommits, checkConfig, checkFragments, checkKeysAndLog } from "./check-objects.js";
 import { type ChunkHolder, holderObjectKey } from "./index/chunk-index.js";
 import { stateOf } from "./index/entry-index.js";
 import type { Repository } from "./repository.js";
@@ -55,6 +55,7 @@ export async function check(
   const { core } = repository;
   const findings = new Findings();
   await checkConfig(core, findings, signal);
+  await checkKeysAndLog(core, findings, signal);
   await checkCommits(core, findings, signal);
   await checkFragments(core, findings, signal);
   const counted = await checkPacks(core, { options, findings, onProgress }, signal);

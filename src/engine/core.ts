@@ -23,7 +23,7 @@ import { type RecordOpener, RecordSealer, type SealedRecord } from "./pack/recor
 import { PackWriter } from "./pack/writer.js";
 import type { RepositoryConfig } from "./repository-config.js";
 import type { Delta } from "./tree/delta.js";
-import type { WalPlace, WriteAheadLog } from "./wal/log.js";
+import type { WalDamage, WalPlace, WriteAheadLog } from "./wal/log.js";
 import { WalTail } from "./wal-tail.js";
 import type { ChunkSet } from "./workers/chunk-set.js";
 import type { WorkerPool } from "./workers/pool.js";
@@ -76,6 +76,8 @@ export class RepositoryCore {
   readonly maintenance = new Mutex();
   readonly pathLocks = new NameLocks();
   readonly tail = new WalTail();
+  /** What the start found damaged in write-ahead logs. */
+  readonly logDamage: WalDamage[] = [];
   readonly trees: BuiltTrees;
   /** Told of every delta once it is in the catalog (a running backup, a marking garbage collection). */
   readonly deltaListeners = new Set<(delta: Delta) => void>();

@@ -135,6 +135,14 @@ export async function removeSlot(backend: Backend, id: string, signal: AbortSign
   await backend.delete(`${SLOT_PREFIX}${id}`, signal);
 }
 
+/** Ids of slots that cannot be read. */
+export async function damagedSlots(backend: Backend, signal: AbortSignal): Promise<string[]> {
+  const whole = new Set((await readSlots(backend, signal)).map(({ id }) => `${SLOT_PREFIX}${id}`));
+  const damaged: string[] = [];
+  for await (const { key } of backend.list(SLOT_PREFIX, signal)) if (!whole.has(key)) damaged.push(key);
+  return damaged.slice(0, SLOTS_MAX);
+}
+
 /** All readable slots; a damaged one is left out as long as another can be read, so that one bad object locks nobody out. */
 async function readSlots(backend: Backend, signal: AbortSignal): Promise<{ id: string; slot: Slot }[]> {
   const slots: { id: string; slot: Slot }[] = [];

@@ -309,6 +309,7 @@ async function lastCommitOf(
 async function takeInLogs(core: RepositoryCore, logs: readonly FoundLog[], signal: AbortSignal): Promise<void> {
   for (const { writer, replay, commits } of logs) {
     for (const damage of replay.damage) core.log.error("wal.damaged", { writer, ...damage });
+    core.logDamage.push(...replay.damage.filter(({ certain }) => certain));
     const isOwn = writer === core.parts.writerId;
     const tail = isOwn ? core.tail : new WalTail();
     const paths = new Map(replay.segments.map(({ segment, path }) => [segment, path]));

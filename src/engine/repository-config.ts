@@ -5,7 +5,7 @@
 import { HoldfastError, hasCode } from "../base/errors.js";
 import type { Backend } from "../storage/backend.js";
 import { CHUNK_PROFILES } from "./chunk/profiles.js";
-import { sha256Of } from "./commit-log.js";
+import { decodeDigested, encodeDigested } from "./digested-json.js";
 
 export interface RepositoryConfig {
   readonly format: "holdfast";
@@ -20,7 +20,6 @@ export interface RepositoryConfig {
 }
 
 const COPIES = ["config/1", "config/2"] as const;
-const DIGEST_LENGTH = 64;
 
 export function newConfig(repositoryId: string, encrypted: boolean, createdAt: string): RepositoryConfig {
   return {
@@ -41,8 +40,7 @@ export async function writeConfig(
   signal: AbortSignal,
   copies: readonly string[] = COPIES,
 ): Promise<void> {
-  const text = JSON.stringify(config, undefined, 2);
-  const bytes = Buffer.from(`${text}\n${sha256Of(Buffer.from(text, "utf8"))}\n`, "utf8");
+  const bytes = encodeDigested(JSON.stringify(config, undefined, 2));
   for (const key of copies) await backend.put(key, bytes, signal);
 }
 
@@ -84,10 +82,8 @@ async function readCopy(
     if (hasCode(error, "OBJECT_MISSING")) return "missing";
     throw error;
   }
-  const text = bytes.toString("utf8").trimEnd();
-  const document = text.slice(0, -DIGEST_LENGTH - 1);
-  if (sha256Of(Buffer.from(document, "utf8")) !== text.slice(-DIGEST_LENGTH)) return "damaged";
-  return parseConfig(JSON.parse(document));
+  const document = decodeDigested(bytes);
+  return document === undefined ? "damaged" : parseConfig(document);
 }
 
 function parseConfig(value: unknown): RepositoryConfig {

@@ -2,9 +2,9 @@
  * Garbage collections as the store remembers them: `gc/<epoch>/plan` before anything is deleted, `gc/<epoch>/done`
  * after. A plan without its end is carried out by whoever opens the repository next, before anything else is written.
  */
-import { HoldfastError } from "../../base/errors.js";
 import type { Logger } from "../../base/observe.js";
 import type { Backend } from "../../storage/backend.js";
+import { decodeDigested, encodeDigested } from "../digested-json.js";
 
 /** What a collection deletes: keys of packs, fragments and commits that nothing refers to any more. */
 export interface CollectionPlan {
@@ -37,37 +37,53 @@ export async function newestEpoch(
 }
 
 export async function writePlan(backend: Backend, plan: CollectionPlan, signal: AbortSignal): Promise<void> {
-  await backend.put(epochKey(plan.epoch, "plan"), Buffer.from(JSON.stringify(plan), "utf8"), signal);
+  await backend.put(epochKey(plan.epoch, "plan"), encodeDigested(JSON.stringify(plan)), signal);
 }
 
 /** Deletes what the plan names, then notes its end. Harmless when repeated. */
 export async function carryOut(backend: Backend, plan: CollectionPlan, signal: AbortSignal): Promise<void> {
   for (const key of plan.deletes) await backend.delete(key, signal);
-  await backend.put(epochKey(plan.epoch, "done"), Buffer.from(String(plan.epoch), "utf8"), signal);
+  await noteEnd(backend, plan.epoch, signal);
 }
 
-/** The plan of the newest collection if it was not carried out to its end. */
-export async function interruptedPlan(backend: Backend, signal: AbortSignal): Promise<CollectionPlan | undefined> {
+async function noteEnd(backend: Backend, epoch: number, signal: AbortSignal): Promise<void> {
+  await backend.put(epochKey(epoch, "done"), Buffer.from(String(epoch), "utf8"), signal);
+}
+
+/**
+ * The plan of the newest collection if it was not carried out to its end. A damaged one is given up: what it would have
+ * deleted is garbage of the next collection.
+ */
+export async function interruptedPlan(
+  backend: Backend,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<CollectionPlan | undefined> {
   const { epoch, done } = await newestEpoch(backend, signal);
-  return done ? undefined : parsePlan(await backend.get(epochKey(epoch, "plan"), signal));
+  if (done) return undefined;
+  const plan = parsePlan(await backend.get(epochKey(epoch, "plan"), signal));
+  if (plan?.epoch === epoch) return plan;
+  log.error("gc.plan_damaged", { epoch });
+  await noteEnd(backend, epoch, signal);
+  return undefined;
 }
 
 /** Finishes the newest collection if a crash cut it short. The caller holds the store's lock. */
 export async function finishInterrupted(backend: Backend, log: Logger, signal: AbortSignal): Promise<number> {
-  const plan = await interruptedPlan(backend, signal);
+  const plan = await interruptedPlan(backend, log, signal);
   if (plan === undefined) return (await newestEpoch(backend, signal)).epoch;
   log.info("gc.finishing", { epoch: plan.epoch, objects: plan.deletes.length });
   await carryOut(backend, plan, signal);
   return plan.epoch;
 }
 
-function parsePlan(bytes: Buffer): CollectionPlan {
-  const value: unknown = JSON.parse(bytes.toString("utf8"));
+function parsePlan(bytes: Buffer): CollectionPlan | undefined {
+  const value = decodeDigested(bytes);
   if (typeof value === "object" && value !== null && "epoch" in value && "deletes" in value) {
     const { epoch, deletes } = value;
     if (typeof epoch === "number" && Array.isArray(deletes) && deletes.every(isDeletable)) return { epoch, deletes };
   }
-  throw new HoldfastError("RECORD_DAMAGED", "the plan of a garbage collection is damaged");
+  return undefined;
 }
 
 /** Only what a collection may ever delete: a forged plan must not reach keys or configuration. */
