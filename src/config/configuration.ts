@@ -90,6 +90,8 @@ export interface SourceConfiguration {
   readonly oneFileSystem: boolean;
   readonly rules: readonly RuleConfiguration[];
   readonly validate: readonly ValidateConfiguration[];
+  /** Patterns of files that nobody should ever touch. */
+  readonly canaries: readonly string[];
   readonly recover: readonly RecoverConfiguration[];
 }
 
@@ -99,11 +101,38 @@ export interface RuleConfiguration {
   readonly mode: RuleMode;
 }
 
+/** Structures that `format` checks; `magic`: the content is what the name's ending says. */
+export const VALIDATE_FORMATS = [
+  "json",
+  "yaml",
+  "text",
+  "toml",
+  "xml",
+  "csv",
+  "ini",
+  "env",
+  "sqlite",
+  "gzip",
+  "zip",
+  "tar",
+  "png",
+  "jpeg",
+  "gif",
+  "pdf",
+  "elf",
+  "magic",
+] as const;
+export type ValidateFormat = (typeof VALIDATE_FORMATS)[number];
+
 export interface ValidateConfiguration {
   readonly match: string;
   readonly json: boolean;
   readonly yaml: boolean;
   readonly text: boolean;
+  readonly format: ValidateFormat | undefined;
+  /** Bounds of the size; undefined: none. */
+  readonly sizeBytesMin: number | undefined;
+  readonly sizeBytesMax: number | undefined;
   /** JSON Schema file, absolute. */
   readonly schemaFile: string | undefined;
   readonly rules: ValidateRules | undefined;

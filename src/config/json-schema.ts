@@ -14,6 +14,8 @@ export function configJsonSchema(): Record<string, unknown> {
 function plain(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(plain);
   if (typeof value !== "object" || value === null) return value;
-  const kept = Object.entries(value).filter(([key]) => !key.startsWith("x-") && key !== "format");
+  const isOurs = (key: string, child: unknown): boolean =>
+    key.startsWith("x-") || (key === "format" && typeof child === "string"); // a key of ours is called format, too
+  const kept = Object.entries(value).filter(([key, child]) => !isOurs(key, child));
   return Object.fromEntries(kept.map(([key, child]) => [key, plain(child)]));
 }

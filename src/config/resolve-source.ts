@@ -53,6 +53,7 @@ export function resolveSource(written: WrittenSource, context: SourceContext): S
     oneFileSystem: firstOf(source.one_file_system, true),
     rules: firstOf(source.rules, []),
     validate: firstOf(source.validate, []).map((check) => resolveValidation(check, context)),
+    canaries: firstOf(source.canaries, []),
     recover: resolveRecover(firstOf(source.recover, defaults.recover, [])),
   };
 }
@@ -121,6 +122,9 @@ function resolveValidation(written: WrittenValidation, context: SourceContext): 
     json: written.json ?? (written.schema !== undefined || rules !== undefined),
     yaml: written.yaml ?? false,
     text: written.text ?? false,
+    format: written.format,
+    sizeBytesMin: sizeOf(written.min_size),
+    sizeBytesMax: sizeOf(written.max_size),
     schemaFile: written.schema === undefined ? undefined : pathText(pathFromText(written.schema, context.baseFolder)),
     rules:
       rules === undefined

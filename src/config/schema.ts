@@ -5,7 +5,15 @@
  */
 import { type Static, Type } from "typebox";
 import { BACKUP_TYPES } from "../base/ids.js";
-import { ALERT_CONDITIONS, ON_DELETE, PRIORITIES, RULE_MODES, SEVERITIES, WEEKDAYS } from "./configuration.js";
+import {
+  ALERT_CONDITIONS,
+  ON_DELETE,
+  PRIORITIES,
+  RULE_MODES,
+  SEVERITIES,
+  VALIDATE_FORMATS,
+  WEEKDAYS,
+} from "./configuration.js";
 import { recoverRule } from "./schema-recovery.js";
 import {
   CONFIG_LIMITS,
@@ -49,6 +57,14 @@ const validation = mapping(
     json: optional(flag("The file must be JSON.", false)),
     yaml: optional(flag("The file must be YAML.", false)),
     text: optional(flag("The file must be UTF-8 text without NUL bytes.", false)),
+    format: optional(
+      choice(
+        "The structure that the file must have; `magic`: what the ending of its name says, by its first bytes.",
+        VALIDATE_FORMATS,
+      ),
+    ),
+    min_size: optional(size("The file must not be smaller.")),
+    max_size: optional(size("The file must not be larger.")),
     schema: optional(text("JSON Schema file that the content must fit.")),
     rules: optional(
       mapping("Deep checks of JSON documents.", {
@@ -106,6 +122,9 @@ const sourceMapping = mapping(
     ),
     validate: optional(
       Type.Array(validation, { description: "What damaged means here, by pattern; all that match.", maxItems: 1000 }),
+    ),
+    canaries: optional(
+      texts("Patterns of files that nobody should ever touch: whoever changes one is taken for an attacker at once."),
     ),
     recover: optional(recover),
   },

@@ -77,6 +77,7 @@ export class ProtectedSource {
       validation: [...configuration.validate.map(validationRule), ...DEFAULT_VALIDATION],
       graceMs: configuration.graceMs,
       restMs: configuration.restMs,
+      canaries: configuration.canaries,
       mass,
     };
   }
@@ -111,6 +112,9 @@ function validationRule(entry: ValidateConfiguration): ValidationRule {
   if (entry.json) checks.push({ kind: "json" });
   if (entry.yaml) checks.push({ kind: "yaml" });
   if (entry.text) checks.push({ kind: "text" });
+  if (entry.format !== undefined) checks.push({ kind: entry.format });
+  const { sizeBytesMin: bytesMin, sizeBytesMax: bytesMax } = entry;
+  if (bytesMin !== undefined || bytesMax !== undefined) checks.push({ kind: "size", bytesMin, bytesMax });
   if (entry.schemaFile !== undefined) checks.push({ kind: "schema", schemaFile: entry.schemaFile });
   if (entry.rules !== undefined) checks.push({ kind: "rules", rules: entry.rules });
   if (entry.command !== undefined) checks.push({ kind: "command", command: entry.command });

@@ -16,8 +16,6 @@ export interface DocumentRules {
   readonly timestamps?: readonly string[];
   /** A list inside the document and what each of its elements must have. */
   readonly items?: { readonly path: string; readonly required?: readonly string[] } | undefined;
-  /** Must not repeat in any other protected file that the same rule matches. */
-  readonly uniqueAcross?: readonly string[];
 }
 
 /** Checks of structure that need no parameters; `text` is UTF-8 without NUL bytes. */
@@ -66,13 +64,7 @@ export interface ValidationRule {
 
 export type Verdict =
   | { readonly verdict: "valid"; readonly detail: string }
-  | {
-      readonly verdict: "invalid";
-      readonly kind: DamageKind;
-      readonly detail: string;
-      /** True: it depends on other files, so that an earlier verdict on this content says nothing. */
-      readonly across?: boolean;
-    }
+  | { readonly verdict: "invalid"; readonly kind: DamageKind; readonly detail: string }
   /** No check looks at such files, or a check could not be made (too large, too slow). */
   | { readonly verdict: "unchecked"; readonly detail: string };
 

@@ -335,7 +335,9 @@ export class Healer implements AsyncDisposable {
     }
     const incident = await this.#openMass(source, lost, first.seenAtMs, first.noticedBy);
     const policy = this.#options.policyFor(source, first.path);
-    if (policy.mode === "protect" && policy.mass === "heal") await this.#healNow(incident, policy);
+    const isAttack = lost.some(({ kind }) => kind === "encrypted");
+    if (isAttack) await this.#incidents.hold(incident, `${String(lost.length)} files look attacked: a person decides`);
+    else if (policy.mode === "protect" && policy.mass === "heal") await this.#healNow(incident, policy);
     else await this.#incidents.hold(incident, `${String(lost.length)} files at once: a person decides`);
   }
 
@@ -372,7 +374,8 @@ export class Healer implements AsyncDisposable {
     this.#rechecks.delete(id);
     const incident = await this.#book.get(id);
     if (incident.state !== "waiting") return;
-    for await (const { path } of this.#book.pathsOf(id)) if (!(await isThere(path))) return;
+    for await (const { path, kind } of this.#book.pathsOf(id))
+      if (kind === "encrypted" || !(await isThere(path))) return; // an encrypted file was never away
     await this.#incidents.conclude(incident, "returned", "all files came back by themselves");
   }
 
