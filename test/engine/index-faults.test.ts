@@ -7,12 +7,10 @@ import { execFileSync } from "node:child_process";
 import { cp, mkdir, open, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { hasCode, HoldfastError } from "../../src/base/errors.js";
-import { pathText } from "../../src/base/paths.js";
-import type { Repository } from "../../src/engine/repository.js";
 import { codeOf, noise } from "../support/engine-keys.js";
-import { EngineRig, UNLIMITED } from "../support/engine-rig.js";
+import { EngineRig } from "../support/engine-rig.js";
 import { FakeClock } from "../support/fake-clock.js";
-import { expectSound, Ledger, StoreScenario } from "../support/store-scenario.js";
+import { expectSound, Ledger, pictureOf, StoreScenario } from "../support/store-scenario.js";
 import { requireRoot } from "../support/requirements.js";
 import { fastTempParent, TempFolder } from "../support/temp-folder.js";
 
@@ -26,24 +24,6 @@ interface Filled {
   readonly ledger: Ledger;
   /** What the whole repository says of itself. */
   readonly picture: string;
-}
-
-/** Everything that the index tells: versions, current states, backups with their entries. */
-async function pictureOf(repository: Repository): Promise<string> {
-  const lines: unknown[] = [];
-  for (const source of await repository.sourceNames()) {
-    for await (const { path, node } of repository.currentEntries(source)) {
-      const versions = await repository.versions(path, { source });
-      lines.push([source, pathText(path), node, versions.map((version) => [version.timeMs, version.node?.sha256])]);
-    }
-  }
-  for (const manifest of await repository.listBackups()) {
-    lines.push(manifest);
-    for await (const { path, node } of repository.backupEntries(manifest.backup_id, {}, UNLIMITED)) {
-      lines.push([pathText(path), node]);
-    }
-  }
-  return JSON.stringify(lines, (_key, value: unknown) => (typeof value === "bigint" ? String(value) : value));
 }
 
 async function filled(folder: TempFolder): Promise<Filled> {

@@ -115,6 +115,24 @@ export async function expectSound(repository: Repository): Promise<void> {
   expect(problems).to.deep.equal([]);
 }
 
+/** Everything that the index tells, as text: versions, current states, backups with their entries. */
+export async function pictureOf(repository: Repository): Promise<string> {
+  const lines: unknown[] = [];
+  for (const source of await repository.sourceNames()) {
+    for await (const { path, node } of repository.currentEntries(source)) {
+      const versions = await repository.versions(path, { source });
+      lines.push([source, pathText(path), node, versions.map((version) => [version.timeMs, version.node?.sha256])]);
+    }
+  }
+  for (const manifest of await repository.listBackups()) {
+    lines.push(manifest);
+    for await (const { path, node } of repository.backupEntries(manifest.backup_id, {}, UNLIMITED)) {
+      lines.push([pathText(path), node]);
+    }
+  }
+  return JSON.stringify(lines, (_key, value: unknown) => (typeof value === "bigint" ? String(value) : value));
+}
+
 export function digestOf(bytes: string | Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
