@@ -36,7 +36,7 @@ const LOCK_RETRY_MS = 250;
 /** Runs until it is told to stop; gives the exit code. Throws what keeps it from starting. */
 export async function runDaemon(options: DaemonOptions): Promise<number> {
   const stop = new AbortController();
-  memoryCalls()?.keepSmall();
+  memoryCalls().keepSmall();
   await using signals = new Signals(stop);
   try {
     await protectUntilStopped(options, signals, stop.signal);
@@ -185,15 +185,22 @@ async function reload(launched: Launched, notifier: SystemdNotifier, log: Log): 
 
 function keepMemorySmall({ parts }: Launched, owner: ResourceStack): void {
   const memory = memoryCalls();
-  if (memory === undefined) return;
-  const isRunning = (): boolean => parts.jobs.list().some(({ state }) => state === "running");
+  let lastCount = -1;
+  /** Nothing is under way, and nothing was since the last time that this was asked. */
+  const isQuiet = (): boolean => {
+    const count = parts.queue.commitCount + parts.jobs.finishedCount;
+    const isSame = count === lastCount;
+    lastCount = count;
+    return isSame && parts.queue.pendingTotal === 0 && parts.jobs.list().every(({ state }) => state !== "running");
+  };
   const keeper = new MemoryKeeper({
     clock: systemClock,
+    collect: () => memory.collect(),
     giveBack: () => {
       memory.giveBack();
       memory.letGoOfFiles(parts.ground.configuration.stateDir);
     },
-    isQuiet: () => parts.queue.pendingTotal === 0 && !isRunning(),
+    isQuiet,
     residentBytes: () => process.memoryUsage.rss(),
   });
   owner.defer(() => keeper[Symbol.dispose]());

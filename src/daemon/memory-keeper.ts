@@ -6,12 +6,16 @@ import type { Clock, Timer } from "../base/clock.js";
 
 /** How often the process's size is looked at, ms. The engine's threads end after 10 s, their memory goes then. */
 export const LOOK_EVERY_MS = 15_000;
+/** Collected garbage is freed beside the event loop; its pages are given back this much later, ms. */
+export const FREED_AFTER_MS = 2000;
 /** Growth since the last time that is worth the trouble, bytes. */
 export const GROWTH_BYTES = 8 * 2 ** 20;
 
 export interface MemoryKeeperOptions {
   readonly clock: Clock;
-  /** Gives back what can be spared. */
+  /** Begins to free what nobody refers to any more. */
+  readonly collect: () => void;
+  /** Gives the freed pages back to the system, and what else can be spared. */
   readonly giveBack: () => void;
   /** True while nothing waits and nothing runs. */
   readonly isQuiet: () => boolean;
@@ -22,6 +26,7 @@ export interface MemoryKeeperOptions {
 export class MemoryKeeper implements Disposable {
   readonly #options: MemoryKeeperOptions;
   readonly #timer: Timer;
+  #giving: Timer | undefined;
   /** Resident bytes after the last look, shrunk or not. */
   #smallestBytes = 0;
 
@@ -32,10 +37,11 @@ export class MemoryKeeper implements Disposable {
 
   [Symbol.dispose](): void {
     this.#timer.cancel();
+    this.#giving?.cancel();
   }
 
   #look(): void {
-    const { giveBack, isQuiet, residentBytes } = this.#options;
+    const { clock, collect, giveBack, isQuiet, residentBytes } = this.#options;
     if (!isQuiet()) return;
     const bytes = residentBytes();
     if (bytes < this.#smallestBytes + GROWTH_BYTES) {
@@ -43,7 +49,10 @@ export class MemoryKeeper implements Disposable {
       this.#smallestBytes = Math.min(this.#smallestBytes, bytes);
       return;
     }
-    giveBack();
-    this.#smallestBytes = residentBytes();
+    collect();
+    this.#giving = clock.after(FREED_AFTER_MS, () => {
+      giveBack();
+      this.#smallestBytes = residentBytes();
+    });
   }
 }
