@@ -47,8 +47,8 @@ function fault(text: string): Complaint | undefined {
   parser.on("closetag", () => (seen.depth -= 1));
   parser.on("error", () => (seen.fault ??= `no well-formed XML: line ${String(parser.line)}`));
   for (let start = 0; start < text.length && seen.fault === undefined; start += PART_CHARACTERS) {
-    if (seen.deepest > DEPTH_MAX) return unchecked("nested beyond what can be judged");
     parser.write(text.slice(start, start + PART_CHARACTERS));
+    if (seen.deepest > DEPTH_MAX) return unchecked("nested beyond what can be judged");
   }
   if (seen.fault === undefined) parser.close();
   if (seen.fault === undefined) return undefined;
