@@ -27,9 +27,6 @@ export interface WatchKnowledge {
   isUndecided(source: string, path: BytePath): boolean;
 }
 
-/** What a damaged file counts as in a backup; its last good version is kept. */
-const DAMAGED_ERRNO = "EBADMSG";
-
 export class BackupWork {
   readonly #repository: Repository;
   readonly #book: SourceBook;
@@ -96,6 +93,8 @@ export class BackupWork {
           name: source.name,
           roots: source.folders,
           walk: reading.follow(source.name, this.#heeding(source, signal)),
+          // A damaged file that waits for a decision keeps its last good version.
+          heldBack: (path) => this.#watch.isUndecided(source.name, path),
           encryptionRequired: source.configuration.encryptionRequired,
         })),
         tags: request.tags,
@@ -119,15 +118,10 @@ export class BackupWork {
   }
 
   /**
-   * The empty folder below an unmounted disk can be walked, and what is away must not be noted as gone. A damaged file
-   * that waits for a decision keeps its last good version.
+   * The empty folder below an unmounted disk can be walked, and what is away must not be noted as gone.
    */
   async *#heeding(source: ProtectedSource, signal: AbortSignal): AsyncGenerator<readonly WalkedEntry[]> {
-    for await (const batch of source.files.walk(signal)) {
-      yield batch.map((entry) =>
-        this.#watch.isUndecided(source.name, entry.path) ? { path: entry.path, errno: DAMAGED_ERRNO } : entry,
-      );
-    }
+    yield* source.files.walk(signal);
     // What went away while it was read looks removed.
     const error = await this.#away(source);
     if (error !== undefined) throw error;

@@ -4,16 +4,18 @@
  * memory, and one that is cut short keeps what it has done.
  */
 import { type BytePath, isWithin } from "../base/paths.js";
-import { cutChanges, entryBytes, ENTRY_BYTES_MAX, isUnchanged, refreshStats } from "./commit.js";
+import { knownTree } from "./built-trees.js";
+import { commitRound, type Round, TouchedPaths } from "./backup-round.js";
+import { cutChanges } from "./commit.js";
 import type { Compression } from "./codec/codec.js";
 import type { RepositoryCore } from "./core.js";
-import { STATE_OFFSET, stateOf } from "./index/entry-index.js";
-import type { FinishedPack } from "./pack/format.js";
+import { type CurrentRecord, STATE_OFFSET, stateOf } from "./index/entry-index.js";
 import type { BackupProgress, BackupSource, WalkedEntry, WalkedNode } from "./repository-types.js";
-import { isMarkedAbsent, isMarkedTorn, looksUnchanged, summaryOf } from "./tree/codec.js";
+import { ByteWriter } from "./tree/bytes.js";
+import { isMarkedAbsent, isMarkedTorn, looksUnchanged } from "./tree/codec.js";
 import { type Delta, type DeltaChange, encodeDelta } from "./tree/delta.js";
-import type { Entry, FileNode } from "./types.js";
-import { BATCH_BYTES_AIM, BATCH_FILES_MAX, type FileOutcome } from "./workers/pool.js";
+import { writeUnstamped } from "./tree/unstamped.js";
+import { BATCH_BYTES_AIM, BATCH_FILES_MAX } from "./workers/pool.js";
 
 /** A round ends at this many files or bytes read: 16,384 nodes are about 20 MB of memory. */
 const ROUND_FILES = 16_384;
@@ -51,23 +53,10 @@ export interface ReadOptions {
   readonly onProgress: ((progress: BackupProgress) => void) | undefined;
 }
 
-/** A path to be read, with the version it had when the walk came by (-1: none). */
+/** A path to be read, with its current record when the walk came by. */
 interface Wanted {
   readonly path: BytePath;
-  readonly seq: number;
-}
-
-/** One round: a job of the workers and what came of it. */
-interface Round {
-  readonly job: number;
-  readonly outcomes: FileOutcome[];
-  readonly packs: FinishedPack[];
-  readonly seqs: Map<BytePath, number>;
-  /** Reappeared paths whose content need not be read. */
-  readonly returned: Entry[];
-  readonly running: Set<Promise<void>>;
-  files: number;
-  bytes: number;
+  readonly known: CurrentRecord | undefined;
 }
 
 export class SourceReader {
@@ -76,6 +65,9 @@ export class SourceReader {
   readonly #options: ReadOptions;
   readonly #signal: AbortSignal;
   readonly seen = new Bitmap();
+  readonly #touched = new TouchedPaths();
+  /** False: the source had no entries when its reading began, so only what other commits touched is looked up. */
+  #hadEntries = true;
   readonly #failures: BytePath[] = [];
   #batch: Wanted[] = [];
   #batchBytes = 0;
@@ -99,7 +91,7 @@ export class SourceReader {
     const job = this.#core.parts.chunkSet.newJob();
     return {
       ...{ job, outcomes: [], packs: [], returned: [], files: 0, bytes: 0 },
-      seqs: new Map<BytePath, number>(),
+      known: new Map<BytePath, CurrentRecord | undefined>(),
       running: new Set<Promise<void>>(),
     };
   }
@@ -108,6 +100,7 @@ export class SourceReader {
   async read(): Promise<void> {
     const listener = (delta: Delta): void => this.#noteDelta(delta);
     this.#core.deltaListeners.add(listener);
+    this.#hadEntries = this.#core.parts.catalog.entries.sourceNames.has(this.#source.name);
     try {
       for await (const entries of this.#source.walk) {
         this.#signal.throwIfAborted();
@@ -137,6 +130,7 @@ export class SourceReader {
   /** An on-change commit during the walk: what it stored belongs to the backup, whether the walk saw it or not. */
   #noteDelta(delta: Delta): void {
     if (delta.source !== this.#source.name) return;
+    this.#touched.note(delta);
     for (const change of delta.changes) {
       if (change.kind === "upsert" && change.state.absentSinceMs === undefined) this.#markSeen(change.path);
     }
@@ -147,6 +141,11 @@ export class SourceReader {
     if (record !== undefined) this.seen.add(record.slot);
   }
 
+  #current(path: BytePath): CurrentRecord | undefined {
+    if (!this.#hadEntries && !this.#touched.has(path)) return undefined;
+    return this.#core.parts.catalog.entries.current(this.#source.name, path);
+  }
+
   #look(entry: WalkedEntry): void {
     if ("errno" in entry) {
       this.unreadable += 1;
@@ -154,18 +153,20 @@ export class SourceReader {
       return;
     }
     if (entry.kind !== "folder") this.filesSeen += 1;
-    const known = this.#core.parts.catalog.entries.current(this.#source.name, entry.path);
+    const known = this.#current(entry.path);
     if (known === undefined) {
-      this.#want(entry, -1);
+      this.#want(entry, known);
       return;
     }
     const unchanged = looksUnchanged(known.value, STATE_OFFSET, entry.kind, entry.stat);
     if (this.#options.everything || !unchanged || isMarkedTorn(known.value, STATE_OFFSET)) {
-      this.#want(entry, summaryOf(known.value, STATE_OFFSET).seq);
+      this.#want(entry, known);
       return;
     }
     if (isMarkedAbsent(known.value, STATE_OFFSET)) {
-      this.#round.returned.push({ source: this.#source.name, path: entry.path, node: stateOf(known).node });
+      const writer = new ByteWriter();
+      writeUnstamped(writer, stateOf(known).node);
+      this.#round.returned.push({ path: entry.path, unstamped: writer.take() });
     }
     this.seen.add(known.slot);
   }
@@ -175,8 +176,13 @@ export class SourceReader {
     else this.#failures.splice(0, this.#failures.length, ...this.#source.roots);
   }
 
-  #want(entry: WalkedNode, seq: number): void {
-    this.#batch.push({ path: entry.path, seq });
+  #want(entry: WalkedNode, known: CurrentRecord | undefined): void {
+    if (this.#source.heldBack?.(entry.path) === true) {
+      this.unreadable += 1;
+      this.#noteFailure(entry.path);
+      return;
+    }
+    this.#batch.push({ path: entry.path, known });
     this.#batchBytes += entry.kind === "file" ? entry.stat.sizeBytes : 0;
   }
 
@@ -184,7 +190,7 @@ export class SourceReader {
     const batch = this.#batch.splice(0, BATCH_FILES_MAX);
     if (this.#batch.length === 0) this.#batchBytes = 0;
     const round = this.#round;
-    for (const { path, seq } of batch) round.seqs.set(path, seq);
+    for (const { path, known } of batch) round.known.set(path, known);
     const running = this.#ingest(round, batch);
     round.running.add(running);
     running.then(
@@ -227,45 +233,16 @@ export class SourceReader {
     const { chunkSet } = this.#core.parts;
     this.storedBytes += await this.#core.storePacks(round.packs, this.#signal);
     chunkSet.confirmJob(round.job);
-    const paths = [...round.seqs.keys(), ...round.returned.map(({ path }) => path)];
+    const paths = [...round.known.keys(), ...round.returned.map(({ path }) => path)];
     if (paths.length === 0) return;
     const names = paths.map((path) => `${this.#source.name}\0${path}`);
-    await this.#core.pathLocks.run(names, () => this.#commitRound(round));
-  }
-
-  async #commitRound(round: Round): Promise<void> {
-    const source = this.#source.name;
-    const { entries } = this.#core.parts.catalog;
-    const upserts: { path: BytePath; node: FileNode }[] = [];
-    const unchanged: Entry[] = [];
-    for (const { path, node } of round.returned) {
-      const known = entries.current(source, path);
-      if (known !== undefined && isMarkedAbsent(known.value, STATE_OFFSET)) upserts.push({ path, node });
-    }
-    for (const outcome of round.outcomes) this.#sort(outcome, round, upserts, unchanged);
-    for (const group of cutChanges({ upserts, removed: [] })) await this.#commitUpserts(group.upserts);
-    await refreshStats(this.#core, unchanged);
-  }
-
-  #sort(outcome: FileOutcome, round: Round, upserts: { path: BytePath; node: FileNode }[], unchanged: Entry[]): void {
-    const source = this.#source.name;
-    const { path } = outcome;
-    const known = this.#core.parts.catalog.entries.current(source, path);
-    const seq = known === undefined ? -1 : summaryOf(known.value, STATE_OFFSET).seq;
-    // A commit came between walk and now: its version is at least as good as ours.
-    if (seq !== round.seqs.get(path)) return;
-    if (outcome.kind === "vanished" || outcome.kind === "skipped") return;
-    if (known !== undefined) this.seen.add(known.slot);
-    if (outcome.kind === "unreadable" || entryBytes(outcome.node) > ENTRY_BYTES_MAX) this.unreadable += 1;
-    else if (isUnchanged(this.#core, source, path, outcome.node)) unchanged.push({ source, path, node: outcome.node });
-    else upserts.push({ path, node: outcome.node });
-  }
-
-  async #commitUpserts(upserts: readonly { readonly path: BytePath; readonly node: FileNode }[]): Promise<void> {
-    const timeMs = this.#core.parts.clock.nowMs();
-    await this.#commitDelta(timeMs, (seq) =>
-      upserts.map(({ path, node }) => ({ kind: "upsert", path, state: { node, timeMs, seq } })),
-    );
+    const commit = {
+      source: this.#source.name,
+      touched: this.#touched,
+      noteSeen: (slot: number) => this.seen.add(slot),
+      noteUnreadable: () => (this.unreadable += 1),
+    };
+    await this.#core.pathLocks.run(names, () => commitRound(this.#core, round, commit, this.#signal));
   }
 
   async #commitDelta(timeMs: number, changesAt: (seq: number) => DeltaChange[]): Promise<void> {
@@ -282,7 +259,7 @@ export class SourceReader {
   async #markAbsent(): Promise<void> {
     const { catalog, clock } = this.#core.parts;
     // Nothing was committed since the last tree and as much was seen as it holds: nothing can be gone.
-    if (this.#core.trees.current(this.#source.name)?.entryCount === this.seen.count) return;
+    if (knownTree(catalog, this.#source.name)?.entryCount === this.seen.count) return;
     const gone: BytePath[] = [];
     for await (const page of catalog.entries.currentPages(this.#source.name)) {
       this.#signal.throwIfAborted();

@@ -7,7 +7,7 @@ import { hostname } from "node:os";
 import { HoldfastError } from "../base/errors.js";
 import { backupId } from "../base/ids.js";
 import { SourceReader } from "./backup-reader.js";
-import type { BuiltTree } from "./built-trees.js";
+import { type BuiltTree, knownTree } from "./built-trees.js";
 import { type Compression, packCompression } from "./codec/codec.js";
 import type { Checkpoint, SourceRoot } from "./commit-log.js";
 import type { RepositoryCore } from "./core.js";
@@ -55,12 +55,7 @@ async function runBackup(
     await reader.read();
     readers.push(reader);
   }
-  const { manifests, checkpoint } = await buildTrees(core, { request, readers, compression }, signal).catch(
-    (error: unknown) => {
-      core.trees.clear(); // their nodes may not be in the store
-      throw error;
-    },
-  );
+  const { manifests, checkpoint } = await buildTrees(core, { request, readers, compression }, signal);
   // Trees refer to chunks that on-change commits may have left in the log: they go into packs before the checkpoint.
   await sealOwnLog(core, signal);
   const id = backupId(startMs, request.type, (taken) => catalog.commits.backup(taken) !== undefined);
@@ -147,9 +142,8 @@ async function treeOf(
   { name, writer, changedAfterSeq }: SourceTreeWork,
   signal: AbortSignal,
 ): Promise<{ tree: BuiltTree; changed: number }> {
-  const known = core.trees.current(name);
+  const known = knownTree(core.parts.catalog, name);
   if (known !== undefined && known.lastSeq <= changedAfterSeq) return { tree: known, changed: 0 };
-  const revision = core.trees.revision(name);
   const counted = new SourceCount(changedAfterSeq);
   const builder = new TreeBuilder((bytes) => writer.store(bytes));
   for await (const page of core.parts.catalog.entries.currentPages(name)) {
@@ -164,7 +158,6 @@ async function treeOf(
   const { id: root, entryCount } = await builder.finish();
   const { files, bytes, lastSeq } = counted;
   const tree = { root, entryCount, files, bytes, lastSeq, checksum: counted.checksum() };
-  core.trees.keep(name, revision, tree);
   return { tree, changed: counted.changed };
 }
 

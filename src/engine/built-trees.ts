@@ -1,6 +1,7 @@
 /**
- * The trees that this process built last, so that a backup of a source in which nothing changed need not build its tree
- * again. A tree is only good as long as no entry of its source changed, nothing was collected and no chunk is suspect.
+ * The tree of a source as it is now, when a backup has it already: then nothing was committed to the source since, and
+ * its tree need not be built again. It holds over restarts, and only as long as that backup is there, whose nodes are
+ * needed and so are not collected.
  */
 import type { Catalog } from "./index/catalog.js";
 import type { ChunkId } from "./types.js";
@@ -17,32 +18,24 @@ export interface BuiltTree {
   readonly lastSeq: number;
 }
 
-export class BuiltTrees {
-  readonly #catalog: Catalog;
-  readonly #trees = new Map<string, { readonly revision: number; readonly tree: BuiltTree }>();
+const CHECKSUM_PREFIX = "sha256:";
 
-  constructor(catalog: Catalog) {
-    this.#catalog = catalog;
+/** Undefined: it has to be built. */
+export function knownTree({ commits, entries, chunks }: Catalog, source: string): BuiltTree | undefined {
+  if (chunks.counts.suspectChunks > 0) return undefined; // a damaged node is stored again by building it
+  const lastSeq = entries.lastChange(source);
+  const backup = commits.backups().findLast((record) => record.sources.some(({ name }) => name === source));
+  const root = backup?.sources.find(({ name }) => name === source);
+  const counted = backup?.manifest.sources.find((each) => each.source === source);
+  if (backup === undefined || root === undefined || counted === undefined || backup.coversSeq < lastSeq) {
+    return undefined;
   }
-
-  /** Number of changes to a source since the index was opened; take it before the tree is built. */
-  revision(source: string): number {
-    return this.#catalog.entries.revisions.get(source) ?? 0;
-  }
-
-  keep(source: string, revision: number, tree: BuiltTree): void {
-    this.#trees.set(source, { revision, tree });
-  }
-
-  /** The tree of a source as it is now, if it is known. */
-  current(source: string): BuiltTree | undefined {
-    const known = this.#trees.get(source);
-    if (known?.revision !== this.revision(source) || this.#catalog.chunks.counts.suspectChunks > 0) return undefined;
-    return known.tree;
-  }
-
-  /** Before nodes may be collected. */
-  clear(): void {
-    this.#trees.clear();
-  }
+  return {
+    root: root.root,
+    entryCount: root.entryCount,
+    files: counted.files_total,
+    bytes: counted.total_size_bytes,
+    checksum: counted.checksum.slice(CHECKSUM_PREFIX.length),
+    lastSeq,
+  };
 }

@@ -5,20 +5,21 @@
 import { mapLimited } from "../base/concurrency.js";
 import type { BytePath } from "../base/paths.js";
 import type { RepositoryCore } from "./core.js";
-import { STATE_OFFSET, stateOf } from "./index/entry-index.js";
+import { type CurrentRecord, STATE_OFFSET, stateOf } from "./index/entry-index.js";
 import type { LevelOperation } from "./index/level-store.js";
 import type { FinishedPack } from "./pack/format.js";
 import type { SealedRecord } from "./pack/record.js";
 import type { CommitReceipt, PathChange } from "./repository-types.js";
 import { isMarkedAbsent, isMarkedTorn, isSameVersion } from "./tree/codec.js";
 import { type DeltaChange, encodeDelta } from "./tree/delta.js";
+import { nodeOfUnstamped } from "./tree/unstamped.js";
 import type { Entry, FileNode, UnreadablePath } from "./types.js";
 import type { FileOutcome } from "./workers/pool.js";
 
 /** Files given to a worker at once: small enough that two workers share a burst. */
 const BATCH_PATHS = 128;
 /** A delta is cut at about this size; a record may hold 16 MiB. */
-const DELTA_BYTES_AIM = 4 * 2 ** 20;
+export const DELTA_BYTES_AIM = 4 * 2 ** 20;
 /** One entry above this cannot be kept in a record: about 400,000 chunks, 100 GiB of content. */
 export const ENTRY_BYTES_MAX = 15 * 2 ** 20;
 const ENTRY_BYTES_BASE = 400;
@@ -126,18 +127,17 @@ function sortOutcomes(
     if (outcome.kind === "vanished") sorted.vanished.push(path);
     else if (outcome.kind === "unreadable") sorted.unreadable.push({ path, errno: outcome.errno });
     else if (outcome.kind === "read") {
-      if (entryBytes(outcome.node) > ENTRY_BYTES_MAX) sorted.unreadable.push({ path, errno: "EFBIG" });
-      else if (isUnchanged(core, source, path, outcome.node))
-        sorted.unchanged.push({ source, path, node: outcome.node });
-      else sorted.upserts.push({ path, node: outcome.node });
+      const node = nodeOfUnstamped(outcome.unstamped);
+      if (entryBytes(node) > ENTRY_BYTES_MAX) sorted.unreadable.push({ path, errno: "EFBIG" });
+      else if (isUnchanged(entries.current(source, path), node)) sorted.unchanged.push({ source, path, node });
+      else sorted.upserts.push({ path, node });
     }
   }
   return sorted;
 }
 
-/** True when the current version of the path is the same to whoever restores it. */
-export function isUnchanged(core: RepositoryCore, source: string, path: BytePath, node: FileNode): boolean {
-  const known = core.parts.catalog.entries.current(source, path);
+/** True when the current version of a path is the same to whoever restores it. */
+export function isUnchanged(known: CurrentRecord | undefined, node: FileNode): boolean {
   if (known === undefined || isMarkedAbsent(known.value, STATE_OFFSET)) return false;
   if (isMarkedTorn(known.value, STATE_OFFSET) !== (node.torn === true)) return false;
   return isSameVersion(stateOf(known).node, node);

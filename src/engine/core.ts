@@ -11,7 +11,6 @@ import type { Backend } from "../storage/backend.js";
 import type { FileIo } from "../storage/file-io.js";
 import { type CommitAppender, type CommitBody, type StoredCommit, sha256Of } from "./commit-log.js";
 import type { ContentReader } from "./content.js";
-import { BuiltTrees } from "./built-trees.js";
 import type { Catalog } from "./index/catalog.js";
 import { type FoundChunk, chunksOfEntries } from "./index/chunk-index.js";
 import { type Fragment, type IndexedPack, encodeFragment } from "./index/fragments.js";
@@ -24,6 +23,7 @@ import { PackWriter } from "./pack/writer.js";
 import type { RepositoryConfig } from "./repository-config.js";
 import type { Delta } from "./tree/delta.js";
 import type { WalDamage, WalPlace, WriteAheadLog } from "./wal/log.js";
+import type { ChunkId } from "./types.js";
 import { WalTail } from "./wal-tail.js";
 import type { ChunkSet } from "./workers/chunk-set.js";
 import type { WorkerPool } from "./workers/pool.js";
@@ -75,10 +75,9 @@ export class RepositoryCore {
   /** Sealing, storing a checkpoint, collecting: one at a time. */
   readonly maintenance = new Mutex();
   readonly pathLocks = new NameLocks();
-  readonly tail = new WalTail();
   /** What the start found damaged in write-ahead logs. */
   readonly logDamage: WalDamage[] = [];
-  readonly trees: BuiltTrees;
+  readonly tail = new WalTail();
   /** Told of every delta once it is in the catalog (a running backup, a marking garbage collection). */
   readonly deltaListeners = new Set<(delta: Delta) => void>();
   #seq: number;
@@ -86,7 +85,6 @@ export class RepositoryCore {
 
   constructor(parts: CoreParts) {
     this.parts = parts;
-    this.trees = new BuiltTrees(parts.catalog);
     this.#seq = parts.lastSeq;
   }
 
@@ -172,21 +170,23 @@ export class RepositoryCore {
     await mapLimited(packs, PACKS_AT_ONCE, signal, async (pack) => {
       await backend.putFile(packKey(pack.kind, pack.sha256), pack.stagingPath, signal);
     });
-    for (const group of fragmentGroups(packs)) await this.storeFragment(group, [], signal);
-    for (const pack of packs) for (const { id } of chunksOfEntries(0, pack.entries)) chunkSet.addDurable(id);
+    // The packs and the fragment are in the store by then, so that each chunk counts from the moment it is listed.
+    const addDurable = (id: ChunkId): boolean => chunkSet.addDurable(id);
+    for (const group of fragmentGroups(packs)) await this.storeFragment(group, [], signal, addDurable);
     return packs.reduce((sum, pack) => sum + pack.sizeBytes, 0);
   }
 
-  /** Writes one fragment and brings its packs into the catalog. */
+  /** Writes one fragment and brings its packs into the catalog. `wasKnown` as in `ChunkIndex.putChunks`. */
   async storeFragment(
     packs: readonly IndexedPack[],
     supersedes: readonly string[],
     signal: AbortSignal,
+    wasKnown?: (id: ChunkId) => boolean,
   ): Promise<string> {
     const name = await this.writeFragment({ packs, supersedes }, signal);
     const { catalog } = this.parts;
     const operations: LevelOperation[] = [];
-    for (const pack of packs) catalog.chunks.putPack(operations, pack, name);
+    for (const pack of packs) catalog.chunks.putPack(operations, pack, name, wasKnown);
     catalog.commits.putFragment(operations, name);
     await catalog.write(operations);
     return name;

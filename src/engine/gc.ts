@@ -47,7 +47,6 @@ export async function gc(repository: Repository, options: GcOptions, signal: Abo
 
 async function collect(core: RepositoryCore, options: GcOptions, signal: AbortSignal): Promise<GcReport> {
   const { backend, catalog, clock } = core.parts;
-  core.trees.clear();
   const interrupted = await interruptedPlan(backend, core.log, signal);
   if (interrupted !== undefined) await finishPlan(core, interrupted, signal);
   await sealOwnLog(core, signal);

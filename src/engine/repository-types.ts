@@ -98,6 +98,8 @@ export interface BackupSource {
   readonly roots: readonly BytePath[];
   /** Every path of the source, folders included, in any order, each once. */
   readonly walk: AsyncIterable<readonly WalkedEntry[]>;
+  /** True: what stands at the path is not to become its newest version. Asked of paths that would be read only. */
+  readonly heldBack?: (path: BytePath) => boolean;
   /** Refuses (ENCRYPTION_REQUIRED) when the repository is not encrypted. */
   readonly encryptionRequired: boolean;
 }

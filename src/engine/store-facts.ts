@@ -1,4 +1,5 @@
 /** Figures of a repository, for people and for `/metrics`. */
+import { knownTree } from "./built-trees.js";
 import type { Gauge } from "../base/observe.js";
 import type { RepositoryCore } from "./core.js";
 import { STATE_OFFSET } from "./index/entry-index.js";
@@ -61,7 +62,10 @@ export class StoreFacts {
   }
 
   async #logicalBytes(source: string): Promise<number> {
-    const { entries } = this.#core.parts.catalog;
+    const { catalog } = this.#core.parts;
+    const { entries } = catalog;
+    const tree = knownTree(catalog, source);
+    if (tree !== undefined) return tree.bytes;
     const revision = entries.revisions.get(source) ?? 0;
     const counted = this.#counted.get(source);
     if (counted?.revision === revision) return counted.bytes;

@@ -43,7 +43,7 @@ describe("chunk set", () => {
   it("lets a job rely on its own pending chunks, and others not", () => {
     const set = new ChunkSet();
     const [mine, other] = [set.newJob(), set.newJob()];
-    set.addPending(idOf(1), mine);
+    set.addPending(Buffer.from(idOf(1), "hex"), mine);
     expect(set.isDurable(idOf(1))).to.equal(false);
     expect(new ChunkSetReader(set.buffer, mine).has(idOf(1))).to.equal(true);
     expect(new ChunkSetReader(set.buffer, other).has(idOf(1))).to.equal(false);
@@ -53,10 +53,10 @@ describe("chunk set", () => {
     const set = new ChunkSet();
     const [good, bad] = [set.newJob(), set.newJob()];
     set.addDurable(idOf(1));
-    set.addPending(idOf(1), bad);
-    set.addPending(idOf(2), good);
-    set.addPending(idOf(2), bad);
-    set.addPending(idOf(3), bad);
+    set.addPending(Buffer.from(idOf(1), "hex"), bad);
+    set.addPending(Buffer.from(idOf(2), "hex"), good);
+    set.addPending(Buffer.from(idOf(2), "hex"), bad);
+    set.addPending(Buffer.from(idOf(3), "hex"), bad);
     set.abandonJob(bad);
     set.confirmJob(good);
     expect([1, 2, 3].map((number) => set.isDurable(idOf(number)))).to.deep.equal([true, true, false]);

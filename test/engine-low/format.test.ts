@@ -38,7 +38,9 @@ function readByThePage(bytes: Buffer): { type: number; plain: Buffer; recordByte
   const opened = Buffer.concat([cipher.update(bytes.subarray(80, end - 16)), cipher.final()]);
   const plain = bytes[6] === 1 ? uncompressSync(opened) : opened;
   expect(plain.length).to.equal(bytes.readUInt32LE(40));
-  const id = createHmac("sha256", ID_KEY).update(createHash("sha256").update(plain).digest()).digest();
+  // Of a bundle the id is that of its directory.
+  const named = bytes[5] === 2 ? plain.subarray(0, 4 + 36 * plain.readUInt32LE(0)) : plain;
+  const id = createHmac("sha256", ID_KEY).update(createHash("sha256").update(named).digest()).digest();
   expect(id.equals(bytes.subarray(8, 40))).to.equal(true);
   return { type: bytes.readUInt8(5), plain, recordBytes: end };
 }

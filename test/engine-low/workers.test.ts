@@ -19,6 +19,7 @@ import { type FileOutcome, type IngestBatch, type IngestResult, WorkerPool } fro
 import { openBackend } from "../../src/storage/open.js";
 import { codeOf, NEVER, noise, testKeys } from "../support/engine-keys.js";
 import { requireRoot } from "../support/requirements.js";
+import { nodeOfUnstamped } from "../../src/engine/tree/unstamped.js";
 import { useTempFolder } from "../support/temp-folder.js";
 
 const KEYS = testKeys();
@@ -57,7 +58,7 @@ describe("worker pool", () => {
 
   function nodeOf(outcome: FileOutcome | undefined): FileNode {
     if (outcome?.kind !== "read") throw new Error(`not read: ${outcome?.kind ?? "nothing"}`);
-    return outcome.node;
+    return nodeOfUnstamped(outcome.unstamped);
   }
 
   /** All chunks of sealed records, opened. */
@@ -144,7 +145,7 @@ describe("worker pool", () => {
     const { outcomes } = await ingest(paths);
     await new Promise((resolve) => server.close(resolve));
     expect(outcomes.map(({ path }) => path)).to.deep.equal(paths);
-    const kinds = outcomes.map((outcome) => (outcome.kind === "read" ? outcome.node.kind : outcome.kind));
+    const kinds = outcomes.map((outcome) => (outcome.kind === "read" ? nodeOf(outcome).kind : outcome.kind));
     const expected = ["file", "file", "symlink", "symlink", "folder", "fifo", "char_device", "skipped", "vanished"];
     expect(kinds).to.deep.equal([...expected, "vanished", "file"]);
     expect(nodeOf(outcomes[1]).linkCount).to.equal(2);

@@ -329,6 +329,27 @@ describe("repository", () => {
       expect(states).to.deep.equal(["stored", "removed", "stored"]);
     });
 
+    it("take over the tree of the last one after a restart, until something changed", async () => {
+      const rig = await EngineRig.create(folder());
+      for (let index = 0; index < 50; index += 1) await folder().write(`data/f${index}`, `content ${index}`);
+      const data = folder().bytes("data");
+      const packs = async (): Promise<number> => {
+        await using repository = await rig.open();
+        await backUp(repository, data, "incremental");
+        return (await repository.stats()).packs;
+      };
+      const first = await packs();
+      expect(await packs()).to.equal(first);
+      await rm(folder().at("data/f7"));
+      expect(await packs()).to.equal(first + 1); // the tree without it
+      expect(await packs()).to.equal(first + 1);
+      await using repository = await rig.open();
+      const checksums = (await repository.listBackups()).map(({ sources }) => sources[0]?.checksum);
+      expect(new Set(checksums).size).to.equal(2);
+      const entries = await collect(repository.backupEntries("latest", { under: data }, UNLIMITED));
+      expect(entries.filter(({ node }) => node.kind === "file")).to.have.length(49);
+    });
+
     it("read nothing again when nothing changed, and everything when they are full", async () => {
       const rig = await EngineRig.create(folder());
       await using repository = await rig.open();

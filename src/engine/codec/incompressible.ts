@@ -17,7 +17,7 @@ const NOISE_BITS = 7.9;
 export function looksIncompressible(plain: Uint8Array): boolean {
   if (plain.length < SAMPLED_FROM_BYTES) return false;
   const samples = samplesOf(plain);
-  return entropyBits(samples) > NOISE_BITS && samples.every(resistsLz4);
+  return samples.every(resistsLz4) && entropyBits(samples) > NOISE_BITS;
 }
 
 function samplesOf(plain: Uint8Array): Buffer[] {

@@ -63,6 +63,10 @@ export class Catalog implements AsyncDisposable {
     await this.commits.load();
     await this.chunks.load();
     await this.entries.load();
+    // What the commits taken in so far changed is not told by source: each counts as having changed them all.
+    for (const { kind, lastSeq } of this.commits.applied()) {
+      if (kind === "deltas" || kind === "base") this.entries.changedThrough(lastSeq);
+    }
   }
 
   /** Number of the last garbage collection that this index knows of; another one means: make it again. */

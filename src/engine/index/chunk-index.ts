@@ -7,8 +7,8 @@ import { packKey } from "../pack/format.js";
 import { ByteReader, ByteWriter } from "../tree/bytes.js";
 import type { ChunkId } from "../types.js";
 import type { IndexedPack } from "./fragments.js";
-import { type LevelOperation, type LevelStore, afterPrefix, bucketKey } from "./level-store.js";
-import { type ChunkLocation, decodeLocations, encodeLocations } from "./locations.js";
+import { BUCKET, type LevelOperation, type LevelStore, afterPrefix, bucketKey } from "./level-store.js";
+import { type ChunkLocation, decodeLocations, encodeLocations, firstLengthBytes, hasGoodPlace } from "./locations.js";
 
 /** `w` is a segment of the write-ahead log: its chunks move into packs when it is sealed. */
 export type HolderKind = PackKind | "w";
@@ -57,11 +57,11 @@ export class ChunkIndex {
   /** Counts all chunks anew and tells of every one that has a good copy. */
   async survey(onDurable: (id: ChunkId) => void): Promise<void> {
     Object.assign(this.counts, { chunks: 0, uniqueBytes: 0, suspectChunks: 0 } satisfies ChunkCounts);
-    for await (const page of this.all()) {
-      for (const { id, locations } of page) {
+    for await (const page of this.#level.pages(...bucketRange("chunk"))) {
+      for (const [key, value] of page) {
         this.counts.chunks += 1;
-        this.counts.uniqueBytes += locations[0]?.lengthBytes ?? 0;
-        if (locations.some((location) => !location.suspect)) onDurable(id);
+        this.counts.uniqueBytes += firstLengthBytes(value);
+        if (hasGoodPlace(value)) onDurable(chunkOfKey(key));
         else this.counts.suspectChunks += 1;
       }
     }
@@ -102,17 +102,29 @@ export class ChunkIndex {
     return kept;
   }
 
-  /** Registers a pack with all its chunks. */
-  putPack(operations: LevelOperation[], pack: IndexedPack, fragment: string): void {
+  /** Registers a pack with all its chunks. `wasKnown` as in `putChunks`. */
+  putPack(
+    operations: LevelOperation[],
+    pack: IndexedPack,
+    fragment: string,
+    wasKnown?: (id: ChunkId) => boolean,
+  ): void {
     const { kind, sha256, sizeBytes } = pack;
     const holder = this.putHolder(operations, { kind, name: sha256, sizeBytes, fragment });
-    this.putChunks(operations, chunksOfEntries(holder.number, pack.entries));
+    this.putChunks(operations, chunksOfEntries(holder.number, pack.entries), wasKnown);
   }
 
-  /** Adds places of chunks: a good place is kept beside, and put before, what is known. */
-  putChunks(operations: LevelOperation[], found: Iterable<FoundChunk>): void {
+  /**
+   * Adds places of chunks: a good place is kept beside, and put before, what is known. `wasKnown` is asked once for
+   * each chunk; where it says that no good place was known, and no chunk is suspect, none is looked for.
+   */
+  putChunks(
+    operations: LevelOperation[],
+    found: Iterable<FoundChunk>,
+    wasKnown: (id: ChunkId) => boolean = () => true,
+  ): void {
     for (const { id, location } of found) {
-      const known = this.locations(id);
+      const known = wasKnown(id) || this.counts.suspectChunks > 0 ? this.locations(id) : [];
       if (known.length === 0) {
         this.counts.chunks += 1;
         this.counts.uniqueBytes += location.lengthBytes;
@@ -199,7 +211,8 @@ function bucketRange(bucket: "chunk" | "pack"): [Buffer, Buffer] {
 }
 
 function chunkKey(id: ChunkId): Buffer {
-  const key = bucketKey("chunk", Buffer.allocUnsafe(32));
+  const key = Buffer.allocUnsafe(1 + 32);
+  key[0] = BUCKET.chunk;
   key.write(id, 1, "hex");
   return key;
 }

@@ -5,7 +5,7 @@
  */
 import type { BytePath } from "../../base/paths.js";
 import { ByteReader, ByteWriter } from "../tree/bytes.js";
-import { type EntryState, encodeState, readState } from "../tree/codec.js";
+import { type EntryState, encodeState, readState, summaryOf } from "../tree/codec.js";
 import type { Delta, DeltaChange } from "../tree/delta.js";
 import { BUCKET, type LevelOperation, type LevelStore, afterPrefix, bucketKey } from "./level-store.js";
 
@@ -16,6 +16,13 @@ export interface CurrentRecord {
   readonly slot: number;
   /** The encoded state begins at `STATE_OFFSET`. */
   readonly value: Buffer;
+}
+
+/** A new state of a path, as bytes, and what is current before it. */
+export interface KnownUpsert {
+  readonly path: BytePath;
+  readonly state: Buffer;
+  readonly known: CurrentRecord | undefined;
 }
 
 /** A version of a path; no state: it was removed. */
@@ -37,6 +44,10 @@ export class EntryIndex {
   readonly #level: LevelStore;
   #nextSlot = 0;
   #slotLimit = 0;
+  /** False as long as nothing was ever removed: then no new path needs to be looked for among the removed ones. */
+  #hasRemovals = true;
+  readonly #lastChanges = new Map<string, number>();
+  #changedBefore = 0;
   /** Grows with every change of a source's entries, so that an unchanged tree need not be built again. */
   readonly revisions = new Map<string, number>();
   /** Sources that have entries or had them since the index was opened. */
@@ -51,11 +62,23 @@ export class EntryIndex {
   /** Reads what is held in memory: the names of sources. */
   async load(): Promise<void> {
     for (const name of await this.sources()) this.sourceNames.add(name);
+    const removed = bucketKey("removed");
+    this.#hasRemovals = (await this.#level.first(removed, afterPrefix(removed), 1)).length > 0;
   }
 
   /** One above every slot in use. */
   get slotEnd(): number {
     return this.#nextSlot;
+  }
+
+  /** Any source may have been changed by commits up to this number, before this index was opened. */
+  changedThrough(seq: number): void {
+    this.#changedBefore = Math.max(this.#changedBefore, seq);
+  }
+
+  /** No commit above this number changed an entry of the source; 0 when there was none. */
+  lastChange(source: string): number {
+    return Math.max(this.#changedBefore, this.#lastChanges.get(source) ?? 0);
   }
 
   current(source: string, path: BytePath): CurrentRecord | undefined {
@@ -112,6 +135,46 @@ export class EntryIndex {
     return found;
   }
 
+  /**
+   * Brings the upserts of one commit in, as a delta of them would, from the bytes of their states. `known` is the
+   * current record of each path, if any: whoever asks knows it and lets nobody else change it meanwhile.
+   */
+  applyUpserts(
+    operations: LevelOperation[],
+    commit: Omit<Delta, "changes">,
+    upserts: readonly KnownUpsert[],
+    noteSlot: (slot: number) => void,
+  ): void {
+    const { source } = commit;
+    for (const { path, state, known } of upserts) {
+      if (known === undefined && !this.#hasRemovals) {
+        noteSlot(this.#putNewCurrent(operations, source, path, state));
+        continue;
+      }
+      const change: DeltaChange = { kind: "upsert", path, state: readState(new ByteReader(state)) };
+      const slot = this.#applyChange(operations, { ...commit, changes: [] }, change);
+      if (slot !== undefined) noteSlot(slot);
+    }
+    this.#noteChanged(commit);
+  }
+
+  #putNewCurrent(operations: LevelOperation[], source: string, path: BytePath, state: Buffer): number {
+    const slot = this.#newSlot(operations);
+    const value = Buffer.allocUnsafe(STATE_OFFSET + state.length);
+    value.writeUInt32LE(slot);
+    value.set(state, STATE_OFFSET);
+    operations.push({ type: "put", key: pathKey("current", source, path), value });
+    const { sha256 } = summaryOf(state, 0);
+    if (sha256 !== undefined) operations.push({ type: "put", key: digestKey(sha256, source, path), value: EMPTY });
+    return slot;
+  }
+
+  #noteChanged({ source, seq }: { readonly source: string; readonly seq: number }): void {
+    this.#lastChanges.set(source, Math.max(seq, this.#lastChanges.get(source) ?? 0));
+    this.sourceNames.add(source);
+    this.revisions.set(source, (this.revisions.get(source) ?? 0) + 1);
+  }
+
   /** Names of the sources that have entries, by jumping from one to the next. */
   async sources(): Promise<string[]> {
     const names: string[] = [];
@@ -130,22 +193,24 @@ export class EntryIndex {
   apply(operations: LevelOperation[], delta: Delta): void {
     // A path that occurs twice in one delta would not see its first change; deltas are made without such.
     for (const change of delta.changes) this.#applyChange(operations, delta, change);
-    this.sourceNames.add(delta.source);
-    this.revisions.set(delta.source, (this.revisions.get(delta.source) ?? 0) + 1);
+    this.#noteChanged(delta);
   }
 
-  #applyChange(operations: LevelOperation[], delta: Delta, change: DeltaChange): void {
+  /** Gives the slot of the path when it has a current entry afterwards and that is this change. */
+  #applyChange(operations: LevelOperation[], delta: Delta, change: DeltaChange): number | undefined {
     const { source } = delta;
     const known = this.current(source, change.path);
     // An absence mark repeats an older version, so the version's own number decides.
     const seq = change.kind === "upsert" ? change.state.seq : delta.seq;
     if (known !== undefined) {
       this.#applyOverKnown(operations, delta, change, { known, state: stateOf(known), seq });
-    } else if (change.kind === "remove" || this.#removedSeq(source, change.path) > seq) {
-      this.#putHistory(operations, source, change, delta);
-    } else {
-      this.putCurrent(operations, { source, path: change.path }, change.state);
+      return change.kind === "upsert" ? known.slot : undefined;
     }
+    if (change.kind === "remove" || this.#removedSeq(source, change.path) > seq) {
+      this.#putHistory(operations, source, change, delta);
+      return undefined;
+    }
+    return this.putCurrent(operations, { source, path: change.path }, change.state);
   }
 
   #applyOverKnown(
@@ -190,28 +255,35 @@ export class EntryIndex {
     if (change.kind === "upsert" || this.#removedSeq(source, change.path) > delta.seq) return;
     const writer = new ByteWriter();
     writer.varint(delta.seq);
+    this.#hasRemovals = true;
     operations.push({ type: "put", key: pathKey("removed", source, change.path), value: writer.take() });
   }
 
   /** Number of the newest removal of a path that has no current entry; 0 when there was none. */
   #removedSeq(source: string, path: BytePath): number {
+    if (!this.#hasRemovals) return 0;
     const value = this.#level.get(pathKey("removed", source, path));
     return value === undefined ? 0 : new ByteReader(value).varint();
   }
 
-  /** Sets the current state of a path as it is, without history (stat refresh, absence mark, rebuild from a tree). */
+  /**
+   * Sets the current state of a path as it is, without history (stat refresh, absence mark, rebuild from a tree);
+   * gives its slot.
+   */
   putCurrent(
     operations: LevelOperation[],
     { source, path, slot }: { readonly source: string; readonly path: BytePath; readonly slot?: number | undefined },
     state: EntryState,
-  ): void {
+  ): number {
     const prefix = Buffer.allocUnsafe(STATE_OFFSET);
-    prefix.writeUInt32LE(slot ?? this.#newSlot(operations));
+    const kept = slot ?? this.#newSlot(operations);
+    prefix.writeUInt32LE(kept);
     const value = Buffer.concat([prefix, encodeState(state)]);
     operations.push({ type: "put", key: pathKey("current", source, path), value });
     if (state.node.sha256 !== undefined) {
       operations.push({ type: "put", key: digestKey(state.node.sha256, source, path), value: EMPTY });
     }
+    return kept;
   }
 
   dropVersion(operations: LevelOperation[], source: string, path: BytePath, seq: number): void {
@@ -238,6 +310,7 @@ export function stateOf(record: { readonly value: Buffer }): EntryState {
 const EMPTY = Buffer.alloc(0);
 const SEPARATOR = Buffer.of(0);
 const SEQ_BYTES = 8;
+const DIGEST_BYTES = 32;
 /** Sequence numbers are kept in halves, so that a removal can stand between two commits. */
 const SEQ_SCALE = 2;
 
@@ -271,14 +344,16 @@ function historyKey(source: string, path: string, seq: number): Buffer {
   return Buffer.concat([historyPrefix(source, path), inverted]);
 }
 
-function digestKey(sha256: string, source: string, path: string): Buffer {
-  return bucketKey(
-    "digest",
-    Buffer.from(sha256, "hex"),
-    Buffer.from(source, "utf8"),
-    SEPARATOR,
-    Buffer.from(path, "latin1"),
-  );
+function digestKey(sha256: string | Buffer, source: string, path: string): Buffer {
+  const sourceBytes = Buffer.byteLength(source, "utf8");
+  const key = Buffer.allocUnsafe(1 + DIGEST_BYTES + sourceBytes + 1 + path.length);
+  key[0] = BUCKET.digest;
+  if (typeof sha256 === "string") key.write(sha256, 1, "hex");
+  else key.set(sha256, 1);
+  key.write(source, 1 + DIGEST_BYTES, "utf8");
+  key[1 + DIGEST_BYTES + sourceBytes] = 0;
+  key.write(path, 1 + DIGEST_BYTES + sourceBytes + 1, "latin1");
+  return key;
 }
 
 function splitSourcePath(key: Buffer, start: number): { source: string; path: BytePath } {

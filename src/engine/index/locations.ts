@@ -50,3 +50,17 @@ export function decodeLocations(value: Buffer): ChunkLocation[] {
   }
   return locations;
 }
+
+/** Length of the chunk, out of its encoded places. */
+export function firstLengthBytes(value: Buffer): number {
+  const reader = new ByteReader(value);
+  reader.byte();
+  for (let skipped = 0; skipped < 3; skipped += 1) reader.varint();
+  return reader.varint();
+}
+
+/** True when one of the encoded places is not suspect; nearly always the first tells. */
+export function hasGoodPlace(value: Buffer): boolean {
+  if (((value[0] ?? FLAG.suspect) & FLAG.suspect) === 0) return true;
+  return decodeLocations(value).some((location) => !location.suspect);
+}

@@ -4,16 +4,14 @@
  */
 import { HoldfastError } from "../../base/errors.js";
 import type { ChunkId } from "../types.js";
-import type { BundledChunk } from "./record.js";
+import { BUNDLE_COUNT_BYTES, BUNDLE_ENTRY_BYTES, type BundledChunk } from "./record.js";
 
 /** A bundle is closed when its chunks reach this size, bytes. */
 export const BUNDLE_BYTES_AIM = 2 ** 20;
 /** And at this many chunks: a directory of 144 KiB. */
 export const BUNDLE_CHUNKS_MAX = 4096;
 
-const COUNT_BYTES = 4;
 const ID_BYTES = 32;
-const ENTRY_BYTES = ID_BYTES + 4;
 
 export interface BundlePlain {
   readonly plain: Buffer;
@@ -21,12 +19,12 @@ export interface BundlePlain {
 }
 
 export function encodeBundle(chunks: readonly { readonly id: ChunkId; readonly plain: Uint8Array }[]): BundlePlain {
-  const directory = Buffer.alloc(COUNT_BYTES + chunks.length * ENTRY_BYTES);
+  const directory = Buffer.alloc(BUNDLE_COUNT_BYTES + chunks.length * BUNDLE_ENTRY_BYTES);
   directory.writeUInt32LE(chunks.length, 0);
   const inner: BundledChunk[] = [];
   let offsetBytes = directory.length;
   chunks.forEach(({ id, plain }, index) => {
-    const at = COUNT_BYTES + index * ENTRY_BYTES;
+    const at = BUNDLE_COUNT_BYTES + index * BUNDLE_ENTRY_BYTES;
     directory.write(id, at, "hex");
     directory.writeUInt32LE(plain.length, at + ID_BYTES);
     inner.push({ id, offsetBytes, lengthBytes: plain.length });
@@ -38,11 +36,11 @@ export function encodeBundle(chunks: readonly { readonly id: ChunkId; readonly p
 /** The chunks of an opened bundle. Throws RECORD_DAMAGED when the directory does not fit the bytes. */
 export function readBundle(plain: Uint8Array): BundledChunk[] {
   const view = Buffer.from(plain.buffer, plain.byteOffset, plain.byteLength);
-  const count = view.length < COUNT_BYTES ? -1 : view.readUInt32LE(0);
-  let offsetBytes = COUNT_BYTES + count * ENTRY_BYTES;
+  const count = view.length < BUNDLE_COUNT_BYTES ? -1 : view.readUInt32LE(0);
+  let offsetBytes = BUNDLE_COUNT_BYTES + count * BUNDLE_ENTRY_BYTES;
   if (count < 0 || offsetBytes > view.length) throw damaged();
   const inner: BundledChunk[] = [];
-  for (let at = COUNT_BYTES; inner.length < count; at += ENTRY_BYTES) {
+  for (let at = BUNDLE_COUNT_BYTES; inner.length < count; at += BUNDLE_ENTRY_BYTES) {
     const lengthBytes = view.readUInt32LE(at + ID_BYTES);
     inner.push({ id: view.toString("hex", at, at + ID_BYTES) as ChunkId, offsetBytes, lengthBytes });
     offsetBytes += lengthBytes;

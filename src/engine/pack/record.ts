@@ -104,6 +104,21 @@ export function chunkIdOfDigest(keys: RepositoryKeys, sha256: string): ChunkId {
   return createHmac("sha256", keys.idKey).update(sha256, "hex").digest("hex") as ChunkId;
 }
 
+/** The id of a record: of a bundle that of its directory, which names each chunk in it by an id of its own. */
+export function recordIdOf(keys: RepositoryKeys, type: RecordType, plain: Uint8Array): ChunkId {
+  return chunkIdOf(keys, type === "bundle" ? plain.subarray(0, directoryBytes(plain)) : plain);
+}
+
+/** Length of a bundle's directory as its count says; hostile counts give the whole. */
+function directoryBytes(bundle: Uint8Array): number {
+  if (bundle.length < BUNDLE_COUNT_BYTES) return bundle.length;
+  return Math.min(bundle.length, BUNDLE_COUNT_BYTES + bufferOf(bundle).readUInt32LE(0) * BUNDLE_ENTRY_BYTES);
+}
+
+/** A bundle begins with the number of its chunks, then id and length of each (`bundle.ts`). */
+export const BUNDLE_COUNT_BYTES = 4;
+export const BUNDLE_ENTRY_BYTES = 36;
+
 /** Reads a header. Throws RECORD_DAMAGED when it cannot be one (the CRC is not looked at). */
 export function parseHeader(bytes: Uint8Array): RecordHeader {
   const view = bufferOf(bytes);
@@ -158,7 +173,7 @@ export class RecordSealer {
     if (plain.length > PLAIN_BYTES_MAX) {
       throw new HoldfastError("LIMIT_REACHED", `a record of ${plain.length} bytes is too long`);
     }
-    const knownId = id ?? chunkIdOf(this.#keys, plain);
+    const knownId = id ?? recordIdOf(this.#keys, type, plain);
     const { codec, level } = codecOf(compression);
     const compressed = codec.compress(plain, level);
     const header = this.#header({ type, plain, codec: compressed === undefined ? "none" : codec.name, id: knownId });
@@ -213,7 +228,7 @@ export class RecordOpener {
     if (bytes.length !== RECORD_HEADER_BYTES + header.storedBytes) throw damaged("its length is not the stored one");
     if (!crcMatches(bytes)) throw damaged("its checksum does not match");
     const plain = this.openPayload(bytes, header);
-    if (chunkIdOf(this.keys, plain) !== header.id) throw damaged("its content is not what its id says");
+    if (recordIdOf(this.keys, header.type, plain) !== header.id) throw damaged("its content is not what its id says");
     return { header, plain };
   }
 

@@ -21,8 +21,8 @@ export interface EntryState {
 const VERSION = 1;
 const FLAG = { sha256: 1, git: 2, xattrs: 4, link: 8, device: 16, torn: 32, absent: 64, chunks: 128 } as const;
 const AT = { flags: 1, kind: 2, dev: 3, ino: 11, mtime: 19, ctime: 27, size: 35 } as const;
-/** Where the fields of varying length begin. */
-const VARINTS_AT = 43;
+/** Where the fields of varying length begin: first the commit's time and number. */
+export const STATE_VARINTS_AT = 43;
 const SHA256_BYTES = 32;
 const SHA1_BYTES = 20;
 
@@ -198,7 +198,7 @@ export interface StateSummary {
 /** Reads the summary of a state that is known to be whole. */
 export function summaryOf(encoded: Buffer, offset: number): StateSummary {
   const flags = encoded[offset + AT.flags] ?? 0;
-  const reader = new ByteReader(encoded, offset + VARINTS_AT);
+  const reader = new ByteReader(encoded, offset + STATE_VARINTS_AT);
   reader.varint();
   const seq = reader.varint();
   if ((flags & FLAG.absent) !== 0) reader.varint();

@@ -6,6 +6,7 @@ import { HoldfastError } from "../../base/errors.js";
 import type { BytePath } from "../../base/paths.js";
 import { ByteReader, ByteWriter } from "./bytes.js";
 import { type EntryState, readState, writeState } from "./codec.js";
+import { writeStamped } from "./unstamped.js";
 
 export type DeltaChange =
   | { readonly kind: "upsert"; readonly path: BytePath; readonly state: EntryState }
@@ -23,17 +24,46 @@ const KIND = { remove: 0, upsert: 1 } as const;
 
 export function encodeDelta(delta: Delta): Buffer {
   const writer = new ByteWriter();
-  writer.byte(VERSION);
-  writer.sizedBytes(Buffer.from(delta.source, "utf8"));
-  writer.varint(delta.seq);
-  writer.varint(delta.timeMs);
-  writer.varint(delta.changes.length);
+  writeHead(writer, delta, delta.changes.length);
   for (const change of delta.changes) {
     writer.byte(KIND[change.kind]);
     writer.sizedLatin1(change.path);
     if (change.kind === "upsert") writeState(writer, change.state);
   }
   return writer.take();
+}
+
+function writeHead(writer: ByteWriter, delta: Omit<Delta, "changes">, count: number): void {
+  writer.byte(VERSION);
+  writer.sizedBytes(Buffer.from(delta.source, "utf8"));
+  writer.varint(delta.seq);
+  writer.varint(delta.timeMs);
+  writer.varint(count);
+}
+
+/** A path with its state as a worker made it (`unstamped.ts`). */
+export interface UnstampedUpsert {
+  readonly path: BytePath;
+  readonly unstamped: Buffer;
+}
+
+/** The same bytes for upserts that a worker encoded; `states` are views of the state of each in the payload. */
+export function encodeUpserts(
+  delta: Omit<Delta, "changes">,
+  upserts: readonly UnstampedUpsert[],
+): { readonly payload: Buffer; readonly states: readonly Buffer[] } {
+  const writer = new ByteWriter();
+  const bounds: number[] = [];
+  writeHead(writer, delta, upserts.length);
+  for (const { path, unstamped } of upserts) {
+    writer.byte(KIND.upsert);
+    writer.sizedLatin1(path);
+    bounds.push(writer.length);
+    writeStamped(writer, unstamped, delta);
+    bounds.push(writer.length);
+  }
+  const payload = writer.take();
+  return { payload, states: upserts.map((_, index) => payload.subarray(bounds[index * 2], bounds[index * 2 + 1])) };
 }
 
 /** Throws RECORD_DAMAGED. */

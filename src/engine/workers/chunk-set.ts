@@ -77,8 +77,8 @@ export class ChunkSet {
   #filled = 0;
   #size = 0;
   #nextJob = FIRST_JOB;
-  /** Ids pending for each job, so that a job can be confirmed or dropped without a walk over the table. */
-  readonly #pending = new Map<number, ChunkId[]>();
+  /** Ids pending for each job (32 bytes each), so that a job can be confirmed or dropped without a walk over the table. */
+  readonly #pending = new Map<number, Uint8Array[]>();
 
   /** `capacity` is the number of ids expected; it grows by itself. */
   constructor(capacity = 0) {
@@ -102,26 +102,32 @@ export class ChunkSet {
     return at >= 0 && this.#table.stateAt(at) === DURABLE;
   }
 
-  addDurable(id: ChunkId): void {
-    this.#set(id, DURABLE);
+  /** True when it was durable before. */
+  addDurable(id: ChunkId): boolean {
+    return this.#set(keyOf(id), DURABLE) === DURABLE;
   }
 
-  /** Marks as pending for a job (a number from `newJob`) unless it is durable, or pending for another job. */
-  addPending(id: ChunkId, job: number): void {
+  /**
+   * Marks ids (32 bytes each) as pending for a job (a number from `newJob`), except those that are durable or pending
+   * for another job.
+   */
+  addPending(ids: Uint8Array, job: number): void {
     const waiting = this.#pending.get(job);
     if (waiting === undefined) throw new HoldfastError("INTERNAL", "a chunk was marked for a job that is over");
-    if (this.#table.find(keyOf(id)) >= 0) return;
-    this.#set(id, job);
-    waiting.push(id);
+    for (const key of keysIn(ids)) if (this.#table.find(key) < 0) this.#set(key, job);
+    waiting.push(ids);
   }
 
   /** True when it was there. Not while a batch that may rely on it is under way (`WorkerPool.idle`). */
   delete(id: ChunkId): boolean {
     const at = this.#table.find(keyOf(id));
-    if (at < 0) return false;
+    if (at >= 0) this.#removeAt(at);
+    return at >= 0;
+  }
+
+  #removeAt(at: number): void {
     this.#table.setState(at, REMOVED);
     this.#size -= 1;
-    return true;
   }
 
   /** Job numbers, never reused within a process. */
@@ -135,30 +141,40 @@ export class ChunkSet {
 
   /** All pending ids of a job become durable: its packs are in the store. The job is over. */
   confirmJob(job: number): void {
-    for (const id of this.#pending.get(job) ?? []) this.#set(id, DURABLE);
+    for (const ids of this.#pending.get(job) ?? []) for (const key of keysIn(ids)) this.#confirm(key, job);
     this.#pending.delete(job);
   }
 
   /** All pending ids of a job are dropped: it failed. The job is over. */
   abandonJob(job: number): void {
-    for (const id of this.#pending.get(job) ?? []) {
-      const at = this.#table.find(keyOf(id));
-      if (at >= 0 && this.#table.stateAt(at) === job) this.delete(id);
+    for (const ids of this.#pending.get(job) ?? []) {
+      for (const key of keysIn(ids)) {
+        const at = this.#table.find(key);
+        if (at >= 0 && this.#table.stateAt(at) === job) this.#removeAt(at);
+      }
     }
     this.#pending.delete(job);
   }
 
-  #set(id: ChunkId, state: number): void {
-    const key = keyOf(id);
+  /** What was marked for the job becomes durable; what another job holds stays that one's affair. */
+  #confirm(key: Int32Array, job: number): void {
+    const at = this.#table.find(key);
+    if (at >= 0 && this.#table.stateAt(at) === job) this.#table.setState(at, DURABLE);
+  }
+
+  /** The state before. */
+  #set(key: Int32Array, state: number): number {
     const at = this.#table.find(key);
     if (at >= 0) {
+      const before = this.#table.stateAt(at);
       this.#table.setState(at, state);
-      return;
+      return before;
     }
     this.#table.fill(~at, key, state);
     this.#filled += 1;
     this.#size += 1;
     if (this.#filled > this.#table.slots * FILL_MAX) this.#grow();
+    return FREE;
   }
 
   #grow(): void {
@@ -196,11 +212,23 @@ export class ChunkSetReader {
   }
 }
 
-/** The first 16 bytes of an id. A second id with the same 16 bytes would take 2^64 chunks. */
+const ID_BYTES = 32;
+/** The key last made. Nothing waits while it is used. */
+const scratchKey = new Int32Array(KEY_WORDS);
+const scratchBytes = Buffer.from(scratchKey.buffer);
+
+/** The first 16 bytes of an id, valid until the next call. A second id with the same would take 2^64 chunks. */
 function keyOf(id: ChunkId): Int32Array {
-  const key = new Int32Array(KEY_WORDS);
-  for (let word = 0; word < KEY_WORDS; word += 1) key[word] = parseInt(id.slice(word * 8, word * 8 + 8), 16);
-  return key;
+  scratchBytes.write(id, 0, KEY_WORDS * 4, "hex");
+  return scratchKey;
+}
+
+/** The keys of ids of 32 bytes each; each is valid until the next. */
+function* keysIn(ids: Uint8Array): Generator<Int32Array> {
+  for (let at = 0; at < ids.length; at += ID_BYTES) {
+    scratchBytes.set(ids.subarray(at, at + KEY_WORDS * 4));
+    yield scratchKey;
+  }
 }
 
 /** A power of two with room for `ids` below the fill limit. */

@@ -15,6 +15,8 @@ import type { RecordSink } from "./sinks.js";
 /** The codec's outputs are freed when the event loop turns: it does so after this many sealed bytes. */
 const SEALED_BYTES_PER_TURN = 8 * 2 ** 20;
 
+const ID_BYTES = 32;
+
 export interface ChunkStoreOptions {
   readonly keys: RepositoryKeys;
   readonly sealer: RecordSealer;
@@ -60,6 +62,15 @@ export class ChunkStore {
     if (bundled) await this.#bundleUp(id, Buffer.from(plain));
     else await this.#sealChunk(id, plain);
     return ref;
+  }
+
+  /** Ids of what was stored in this batch, 32 bytes each. */
+  newIds(): Uint8Array {
+    const ids = new Uint8Array(this.#own.size * ID_BYTES);
+    const view = Buffer.from(ids.buffer);
+    let at = 0;
+    for (const id of this.#own) at += view.write(id, at, "hex");
+    return ids;
   }
 
   /** Seals what waits in the bundle. */

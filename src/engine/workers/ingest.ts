@@ -5,10 +5,20 @@ import type { RepositoryKeys } from "../keys.js";
 import type { FinishedPack } from "../pack/format.js";
 import { RecordSealer } from "../pack/record.js";
 import type { PackWriterOptions } from "../pack/writer.js";
+import type { FileNode } from "../types.js";
+import { ByteWriter } from "../tree/bytes.js";
+import { writeUnstamped } from "../tree/unstamped.js";
 import { ChunkSetReader } from "./chunk-set.js";
 import { ChunkStore } from "./chunk-store.js";
 import { GitTrees } from "./git-trees.js";
-import { type FileOutcome, type IngestAnswer, type IngestBatch, packBytes, type RecordHead } from "./protocol.js";
+import {
+  type FailedOutcome,
+  type IngestAnswer,
+  type IngestBatch,
+  packBytes,
+  type Packed,
+  type RecordHead,
+} from "./protocol.js";
 import { readPath } from "./read-file.js";
 import { InlineSink, PackSink } from "./sinks.js";
 
@@ -92,8 +102,9 @@ export class Ingest implements AsyncDisposable {
     batch: IngestBatch,
     store: ChunkStore,
     checkCancelled: () => void,
-  ): Promise<{ outcomes: FileOutcome[]; readBytes: number }> {
-    const outcomes: FileOutcome[] = [];
+  ): Promise<Pick<IngestAnswer, "states" | "failures" | "newIds" | "readBytes">> {
+    const states = new StateList();
+    const failures = new Map<number, FailedOutcome>();
     let readBytes = 0;
     this.#gitTrees.forget();
     const context = {
@@ -106,11 +117,13 @@ export class Ingest implements AsyncDisposable {
         readBytes += count;
       },
     } as const;
-    for (const path of batch.paths) {
+    for (const [index, path] of batch.paths.entries()) {
       checkCancelled();
-      outcomes.push(await readPath(path, context));
+      const reading = await readPath(path, context);
+      states.add(reading.kind === "read" ? reading.node : undefined);
+      if (reading.kind !== "read") failures.set(index, reading);
     }
-    return { outcomes, readBytes };
+    return { states: states.take(), failures, newIds: store.newIds(), readBytes };
   }
 
   #openJob(batch: IngestBatch): ChunkStore {
@@ -126,6 +139,23 @@ export class Ingest implements AsyncDisposable {
 
   #packOptions(): PackWriterOptions {
     return { stagingFolder: this.#options.stagingFolder, kind: "d", keys: this.#options.keys };
+  }
+}
+
+/** The states of a batch, back to back. */
+class StateList {
+  readonly #writer = new ByteWriter();
+  readonly #lengths: number[] = [];
+
+  add(node: FileNode | undefined): void {
+    const from = this.#writer.length;
+    if (node !== undefined) writeUnstamped(this.#writer, node);
+    this.#lengths.push(node === undefined ? -1 : this.#writer.length - from);
+  }
+
+  take(): Packed {
+    // A copy with memory of its own, so that it can be handed over.
+    return { bytes: new Uint8Array(this.#writer.take()), lengths: this.#lengths };
   }
 }
 

@@ -6,6 +6,7 @@ import { availableParallelism } from "node:os";
 import { type Clock, type Timer, systemClock } from "../../base/clock.js";
 import { deferred, Semaphore } from "../../base/concurrency.js";
 import { HoldfastError } from "../../base/errors.js";
+import type { BytePath } from "../../base/paths.js";
 import type { Observer } from "../../base/observe.js";
 import type { RepositoryKeys } from "../keys.js";
 import type { FinishedPack } from "../pack/format.js";
@@ -14,6 +15,7 @@ import type { SealedRecord } from "../pack/record.js";
 import type { PlaceAnswer, PlaceRequest } from "../restore/protocol.js";
 import type { ChunkSet } from "./chunk-set.js";
 import {
+  type FileOutcome,
   type IngestAnswer,
   type IngestBatch,
   type IngestResult,
@@ -108,8 +110,8 @@ export class WorkerPool implements AsyncDisposable {
       try {
         const task = { kind: "ingest", batch, chunkSet: this.#options.chunkSet.buffer } as const;
         const answer = await thread.run(task, signal);
-        if (batch.mode === "pack") this.#markPending(batch.job, answer.result);
-        return resultOf(answer.result);
+        if (batch.mode === "pack") this.#options.chunkSet.addPending(answer.result.newIds, batch.job);
+        return resultOf(batch.paths, answer.result);
       } catch (error) {
         if (batch.mode === "pack") this.#void.add(batch.job);
         throw error;
@@ -237,13 +239,6 @@ export class WorkerPool implements AsyncDisposable {
     return thread;
   }
 
-  #markPending(job: number, result: IngestAnswer): void {
-    for (const outcome of result.outcomes) {
-      if (outcome.kind !== "read") continue;
-      for (const { id } of outcome.node.chunks ?? []) this.#options.chunkSet.addPending(id, job);
-    }
-  }
-
   #assertValid(job: number): void {
     if (!this.#void.has(job)) return;
     throw new HoldfastError("INTERNAL", "a job lost a part of its packs and must be started again");
@@ -252,7 +247,16 @@ export class WorkerPool implements AsyncDisposable {
 
 const NEVER = new AbortController().signal;
 
-function resultOf({ outcomes, packs, readBytes, heads, packed }: IngestAnswer): IngestResult {
+function resultOf(paths: readonly BytePath[], answer: IngestAnswer): IngestResult {
+  const { packs, readBytes, heads, packed, failures } = answer;
+  const states = unpackBytes(answer.states);
+  const outcomes = paths.map((path, index): FileOutcome => {
+    const unstamped = states[index];
+    const failure = failures.get(index);
+    if (unstamped !== undefined) return { kind: "read", path, unstamped };
+    if (failure !== undefined) return failure;
+    throw new HoldfastError("INTERNAL", "a worker left a path out");
+  });
   const bytes = unpackBytes(packed);
   const records = heads.map((head, index): SealedRecord => ({ ...head, bytes: bytes[index] ?? Buffer.alloc(0) }));
   return { outcomes, records, packs, readBytes };

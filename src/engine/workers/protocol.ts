@@ -8,7 +8,7 @@ import type { FinishedPack } from "../pack/format.js";
 import type { PackProof } from "../pack/reader.js";
 import type { BundledChunk, RecordType, SealedRecord } from "../pack/record.js";
 import type { PlaceAnswer, PlaceRequest } from "../restore/protocol.js";
-import type { ChunkId, FileNode } from "../types.js";
+import type { ChunkId } from "../types.js";
 
 /** Limits of one batch; callers cut their work by them. */
 export const BATCH_FILES_MAX = 512;
@@ -41,11 +41,14 @@ export interface IngestBatch {
 
 /** What became of one path. */
 export type FileOutcome =
-  | { readonly kind: "read"; readonly path: BytePath; readonly node: FileNode }
+  /** `unstamped` is its state without a commit (`tree/unstamped.ts`). */
+  | { readonly kind: "read"; readonly path: BytePath; readonly unstamped: Buffer }
   | { readonly kind: "vanished"; readonly path: BytePath }
   | { readonly kind: "unreadable"; readonly path: BytePath; readonly errno: string }
   /** Sockets and other things that have no content to keep. */
   | { readonly kind: "skipped"; readonly path: BytePath; readonly reason: string };
+
+export type FailedOutcome = Exclude<FileOutcome, { readonly kind: "read" }>;
 
 export interface IngestResult {
   /** In the order of the paths. */
@@ -104,7 +107,13 @@ export interface RecordHead {
   readonly inner?: readonly BundledChunk[];
 }
 
-export interface IngestAnswer extends Omit<IngestResult, "records"> {
+export interface IngestAnswer extends Omit<IngestResult, "records" | "outcomes"> {
+  /** One state for each path of the batch; none for those among `failures`. */
+  readonly states: Packed;
+  /** By the index of the path. */
+  readonly failures: ReadonlyMap<number, FailedOutcome>;
+  /** Ids of the chunks that the batch stored, 32 bytes each. */
+  readonly newIds: Uint8Array;
   readonly heads: readonly RecordHead[];
   readonly packed: Packed;
 }

@@ -29,7 +29,7 @@ import { kindOf, nodeFromStat } from "../metadata.js";
 import type { ChunkRef, FileNode } from "../types.js";
 import type { ChunkStore } from "./chunk-store.js";
 import type { GitTrees } from "./git-trees.js";
-import type { FileOutcome } from "./protocol.js";
+import type { FailedOutcome } from "./protocol.js";
 
 /** How often a changing file is read before it is kept as torn. */
 const READS_MAX = 3;
@@ -56,8 +56,11 @@ interface Content {
   readonly sizeBytes: number;
 }
 
+/** What reading a path gives. */
+export type PathReading = FailedOutcome | { readonly kind: "read"; readonly path: BytePath; readonly node: FileNode };
+
 /** Reads a path. Throws only what concerns the store or the batch; everything about the path is in the outcome. */
-export async function readPath(path: BytePath, context: ReadContext): Promise<FileOutcome> {
+export async function readPath(path: BytePath, context: ReadContext): Promise<PathReading> {
   try {
     for (let attempt = 1; ; attempt += 1) {
       const outcome = await readOnce(path, context, attempt === READS_MAX);
@@ -71,7 +74,7 @@ export async function readPath(path: BytePath, context: ReadContext): Promise<Fi
 }
 
 /** Undefined: it changed meanwhile and this was not the last attempt. */
-async function readOnce(path: BytePath, context: ReadContext, last: boolean): Promise<FileOutcome | undefined> {
+async function readOnce(path: BytePath, context: ReadContext, last: boolean): Promise<PathReading | undefined> {
   const bytes = pathBytes(path);
   const stat = lstatSync(bytes, { bigint: true });
   const kind = kindOf(stat);
@@ -87,7 +90,7 @@ async function readRegular(
   bytes: Buffer,
   context: ReadContext,
   last: boolean,
-): Promise<FileOutcome | undefined> {
+): Promise<PathReading | undefined> {
   const fd = openForReading(bytes);
   if (fd === undefined) return last ? { kind: "unreadable", path, errno: "ELOOP" } : undefined;
   try {

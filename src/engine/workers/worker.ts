@@ -132,8 +132,14 @@ function cancellable(source: ByteSource, checkCancelled: () => void): ByteSource
 
 /** Buffers that are handed over instead of copied. */
 function transferables(answer: WorkerAnswer): ArrayBuffer[] {
-  const packed = answer.kind === "ingest" ? answer.result.packed : answer.kind === "read" ? answer.packed : undefined;
-  return packed?.bytes.buffer instanceof ArrayBuffer ? [packed.bytes.buffer] : [];
+  if (answer.kind === "read") return [answer.packed.bytes.buffer].filter(isOwnMemory);
+  if (answer.kind !== "ingest") return [];
+  const { packed, states, newIds } = answer.result;
+  return [packed.bytes.buffer, states.bytes.buffer, newIds.buffer].filter(isOwnMemory);
+}
+
+function isOwnMemory(buffer: ArrayBufferLike): buffer is ArrayBuffer {
+  return buffer instanceof ArrayBuffer;
 }
 
 function serve(port: NonNullable<typeof parentPort>, birth: WorkerBirth): void {
