@@ -2,6 +2,7 @@
  * The monitor: watches the sources, keeps the registry of protected files, and tells by events what changed, what was
  * removed on purpose, and what was lost or damaged. Everything others need of it goes through this class.
  */
+import { setMaxListeners } from "node:events";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Timer } from "../base/clock.js";
@@ -106,6 +107,7 @@ export class Monitor implements AsyncDisposable {
       throw new HoldfastError("SOURCE_EXISTS", `a source named ${source.name} is watched already`);
     signal.throwIfAborted();
     const abort = new AbortController();
+    setMaxListeners(0, abort.signal); // every file that waits for a verdict listens, which is no leak
     const context = new SourceContext(this.#shared, source, settings, abort.signal);
     const guard = new SourceGuard(context, abort, this.#times, this.#ears());
     const { scrubMs } = this.#times;
