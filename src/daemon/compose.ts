@@ -52,6 +52,7 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
   const backupWork = new BackupWork(repository, book, version, {
     awayReason: async (source) => await awayReason(source, { ground, monitor, repository }),
     isUndecided: (name, path) => isUndecided(monitor, name, path),
+    suspect: (name, path) => monitor.suspect(name, path),
   });
   const healer = owner.use(
     new Healer({

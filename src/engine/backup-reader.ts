@@ -23,6 +23,9 @@ const ROUND_BYTES = 256 * 2 ** 20;
 /** Failures of a walk that are remembered; beyond it a source counts as not looked at below its root. */
 const FAILURES_MAX = 100_000;
 
+/** Suspects that a manifest names. */
+const SUSPECTS_NAMED_MAX = 100;
+
 /** A set of small whole numbers. */
 export class Bitmap {
   #bits = new Uint8Array(1024);
@@ -78,6 +81,8 @@ export class SourceReader {
   bytesRead = 0;
   storedBytes = 0;
   unreadable = 0;
+  /** The first of those whose content changed though nobody wrote it. */
+  readonly suspected: BytePath[] = [];
 
   constructor(core: RepositoryCore, source: BackupSource, options: ReadOptions, signal: AbortSignal) {
     this.#core = core;
@@ -171,6 +176,12 @@ export class SourceReader {
     this.seen.add(known.slot);
   }
 
+  #noteSuspect(path: BytePath): void {
+    this.unreadable += 1;
+    if (this.suspected.length < SUSPECTS_NAMED_MAX) this.suspected.push(path);
+    this.#source.onSuspect?.(path);
+  }
+
   #noteFailure(path: BytePath): void {
     if (this.#failures.length < FAILURES_MAX) this.#failures.push(path);
     else this.#failures.splice(0, this.#failures.length, ...this.#source.roots);
@@ -241,6 +252,7 @@ export class SourceReader {
       touched: this.#touched,
       noteSeen: (slot: number) => this.seen.add(slot),
       noteUnreadable: () => (this.unreadable += 1),
+      noteSuspect: (path: BytePath) => this.#noteSuspect(path),
     };
     await this.#core.pathLocks.run(names, () => commitRound(this.#core, round, commit, this.#signal));
   }

@@ -8,6 +8,7 @@ import type { RepositoryCore } from "./core.js";
 import { type CurrentRecord, type KnownUpsert, STATE_OFFSET } from "./index/entry-index.js";
 import type { LevelOperation } from "./index/level-store.js";
 import type { FinishedPack } from "./pack/format.js";
+import { looksRotten } from "./rot.js";
 import { isMarkedAbsent, summaryOf } from "./tree/codec.js";
 import { decodeDelta, type Delta, encodeUpserts } from "./tree/delta.js";
 import { nodeOfUnstamped } from "./tree/unstamped.js";
@@ -51,6 +52,8 @@ export interface RoundCommit {
   readonly noteSeen: (slot: number) => void;
   /** Told of every path whose last good version is kept because it could not be read. */
   readonly noteUnreadable: () => void;
+  /** Told of every path whose last good version is kept because what stands there cannot have been written. */
+  readonly noteSuspect: (path: BytePath) => void;
 }
 
 interface Upsert {
@@ -86,6 +89,7 @@ export async function commitRound(
     const { path, unstamped } = outcome;
     const node = known === undefined ? undefined : nodeOfUnstamped(unstamped);
     if (node !== undefined && isUnchanged(known, node)) unchanged.push({ source: commit.source, path, node });
+    else if (node !== undefined && looksRotten(known, node)) commit.noteSuspect(path);
     else upserts.push({ path, unstamped, known });
   }
   for (const group of groupsOf(upserts)) await commitGroup(core, group, commit, signal);

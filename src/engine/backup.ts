@@ -6,6 +6,7 @@ import { createHash, type Hash } from "node:crypto";
 import { hostname } from "node:os";
 import { HoldfastError } from "../base/errors.js";
 import { backupId } from "../base/ids.js";
+import { pathText } from "../base/paths.js";
 import { SourceReader } from "./backup-reader.js";
 import { type BuiltTree, knownTree } from "./built-trees.js";
 import { type Compression, packCompression } from "./codec/codec.js";
@@ -119,6 +120,7 @@ async function buildTrees(
       files_backed_up: tree.files,
       files_changed: changed,
       files_unreadable: reader.unreadable,
+      ...(reader.suspected.length === 0 ? {} : { suspected_paths: reader.suspected.map(pathText) }),
       total_size_bytes: tree.bytes,
       stored_size_bytes: reader.storedBytes,
       checksum: `sha256:${tree.checksum}`,

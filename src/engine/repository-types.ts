@@ -100,6 +100,8 @@ export interface BackupSource {
   readonly walk: AsyncIterable<readonly WalkedEntry[]>;
   /** True: what stands at the path is not to become its newest version. Asked of paths that would be read only. */
   readonly heldBack?: (path: BytePath) => boolean;
+  /** Told of a file whose content changed though nobody wrote it; its last good version stays the newest. */
+  readonly onSuspect?: (path: BytePath) => void;
   /** Refuses (ENCRYPTION_REQUIRED) when the repository is not encrypted. */
   readonly encryptionRequired: boolean;
 }

@@ -80,6 +80,8 @@ export interface SourceManifest {
   readonly files_backed_up: number;
   readonly files_changed: number;
   readonly files_unreadable: number;
+  /** Files of those that changed though nobody wrote them: their last good versions are in the backup. At most 100. */
+  readonly suspected_paths?: readonly string[];
   readonly total_size_bytes: number;
   readonly stored_size_bytes: number;
   /** `sha256:` + digest over the sorted (path, digest, size, mode) list of the source's entries. */

@@ -11,7 +11,7 @@ import type { Timer } from "../base/clock.js";
 import type { FileNode } from "../engine/types.js";
 import type { SourceContext } from "./context.js";
 import { type DirtyItem, DirtySet, type RestingItem } from "./dirty.js";
-import { type Look, isAsRegistered, lookAt, stampOf, turn } from "./look.js";
+import { type Look, isAsRegistered, isSameStat, lookAt, stampOf, turn } from "./look.js";
 import type { RegistryRecord } from "./registry.js";
 
 /** A change is taken as it is after this long, even when it never rests, ms. */
@@ -211,6 +211,7 @@ export class ChangeJudge {
     const { node } = look;
     if (record?.stat.dev !== node.stat.dev && this.#hooks.isForeign(path, node.stat.dev)) return;
     this.#hooks.present(path);
+    if (this.#takeRenumbered(path, node, record)) return;
     if (node.kind === "file" && !this.#context.source.fitsSize(node.stat.sizeBytes)) return;
     if (record?.stat.ino !== node.stat.ino) this.#noteArrival(path, look.stats);
     if (isKnown(record, node) || this.#isUnderWay(path, node, item) || this.#isOwnWrite(path, node, record)) return;
@@ -219,6 +220,14 @@ export class ChangeJudge {
       return;
     }
     if (this.#dirty.restingAt(path) === undefined) this.#rest(path, node, item);
+  }
+
+  /** Registers the device's number anew where nothing else moved: it changes with the order in which disks are found. */
+  #takeRenumbered(path: BytePath, node: FileNode, record: RegistryRecord | undefined): boolean {
+    if (record?.state !== "live" || record.kind !== node.kind || record.stat.dev === node.stat.dev) return false;
+    if (!isSameStat({ ...record.stat, dev: node.stat.dev }, node.stat)) return false;
+    this.#context.shared.registry.put(this.#context.name, path, { ...record, stat: node.stat });
+    return true;
   }
 
   /** Told already and not durable yet, or being inspected. A sweep tells again, should the commit have been lost. */

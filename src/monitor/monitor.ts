@@ -29,6 +29,7 @@ import type {
 } from "./ports.js";
 import { Registry, type RegistryRecord } from "./registry.js";
 import { awayReasonOf } from "./roots.js";
+import { Suspects } from "./suspects.js";
 import { FileValidation } from "./validation.js";
 import type { Verdict } from "./validator.js";
 import { NativeWatcher } from "./watch/native.js";
@@ -56,6 +57,7 @@ export class Monitor implements AsyncDisposable {
   readonly #shared: SharedParts;
   readonly #sources = new Map<string, Guarded>();
   readonly #closing = new AbortController();
+  readonly #suspects = new Suspects();
   #native: NativeWatcher | undefined;
   #scrubTimer: Timer | undefined;
   #scrubbing: Promise<void> | undefined;
@@ -164,6 +166,12 @@ export class Monitor implements AsyncDisposable {
     return { filesChecked, findings };
   }
 
+  /** Somebody read other content at a path than is registered: it is read again soon, and judged. */
+  suspect(source: string, path: BytePath): void {
+    const guard = this.#sources.get(source)?.guard;
+    if (guard !== undefined) this.#suspects.add({ guard, path });
+  }
+
   /** Announces a write of holdfast's own before it becomes visible. */
   expectOwnWrite(expected: OwnWrite): void {
     this.#shared.ledger.expect(expected);
@@ -269,6 +277,7 @@ export class Monitor implements AsyncDisposable {
     this.#scrubTimer?.cancel();
     await this.#scrubbing;
     await Promise.all([...this.#sources.values()].map(({ guard }) => guard.stop()));
+    await this.#suspects[Symbol.asyncDispose]();
     this.#sources.clear();
     await this.#native?.[Symbol.asyncDispose]();
     this.#native = undefined;

@@ -1,5 +1,4 @@
 /** What happens to files while the storage under them comes and goes: nothing of it is a loss, and nothing a change. */
-import { execFileSync } from "node:child_process";
 import { mkdirSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { expect } from "chai";
@@ -16,6 +15,7 @@ import { Pauses } from "../../src/monitor/pauses.js";
 import { monitorSublevel } from "../../src/monitor/registry.js";
 import { FileValidation } from "../../src/monitor/validation.js";
 import { FileSource } from "../../src/sources/files.js";
+import { LoopDisk } from "../support/loop-disk.js";
 import { requireRoot } from "../support/requirements.js";
 import { WatchBench } from "../support/watch-bench.js";
 
@@ -148,23 +148,6 @@ async function contextOf(bench: WatchBench, bus: EventBus): Promise<SourceContex
 }
 
 /** A small file system mounted at a folder until the end of the test; the same one is mounted again. */
-function mounted(
-  bench: WatchBench,
-  name: string,
-): AsyncDisposable & { readonly mount: () => void; readonly unmount: () => void } {
-  const [place, image] = [bench.folder.at(name), bench.state.at("image")];
-  mkdirSync(place, { recursive: true });
-  execFileSync("truncate", ["-s", "8M", image]);
-  execFileSync("mkfs.ext4", ["-q", image]);
-  const device = execFileSync("losetup", ["-f", "--show", image], { encoding: "utf8" }).trim();
-  const mount = (): void => void execFileSync("mount", [device, place]);
-  mount();
-  return {
-    mount,
-    unmount: () => void execFileSync("umount", ["-l", place]),
-    [Symbol.asyncDispose]: async () => {
-      execFileSync("sh", ["-c", `umount -l '${place}' 2>/dev/null; losetup -d ${device} 2>/dev/null; true`]);
-      await Promise.resolve();
-    },
-  };
+function mounted(bench: WatchBench, name: string): LoopDisk {
+  return LoopDisk.make(bench.state.at("image"), bench.folder.at(name));
 }

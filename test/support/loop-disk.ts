@@ -1,0 +1,53 @@
+/** A small ext4 disk in a file, which tests mount, unmount and let rot. Needs root. */
+import { execFileSync } from "node:child_process";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+
+export class LoopDisk implements AsyncDisposable {
+  readonly place: string;
+  readonly #image: string;
+  readonly #device: string;
+
+  private constructor(image: string, place: string, device: string) {
+    this.#image = image;
+    this.place = place;
+    this.#device = device;
+  }
+
+  /** Makes the disk in a new file `image` and mounts it at the folder `place`, which is made. */
+  static make(image: string, place: string): LoopDisk {
+    mkdirSync(place, { recursive: true });
+    execFileSync("truncate", ["-s", "8M", image]);
+    execFileSync("mkfs.ext4", ["-q", image]);
+    const device = execFileSync("losetup", ["-f", "--show", image], { encoding: "utf8" }).trim();
+    const disk = new LoopDisk(image, place, device);
+    disk.mount();
+    return disk;
+  }
+
+  mount(): void {
+    execFileSync("mount", [this.#device, this.place]);
+  }
+
+  /** Takes it away at once, also from those who use it. */
+  unmount(): void {
+    execFileSync("umount", ["-l", this.place]);
+  }
+
+  /** Changes one bit of a file's content where it lies on the disk: no time and no size of the file moves. */
+  rot(content: Buffer): void {
+    execFileSync("umount", [this.place]);
+    const bytes = readFileSync(this.#image);
+    const at = bytes.indexOf(content);
+    if (at === -1) throw new Error("the content does not lie on the disk in one piece");
+    bytes[at] = (bytes[at] ?? 0) ^ 1;
+    writeFileSync(this.#image, bytes);
+    execFileSync("blockdev", ["--flushbufs", this.#device]);
+    this.mount();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const script = `umount -l '${this.place}' 2>/dev/null; losetup -d ${this.#device} 2>/dev/null; true`;
+    execFileSync("sh", ["-c", script]);
+    await Promise.resolve();
+  }
+}
