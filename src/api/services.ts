@@ -331,7 +331,10 @@ export interface IncidentDocument {
   readonly detail: string;
   readonly paths_total: number;
   /** At most 100 of them. */
-  readonly paths: readonly PathDocument[];
+  readonly paths: readonly (PathDocument & {
+    /** When the last version that was good became durable; only in the document of one incident. */
+    readonly last_good_at?: string | null;
+  })[];
   readonly strategy: string | null;
   readonly origin: string | null;
   readonly age_seconds: number | null;

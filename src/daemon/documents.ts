@@ -1,6 +1,6 @@
 /** From the parts' own shapes to the API's documents: names in snake_case, times in ISO 8601, paths as text. Pure. */
 import { isoTime } from "../base/clock.js";
-import { pathFields, pathText } from "../base/paths.js";
+import { type BytePath, pathFields, pathText } from "../base/paths.js";
 import type { Configuration } from "../config/configuration.js";
 import type { CheckReport as StoreCheckReport } from "../engine/check.js";
 import type { Entry, Version } from "../engine/types.js";
@@ -99,7 +99,15 @@ export function batchDocument(report: HealReport): BatchReport {
   };
 }
 
-export function incidentDocument(incident: Incident): IncidentDocument {
+/** `lastGoodMs` tells when the last good version of a path became durable; not given: it is left out. */
+export function incidentDocument(
+  incident: Incident,
+  lastGoodMs?: (path: BytePath) => number | undefined,
+): IncidentDocument {
+  const lastGoodAt = (path: BytePath): { readonly last_good_at?: string | null } => {
+    const timeMs = lastGoodMs?.(path);
+    return lastGoodMs === undefined ? {} : { last_good_at: timeMs === undefined ? null : isoTime(timeMs) };
+  };
   return {
     id: incident.id,
     source: incident.source,
@@ -110,7 +118,7 @@ export function incidentDocument(incident: Incident): IncidentDocument {
     noticed_by: incident.noticedBy,
     detail: incident.reason === "" ? incident.detail : `${incident.detail}; ${incident.reason}`,
     paths_total: incident.pathCount,
-    paths: incident.paths.map(pathFields),
+    paths: incident.paths.map((path) => ({ ...pathFields(path), ...lastGoodAt(path) })),
     strategy: incident.taken?.strategy ?? null,
     origin: incident.taken?.origin ?? null,
     age_seconds: incident.taken?.ageMs === undefined ? null : incident.taken.ageMs / 1000,

@@ -42,6 +42,9 @@ describe("an attack on a protected folder", () => {
     expect(mass[0]).to.include({ state: "waiting" });
     expect(mass[0]?.detail).to.match(/encrypted/);
 
+    const shown = await sandbox.run("incidents", "show", mass[0]?.id ?? "");
+    expect(shown.stdout).to.match(/file-\d+\.txt {3}last good version 20/);
+
     const collection = await sandbox.run("gc");
     expect(collection.exitCode).not.to.equal(0);
     expect(collection.stderr)

@@ -275,7 +275,8 @@ function printIncident(context: CommandContext, incident: IncidentDocument): voi
   if (incident.strategy !== null) output.print(`  taken     ${incident.strategy}: ${printable(incident.origin ?? "")}`);
   if (incident.quarantined) output.print(`  kept      the damaged bytes are in quarantine`);
   output.print(`  files     ${incident.paths_total}`);
-  for (const path of incident.paths.slice(0, LISTED_MAX)) output.print(`    ${printable(path.path)}`);
+  for (const { path, last_good_at: goodAt } of incident.paths.slice(0, LISTED_MAX))
+    output.print(`    ${printable(path)}${typeof goodAt === "string" ? `   last good version ${goodAt}` : ""}`);
   if (incident.paths_total > LISTED_MAX) output.print(`    and ${incident.paths_total - LISTED_MAX} more`);
   printCandidates(context, incident.candidates);
   printManual(context, incident.manual_commands);

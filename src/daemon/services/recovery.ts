@@ -39,9 +39,10 @@ export function recoveryService(parts: Parts, operation: Operation): RecoverySer
     },
     async incidents(onlyOpen, limit) {
       const found = await healer.incidents({ onlyOpen, limit: Math.min(limit, INCIDENTS_MAX) });
-      return found.map(incidentDocument);
+      return found.map((incident) => incidentDocument(incident));
     },
-    incident: async (id) => incidentDocument(await healer.incident(id)),
+    incident: async (id) =>
+      incidentDocument(await healer.incident(id), (path) => monitor.lastGood(path)?.registeredAtMs),
     async approve(id) {
       await healer.incident(id);
       return startJob(jobs, "recover", "heal", async (job) => batchDocument(await healer.approve(id, job.signal)));

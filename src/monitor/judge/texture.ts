@@ -137,9 +137,9 @@ function isTextLike(content: Buffer): boolean {
   return true;
 }
 
-/** 1 for the control characters that text does not hold; tab, the line ends, form feed, backspace and escape are text. */
+/** 1 for the control characters that text does not hold; tab, line ends, form feed, backspace, shifts and escape are text. */
 const CONTROLS = Uint8Array.from({ length: 256 }, (_none, code) =>
-  Number((code < 32 && ![8, 9, 10, 12, 13, 27].includes(code)) || code === 127),
+  Number((code < 32 && ![8, 9, 10, 12, 13, 14, 15, 27].includes(code)) || code === 127),
 );
 
 function hasWildSpot(content: Buffer): boolean {
