@@ -12,7 +12,7 @@ import { looksRotten } from "./rot.js";
 import { isMarkedAbsent, summaryOf } from "./tree/codec.js";
 import { decodeDelta, type Delta, encodeUpserts } from "./tree/delta.js";
 import { nodeOfUnstamped } from "./tree/unstamped.js";
-import type { Entry } from "./types.js";
+import type { Entry, FileNode } from "./types.js";
 import type { FileOutcome } from "./workers/pool.js";
 
 /** Paths that commits beside a backup changed are remembered up to here, 200 bytes each; beyond it all are looked up. */
@@ -87,13 +87,21 @@ export async function commitRound(
       continue;
     }
     const { path, unstamped } = outcome;
-    const node = known === undefined ? undefined : nodeOfUnstamped(unstamped);
-    if (node !== undefined && isUnchanged(known, node)) unchanged.push({ source: commit.source, path, node });
-    else if (node !== undefined && looksRotten(known, node)) commit.noteSuspect(path);
-    else upserts.push({ path, unstamped, known });
+    const fate = fateOf(known, unstamped);
+    if (fate === "rotten") commit.noteSuspect(path);
+    else if (fate === "new") upserts.push({ path, unstamped, known });
+    else unchanged.push({ source: commit.source, path, node: fate });
   }
   for (const group of groupsOf(upserts)) await commitGroup(core, group, commit, signal);
   await refreshStats(core, unchanged);
+}
+
+/** What was read: a new version, what cannot have been written, or (its node) what is stored already. */
+function fateOf(known: CurrentRecord | undefined, unstamped: Buffer): "new" | "rotten" | FileNode {
+  if (known === undefined) return "new";
+  const node = nodeOfUnstamped(unstamped);
+  if (isUnchanged(known, node)) return node;
+  return looksRotten(known, node) ? "rotten" : "new";
 }
 
 /** The current record of a path, or "newer" when a commit came between walk and now: its version is as good as ours. */
