@@ -1,4 +1,5 @@
 /** What is taken for an attack on many files, what is only somebody at work, and what becomes of the files. */
+import { execFileSync } from "node:child_process";
 import { createCipheriv, randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, extname } from "node:path";
@@ -6,6 +7,7 @@ import { gzipSync } from "node:zlib";
 import { expect } from "chai";
 import type { LossEvent } from "../../src/base/events.js";
 import type { SourceSettings } from "../../src/monitor/ports.js";
+import { requirePrograms } from "../support/requirements.js";
 import { WatchBench } from "../support/watch-bench.js";
 
 const TEXT = "The quick brown fox jumps over the lazy dog, and nobody knows why it should.\n".repeat(80);
@@ -213,6 +215,54 @@ describe("an attack on many files", () => {
         expect(attackOf(bench).filter(({ detail }) => /encrypted/.test(detail))).to.deep.equal([]);
       });
     }
+
+    it("git at work, with its packing", async function () {
+      requirePrograms(this, "git");
+      await using bench = await WatchBench.create();
+      const git = (...args: string[]): void =>
+        void execFileSync("git", ["-c", "user.name=a", "-c", "user.email=a@b", ...args], {
+          cwd: bench.folder.path,
+          stdio: "ignore",
+        });
+      git("init");
+      for (const name of TEN) await bench.folder.write(name, `${name}\n${TEXT}`);
+      git("add", ".");
+      git("commit", "-m", "one");
+      await bench.protect();
+      await bench.quiet();
+      for (let round = 0; round < 3; round += 1) {
+        for (const name of TEN) writeFileSync(bench.folder.at(name), `${name} ${String(round)}\n${TEXT}`);
+        git("commit", "-am", "more");
+        git("gc", "--aggressive", "--prune=now");
+        await bench.quiet(800);
+      }
+      expect(attackOf(bench).filter(({ detail }) => /encrypted/.test(detail))).to.deep.equal([]);
+    });
+
+    it("compacting databases, and rebuilding what programs make", async function () {
+      requirePrograms(this, "python3");
+      await using bench = await WatchBench.create();
+      const python = (code: string): void =>
+        void execFileSync("python3", ["-c", code], { cwd: bench.folder.path, stdio: "ignore" });
+      const build = (round: number): void =>
+        python(
+          `import sqlite3, py_compile, os, zipfile\nfor i in range(6):\n` +
+            ` c=sqlite3.connect(f'd{i}.db')\n c.execute('create table if not exists t(x)')\n` +
+            ` c.executemany('insert into t values(?)',[(os.urandom(60),) for _ in range(800)])\n` +
+            ` c.commit()\n c.execute('delete from t where rowid % 3 = ${String(round)}')\n c.commit()\n c.execute('vacuum')\n c.close()\n` +
+            ` open(f'm{i}.py','w').write('x = ${String(round)}\\n'*(50+i))\n py_compile.compile(f'm{i}.py', f'm{i}.pyc')\n` +
+            ` z=zipfile.ZipFile(f'a{i}.jar','w',8)\n z.writestr('a', os.urandom(5000))\n z.close()\n`,
+        );
+      build(0);
+      await bench.protect();
+      await bench.quiet();
+      for (const round of [1, 2]) {
+        build(round);
+        await bench.quiet(1000);
+      }
+      expect(attackOf(bench)).to.deep.equal([]);
+      expect(bench.losses).to.deep.equal([]);
+    });
 
     it("new contents of binary files that always were random", async () => {
       await using bench = await WatchBench.create();
