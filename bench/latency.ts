@@ -23,8 +23,10 @@ const FILE_BYTES = 10_000;
 const SAVE_EVERY_MS = 20;
 /** A saved file must hold still this long before it is read (the default of the settings). */
 const SETTLE_MS = 250;
-/** Below the brakes for mass loss (50 files in 60 s) and for restores (100 a minute), which must stay on. */
-const LOSS_EVERY_MS = 1300;
+/** Losses take turns in two sources: below the brakes for mass loss (50 files of a source in 60 s)… */
+const SOURCES = ["left", "right"] as const;
+/** …and for restores (100 a minute), which must stay on. */
+const LOSS_EVERY_MS = 650;
 const WAIT_LIMIT_MS = 30_000;
 const LOOK_EVERY_MS = 2;
 
@@ -32,8 +34,12 @@ async function main(): Promise<void> {
   const files = numberOption("files", 1000);
   const losses = numberOption("losses", 100);
   await using workplace = await Workplace.create();
-  const paths = await makeFiles(workplace.at("data"), Math.max(files, losses, 500), FILE_BYTES);
-  await workplace.configure(workplace.at("data"));
+  const each = Math.ceil(Math.max(files, losses, 1000) / SOURCES.length);
+  const folders: string[][] = [];
+  for (const name of SOURCES) folders.push(await makeFiles(workplace.at("data", name), each, FILE_BYTES));
+  const paths = inTurns(folders);
+  const sources = SOURCES.map((name) => ({ name, paths: [workplace.at("data", name)] }));
+  await workplace.configure(workplace.at("data"), { sources });
   await using _daemon = await Daemon.start(workplace);
   print(await machineText());
   const everyMs = numberOption("every", SAVE_EVERY_MS);
@@ -51,6 +57,12 @@ async function main(): Promise<void> {
     print(`  ${String(losses - restored.length)} files did not come back in ${String(WAIT_LIMIT_MS)} ms`);
     process.exitCode = 1;
   }
+}
+
+/** The first of each, then the second of each, and so on. */
+function inTurns(lists: readonly (readonly string[])[]): string[] {
+  const longest = Math.max(...lists.map((list) => list.length));
+  return Array.from({ length: longest }, (_, index) => lists.map((list) => list[index] ?? "")).flat();
 }
 
 interface Save {
