@@ -157,12 +157,13 @@ class Life {
     await this.#ledger.expectKept(this.#repository, data);
     await expectSound(this.#repository);
     await this.#scenario.seal();
-    const picture = await pictureOf(this.#repository);
+    // Of old versions a grown index may still show some that only a removed backup held.
+    const picture = await pictureOf(this.#repository, { withVersions: false });
     await this.#repository[Symbol.asyncDispose]();
     await rm(this.#rig.stateDir, { recursive: true });
     await this.#open();
     await this.#ledger.expectKept(this.#repository, data);
-    expect(await pictureOf(this.#repository)).to.equal(picture);
+    expect(await pictureOf(this.#repository, { withVersions: false })).to.equal(picture);
     await this.#repository[Symbol.asyncDispose]();
   }
 }
@@ -174,8 +175,8 @@ function expectKnownError(error: unknown): void {
 describe("a repository through a random life", function () {
   this.timeout(THOROUGH ? 7_200_000 : 180_000);
 
-  it("keeps what it acknowledged, and its store alone says the same as its index", async () => {
-    const first = Math.floor(Math.random() * 1_000_000);
+  it("keeps what it acknowledged, and its store alone says what is current as its index does", async () => {
+    const first = Number(process.env["HOLDFAST_TESTS_SEED"] ?? Math.floor(Math.random() * 1_000_000));
     for (let seed = first; seed < first + LIVES; seed += 1) {
       await using folder = await TempFolder.create("life", fastTempParent());
       const life = await Life.begin(seed, folder);

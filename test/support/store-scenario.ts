@@ -40,6 +40,8 @@ export class Ledger {
   readonly versions = new Map<string, Set<string>>();
   readonly backups = new Map<string, ReadonlyMap<string, string>>();
   recoveryKey: Secret | undefined;
+  /** Versions by file name that nothing but backups keeps any more. */
+  readonly #heldByBackups = new Map<string, Set<string>>();
   /** The states in which each file may be found: the last acknowledged one and those begun since. */
   readonly #current = new Map<string, Set<Digest>>();
 
@@ -54,7 +56,7 @@ export class Ledger {
     if (note.kind === "made") this.isMade = true;
     else if (note.kind === "key") this.recoveryKey = note.recoveryKey;
     else if (note.kind === "backup") this.backups.set(note.id, note.files);
-    else if (note.kind === "backup_goes") this.backups.delete(note.id);
+    else if (note.kind === "backup_goes") this.#loseBackup(note.id);
     else if (note.kind === "old_versions_go") this.#forgetOld();
     else if (note.kind === "begun") this.#statesOf(note.name).add(note.digest);
     else this.#settle(note.name, note.digest);
@@ -66,16 +68,30 @@ export class Ledger {
     return states;
   }
 
+  #loseBackup(id: string): void {
+    this.backups.delete(id);
+    this.#forgetUnheld();
+  }
+
   #settle(name: string, digest: Digest): void {
     this.#current.set(name, new Set([digest]));
+    if (digest !== undefined) this.#heldByBackups.get(name)?.delete(digest);
     if (digest !== undefined) this.versions.set(name, (this.versions.get(name) ?? new Set()).add(digest));
   }
 
+  /** What is not current is only kept as long as backups hold it. */
   #forgetOld(): void {
     for (const [name, digests] of this.versions) {
+      const states = this.#statesOf(name);
+      this.#heldByBackups.set(name, new Set([...digests].filter((digest) => !states.has(digest))));
+    }
+    this.#forgetUnheld();
+  }
+
+  #forgetUnheld(): void {
+    for (const [name, digests] of this.#heldByBackups) {
       const inBackups = new Set([...this.backups.values()].map((files) => files.get(name)));
-      const kept = [...digests].filter((digest) => inBackups.has(digest) || this.#statesOf(name).has(digest));
-      this.versions.set(name, new Set(kept));
+      for (const digest of digests) if (!inBackups.has(digest)) this.versions.get(name)?.delete(digest);
     }
   }
 
@@ -116,11 +132,14 @@ export async function expectSound(repository: Repository): Promise<void> {
 }
 
 /** Everything that the index tells, as text: versions, current states, backups with their entries. */
-export async function pictureOf(repository: Repository): Promise<string> {
+export async function pictureOf(
+  repository: Repository,
+  options: { readonly withVersions: boolean } = { withVersions: true },
+): Promise<string> {
   const lines: unknown[] = [];
   for (const source of await repository.sourceNames()) {
     for await (const { path, node } of repository.currentEntries(source)) {
-      const versions = await repository.versions(path, { source });
+      const versions = options.withVersions ? await repository.versions(path, { source }) : [];
       lines.push([source, pathText(path), node, versions.map((version) => [version.timeMs, version.node?.sha256])]);
     }
   }

@@ -193,12 +193,22 @@ function checkpointsToRead(commits: readonly StoredCommit[]): Set<StoredCommit> 
   const base = commits.findLast(({ header }) => header.body.kind === "base");
   if (base?.header.body.kind !== "base") return new Set();
   const { coversSeq } = base.header.body;
-  const removed = new Set(commits.flatMap(({ header: { body } }) => (body.kind === "removal" ? body.backupIds : [])));
+  const removals = lastRemovals(commits);
   const kept = commits.filter(
-    ({ header: { body } }) =>
-      body.kind === "backup" && body.coversSeq <= coversSeq && !removed.has(body.manifest.backup_id),
+    ({ header: { number, body } }) =>
+      body.kind === "backup" && body.coversSeq <= coversSeq && number > (removals.get(body.manifest.backup_id) ?? 0),
   );
   return new Set([...kept, base]);
+}
+
+/** The number of the last removal of each backup: an id can be given again, so only a later removal counts. */
+function lastRemovals(commits: readonly StoredCommit[]): Map<string, number> {
+  const numbers = new Map<string, number>();
+  for (const { header } of commits) {
+    if (header.body.kind !== "removal") continue;
+    for (const id of header.body.backupIds) numbers.set(id, Math.max(header.number, numbers.get(id) ?? 0));
+  }
+  return numbers;
 }
 
 async function applyDelta(catalog: Catalog, delta: Delta): Promise<void> {
