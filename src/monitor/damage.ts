@@ -177,7 +177,8 @@ export async function wasSound(
   suspicion: Suspicion,
 ): Promise<boolean> {
   if (suspicion.kind === "truncated") return record.stat.sizeBytes > 0;
-  if (suspicion.kind !== "nul_tail" && record.valid !== undefined) return record.valid;
+  if (suspicion.kind !== "nul_tail" && record.valid === false) return false;
+  // What was found valid once is judged again: the checks may be others than they were then.
   const old = await judgeRegistered(context, path, context.validationRules.checksFor(path));
   if (old === undefined) return false;
   if (suspicion.kind === "nul_tail") return old.shape !== undefined && !hasNulTail(old.shape);

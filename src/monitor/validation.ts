@@ -12,6 +12,7 @@ import { runProgram } from "../base/spawn.js";
 import type { Digest, Shape } from "./inspect/jobs.js";
 import { Inspector } from "./inspect/inspector.js";
 import { quickShape } from "./inspect/shape.js";
+import { isSmallText } from "./judge/quick.js";
 import { matcherOf } from "./rules.js";
 import {
   type Check,
@@ -139,6 +140,7 @@ export class FileValidation implements AsyncDisposable {
     older: { readonly path: BytePath; readonly read: () => AsyncIterable<Uint8Array> },
     signal: AbortSignal,
   ): Promise<string | undefined> {
+    if (isSmallText(standing)) return undefined;
     const limits = { timeoutMs: VALIDATION_TIMEOUT_MS, sizeBytesMax: COMPARED_BYTES_MAX };
     const alone = await this.#comparer.comparePair({ path: standing }, limits, signal);
     if (alone.outcome !== "done" || alone.value.is !== "unsure") return undefined;

@@ -117,6 +117,26 @@ describe("damage of protected files", () => {
     expect(bench.losses[1]?.detail).to.contain("/session_id breaks the schema");
   });
 
+  it("does not call damaged what breaks a rule that came later and that the good version breaks as well", async () => {
+    await using bench = await WatchBench.create();
+    const file = await bench.folder.write("kb.json", '{"a": 1}');
+    await bench.protect();
+    await bench.quiet();
+    writeFileSync(file, '{"a": 2}'); // found valid as JSON, and remembered as such
+    await bench.until("the version", () => bench.monitor.lastGood(bench.folder.bytes("kb.json"))?.valid === true);
+    await bench.close();
+    await bench.open();
+    await bench.protect({
+      validation: [{ match: "*.json", checks: [{ kind: "rules", rules: { required: ["b"] } }] }],
+    });
+    await bench.quiet();
+    bench.clear();
+    writeFileSync(file, '{"a": 3}');
+    await bench.until("the change", () => bench.paths("file.changed").includes("kb.json"));
+    await bench.quiet(800);
+    expect(bench.losses).to.deep.equal([]);
+  });
+
   it("runs the source's own command and takes a refusal as damage", async () => {
     await using bench = await WatchBench.create();
     const file = await bench.folder.write("site.conf", "server healthy\n");
