@@ -1,16 +1,32 @@
 /**
- * holdfast beside restic and borg on the same real tree in one run: `node dist/bench/peers.js [--rounds N] [TREE]`.
- * First backup, a second one with nothing changed, full restore, and a check that reads everything; medians of the
- * rounds, the order of the programs turned in each round. All encrypt. Peers that are not installed are left out.
+ * holdfast beside restic and borg on the same tree in one run:
+ * `node dist/bench/peers.js [--rounds N] [--backups-only] [small|large|FOLDER]`. First backup, one with nothing changed,
+ * one with 1 % changed, full restore, and a check that reads everything: wall time, processor time and the peak of
+ * resident memory; medians of the rounds, the order of the programs turned in each round. All encrypt; borg uses
+ * zstd,3 as holdfast does. Peers that are not installed are left out.
  */
-import { cp, mkdir, rm } from "node:fs/promises";
+import { cp, mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Workplace, folderSize, holdfastCommand, machineText, median, numberOption, print, timed } from "./harness.js";
+import { changeTree, makeTree, TREE_KINDS } from "./trees.js";
 
 const DEFAULT_TREE = "/usr/share";
 const PASSWORD = "benchmark";
-const STEPS = ["first backup", "unchanged", "restore", "check, reading all"] as const;
+const STEPS = ["first backup", "unchanged", "1 % changed", "restore", "check, reading all"] as const;
 type Step = (typeof STEPS)[number];
+const BACKUP_STEPS = STEPS.slice(0, 3);
+
+/** What one command took. */
+interface Cost {
+  readonly seconds: number;
+  readonly processorSeconds: number;
+  readonly peakBytes: number;
+}
+
+interface Round {
+  readonly costs: ReadonlyMap<Step, Cost>;
+  readonly storeBytes: number;
+}
 
 /** One program's commands; `store` is a folder that does not exist yet, `into` an empty one. */
 interface Peer {
@@ -48,46 +64,57 @@ function borg(source: string): Peer {
     name: "borg",
     versionCommand: ["borg", "--version"],
     prepare: (store) => ["borg", "init", "--encryption", "repokey", store],
-    backup: (store, round) => ["borg", "create", `${store}::round${String(round)}`, source],
-    restore: (store) => ["borg", "extract", `${store}::round1`],
+    backup: (store, round) => ["borg", "create", "--compression", "zstd,3", `${store}::round${String(round)}`, source],
+    restore: (store) => ["borg", "extract", `${store}::round3`],
     check: (store) => ["borg", "check", "--verify-data", store],
   };
 }
 
 async function main(): Promise<void> {
   const rounds = numberOption("rounds", 3);
-  const tree = process.argv.slice(2).find((each) => each.startsWith("/")) ?? DEFAULT_TREE;
+  const steps = process.argv.includes("--backups-only") ? BACKUP_STEPS : STEPS;
   await using workplace = await Workplace.create();
   const source = workplace.at("source");
-  await cp(tree, source, { recursive: true, verbatimSymlinks: true, preserveTimestamps: true });
+  const tree = await prepareSource(workplace, source);
   const peers = await installed([holdfast, restic(source), borg(source)]);
   print(await machineText());
   print(peers.map(({ version }) => version).join(", "));
   const { files, bytes } = await folderSize(source);
   print(`${tree}: ${String(files)} files, ${megabytes(bytes)}; ${String(rounds)} rounds`);
-  const seconds = new Map<string, number[]>();
-  const sizes = new Map<string, number>();
+  const results = new Map(peers.map(({ peer }) => [peer.name, [] as Round[]]));
   for (let round = 0; round < rounds; round += 1) {
     for (let turn = 0; turn < peers.length; turn += 1) {
       const peer = peers[(round + turn) % peers.length]?.peer;
       if (peer === undefined) continue;
-      const result = await oneRound(peer, workplace, source);
-      sizes.set(peer.name, result.storeBytes);
-      for (const step of STEPS) {
-        const key = `${peer.name} ${step}`;
-        seconds.set(key, [...(seconds.get(key) ?? []), result.seconds[step]]);
-      }
+      const result = await oneRound(peer, { workplace, source, steps, number: round * peers.length + turn });
+      results.get(peer.name)?.push(result);
     }
   }
-  const names = peers.map(({ peer }) => peer.name);
-  printTable(names, (name, step) => median(seconds.get(`${name} ${step}`) ?? []), sizes);
+  printTable(steps, results);
 }
 
-async function oneRound(
-  peer: Peer,
-  workplace: Workplace,
-  source: string,
-): Promise<{ seconds: Record<Step, number>; storeBytes: number }> {
+/** A private copy of the tree, just written and so in the page cache; gives its name. */
+async function prepareSource(workplace: Workplace, source: string): Promise<string> {
+  const words = process.argv.slice(2);
+  const kind = TREE_KINDS.find((each) => words.includes(each));
+  if (kind !== undefined) {
+    await mkdir(source);
+    await makeTree(kind, source, workplace.at("list"));
+    return kind;
+  }
+  const tree = words.find((each) => each.startsWith("/")) ?? DEFAULT_TREE;
+  await cp(tree, source, { recursive: true, verbatimSymlinks: true, preserveTimestamps: true });
+  return tree;
+}
+
+interface RoundOrder {
+  readonly workplace: Workplace;
+  readonly source: string;
+  readonly steps: readonly Step[];
+  readonly number: number;
+}
+
+async function oneRound(peer: Peer, { workplace, source, steps, number }: RoundOrder): Promise<Round> {
   const store = workplace.at("store");
   const into = workplace.at("restored");
   for (const path of [store, into, workplace.at("state"), workplace.at("cache")]) {
@@ -101,16 +128,35 @@ async function oneRound(
     BORG_PASSPHRASE: PASSWORD,
     BORG_BASE_DIR: workplace.at("cache"),
   };
-  const run = async (command: readonly string[], cwd?: string): Promise<number> =>
-    (await timed(command, environment, cwd)).seconds;
-  await run(peer.prepare(store));
-  const first = await run(peer.backup(store, 1));
-  const unchanged = await run(peer.backup(store, 2));
+  const costs = new Map<Step, Cost>();
+  const run = async (step: Step, command: readonly string[], cwd?: string): Promise<void> => {
+    if (steps.includes(step)) costs.set(step, await costOf(command, { environment, cwd, note: workplace.at("cost") }));
+  };
+  await timed(peer.prepare(store), environment);
+  await run("first backup", peer.backup(store, 1));
   const { bytes: storeBytes } = await folderSize(store);
-  const restore = await run(peer.restore(store, into), into);
-  await compare(source, into, environment);
-  const check = await run(peer.check(store));
-  return { seconds: { "first backup": first, unchanged, restore, "check, reading all": check }, storeBytes };
+  await run("unchanged", peer.backup(store, 2));
+  await changeTree(source, number);
+  await run("1 % changed", peer.backup(store, 3));
+  await run("restore", peer.restore(store, into), into);
+  if (steps.includes("restore")) await compare(source, into, environment);
+  await run("check, reading all", peer.check(store));
+  return { costs, storeBytes };
+}
+
+interface CostOptions {
+  readonly environment: Readonly<Record<string, string>>;
+  readonly cwd: string | undefined;
+  /** A file that `time` may write to. */
+  readonly note: string;
+}
+
+/** Runs a command under time(1), which knows its processor time and its peak. */
+async function costOf(command: readonly string[], { environment, cwd, note }: CostOptions): Promise<Cost> {
+  const format = "%U %S %M";
+  const { seconds } = await timed(["/usr/bin/time", "-o", note, "-f", format, ...command], environment, cwd);
+  const [user = NaN, system = NaN, kib = NaN] = (await readFile(note, "utf8")).trim().split(" ").map(Number);
+  return { seconds, processorSeconds: user + system, peakBytes: kib * 2 ** 10 };
 }
 
 /** A restore that is not the source is no result. */
@@ -133,29 +179,29 @@ async function installed(peers: readonly Peer[]): Promise<{ peer: Peer; version:
   return found;
 }
 
-/** Seconds, and in brackets how many times as long as holdfast (above 1: holdfast is faster). */
-function printTable(
-  names: readonly string[],
-  secondsOf: (name: string, step: Step) => number,
-  sizes: ReadonlyMap<string, number>,
-): void {
-  const first = names[0] ?? "";
-  const cell = (text: string): string => text.padStart(18);
-  print(`${"".padEnd(20)}${names.map(cell).join("")}`);
-  for (const step of STEPS) {
-    const own = secondsOf(first, step);
-    const cells = names.map((name) => {
-      const seconds = secondsOf(name, step);
-      return cell(`${seconds.toFixed(2)} s (x${(seconds / own).toFixed(2)})`);
-    });
-    print(`${step.padEnd(20)}${cells.join("")}`);
+/** Medians, and in brackets how many times holdfast's (above 1: holdfast takes less). */
+function printTable(steps: readonly Step[], results: ReadonlyMap<string, readonly Round[]>): void {
+  const names = [...results.keys()];
+  const line = (title: string, valueOf: (round: Round) => number, show: (value: number) => string): void => {
+    const values = names.map((name) => median((results.get(name) ?? []).map(valueOf)));
+    const own = values[0] ?? NaN;
+    const cells = values.map((value) => `${show(value)} (x${(value / own).toFixed(2)})`.padStart(20));
+    print(`${title.padEnd(28)}${cells.join("")}`);
+  };
+  print(`${"".padEnd(28)}${names.map((name) => name.padStart(20)).join("")}`);
+  for (const step of steps) {
+    const cost = (round: Round): Cost => round.costs.get(step) ?? NO_COST;
+    line(step, (round) => cost(round).seconds, secondsText);
+    line("  processor", (round) => cost(round).processorSeconds, secondsText);
+    line("  peak memory", (round) => cost(round).peakBytes, megabytes);
   }
-  const ownBytes = sizes.get(first) ?? NaN;
-  const cells = names.map((name) => {
-    const bytes = sizes.get(name) ?? NaN;
-    return cell(`${megabytes(bytes)} (x${(bytes / ownBytes).toFixed(2)})`);
-  });
-  print(`${"store".padEnd(20)}${cells.join("")}`);
+  line("store after the first", ({ storeBytes }) => storeBytes, megabytes);
+}
+
+const NO_COST: Cost = { seconds: NaN, processorSeconds: NaN, peakBytes: NaN };
+
+function secondsText(seconds: number): string {
+  return `${seconds.toFixed(2)} s`;
 }
 
 function megabytes(bytes: number): string {

@@ -369,6 +369,24 @@ describe("repository", () => {
       expect(await read("full")).to.equal(31);
     });
 
+    it("keep the last good version of what is held back, and ask only about what they would read", async () => {
+      const rig = await EngineRig.create(folder());
+      await using repository = await rig.open();
+      await folder().write("data/a", "good");
+      await folder().write("data/b", "same");
+      const [root, path] = [folder().bytes("data"), folder().bytes("data/a")];
+      await backUp(repository, root);
+      await folder().write("data/a", "damaged");
+      const asked: BytePath[] = [];
+      const heldBack = (each: BytePath): boolean => asked.push(each) > 0 && each === path;
+      const request = { type: "incremental", sources: [{ ...source("docs", root), heldBack }] } as const;
+      const manifest = await repository.createBackup(request, UNLIMITED);
+      expect(asked).to.deep.equal([path]);
+      expect(manifest.sources[0]?.files_unreadable).to.equal(1);
+      const [entry] = await collect(repository.backupEntries("latest", { under: path }, UNLIMITED));
+      expect((await contentOf(repository, entry?.node)).toString()).to.equal("good");
+    });
+
     it("keep the last good version of what cannot be read, and say so", async () => {
       const rig = await EngineRig.create(folder());
       await using repository = await rig.open();
