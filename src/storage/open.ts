@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { errnoOf, HoldfastError } from "../base/errors.js";
 import type { Backend } from "./backend.js";
 import { LocalBackend } from "./drivers/local.js";
-import { type FileIo, systemIo } from "./file-io.js";
+import { type FileIo, makeFoldersDurably, systemIo } from "./file-io.js";
 import { storeError } from "./store-error.js";
 
 export interface OpenBackendOptions {
@@ -41,15 +41,23 @@ export function localFolderOf(place: string): string | undefined {
   }
 }
 
-/** Removes what crashed writers left in the staging folder and counts it. Only the holder of the writer's lock may call it. */
+/**
+ * Removes what crashed writers left in the staging folder and counts it; a missing one is made, for copying a store can
+ * lose empty folders. Only the holder of the writer's lock may call it.
+ */
 export async function clearStaging(backend: Backend, io: FileIo = systemIo): Promise<number> {
   try {
     const names = await readdir(backend.stagingFolder);
     for (const name of names) await io.unlink(join(backend.stagingFolder, name));
     return names.length;
   } catch (error) {
-    if (errnoOf(error) === "ENOENT") return 0;
-    throw storeError(error, "clearing the staging folder");
+    if (errnoOf(error) !== "ENOENT") throw storeError(error, "clearing the staging folder");
+  }
+  try {
+    await makeFoldersDurably(io, backend.stagingFolder);
+    return 0;
+  } catch (error) {
+    throw storeError(error, "making the staging folder");
   }
 }
 

@@ -218,7 +218,9 @@ export class StoreScenario {
     await this.#repository.deleteBackups([id], UNLIMITED);
   }
 
+  /** Adds a recovery key; an unencrypted repository has none. */
   async newKey(): Promise<void> {
+    if (!this.#repository.encrypted) return;
     this.#note({ kind: "key", recoveryKey: await this.#repository.newRecoveryKey(UNLIMITED) });
   }
 

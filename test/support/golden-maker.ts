@@ -1,0 +1,93 @@
+/**
+ * Makes a golden repository: `node dist/test/support/golden-maker.js NAME encrypted|plain`, run by hand once for each
+ * format that programs have written. The store goes to `test/format/golden/NAME/store`, beside it what has to be read
+ * from it for ever. A made one is never made again.
+ */
+import { linkSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cp } from "node:fs/promises";
+import { join } from "node:path";
+import { systemClock } from "../../src/base/clock.js";
+import { silentObserver } from "../../src/base/observe.js";
+import { joinPath, pathBytes, pathFromText } from "../../src/base/paths.js";
+import { gc } from "../../src/engine/gc.js";
+import { Repository } from "../../src/engine/repository.js";
+import { noise } from "./engine-keys.js";
+import { UNLIMITED, upsert, walkFolder } from "./engine-rig.js";
+import { type GoldenFacts, goldenFolder } from "./golden.js";
+import { pictureOf } from "./store-scenario.js";
+
+const [name = "", kind = "encrypted"] = process.argv.slice(2);
+/** One of the two is to be readable where there is no zstd. */
+const compression = kind === "encrypted" ? "zstd:3" : "lz4";
+/** The same on every machine, for the paths are in the store. */
+const DATA = "/tmp/holdfast-golden";
+const data = pathFromText(DATA);
+const SOURCE = "golden";
+
+function write(file: string, content: string | Uint8Array): void {
+  writeFileSync(join(DATA, file), content);
+}
+
+function makeFiles(): void {
+  rmSync(DATA, { recursive: true, force: true });
+  mkdirSync(join(DATA, "folder"), { recursive: true });
+  write("text", "a line of text\n".repeat(200));
+  write("empty", "");
+  write("folder/noise", noise(70_000, 7));
+  symlinkSync("../text", join(DATA, "folder/link"));
+  linkSync(join(DATA, "text"), join(DATA, "folder/hard"));
+  writeFileSync(pathBytes(joinPath(data, "no\xff utf8")), "named in bytes");
+  for (let index = 0; index < 30; index += 1) write(`folder/small-${String(index)}`, `small ${String(index)}`);
+}
+
+async function backUp(repository: Repository, type: "full" | "incremental"): Promise<string> {
+  const source = { name: SOURCE, roots: [data], walk: walkFolder(data), encryptionRequired: false };
+  const context = { hostname: "golden" };
+  const request = { type, sources: [source], context, compression } as const;
+  return (await repository.createBackup(request, UNLIMITED)).backup_id;
+}
+
+async function fill(repository: Repository): Promise<void> {
+  const text = pathFromText(join(DATA, "text"));
+  await upsert(repository, SOURCE, [text]);
+  const first = await backUp(repository, "full");
+  write("text", "another text\n".repeat(300));
+  await upsert(repository, SOURCE, [text]);
+  rmSync(join(DATA, "empty"));
+  await repository.commitChanges(SOURCE, [{ path: pathFromText(join(DATA, "empty")), kind: "remove" }], UNLIMITED);
+  await backUp(repository, "full");
+  await repository.deleteBackups([first], UNLIMITED);
+  await gc(repository, { dryRun: false }, UNLIMITED);
+  await backUp(repository, "incremental");
+  // The last commits stay in the write-ahead log: the store is copied before it is closed.
+  write("text", "in the log");
+  await upsert(repository, SOURCE, [text]);
+  write("folder/small-3", "in the log too");
+  await upsert(repository, SOURCE, [pathFromText(join(DATA, "folder/small-3"))]);
+}
+
+async function make(): Promise<void> {
+  const folder = goldenFolder(name);
+  const work = `${DATA}-work`;
+  rmSync(work, { recursive: true, force: true });
+  makeFiles();
+  const common = { storeUrl: join(work, "store"), clock: systemClock, observer: silentObserver };
+  const encrypt = kind === "encrypted";
+  const made = await Repository.init({ ...common, encrypt });
+  const unlock = made.keyBytes === undefined ? undefined : { keyBytes: made.keyBytes };
+  const open = { ...common, stateDir: join(work, "state"), unlock, workers: 1, signal: UNLIMITED };
+  await using repository = await Repository.open(open);
+  await fill(repository);
+  mkdirSync(folder, { recursive: true });
+  await cp(join(work, "store"), join(folder, "store"), { recursive: true, errorOnExist: true, force: false });
+  rmSync(join(folder, "store", "leases"), { recursive: true });
+  rmSync(join(folder, "store", "staging"), { recursive: true });
+  const facts: GoldenFacts = {
+    keyHex: made.keyBytes?.toString("hex"),
+    recoveryKey: made.recoveryKey?.reveal(),
+    picture: await pictureOf(repository),
+  };
+  writeFileSync(join(folder, "facts.json"), `${JSON.stringify(facts, undefined, 2)}\n`);
+}
+
+await make();
