@@ -61,6 +61,8 @@ export class LossJudge {
   readonly #hooks: LossHooks;
   readonly #breaker: MassBreaker;
   readonly #missing = new Map<BytePath, MissingItem>();
+  /** Paths of the round that is under way: whoever finds them missing meanwhile brings nothing new. */
+  readonly #judged = new Set<BytePath>();
   /** Losses of the open mass event. */
   #episode: LossEvent[] = [];
   #newestSinceMs = 0;
@@ -79,7 +81,7 @@ export class LossJudge {
 
   /** A registered, live path is not there. Known ones keep their first time. */
   add(path: BytePath, noticedBy: NoticedBy, seenAtMs: number): void {
-    if (this.#missing.has(path) || this.#context.signal.aborted) return;
+    if (this.has(path) || this.#context.signal.aborted) return;
     const sinceMs = this.#nowMs();
     this.#newestSinceMs = sinceMs;
     this.#missing.set(path, { noticedBy, seenAtMs, sinceMs, dueMs: sinceMs + this.#context.graceMs });
@@ -87,12 +89,13 @@ export class LossJudge {
   }
 
   has(path: BytePath): boolean {
-    return this.#missing.has(path);
+    return this.#missing.has(path) || this.#judged.has(path);
   }
 
   /** The path is there: whatever was missing is no more. */
   present(path: BytePath): void {
     this.#missing.delete(path);
+    this.#judged.delete(path);
   }
 
   /** Forgets what is missing below a folder, because its storage is away. */
@@ -115,6 +118,7 @@ export class LossJudge {
       this.#timer = undefined;
       this.#running = this.#round().finally(() => {
         this.#running = undefined;
+        this.#judged.clear();
         this.#scheduleNext();
       });
     });
@@ -175,7 +179,10 @@ export class LossJudge {
   #takeDue(): readonly (readonly [BytePath, MissingItem])[] {
     const nowMs = this.#nowMs();
     const due = [...this.#missing].filter(([, item]) => item.dueMs <= nowMs);
-    for (const [path] of due) this.#missing.delete(path);
+    for (const [path] of due) {
+      this.#missing.delete(path);
+      this.#judged.add(path);
+    }
     return due;
   }
 
@@ -188,7 +195,8 @@ export class LossJudge {
       const groundOf = this.#hooks.grounds();
       for (const one of missing) {
         const ground = groundOf(one.path, one.record.stat.dev);
-        if (ground.is !== "away") gone.push({ ...one, ground });
+        if (ground.is === "away") this.#judged.delete(one.path);
+        else gone.push({ ...one, ground });
       }
       await turn();
     }
@@ -200,6 +208,7 @@ export class LossJudge {
     const record = shared.registry.get(name, path);
     if (record?.state !== "live" && record?.state !== "lost") return [];
     if (lookAt(path).is === "missing") return [{ path, record, item }];
+    this.#judged.delete(path);
     this.#hooks.lookAgain(path, item.noticedBy);
     return [];
   }

@@ -57,6 +57,34 @@ describe("the ground under protected files", () => {
     expect(told).to.deep.equal([]);
   });
 
+  it("lets a loss be told once, though it is found again while it is judged", async () => {
+    await using bench = await WatchBench.create();
+    const file = await bench.folder.write("file.txt", "x");
+    const path = bench.folder.bytes("file.txt");
+    await bench.protect();
+    await bench.quiet();
+    const told: string[] = [];
+    const bus = new EventBus(() => undefined);
+    bus.on("file.lost", (event) => told.push(event.path));
+    const judge = new LossJudge(await contextOf(bench, bus), {
+      grounds: () => () => ({ is: "sound" }),
+      lookAgain: () => undefined,
+      isLookedThrough: () => true,
+      awaitRemoval: () => undefined,
+      survey: () => Promise.resolve(),
+      takesDeparture: () => {
+        judge.add(path, "sweep", 0);
+        return Promise.resolve(false);
+      },
+    });
+    rmSync(file);
+    judge.add(path, "event", 0);
+    await bench.until("it is told", () => told.length > 0);
+    await delay(1500); // a second verdict would have come after another grace
+    await judge.stop();
+    expect(told).to.deep.equal([path]);
+  });
+
   it("is away when its file system was unmounted, and what then stands there is nobody's change", async () => {
     await using bench = await WatchBench.create({ times: NO_CHECKS });
     await bench.folder.write("root/same.json", "");

@@ -49,9 +49,8 @@ export class MemoryRepository implements KnownVersions {
   }
 
   current(path: BytePath, source?: string): Entry | undefined {
-    return [...this.entries.values()].find(
-      (entry) => entry.path === path && (source === undefined || entry.source === source),
-    );
+    if (source !== undefined) return this.entries.get(`${source}\0${path}`);
+    return [...this.entries.values()].find((entry) => entry.path === path);
   }
 
   async *readContent(node: FileNode): AsyncIterable<Uint8Array> {
