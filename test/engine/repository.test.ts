@@ -329,27 +329,6 @@ describe("repository", () => {
       expect(states).to.deep.equal(["stored", "removed", "stored"]);
     });
 
-    it("take over the tree of the last one after a restart, until something changed", async () => {
-      const rig = await EngineRig.create(folder());
-      for (let index = 0; index < 50; index += 1) await folder().write(`data/f${index}`, `content ${index}`);
-      const data = folder().bytes("data");
-      const packs = async (): Promise<number> => {
-        await using repository = await rig.open();
-        await backUp(repository, data, "incremental");
-        return (await repository.stats()).packs;
-      };
-      const first = await packs();
-      expect(await packs()).to.equal(first);
-      await rm(folder().at("data/f7"));
-      expect(await packs()).to.equal(first + 1); // the tree without it
-      expect(await packs()).to.equal(first + 1);
-      await using repository = await rig.open();
-      const checksums = (await repository.listBackups()).map(({ sources }) => sources[0]?.checksum);
-      expect(new Set(checksums).size).to.equal(2);
-      const entries = await collect(repository.backupEntries("latest", { under: data }, UNLIMITED));
-      expect(entries.filter(({ node }) => node.kind === "file")).to.have.length(49);
-    });
-
     it("read nothing again when nothing changed, and everything when they are full", async () => {
       const rig = await EngineRig.create(folder());
       await using repository = await rig.open();
@@ -367,24 +346,6 @@ describe("repository", () => {
       expect(await read("incremental")).to.equal(0);
       expect(await read("differential")).to.equal(0);
       expect(await read("full")).to.equal(31);
-    });
-
-    it("keep the last good version of what is held back, and ask only about what they would read", async () => {
-      const rig = await EngineRig.create(folder());
-      await using repository = await rig.open();
-      await folder().write("data/a", "good");
-      await folder().write("data/b", "same");
-      const [root, path] = [folder().bytes("data"), folder().bytes("data/a")];
-      await backUp(repository, root);
-      await folder().write("data/a", "damaged");
-      const asked: BytePath[] = [];
-      const heldBack = (each: BytePath): boolean => asked.push(each) > 0 && each === path;
-      const request = { type: "incremental", sources: [{ ...source("docs", root), heldBack }] } as const;
-      const manifest = await repository.createBackup(request, UNLIMITED);
-      expect(asked).to.deep.equal([path]);
-      expect(manifest.sources[0]?.files_unreadable).to.equal(1);
-      const [entry] = await collect(repository.backupEntries("latest", { under: path }, UNLIMITED));
-      expect((await contentOf(repository, entry?.node)).toString()).to.equal("good");
     });
 
     it("keep the last good version of what cannot be read, and say so", async () => {

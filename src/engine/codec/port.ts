@@ -30,6 +30,16 @@ export interface Codec {
   opensTo(stored: Uint8Array, plain: Uint8Array): boolean;
 }
 
+/** One way to zstd, safe in several threads at once (`zstd-calls.ts`). */
+export interface ZstdCalls {
+  /** One frame that carries its content size. The result may be valid until the next call only. */
+  compress(data: Uint8Array, level: number): Uint8Array;
+  /** Throws when the frame is invalid or opens to more than `plainBytes`. The frame was looked at before. */
+  decompress(data: Uint8Array, plainBytes: number): Uint8Array;
+  /** The same, but the result may be valid until the next call only. */
+  decompressOnce(data: Uint8Array, plainBytes: number): Uint8Array;
+}
+
 /** The error of a payload that does not decode. */
 export function damagedPayload(why: string, cause?: unknown): HoldfastError {
   return new HoldfastError("RECORD_DAMAGED", `a record does not decode: ${why}`, { cause });

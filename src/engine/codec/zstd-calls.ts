@@ -1,15 +1,7 @@
 /** The ways to zstd that exist on a machine, in order of their speed. Each is safe to use in several threads at once. */
 import * as zlib from "node:zlib";
+import type { ZstdCalls } from "./port.js";
 import { libraryCalls } from "./zstd-library.js";
-
-export interface ZstdCalls {
-  /** One frame that carries its content size. The result may be valid until the next call only. */
-  compress(data: Uint8Array, level: number): Uint8Array;
-  /** Throws when the frame is invalid or opens to more than `plainBytes`. The frame was looked at before. */
-  decompress(data: Uint8Array, plainBytes: number): Uint8Array;
-  /** The same, but the result may be valid until the next call only. */
-  decompressOnce(data: Uint8Array, plainBytes: number): Uint8Array;
-}
 
 interface NodeZstd {
   readonly constants: Readonly<Record<string, number>>;

@@ -5,7 +5,7 @@
  * must not be loaded: two workers crash each other.)
  */
 import { createRequire } from "node:module";
-import type { ZstdCalls } from "./zstd-calls.js";
+import type { ZstdCalls } from "./port.js";
 
 const LIBRARY = "libzstd.so.1";
 /** The scratch memory begins with room for a bundle and grows to what it meets, at most a record: 16 MiB. */

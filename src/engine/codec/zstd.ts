@@ -4,8 +4,15 @@
  */
 import { HoldfastError } from "../../base/errors.js";
 import { looksIncompressible } from "./incompressible.js";
-import { type Codec, checkPlainLength, COMPRESS_BYTES_MIN, damagedPayload, WORTHWHILE_SHARE } from "./port.js";
-import { findZstd, type ZstdCalls } from "./zstd-calls.js";
+import {
+  type Codec,
+  checkPlainLength,
+  COMPRESS_BYTES_MIN,
+  damagedPayload,
+  WORTHWHILE_SHARE,
+  type ZstdCalls,
+} from "./port.js";
+import { findZstd } from "./zstd-calls.js";
 import { checkZstdFrame } from "./zstd-frame.js";
 
 /** Level when none is said: what the peers call default. */
