@@ -61,7 +61,10 @@ export class EntryIndex {
 
   /** Reads what is held in memory: the names of sources. */
   async load(): Promise<void> {
-    for (const name of await this.sources()) this.sourceNames.add(name);
+    // A source without any current file still has its versions, and their chunks are needed.
+    for (const bucket of ["current", "history"] as const) {
+      for (const name of await this.#sourcesIn(bucket)) this.sourceNames.add(name);
+    }
     const removed = bucketKey("removed");
     this.#hasRemovals = (await this.#level.first(removed, afterPrefix(removed), 1)).length > 0;
   }
@@ -177,15 +180,19 @@ export class EntryIndex {
 
   /** Names of the sources that have entries, by jumping from one to the next. */
   async sources(): Promise<string[]> {
+    return await this.#sourcesIn("current");
+  }
+
+  async #sourcesIn(bucket: "current" | "history"): Promise<string[]> {
     const names: string[] = [];
-    const end = afterPrefix(bucketKey("current"));
-    let from = bucketKey("current");
+    const end = afterPrefix(bucketKey(bucket));
+    let from = bucketKey(bucket);
     for (;;) {
       const [pair] = await this.#level.first(from, end, 1);
       if (pair === undefined) return names;
       const { source } = splitSourcePath(pair[0], 1);
       names.push(source);
-      from = afterSource(sourcePrefix("current", source));
+      from = afterSource(sourcePrefix(bucket, source));
     }
   }
 

@@ -151,7 +151,7 @@ class Delivery {
     await using source = await FileSource.open(segment.path);
     for (const frame of frames) {
       signal.throwIfAborted();
-      this.#checkChain(frame);
+      this.#checkChain(frame, frame.groupStartBytes < lastWriteBytes);
       const { offsetBytes, recordBytes } = frame.place;
       const opened = this.#opener.open(await source.read(offsetBytes, recordBytes, signal));
       const { payload } = parseFrame(opened.plain);
@@ -164,13 +164,13 @@ class Delivery {
   }
 
   /** Nothing can be said of the first frame: segments before it were sealed and removed. */
-  #checkChain(frame: FoundFrame): void {
+  #checkChain(frame: FoundFrame, certain: boolean): void {
     const follows = frame.seq === this.end.nextSeq && frame.previousHash === this.end.lastFrameHash;
     if (!this.#any || follows) return;
     const { segment, offsetBytes } = frame.place;
     const reason = `commit ${frame.seq} does not follow commit ${this.end.nextSeq - 1}: commits are missing`;
     const known = this.damage.some((damage) => damage.segment === segment && damage.offsetBytes < offsetBytes);
-    if (!known) this.damage.push({ segment, offsetBytes, lengthBytes: 0, reason, certain: true });
+    if (!known) this.damage.push({ segment, offsetBytes, lengthBytes: 0, reason, certain });
   }
 }
 
