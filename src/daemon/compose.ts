@@ -17,6 +17,7 @@ import { JobRunner } from "../policy/job-runner.js";
 import { SpaceWatch } from "../policy/space.js";
 import { Healer } from "../recovery/healer.js";
 import { localFolderOf } from "../storage/open.js";
+import { addProcessSeries } from "../telemetry/series.js";
 import { AutoRepair } from "./auto-repair.js";
 import { BackupWork } from "./backup-work.js";
 import { EventLog } from "./event-log.js";
@@ -28,6 +29,7 @@ import type { ProtectedSource } from "./protected-source.js";
 import { SourceBook } from "./source-book.js";
 import { configureSource } from "./source-defaults.js";
 import { type StateDatabase, openStateDatabase } from "./state-database.js";
+import { StoreGauges } from "./store-gauges.js";
 import { Telling, type TellingPorts, alertRules, fullShareOf } from "./telling.js";
 
 /** Everything built, and the plan over it. */
@@ -42,6 +44,11 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
   const settings = { current: configuration };
   const database = await openStateDatabase(configuration.stateDir, clock, metrics.log);
   owner.defer(() => database.close());
+  const strategies = recoveryStrategies(repository, clock);
+  addProcessSeries(
+    metrics,
+    strategies.map(({ id }) => id),
+  );
   const bus = new EventBus((name, error) => metrics.log.error("event.fault", { name, message: messageOf(error) }));
   const jobs = owner.use(new JobRunner(clock, metrics.log));
   const book = await openBook(ground, repository, database, settings);
@@ -63,7 +70,7 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
       stateDir: configuration.stateDir,
       versions: repository,
       watch: monitor,
-      strategies: recoveryStrategies(repository, clock),
+      strategies,
       policyFor: (source, path) =>
         book.get(source).healPolicy(path, monitor.explain(path).mode, settings.current.mass.then),
     }),
@@ -71,6 +78,9 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
   const space = spaceWatch(ground, repository, bus);
   owner.defer(() => space[Symbol.dispose]());
   const queue = owner.use(changeQueue({ ground, bus, repository, book, monitor, space }));
+  const gaugeBucket = database.sublevel("verify");
+  const storeGauges = await StoreGauges.open({ clock, bus, observer: metrics, bucket: gaugeBucket, repository });
+  owner.defer(() => storeGauges[Symbol.dispose]());
   const events = new EventLog(bus, clock);
   const startedAtMs = clock.nowMs();
   const built = {
@@ -86,6 +96,7 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
     backupWork,
     backupJobs,
     space,
+    storeGauges,
   };
   const parts: Parts = { ...built, telling: new Telling(), events, startedAtMs };
   const plan = new Plan(parts, database.sublevel("schedules"), owner);

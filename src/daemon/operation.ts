@@ -50,6 +50,7 @@ export class Operation implements AsyncDisposable {
   async start(): Promise<void> {
     await this.#parts.healer.start(this.#parts.ground.signal);
     void this.#parts.space.start();
+    void this.#parts.storeGauges.count();
     void this.#startSources(this.#parts.book.all());
     await this.#plan.start(async (sources) => await this.#starts.backable(sources));
   }

@@ -14,6 +14,7 @@ import type { Metrics } from "../telemetry/prometheus.js";
 import type { BackupWork } from "./backup-work.js";
 import type { EventLog } from "./event-log.js";
 import type { SourceBook } from "./source-book.js";
+import type { StoreGauges } from "./store-gauges.js";
 import type { Telling } from "./telling.js";
 
 /** What a daemon and a single command are given alike. */
@@ -45,6 +46,7 @@ export interface Parts {
   readonly backupWork: BackupWork;
   readonly backupJobs: BackupJobs;
   readonly space: SpaceWatch;
+  readonly storeGauges: StoreGauges;
   /** Empty for a command that works alone: it leaves telling to the daemon. */
   readonly telling: Telling;
   readonly events: EventLog;

@@ -162,11 +162,13 @@ export class Plan {
   }
 
   async #checkStore(context: WorkContext): Promise<unknown> {
-    const { repository, bus } = this.#parts;
+    const { repository, bus, storeGauges } = this.#parts;
     try {
       const report = await check(repository, { level: "full" }, context.signal);
-      if (report.problems.length === 0) bus.emit("integrity.passed", { what: "store" });
-      else {
+      if (report.problems.length === 0) {
+        bus.emit("integrity.passed", { what: "store" });
+        await storeGauges.noteWholeCheck();
+      } else {
         const message = `${String(report.problems.length)} problems, the first: ${report.problems[0]?.detail ?? ""}`;
         bus.emit("integrity.failed", { what: "store", code: "RECORD_DAMAGED", message });
       }

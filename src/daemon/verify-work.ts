@@ -13,6 +13,7 @@ import { pathFields, pathFromText, pathText } from "../base/paths.js";
 import { restore } from "../engine/restore.js";
 import type { Entry, Manifest } from "../engine/types.js";
 import type { VerifyReport, VerifyRequest } from "../api/services.js";
+import { SOURCE_GAUGES, VERIFICATION_METRICS } from "../telemetry/series.js";
 import type { WorkContext } from "./job-documents.js";
 import type { Parts } from "./parts.js";
 
@@ -31,7 +32,8 @@ interface Outcome {
 /** Verifies a backup; what is wrong is in the report. Throws BACKUP_NOT_FOUND. */
 export async function verifyBackup(parts: Parts, request: VerifyRequest, context: WorkContext): Promise<VerifyReport> {
   const { repository, ground, bus } = parts;
-  const { backup_id: backupId } = await repository.backup(request.backup_id);
+  const manifest = await repository.backup(request.backup_id);
+  const { backup_id: backupId } = manifest;
   const startedMs = ground.clock.monotonicMs();
   const outcome =
     request.level === "restore"
@@ -44,6 +46,7 @@ export async function verifyBackup(parts: Parts, request: VerifyRequest, context
     verified_at: verifiedAt,
   };
   await repository.annotateBackup(backupId, { validation }, context.signal);
+  measure(parts, { manifest, request, outcome, seconds: (ground.clock.monotonicMs() - startedMs) / 1000 });
   const what = `backup ${backupId}`;
   if (status === "passed") bus.emit("integrity.passed", { what });
   else
@@ -57,6 +60,27 @@ export async function verifyBackup(parts: Parts, request: VerifyRequest, context
     duration_seconds: (ground.clock.monotonicMs() - startedMs) / 1000,
     problems: outcome.problems,
   };
+}
+
+interface Verified {
+  readonly manifest: Manifest;
+  readonly request: VerifyRequest;
+  readonly outcome: Outcome;
+  readonly seconds: number;
+}
+
+/** Tells under the names that existing rules use, for the sources of the backup that are protected still. */
+function measure({ book, ground }: Parts, { manifest, request, outcome, seconds }: Verified): void {
+  if (request.level === "manifest") return; // no byte was looked at
+  const { metrics, clock } = ground;
+  for (const { source } of manifest.sources) {
+    const found = book.find(source);
+    if (found === undefined) continue;
+    const damaged = outcome.problems.filter(({ path }) => found.holds(pathFromText(path))).length;
+    metrics.gauge(VERIFICATION_METRICS.checksumFailures).set(damaged, { source });
+    if (damaged === 0) metrics.gauge(SOURCE_GAUGES.verified).set(clock.nowMs() / 1000, { source });
+    if (request.level === "restore") metrics.gauge(VERIFICATION_METRICS.restoreDuration).set(seconds, { source });
+  }
 }
 
 /** Walks the backup's tree, and with `readsContent` proves every file's digest from the stored bytes. */

@@ -76,6 +76,60 @@ export const VERIFICATION_METRICS = {
   },
 } as const satisfies Record<string, MetricSpec<"source">>;
 
+/** What the store holds; measured now and then, since counting everything takes a while. */
+export const STORE_METRICS = {
+  bytes: {
+    name: "holdfast_store_bytes",
+    help: "Bytes of the store: current files, distinct chunks before compression, and what lies on disk.",
+    labels: ["kind"],
+  },
+  chunks: { name: "holdfast_store_chunks", help: "Distinct chunks in the store.", labels: [] },
+  corrupt: {
+    name: "holdfast_store_corrupt_chunks",
+    help: "Chunks of which no whole copy is known.",
+    labels: ["tier"],
+  },
+} as const satisfies Record<string, MetricSpec>;
+
+export const VERIFY_OLDEST_AGE: MetricSpec<never> = {
+  name: "holdfast_verify_oldest_age_seconds",
+  help: "Time since everything stored was last read and found whole; before the first time, since the first start.",
+};
+
+/** Label sets of the counters that no source owns. */
+const PROCESS_COUNTERS: readonly { readonly spec: MetricSpec; readonly series: readonly Labels[] }[] = [
+  {
+    spec: { name: "holdfast_watch_events_total", help: "File system events heard, by kind.", labels: ["kind"] },
+    series: ["create", "update", "delete"].map((kind) => ({ kind })),
+  },
+  {
+    spec: {
+      name: "holdfast_watch_rescans_total",
+      help: "Times that a source or a part of it was looked through again, by reason.",
+      labels: ["reason"],
+    },
+    series: ["start", "sweep", "poll", "overflow", "late", "restarted", "root_returned", "new_folders"].map(
+      (reason) => ({ reason }),
+    ),
+  },
+];
+const STRATEGY_OUTCOMES = ["taken", "offered", "nothing", "failed"] as const;
+
+/** Makes the series that no source owns exist, at zero. `strategies` are the names of all recovery strategies. */
+export function addProcessSeries(observer: Observer, strategies: readonly string[]): void {
+  for (const { spec, series } of PROCESS_COUNTERS) for (const labels of series) observer.counter(spec).add(0, labels);
+  const asked = observer.counter({
+    name: "holdfast_recovery_strategy_total",
+    help: "Recovery strategies asked, by what came of it (taken, offered, nothing, failed).",
+    labels: ["strategy", "outcome"],
+  });
+  for (const strategy of strategies) for (const outcome of STRATEGY_OUTCOMES) asked.add(0, { strategy, outcome });
+  for (const kind of ["logical", "unique", "stored"]) observer.gauge(STORE_METRICS.bytes).set(0, { kind });
+  observer.gauge(STORE_METRICS.chunks).set(0);
+  observer.gauge(STORE_METRICS.corrupt).set(0, { tier: "hot" });
+  observer.gauge(VERIFY_OLDEST_AGE).set(0);
+}
+
 export interface SourceFacts {
   readonly name: string;
   /** When it was first protected, wall ms. */

@@ -11,7 +11,7 @@ import { shownRecoveryKey } from "../recovery-key.js";
 import { repositoryDocument } from "../status.js";
 
 export function repositoryService(parts: Parts, operation: Operation): RepositoryService {
-  const { repository, jobs, bus } = parts;
+  const { repository, jobs, bus, storeGauges } = parts;
   return {
     describe: async () => await repositoryDocument(parts),
     async check(request) {
@@ -19,6 +19,7 @@ export function repositoryService(parts: Parts, operation: Operation): Repositor
       return await Promise.resolve(
         startJob(jobs, "check", "read", async (job) => {
           const report = checkDocument(await check(repository, options, job.signal));
+          if (report.problems.length === 0 && request.level === "full") await storeGauges.noteWholeCheck();
           if (report.problems.length === 0) bus.emit("integrity.passed", { what: "store" });
           else bus.emit("integrity.failed", { what: "store", code: "RECORD_DAMAGED", message: report.summary });
           return report;
