@@ -1,5 +1,4 @@
 /** Calls to the API as the command line makes them: JSON, pages, lines, bytes, events and jobs, over any transport. */
-import { type Clock, systemClock } from "../base/clock.js";
 import { HoldfastError } from "../base/errors.js";
 import { errorOfProblem } from "./problems.js";
 import type { DaemonEvent, JobDocument } from "./services.js";
@@ -9,17 +8,14 @@ const BASE = "/api/v1/backup";
 /** One JSON answer is at most this big, bytes; lists are streamed instead. */
 const ANSWER_BYTES_MAX = 256 * 2 ** 20;
 const LINE_BYTES_MAX = 16 * 2 ** 20;
-/** Waits between two looks at a job, ms: quick at first, then calm. */
-const POLL_FIRST_MS = 20;
-const POLL_MOST_MS = 500;
+/** A question about a job that runs is answered after this time when it has not ended before, ms. */
+const JOB_WAIT_MS = 500;
 
 export class ApiClient {
   readonly #transport: Transport;
-  readonly #clock: Clock;
 
-  constructor(transport: Transport, clock: Clock = systemClock) {
+  constructor(transport: Transport) {
     this.#transport = transport;
-    this.#clock = clock;
   }
 
   /** A JSON document. `path` counts from `/api/v1/backup` unless it is one of the others (`/metrics`, `/healthz`). */
@@ -71,11 +67,9 @@ export class ApiClient {
     onProgress?: (job: JobDocument) => void,
   ): Promise<JobDocument> {
     let current = job;
-    let waitMs = POLL_FIRST_MS;
     while (current.state === "queued" || current.state === "running") {
-      await this.#clock.sleep(waitMs, signal);
-      waitMs = Math.min(waitMs * 1.5, POLL_MOST_MS);
-      current = await this.get<JobDocument>(`/jobs/${encodeURIComponent(job.id)}`, signal);
+      const path = `/jobs/${encodeURIComponent(job.id)}?wait_ms=${String(JOB_WAIT_MS)}`;
+      current = await this.get<JobDocument>(path, signal);
       onProgress?.(current);
     }
     if (current.state === "cancelled") throw new HoldfastError("INTERRUPTED", `job ${job.id} was cancelled`);

@@ -19,6 +19,7 @@ export const API_LIMITS = {
   connectionsMax: 256,
   eventStreamsMax: 32,
   pageMax: 1000,
+  jobWaitMsMax: 30_000,
   pageDefault: 100,
   pathCharsMax: 16_384,
   idempotencyKeysMax: 1000,
@@ -48,6 +49,17 @@ const path = {
 
 export const pageQuery = body(page);
 export type PageQuery = Static<typeof pageQuery>;
+
+export const jobQuery = body({
+  wait_ms: optional(
+    Type.Integer({
+      description: "Answer when the job has ended, or after this time.",
+      minimum: 0,
+      maximum: API_LIMITS.jobWaitMsMax,
+    }),
+  ),
+});
+export type JobQuery = Static<typeof jobQuery>;
 
 export const listBackupsQuery = body({
   ...page,

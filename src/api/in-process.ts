@@ -19,13 +19,18 @@ export function inProcessTransport(router: Router): Transport {
         },
         ...(hasBody ? { payload: JSON.stringify(request.body) } : {}),
         payloadAsStream: true,
-        signal,
+        signal: ownSignal(signal),
       });
       const headers: Record<string, string | undefined> = {};
       for (const [name, value] of Object.entries(answer.headers)) headers[name] = String(value);
       return { status: answer.statusCode, headers, body: bodyOf(answer.stream(), signal) };
     },
   };
+}
+
+/** One that is given up with its request: each request leaves listeners on the signal that it gets. */
+function ownSignal(signal: AbortSignal): AbortSignal {
+  return AbortSignal.any([signal]);
 }
 
 async function* bodyOf(stream: AsyncIterable<unknown>, signal: AbortSignal): AsyncIterable<Buffer> {

@@ -445,7 +445,8 @@ export interface SystemService {
   /** Verifies and takes the configuration anew, all or nothing; the plan as lines (`+ source media`). */
   reload(): Promise<{ readonly plan: readonly string[] }>;
   jobs(): Promise<readonly JobDocument[]>;
-  job(id: string): Promise<JobDocument>;
+  /** As it is, or when it has ended if that comes within `waitMs`. */
+  job(id: string, waitMs: number, signal: AbortSignal): Promise<JobDocument>;
   cancelJob(id: string): Promise<JobDocument>;
   /** Prometheus text. */
   metrics(): Promise<string>;

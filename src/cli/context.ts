@@ -58,7 +58,7 @@ export class CliContext implements CommandContext, AsyncDisposable {
       ...(socket === undefined ? {} : { socket }),
       env: this.env,
     });
-    const client = new ApiClient(socketTransport(control.socket), this.clock);
+    const client = new ApiClient(socketTransport(control.socket));
     try {
       await client.get("/healthz", this.signal);
       return client;
@@ -68,7 +68,7 @@ export class CliContext implements CommandContext, AsyncDisposable {
     this.output.detail(`no daemon answers on ${control.socket}; working alone`);
     const { openStandalone } = await import("../daemon/standalone.js");
     const standalone = this.#stack.use(await openStandalone({ ...launchOptions(this), signal: this.signal }));
-    return new ApiClient(standalone.transport, this.clock);
+    return new ApiClient(standalone.transport);
   }
 
   async follow<T>(api: ApiClient, job: JobDocument): Promise<T> {

@@ -122,6 +122,24 @@ export class JobRunner implements AsyncDisposable {
     return { ...entry.job };
   }
 
+  /** The job when it has ended, or as it is after `waitMs` or at the abort. JOB_NOT_FOUND. */
+  async endedWithin(id: string, waitMs: number, signal: AbortSignal): Promise<Job> {
+    const entry = this.#entry(id);
+    if (waitMs > 0 && !TERMINAL.has(entry.job.state) && !signal.aborted) {
+      const enough = deferred<undefined>();
+      const stop = (): void => enough.resolve(undefined);
+      const timer = this.#clock.after(waitMs, stop);
+      signal.addEventListener("abort", stop, { once: true });
+      try {
+        await Promise.race([entry.ended, enough.promise]);
+      } finally {
+        timer.cancel();
+        signal.removeEventListener("abort", stop);
+      }
+    }
+    return { ...entry.job };
+  }
+
   /** Calls back at each change of a job (also of its progress); returns the way to stop it. It must not throw. */
   onChange(listener: (job: Job) => void): () => void {
     this.#listeners.add(listener);

@@ -13,7 +13,7 @@ import { MemoryBucket, RecordingObserver } from "../support/state-store.js";
 const MINUTE = 60_000;
 
 describe("the job runner", () => {
-  const runner = (): JobRunner => new JobRunner(new FakeClock(), new RecordingObserver().log);
+  const runner = (clock = new FakeClock()): JobRunner => new JobRunner(clock, new RecordingObserver().log);
 
   it("runs one job of a lane at a time in order, and lanes beside each other", async () => {
     await using jobs = runner();
@@ -49,6 +49,23 @@ describe("the job runner", () => {
       throw new Error("not even a promise");
     });
     expect((await jobs.ended(thrower.id)).state).to.equal("failed");
+  });
+
+  it("tells who waits as soon as a job has ended, or how it stands when the time is over", async () => {
+    const clock = new FakeClock();
+    const never = new AbortController().signal;
+    await using jobs = runner(clock);
+    const gate = deferred<undefined>();
+    const { id } = jobs.start("backup", "write", async () => await gate.promise);
+    const stopped = AbortSignal.abort();
+    expect((await jobs.endedWithin(id, 30_000, stopped)).state).to.equal("running");
+    const late = jobs.endedWithin(id, 400, never);
+    await clock.advance(400);
+    expect((await late).state).to.equal("running");
+    const early = jobs.endedWithin(id, 30_000, never);
+    gate.resolve(undefined);
+    expect((await early).state).to.equal("done");
+    expect((await jobs.endedWithin(id, 30_000, never)).state).to.equal("done");
   });
 
   it("cancels a waiting job at once and a running one by its signal", async () => {

@@ -144,7 +144,7 @@ export const dataRoutes: readonly Route[] = [
     path: `${BASE}/restore/:id`,
     role: "viewer",
     summary: "How a restore stands (the same as its job).",
-    handle: async (call) => ok(await call.services.system.job(param(call, "id"))),
+    handle: async (call) => ok(await call.services.system.job(param(call, "id"), 0, call.signal)),
   },
   {
     method: "DELETE",

@@ -48,8 +48,12 @@ export const systemRoutes: readonly Route[] = [
     method: "GET",
     path: `${BASE}/jobs/:id`,
     role: "viewer",
-    summary: "One job.",
-    handle: async (call) => ok(await call.services.system.job(param(call, "id"))),
+    summary: "One job, at once or when it has ended.",
+    query: contract.jobQuery,
+    handle: async (call) => {
+      const { wait_ms = 0 } = call.query as contract.JobQuery;
+      return ok(await call.services.system.job(param(call, "id"), wait_ms, call.signal));
+    },
   },
   {
     method: "DELETE",

@@ -22,7 +22,7 @@ export function systemService(parts: Parts, operation: Operation, load: () => Pr
       return await reloads.reload();
     },
     jobs: async () => await Promise.resolve(jobs.list().map(jobDocument)),
-    job: async (id) => await Promise.resolve(jobDocument(jobs.get(id))),
+    job: async (id, waitMs, signal) => jobDocument(await jobs.endedWithin(id, waitMs, signal)),
     cancelJob: async (id) => await Promise.resolve(jobDocument(jobs.cancel(id))),
     metrics: async () => await ground.metrics.render(),
     events: (afterId, signal) => events.follow(afterId, signal),
