@@ -1,8 +1,13 @@
-/** The Dockerfile, as far as it can be judged without a Docker engine: what a linter asks and what the build copies. */
-import { existsSync } from "node:fs";
+/**
+ * The Dockerfile, as far as it can be judged without a Docker engine: by hadolint, and by what the build copies; and the
+ * shell scripts, by shellcheck.
+ */
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { expect } from "chai";
 import { projectPath } from "../support/project.js";
+import { requirePrograms } from "../support/requirements.js";
 
 interface Instruction {
   readonly name: string;
@@ -35,6 +40,16 @@ describe("the Dockerfile", () => {
   before(async () => {
     all = parseDockerfile(await readFile(projectPath("Dockerfile"), "utf8"));
     last = all.slice(all.findLastIndex(({ name }) => name === "FROM"));
+  });
+
+  it("passes its linter, which a bad one does not", function () {
+    requirePrograms(this, "hadolint");
+    const lint = (input: string): { readonly status: number | null; readonly stdout: string } =>
+      spawnSync("hadolint", ["-"], { input, encoding: "utf8" });
+    expect(lint("FROM debian\nRUN cd /tmp && sudo make\n").status).to.equal(1);
+    const { status, stdout } = lint(readFileSync(projectPath("Dockerfile"), "utf8"));
+    expect(stdout).to.equal("");
+    expect(status).to.equal(0);
   });
 
   it("has only instructions that are known, and no ADD", () => {
@@ -87,5 +102,14 @@ describe("the Dockerfile", () => {
 
   it("holds no secret", () => {
     expect(values("ENV").join("\n")).not.to.match(/password|secret|token|key/i);
+  });
+});
+
+describe("shell scripts", () => {
+  it("pass shellcheck", function () {
+    requirePrograms(this, "shellcheck");
+    const { status, stdout } = spawnSync("shellcheck", [projectPath(".ci/run")], { encoding: "utf8" });
+    expect(stdout).to.equal("");
+    expect(status).to.equal(0);
   });
 });
