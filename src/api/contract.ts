@@ -3,7 +3,8 @@
  * Answers are the documents of `services.ts`. The seeds' field names (`target_path`, `file_path`, `target_timestamp`,
  * `encryption`) stand beside the canonical ones.
  */
-import { type Static, Type } from "typebox";
+import type { Static } from "typebox";
+import * as Type from "typebox/type";
 import { BACKUP_TYPES } from "../base/ids.js";
 import { VERIFY_LEVELS } from "./services.js";
 

@@ -2,7 +2,8 @@
  * The pieces that `schema.ts` is written with. `x-` keywords are our own: `x-secret` (a reference to a secret, never a
  * literal) and `x-later` (keys or names of capabilities that this version does not have: refused by name).
  */
-import { type TSchema, Type } from "typebox";
+import type { TSchema } from "typebox";
+import * as Type from "typebox/type";
 import type { SecretReference } from "./configuration.js";
 
 /** Limits of a configuration file; generous for people, tight for mistakes. */

@@ -1,5 +1,5 @@
 /** The part of the configuration's schema that says how lost files are recovered: chains of strategies. */
-import { Type } from "typebox";
+import * as Type from "typebox/type";
 import { ACCEPT, STRATEGIES } from "./configuration.js";
 import { choice, count, duration, flag, mapping, match, optional, text, texts } from "./schema-parts.js";
 

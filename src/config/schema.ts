@@ -3,7 +3,8 @@
  * JSON Schema for editors (`config/holdfast.schema.json`) and the reference page (`docs/configuration.md`). Every key
  * carries a description. What is loaded from it is in `configuration.ts`.
  */
-import { type Static, Type } from "typebox";
+import type { Static } from "typebox";
+import * as Type from "typebox/type";
 import { BACKUP_TYPES } from "../base/ids.js";
 import {
   ALERT_CONDITIONS,

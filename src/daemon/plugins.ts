@@ -1,11 +1,9 @@
 /**
  * The lists of what can be plugged in: recovery strategies and alert channels. The only file that enters the rooms of
- * other folders.
+ * other folders. A channel's library is loaded when such a channel is configured.
  */
 import { readFile } from "node:fs/promises";
 import type { AlertChannel } from "../alerts/channel.js";
-import { emailChannel, parseSmtpUrl } from "../alerts/channels/email.js";
-import { slackChannel } from "../alerts/channels/slack.js";
 import type { Clock } from "../base/clock.js";
 import { HoldfastError, messageOf } from "../base/errors.js";
 import type { ChannelConfiguration, EmailChannelConfiguration } from "../config/configuration.js";
@@ -45,6 +43,7 @@ export async function alertChannels(
   const channels: AlertChannel[] = [];
   for (const channel of configured) {
     if (channel.kind === "slack") {
+      const { slackChannel } = await import("../alerts/channels/slack.js");
       channels.push(slackChannel({ name: channel.name, webhook: await readSecret(channel.webhook, { warn }, signal) }));
     } else {
       channels.push(await mailChannel(channel, warn, signal));
@@ -58,6 +57,7 @@ async function mailChannel(
   warn: (message: string) => void,
   signal: AbortSignal,
 ): Promise<AlertChannel> {
+  const { emailChannel, parseSmtpUrl } = await import("../alerts/channels/email.js");
   const { user, password, caFile } = channel;
   const server = parseSmtpUrl(channel.smtp);
   const secret = password === undefined ? undefined : await readSecret(password, { warn }, signal);
