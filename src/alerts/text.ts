@@ -16,6 +16,12 @@ export function plainText(text: string, limit = TEXT_CHARACTERS_MAX): string {
   return visible.length <= limit ? visible : `${trimSurrogate(visible.slice(0, limit - 1))}…`;
 }
 
+/** What another program answered, without the secrets it was given: servers and proxies repeat what they refuse. */
+export function withoutSecrets(text: string, secrets: readonly string[]): string {
+  const longestFirst = secrets.filter((secret) => secret !== "").sort((a, b) => b.length - a.length);
+  return longestFirst.reduce((clean, secret) => clean.replaceAll(secret, "[secret]"), text);
+}
+
 /** A word of a command, quoted for a shell when it needs to be. */
 export function shellWord(text: string): string {
   // eslint-disable-next-line no-control-regex -- a newline or an escape must not reach a terminal as it is

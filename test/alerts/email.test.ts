@@ -31,7 +31,7 @@ async function startServer(options: SMTPServerOptions = {}): Promise<MailServer>
     closeTimeout: 50,
     onAuth(auth, _session, callback) {
       if (auth.password !== "right") {
-        callback(new Error("535 wrong"));
+        callback(new Error(`wrong: ${auth.password ?? ""} or ${Buffer.from(auth.password ?? "").toString("base64")}`));
         return;
       }
       state.users.push(auth.username ?? "");
@@ -212,7 +212,7 @@ describe("email", () => {
     );
     const result = await channel.send(sampleMessage(), never);
     expect(result).to.include({ kind: "retry", retryAfterMs: 1_800_000 });
-    expect(JSON.stringify(result)).to.not.contain("wr0ng-pass");
+    expect(JSON.stringify(result)).to.contain("wrong: [secret] or [secret]").and.not.contain("wr0ng-pass");
     await server.close();
   });
 

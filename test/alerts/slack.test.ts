@@ -122,6 +122,12 @@ describe("slack", () => {
     expect(JSON.stringify(result)).to.contain("no_service").and.not.contain("sEcReTpArT");
   });
 
+  it("does not show its address when a proxy's refusal repeats the path", async () => {
+    hook.answer = { status: 404, body: `Cannot POST ${new URL(hook.url).pathname}` };
+    const result = await slackChannel({ name: "ops", webhook: new Secret(hook.url) }).send(sampleMessage(), never);
+    expect(JSON.stringify(result)).to.contain("Cannot POST [secret]").and.not.contain("sEcReTpArT");
+  });
+
   it("follows no redirect", async () => {
     let isFollowed = false;
     const other = createServer((_request, response) => {

@@ -105,6 +105,11 @@ export class Sandbox implements AsyncDisposable {
     return daemon;
   }
 
+  /** Takes a daemon that a test started in its own way; it is ended with the sandbox. */
+  adopt(daemon: DaemonProcess): void {
+    this.#daemon = daemon;
+  }
+
   get daemon(): DaemonProcess {
     if (this.#daemon === undefined) throw new Error("no daemon was started");
     return this.#daemon;

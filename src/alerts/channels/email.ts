@@ -8,7 +8,7 @@ import { isoTime } from "../../base/clock.js";
 import { HoldfastError, errnoOf, messageOf } from "../../base/errors.js";
 import type { Secret } from "../../base/observe.js";
 import type { AlertChannel, AlertMessage, DeliveryResult } from "../channel.js";
-import { plainText } from "../text.js";
+import { plainText, withoutSecrets } from "../text.js";
 
 export const SMTP_SECURITIES = ["tls", "starttls", "opportunistic"] as const;
 /** tls = from the start; starttls = upgraded or nothing is sent; opportunistic = upgraded when the server can. */
@@ -88,7 +88,7 @@ async function sendMail(options: EmailOptions, message: AlertMessage, signal: Ab
     if (sent.rejected.length === 0) return { kind: "delivered" };
     return { kind: "delivered", note: `refused for ${String(sent.rejected.length)} of ${String(options.to.length)}` };
   } catch (error) {
-    return isAborted(signal) ? { kind: "retry", reason: "interrupted" } : failureOf(error);
+    return isAborted(signal) ? { kind: "retry", reason: "interrupted" } : failureOf(error, secretsOf(options));
   } finally {
     signal.removeEventListener("abort", close);
     socket?.destroy();
@@ -172,9 +172,17 @@ function isAborted(signal: AbortSignal): boolean {
   return signal.aborted;
 }
 
+/** The password in the forms in which SMTP sends it; a server may repeat them in its refusal. */
+function secretsOf({ auth }: EmailOptions): readonly string[] {
+  if (auth === undefined) return [];
+  const password = auth.password.reveal();
+  const encoded = [password, `\0${auth.user}\0${password}`].map((text) => Buffer.from(text).toString("base64"));
+  return [password, ...encoded];
+}
+
 /** 4xx and a closed way: later. 5xx about this message or its receivers: not like this. */
-function failureOf(error: unknown): DeliveryResult {
-  const reason = plainText(messageOf(error), 300);
+function failureOf(error: unknown, secrets: readonly string[]): DeliveryResult {
+  const reason = plainText(withoutSecrets(messageOf(error), secrets), 300);
   const code = errnoOf(error);
   if (code === "EAUTH" || code === "ENOAUTH") return { kind: "retry", reason, retryAfterMs: AUTH_RETRY_MS };
   const status = responseCodeOf(error);

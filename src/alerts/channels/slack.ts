@@ -6,7 +6,7 @@ import { IncomingWebhook, IncomingWebhookHTTPError, type IncomingWebhookSendArgu
 import { HoldfastError, messageOf } from "../../base/errors.js";
 import type { Secret } from "../../base/observe.js";
 import type { AlertChannel, AlertMessage, DeliveryResult } from "../channel.js";
-import { plainText } from "../text.js";
+import { plainText, withoutSecrets } from "../text.js";
 
 export interface SlackOptions {
   readonly name: string;
@@ -24,6 +24,10 @@ const FACTS_MAX = 20;
 const SETTINGS_RETRY_MS = 30 * 60_000;
 /** Bytes of an answer that are read; Slack answers with one word. */
 const ANSWER_BYTES_MAX = 4096;
+/** Longest reason that is told, characters. */
+const REASON_MAX = 300;
+/** Shorter parts of the address say nothing (`services`), or would blot out ordinary words. */
+const SECRET_PART_MIN = 9;
 
 const SIGNS = { info: "ℹ️", warning: "⚠️", critical: "🚨" } as const;
 
@@ -59,13 +63,21 @@ async function post(webhook: Secret, message: AlertMessage, signal: AbortSignal)
     return { kind: "delivered" };
   } catch (error) {
     if (signal.aborted) return { kind: "retry", reason: "interrupted" };
-    if (error instanceof IncomingWebhookHTTPError) return answerOf(error, retryAfterMs);
-    return { kind: "retry", reason: plainText(deepestMessage(error).replaceAll(webhook.reveal(), "[secret]"), 300) };
+    const isAnswer = error instanceof IncomingWebhookHTTPError;
+    const why = isAnswer ? `Slack answered ${String(error.statusCode)} ${error.body}` : deepestMessage(error);
+    const reason = plainText(withoutSecrets(why, secretsOf(webhook)), REASON_MAX);
+    return isAnswer ? answerOf(error, reason, retryAfterMs) : { kind: "retry", reason };
   }
 }
 
-function answerOf(error: IncomingWebhookHTTPError, retryAfterMs: number | undefined): DeliveryResult {
-  const reason = plainText(`Slack answered ${String(error.statusCode)} ${error.body}`, 300);
+/** The address and its telling parts: a proxy's answer names the path alone. */
+function secretsOf(webhook: Secret): readonly string[] {
+  const { pathname, search } = new URL(webhook.reveal());
+  const parts = pathname.split("/").filter((part) => part.length >= SECRET_PART_MIN);
+  return [webhook.reveal(), `${pathname}${search}`, search, ...parts].filter((text) => text.length >= SECRET_PART_MIN);
+}
+
+function answerOf(error: IncomingWebhookHTTPError, reason: string, retryAfterMs: number | undefined): DeliveryResult {
   if (error.statusCode === 400 || error.statusCode === 413) return { kind: "rejected", reason };
   if (retryAfterMs !== undefined) return { kind: "retry", reason, retryAfterMs };
   const isSettings = error.statusCode >= 400 && error.statusCode < 500 && error.statusCode !== 429;
