@@ -68,9 +68,9 @@ export class Plan {
     await this.#scheduler?.exchange(this.#worksOf(next));
   }
 
-  /** Makes a backup as a job and waits for it. Throws what it failed with. */
-  async backUpNow(request: CreateBackupRequest): Promise<void> {
-    await this.#wait("backup", "write", (job) => this.backUp(request, job));
+  /** Makes a backup as a job and waits for it; the signal cancels it. Throws what it failed with. */
+  async backUpNow(request: CreateBackupRequest, signal?: AbortSignal): Promise<void> {
+    await this.#wait("backup", "write", (job) => this.backUp(request, job), signal);
   }
 
   /** Makes a backup, and tells how it went. Throws when it could be of no source at all. */
@@ -182,17 +182,23 @@ export class Plan {
   }
 
   /** A job that ends when holdfast is told to stop, so that nobody who waits for it keeps the end waiting. */
-  async #wait(kind: string, lane: JobLane, work: (context: WorkContext) => Promise<unknown>): Promise<void> {
+  async #wait(
+    kind: string,
+    lane: JobLane,
+    work: (context: WorkContext) => Promise<unknown>,
+    unwanted?: AbortSignal,
+  ): Promise<void> {
     const { jobs, ground } = this.#parts;
-    ground.signal.throwIfAborted();
+    const signals = unwanted === undefined ? [ground.signal] : [ground.signal, unwanted];
+    for (const signal of signals) signal.throwIfAborted();
     const { id } = startJob(jobs, kind, lane, work);
     const cancel = (): void => void jobs.cancel(id);
-    ground.signal.addEventListener("abort", cancel, { once: true });
+    for (const signal of signals) signal.addEventListener("abort", cancel, { once: true });
     try {
       const { state, error } = await jobs.ended(id);
       if (state !== "done") throw error ?? new HoldfastError("INTERRUPTED", `the job ${id} was cancelled`);
     } finally {
-      ground.signal.removeEventListener("abort", cancel);
+      for (const signal of signals) signal.removeEventListener("abort", cancel);
     }
   }
 }

@@ -5,7 +5,7 @@
 import { lstatSync } from "node:fs";
 import type { Timer } from "../base/clock.js";
 import { Mutex, deferred } from "../base/concurrency.js";
-import { asHoldfastError, errnoOf } from "../base/errors.js";
+import { HoldfastError, asHoldfastError, errnoOf } from "../base/errors.js";
 import { type BytePath, isWithin, pathBytes, pathText } from "../base/paths.js";
 import type { PathChange } from "../engine/repository-types.js";
 import { addSourceSeries, removeSourceSeries, updateSourceTargets } from "../telemetry/series.js";
@@ -25,6 +25,8 @@ interface Start {
   isFirst: boolean;
   /** Resolves when the source was looked at once, well or not. */
   readonly looked: Promise<unknown>;
+  /** Ends its first backup when nobody wants the source any more. */
+  readonly abort: AbortController;
 }
 
 export class SourceStarts implements Disposable {
@@ -65,6 +67,9 @@ export class SourceStarts implements Disposable {
     const { monitor, ground, queue, backupJobs } = this.#parts;
     this.#retries.get(source.name)?.cancel();
     this.#retries.delete(source.name);
+    this.#starts
+      .get(source.name)
+      ?.abort.abort(new HoldfastError("INTERRUPTED", `${source.name} is no longer protected`));
     const isWatched = monitor.status().some(({ name }) => name === source.name);
     if (isWatched) await monitor.removeSource(source.name, { forget: !willReturn });
     else if (!willReturn) await monitor.registry.forgetSource(source.name); // its first backup is under way, or it failed
@@ -132,11 +137,11 @@ export class SourceStarts implements Disposable {
   async #begin(source: ProtectedSource, turns: Mutex): Promise<void> {
     const isNew = this.#isNew(source);
     const looked = deferred<undefined>();
-    const start: Start = { isNew, isFirst: true, looked: looked.promise };
+    const start: Start = { isNew, isFirst: true, looked: looked.promise, abort: new AbortController() };
     this.#starts.set(source.name, start);
-    if (await isNew) await turns.run(async () => await this.#firstBackup(source));
+    if (await isNew) await turns.run(async () => await this.#firstBackup(source, start.abort.signal));
     start.isFirst = false;
-    await this.#watch(source, RETRY_MIN_MS);
+    if (!start.abort.signal.aborted) await this.#watch(source, RETRY_MIN_MS);
     looked.resolve(undefined);
   }
 
@@ -151,13 +156,14 @@ export class SourceStarts implements Disposable {
     }
   }
 
-  async #firstBackup(source: ProtectedSource): Promise<void> {
+  async #firstBackup(source: ProtectedSource, signal: AbortSignal): Promise<void> {
     const { name } = source;
     if (!this.#isWanted(source) || this.#parts.ground.signal.aborted) return;
     this.#reasons.set(name, "first backup");
     try {
-      await this.#plan.backUpNow({ type: "full", sources: [name], tags: ["first"], compression: true });
+      await this.#plan.backUpNow({ type: "full", sources: [name], tags: ["first"], compression: true }, signal);
     } catch (error) {
+      if (signal.aborted) return;
       // What could not be stored now is stored path by path once the source is watched.
       const { code, message } = asHoldfastError(error);
       this.#parts.ground.metrics.log.warn("backup.first_failed", { source: name, code, message });

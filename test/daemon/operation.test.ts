@@ -3,6 +3,7 @@ import { rm } from "node:fs/promises";
 import { expect } from "chai";
 import { type Clock, systemClock } from "../../src/base/clock.js";
 import { deferred } from "../../src/base/concurrency.js";
+import { pathFromText } from "../../src/base/paths.js";
 import { launchIn } from "../support/launched.js";
 import { until } from "../support/program.js";
 import { useTempFolder } from "../support/temp-folder.js";
@@ -44,6 +45,27 @@ describe("a daemon with several sources", () => {
     gate.resolve(undefined);
     await daemon.operation.started();
     expect(daemon.parts.monitor.status()).to.have.length(2);
+  });
+
+  it("gives up the first backup of a source that is no longer to be protected", async () => {
+    await using daemon = await launchIn(folder(), await configured("wanted"));
+    const { jobs, book, monitor } = daemon.parts;
+    await daemon.operation.start();
+    await daemon.operation.started();
+    const gate = deferred<undefined>();
+    jobs.start("slow", "write", () => gate.promise);
+    await folder().write("unwanted/file", "big");
+    const protecting = daemon.operation.protect([pathFromText(folder().at("unwanted"))], "unwanted", undefined);
+    try {
+      await until("its first backup waits", 5_000, () => jobs.list().some(({ state }) => state === "queued"));
+      await daemon.operation.unprotect(book.get("unwanted"));
+      expect(jobs.list().filter(({ state }) => state === "cancelled")).to.have.length(1);
+    } finally {
+      gate.resolve(undefined);
+    }
+    await protecting;
+    expect(monitor.status().map(({ name }) => name)).to.deep.equal(["wanted"]);
+    expect(daemon.operation.startReason("unwanted")).to.equal(undefined);
   });
 
   it("ends at once when it is told to while first backups wait", async () => {
