@@ -1,6 +1,7 @@
 /**
  * The daemon: loads the configuration, opens the store, composes the parts, serves the API, and stays until it is told
- * to stop. SIGTERM and SIGINT end it cleanly, SIGHUP takes the configuration anew.
+ * to stop. SIGTERM and SIGINT end it cleanly, SIGHUP takes the configuration anew, an error that nobody caught ends it
+ * with exit code 1.
  */
 import { existsSync } from "node:fs";
 import { ApiServer } from "../api/server.js";
@@ -19,6 +20,7 @@ import { type Log, type LogLevel, chooseLogFormat, openLog } from "../telemetry/
 import { type LaunchGround, type LaunchOptions, type Launched, launch, loadFor } from "./launch.js";
 import { MemoryKeeper } from "./memory-keeper.js";
 import { SystemdNotifier, takeInheritedSockets } from "./systemd.js";
+import { UncaughtErrors } from "./uncaught.js";
 
 export interface DaemonOptions extends LaunchOptions {
   /** Log as JSON whatever the output is. */
@@ -51,6 +53,7 @@ async function protectUntilStopped(options: DaemonOptions, signals: Signals, sig
   const configuration = await loadFor(options);
   await using owner = new ResourceStack();
   const log = owner.use(daemonLog(options, configuration));
+  owner.use(new UncaughtErrors(process, log, (exitCode) => process.exit(exitCode)));
   const notifier = owner.use(
     new SystemdNotifier({ environment: process.env, pid: process.pid, clock: systemClock, log }),
   );
