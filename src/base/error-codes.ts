@@ -263,6 +263,11 @@ export const ERROR_CODES = {
     meaning: "The folder to mount on is missing, is no folder, is not empty, or something is mounted there.",
     hint: "Make an empty folder and name it: `mkdir DIR && holdfast mount DIR`.",
   },
+  LISTEN_FAILED: {
+    exit: EXIT.failed,
+    meaning: "A server cannot listen on the given address.",
+    hint: "Choose another with --listen; port 0 takes any free one.",
+  },
   MOUNT_UNAVAILABLE: {
     exit: EXIT.failed,
     meaning: "This system or account cannot mount: no /dev/fuse, no koffi, no fusermount3, or not permitted.",

@@ -1,6 +1,8 @@
 /** Commands that show backups as a file system: mount, serve webdav. Both stay in the foreground until Ctrl-C. */
+import { randomBytes } from "node:crypto";
 import { EXIT } from "../../base/error-codes.js";
 import { HoldfastError, asHoldfastError } from "../../base/errors.js";
+import { Secret } from "../../base/observe.js";
 import { type BytePath, pathFromText, pathText } from "../../base/paths.js";
 import { formatSize, parseSizeBytes } from "../../base/units.js";
 import { browseLibrary } from "../browse-library.js";
@@ -23,8 +25,21 @@ export const browseCommands: readonly CommandSpec[] = [
       { flags: "--allow-other", description: "let other users look too, as far as stored permissions let them" },
       CACHE_OPTION,
     ],
-    examples: ["holdfast mount /mnt", "ls /mnt/latest/etc", "cp -a /mnt/latest/srv/app /srv/app.restored"],
+    examples: ["holdfast mount /mnt/backups", "holdfast mount /mnt/backups --allow-other --cache 256MiB"],
     run: mountBackups,
+  },
+  {
+    name: "serve webdav",
+    summary: "Serve all backups over WebDAV, read-only, with a password made for this run, until Ctrl-C.",
+    options: [
+      { flags: "--listen <address>", description: "HOST:PORT (default: 127.0.0.1:0, any free port)" },
+      {
+        flags: "--allow-remote",
+        description: "also listen where others can reach it; nothing is encrypted on the way",
+      },
+    ],
+    examples: ["holdfast serve webdav", "holdfast serve webdav --listen 127.0.0.1:8088"],
+    run: serveWebdav,
   },
 ];
 
@@ -50,6 +65,42 @@ async function mountBackups(context: CommandContext, args: readonly string[], op
   await Promise.race([mounted.served, aborted(signal)]);
   if (!signal.aborted) output.say(`${printable(pathText(path))} was unmounted`);
   return EXIT.ok;
+}
+
+/** Bytes of randomness in a password. */
+const PASSWORD_BYTES = 18;
+const LOOPBACK = /^(?:127(?:\.\d{1,3}){3}|::1|localhost)$/;
+
+async function serveWebdav(context: CommandContext, _args: readonly string[], options: Options): Promise<number> {
+  const { host, port } = listenAddress(textOption(options, "listen") ?? "127.0.0.1:0", isSet(options, "allowRemote"));
+  const { output, signal, clock } = context;
+  const { WEBDAV_USER, WebdavServer } = await import("../../browse/webdav.js");
+  const password = new Secret(randomBytes(PASSWORD_BYTES).toString("base64url"));
+  const library = browseLibrary(await context.api("alone"));
+  await using server = await WebdavServer.listen({ library, clock, host, port, password }, signal);
+  const url = `http://${host.includes(":") ? `[${host}]` : host}:${server.port}/`;
+  if (output.json) {
+    output.jsonLine({ url, user: WEBDAV_USER, password: password.reveal() });
+  } else {
+    output.print(`Backups are at ${url}; press Ctrl-C to stop.`);
+    output.insist(`User ${WEBDAV_USER}, password ${password.reveal()} (for this run, shown once)`);
+  }
+  await aborted(signal);
+  return EXIT.ok;
+}
+
+/** Throws USAGE; a place that others can reach must be wanted. */
+function listenAddress(text: string, allowRemote: boolean): { readonly host: string; readonly port: number } {
+  const [, bracketed, plain, digits] = /^(?:\[([0-9a-fA-F:]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text) ?? [];
+  const host = bracketed ?? plain;
+  const port = Number(digits);
+  if (host === undefined || port > 65_535) {
+    throw new HoldfastError("USAGE", `"${text}" is no address to listen on`, { hint: "Write 127.0.0.1:8088." });
+  }
+  if (allowRemote || LOOPBACK.test(host)) return { host, port };
+  throw new HoldfastError("USAGE", `${host} can be reached by others, and nothing would be encrypted on the way`, {
+    hint: "Leave it at 127.0.0.1 and use `ssh -L`, or add --allow-remote.",
+  });
 }
 
 function cacheSize(options: Options): number {
