@@ -16,8 +16,13 @@ export interface NativeCalls {
   getXattr(target: NodeTarget, name: string): Buffer | undefined;
   setXattr(target: NodeTarget, name: string, value: Uint8Array): void;
   removeXattr(target: NodeTarget, name: string): void;
-  /** Sets access and modification time exactly, ns since the epoch. */
-  setTimes(target: NodeTarget, accessNs: bigint, modificationNs: bigint): void;
+  /** Sets access and modification time exactly, ns since the epoch; without an access time that stays as it is. */
+  setTimes(target: NodeTarget, accessNs: bigint | undefined, modificationNs: bigint): void;
+  /**
+   * Gives an open file a name, also one that was opened without any (O_TMPFILE); a link at `to` is not followed. Fails
+   * with EEXIST when the name is taken.
+   */
+  linkOpenFile(fd: number, to: Uint8Array): void;
   /** Who is at the other end of a connected Unix socket. */
   peerCredentials(socketFd: number): { readonly pid: number; readonly uid: number; readonly gid: number };
   /** Sends one datagram to a Unix socket; a leading `@` means an abstract name. For `$NOTIFY_SOCKET`. */
@@ -60,6 +65,7 @@ const SIGNATURES = {
   removexattr: "int lremovexattr(const void *path, const void *name)",
   fremovexattr: "int fremovexattr(int fd, const void *name)",
   utimensat: "int utimensat(int folder, const void *path, const int64_t *times, int flags)",
+  linkat: "int linkat(int fromFolder, const void *from, int toFolder, const void *to, int flags)",
   futimens: "int futimens(int fd, const int64_t *times)",
   getsockopt: "int getsockopt(int fd, int level, int name, _Out_ int32_t *value, _Inout_ uint32_t *length)",
   socket: "int socket(int domain, int type, int protocol)",
@@ -249,11 +255,16 @@ function socketCalls(bind: Bind): Pick<NativeCalls, "peerCredentials" | "sendDat
   };
 }
 
-function fileCalls(bind: Bind): Pick<NativeCalls, "setTimes" | "lockFile" | "unlockFile"> {
+function fileCalls(bind: Bind): Pick<NativeCalls, "setTimes" | "linkOpenFile" | "lockFile" | "unlockFile"> {
   const [utimensat, futimens, flock] = [bind("utimensat"), bind("futimens"), bind("flock")];
+  const linkat = bind("linkat");
   return {
+    linkOpenFile: (fd, to) => {
+      linkat(AT_FDCWD, cString(`/proc/self/fd/${fd}`), AT_FDCWD, terminated(to), AT_SYMLINK_FOLLOW);
+    },
     setTimes: (target, accessNs, modificationNs) => {
-      const times = new BigInt64Array([...timespec(accessNs), ...timespec(modificationNs)]);
+      const access = accessNs === undefined ? OMITTED_TIME : timespec(accessNs);
+      const times = new BigInt64Array([...access, ...timespec(modificationNs)]);
       if ("fd" in target) futimens(target.fd, times);
       else utimensat(AT_FDCWD, terminated(target.path), times, AT_SYMLINK_NOFOLLOW);
     },
@@ -312,6 +323,9 @@ const MNT_DETACH = 2;
 const UMOUNT_NOFOLLOW = 8;
 const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
+const AT_SYMLINK_FOLLOW = 0x400;
+/** A `timespec` that leaves a time alone: UTIME_OMIT. */
+const OMITTED_TIME: readonly [bigint, bigint] = [0n, (1n << 30n) - 2n];
 const RENAME_NOREPLACE = 1;
 const RENAME_EXCHANGE = 2;
 const LOCK_SH = 1;

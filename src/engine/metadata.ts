@@ -25,6 +25,7 @@ const IDENTITY_BITS = 0o6000;
 /** Opens a name for nothing but to name it; of the Linux ABI, Node has no constant for it. */
 const O_PATH = 0o10000000;
 const SECOND_NS = 1e9;
+const NO_XATTRS: ReadonlyMap<string, Uint8Array> = new Map();
 
 /** The kind of a stat, or undefined for sockets and unknown things. */
 export function kindOf(stat: BigIntStats): NodeKind | undefined {
@@ -95,6 +96,7 @@ export interface MetadataGap {
 /** How the calls reach what is to be changed. */
 interface Handle {
   readonly native: NodeTarget;
+  readonly born?: Inheritance | undefined;
   stat(): BigIntStats | undefined;
   chown(uid: number, gid: number): void;
   /** Undefined for symlinks, which have no mode of their own. */
@@ -102,10 +104,26 @@ interface Handle {
   setTimesRoughly(accessSeconds: number, modificationSeconds: number): void;
 }
 
-/** Applies owner, attributes, mode and times to an open file or folder. */
-export function applyToDescriptor(fd: number, node: FileNode): MetadataGap[] {
+/** What new files of a folder are born with: looked up for one, it holds for those made after it. */
+export interface Inheritance {
+  readonly uid: number;
+  readonly gid: number;
+  /** They get attributes of the folder, such as its default ACL: these have to be looked at for each. */
+  readonly xattrs: boolean;
+}
+
+/** What a file has that was just made and not touched since. */
+export function inheritanceOf(fd: number): Inheritance {
+  const { uid, gid } = fstatSync(fd);
+  const native = nativeCalls();
+  return { uid, gid, xattrs: native === undefined || surplusXattrs({ fd }, NO_XATTRS, native).length > 0 };
+}
+
+/** Applies owner, attributes, mode and times to an open file or folder; `born` only to a file that was just made. */
+export function applyToDescriptor(fd: number, node: FileNode, born?: Inheritance): MetadataGap[] {
   return applyMetadata(node, {
     native: { fd },
+    born,
     stat: () => fstatSync(fd, { bigint: true }),
     chown: (uid, gid) => fchownSync(fd, uid, gid),
     chmod: (mode) => fchmodSync(fd, mode),
@@ -149,28 +167,29 @@ function applyMetadata(node: FileNode, handle: Handle): MetadataGap[] {
       return false;
     }
   };
-  const before = handle.stat();
-  const ownerFits = Number(before?.uid) === node.uid && Number(before?.gid) === node.gid;
-  const owned = ownerFits || attempt("owner", () => handle.chown(node.uid, node.gid));
-  applyXattrs(node, handle, attempt);
+  const { born } = handle;
+  const before = born === undefined ? handle.stat() : undefined;
+  const { uid, gid } = born ?? { uid: Number(before?.uid), gid: Number(before?.gid) };
+  const owned = (uid === node.uid && gid === node.gid) || attempt("owner", () => handle.chown(node.uid, node.gid));
+  if (born?.xattrs !== false || node.xattrs !== undefined) applyXattrs(node, handle, attempt);
   const mode = owned ? node.mode : node.mode & ~IDENTITY_BITS;
   const { chmod } = handle;
   if (chmod !== undefined) attempt("mode", () => chmod(mode));
   if (chmod !== undefined && mode !== node.mode) gaps.push({ what: "mode", errno: "EPERM" });
-  attempt("times", () => setTimes(handle, before?.atimeNs ?? node.stat.mtimeNs, node.stat.mtimeNs));
+  attempt("times", () => setTimes(handle, before?.atimeNs, node.stat.mtimeNs));
   return gaps;
 }
 
-function setTimes(handle: Handle, accessNs: bigint, modificationNs: bigint): void {
+function setTimes(handle: Handle, accessNs: bigint | undefined, modificationNs: bigint): void {
   const native = nativeCalls();
-  if (native !== undefined) native.setTimes(handle.native, accessNs, modificationNs);
-  else handle.setTimesRoughly(Number(accessNs) / SECOND_NS, Number(modificationNs) / SECOND_NS);
+  if (native !== undefined) native.setTimes(handle.native, undefined, modificationNs);
+  else handle.setTimesRoughly(Number(accessNs ?? modificationNs) / SECOND_NS, Number(modificationNs) / SECOND_NS);
 }
 
 type Attempt = (what: MetadataGap["what"], work: () => void, name?: string) => boolean;
 
 function applyXattrs(node: FileNode, handle: Handle, attempt: Attempt): void {
-  const wanted = node.xattrs ?? new Map<string, Uint8Array>();
+  const wanted = node.xattrs ?? NO_XATTRS;
   const native = nativeCalls();
   if (native === undefined) {
     for (const name of wanted.keys()) attempt("xattr", unsupported, name);

@@ -283,6 +283,40 @@ describe("restore", () => {
     expect(lstatSync(restored()).mode & 0o7777).to.equal(0o700);
   });
 
+  it("gives files in a folder that hands down a group and an access list exactly what was kept", async function () {
+    requirePrograms(this, "setfacl");
+    requireRoot(this);
+    for (const name of ["a", "b", "c"]) await folder().write(`data/shared/${name}`, name, 0o640);
+    chmodSync(folder().at("data/shared"), 0o755);
+    const there = `${restored()}/shared`;
+    mkdirSync(there, { recursive: true });
+    chownSync(there, 0, 77);
+    chmodSync(there, 0o2775);
+    execFileSync("setfacl", ["-d", "-m", "u:1234:rwx", there]);
+    const rig = await EngineRig.create(folder());
+    await using repository = await rig.open();
+    await backUpFolder(repository, data());
+    expect(await restoreLatest(repository, target())).to.deep.include({ failed: [], warnings: [] });
+    expect(describeTree(restored())).to.deep.equal(describeTree(data()));
+  });
+
+  it("restores by names of its own where files without a name cannot be made", async () => {
+    for (const name of ["a", "b", "c"]) await folder().write(`data/${name}`, name.repeat(100_000));
+    const rig = await EngineRig.create(folder());
+    process.env["HOLDFAST_NO_NATIVE"] = "1"; // the worker threads copy it at their start
+    try {
+      await using repository = await rig.open();
+      await backUpFolder(repository, data());
+      expect((await restoreLatest(repository, target())).failed).to.deep.equal([]);
+    } finally {
+      delete process.env["HOLDFAST_NO_NATIVE"];
+    }
+    expect(readdirSync(restored())).to.have.members(["a", "b", "c"]);
+    for (const name of ["a", "b", "c"]) {
+      expect(readFileSync(`${restored()}/${name}`, "utf8")).to.equal(name.repeat(100_000));
+    }
+  });
+
   it("stops when it is told to, and goes on where it was with if-changed", async () => {
     const rig = await EngineRig.create(folder());
     await using repository = await rig.open();

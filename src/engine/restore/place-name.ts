@@ -1,16 +1,45 @@
 /**
  * Giving a staged file its name. A new name is taken by a hard link, which never overwrites; where the file system
- * has no hard links the name is checked and then taken by rename. Staging names tell which process made them, so that
- * what a killed one left can be cleared.
+ * has no hard links the name is checked and then taken by rename. Where it can, a new file has no staging name at all
+ * (O_TMPFILE): half the work in the folder, and nothing is left behind by a kill. Staging names tell which process
+ * made them, so that what a killed one left can be cleared.
  */
 import { randomBytes } from "node:crypto";
+import { constants, openSync } from "node:fs";
 import type { AnchoredFolder } from "../../base/anchored.js";
 import { STAGING_PREFIX } from "../../base/atomic-file.js";
 import { errnoOf, HoldfastError } from "../../base/errors.js";
+import { nativeCalls } from "../../base/native.js";
 
 const RESTORE_PREFIX = `${STAGING_PREFIX}restore-`;
 /** Errors of `link` on file systems without hard links, and of an inode that can have no more. */
 const NO_LINKS = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
+
+/** Of the Linux ABI; Node has no constant for it. */
+const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
+/** What a system says that has no files without names, or not on this file system. */
+const NO_UNNAMED = new Set(["EOPNOTSUPP", "ENOTSUP", "EISDIR", "EINVAL", "ENOENT"]);
+
+/** Opens a new file of the folder that has no name yet, mode 0600; undefined where there is no such thing. */
+export function openUnnamed(folder: AnchoredFolder): number | undefined {
+  if (nativeCalls() === undefined) return undefined;
+  try {
+    return openSync(`/proc/self/fd/${folder.fd}`, O_TMPFILE | constants.O_RDWR, 0o600);
+  } catch (error) {
+    if (NO_UNNAMED.has(errnoOf(error) ?? "")) return undefined;
+    throw error;
+  }
+}
+
+/** Gives an unnamed file its name, which must be new. Throws TARGET_EXISTS, and ENOENT when the folder is gone. */
+export function nameUnnamed(fd: number, folder: AnchoredFolder, name: string): void {
+  try {
+    nativeCalls()?.linkOpenFile(fd, folder.at(name));
+  } catch (error) {
+    if (errnoOf(error) === "EEXIST") throw appeared(error);
+    throw error;
+  }
+}
 
 /** A prefix for the staging names of one run: the process and a random part. */
 export function newStagingPrefix(): string {

@@ -8,9 +8,9 @@ import { type BigIntStats, closeSync, constants, fstatSync, ftruncateSync, readS
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { AnchoredFolder } from "../../base/anchored.js";
 import { HoldfastError } from "../../base/errors.js";
-import { type MetadataGap, applyToDescriptor, nodeFromStat } from "../metadata.js";
+import { type Inheritance, type MetadataGap, applyToDescriptor, inheritanceOf, nodeFromStat } from "../metadata.js";
 import type { FileNode } from "../types.js";
-import { placeNew, unlinkQuietly } from "./place-name.js";
+import { nameUnnamed, openUnnamed, placeNew, unlinkQuietly } from "./place-name.js";
 import type { FileOrder, PutOptions, PutOutcome } from "./protocol.js";
 
 const READ_BYTES = 2 ** 20;
@@ -39,6 +39,9 @@ export type PutResult = { readonly outcome: PutOutcome } | { readonly replacemen
 export class FilePutter {
   readonly #options: PutOptions;
   readonly #checkCancelled: () => void;
+  /** Folders whose file system has no files without names. */
+  readonly #namedOnly = new Set<AnchoredFolder>();
+  readonly #inherited = new Map<AnchoredFolder, Inheritance>();
   #staged = 0;
   #bytesSinceTurn = 0;
 
@@ -80,15 +83,32 @@ export class FilePutter {
   }
 
   async #stage(task: PutTask, replaces: boolean): Promise<PutResult> {
+    const unnamed = replaces ? undefined : this.#openUnnamed(task.folder);
+    if (unnamed === undefined) return await this.#stageNamed(task, replaces);
+    try {
+      const outcome = await this.#write(unnamed, task, "write");
+      nameUnnamed(unnamed, task.folder, task.order.name);
+      return { outcome };
+    } finally {
+      closeSync(unnamed);
+    }
+  }
+
+  #openUnnamed(folder: AnchoredFolder): number | undefined {
+    if (this.#namedOnly.has(folder)) return undefined;
+    const fd = openUnnamed(folder);
+    if (fd === undefined) this.#namedOnly.add(folder);
+    return fd;
+  }
+
+  async #stageNamed(task: PutTask, replaces: boolean): Promise<PutResult> {
     const { folder, order } = task;
     this.#staged += 1;
     const staged = `${this.#options.stagingPrefix}${this.#staged.toString(36)}`;
     const fd = folder.openFile(staged, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
     let waits = false;
     try {
-      await this.#fill(fd, task);
-      const outcome = done(replaces ? "replace" : "write", order.sizeBytes, applyToDescriptor(fd, nodeOf(order)));
-      if (this.#options.verify) await this.#verify(fd, order);
+      const outcome = await this.#write(fd, task, replaces ? "replace" : "write");
       if (replaces) {
         waits = true;
         return { replacement: { folder, staged, name: order.name, outcome } };
@@ -101,21 +121,33 @@ export class FilePutter {
     }
   }
 
+  /** Content and metadata of a file that was just made. */
+  async #write(fd: number, task: PutTask, action: "write" | "replace"): Promise<PutOutcome> {
+    const { folder, order } = task;
+    const born = this.#inherited.get(folder) ?? inheritanceOf(fd);
+    this.#inherited.set(folder, born);
+    await this.#fill(fd, task);
+    const outcome = done(action, order.sizeBytes, applyToDescriptor(fd, nodeOf(order), born));
+    if (this.#options.verify) await this.#verify(fd, order);
+    return outcome;
+  }
+
   async #fill(fd: number, { order, content }: PutTask): Promise<void> {
     // Small files are one chunk: hashing at once is a quarter faster there.
     const digest = order.placeCount === 1 ? undefined : createHash("sha256");
     const { sparse } = this.#options;
     let onlyDigest = "";
     let offset = 0;
+    let written = 0;
     for (const bytes of content()) {
       if (digest === undefined) onlyDigest = hash("sha256", bytes, "hex");
       else digest.update(bytes);
-      if (sparse) writeSparse(fd, bytes, offset);
+      if (sparse) written = Math.max(written, writeSparse(fd, bytes, offset));
       else writeAll(fd, bytes, offset);
       offset += bytes.length;
-      await this.#breathe(bytes.length);
+      if (this.#isTurnDue(bytes.length)) await nextTurn();
     }
-    if (sparse) ftruncateSync(fd, offset);
+    if (sparse && written < offset) ftruncateSync(fd, offset);
     assertContent(digest?.digest("hex") ?? onlyDigest, order);
   }
 
@@ -166,11 +198,16 @@ export class FilePutter {
   }
 
   async #breathe(bytes: number): Promise<void> {
+    if (this.#isTurnDue(bytes)) await nextTurn();
+  }
+
+  /** Throws INTERRUPTED. */
+  #isTurnDue(bytes: number): boolean {
     this.#bytesSinceTurn += bytes;
-    if (this.#bytesSinceTurn < BYTES_PER_TURN) return;
+    if (this.#bytesSinceTurn < BYTES_PER_TURN) return false;
     this.#bytesSinceTurn = 0;
     this.#checkCancelled();
-    await nextTurn();
+    return true;
   }
 }
 
@@ -218,21 +255,29 @@ function writeAll(fd: number, bytes: Buffer, offset: number): void {
   for (let count = 0; count < bytes.length;) count += writeSync(fd, bytes, count, bytes.length - count, offset + count);
 }
 
-/** Leaves aligned blocks of zeros out; the caller sets the length at the end. */
-function writeSparse(fd: number, bytes: Buffer, offset: number): void {
+/** Leaves aligned blocks of zeros out; gives where in the file the last byte written ends, 0 for none. */
+function writeSparse(fd: number, bytes: Buffer, offset: number): number {
+  let end = 0;
   let start = 0;
   let at = 0;
   while (at < bytes.length) {
     // Blocks of the file, not of the chunk: a hole is made of whole file-system blocks.
-    const block = bytes.subarray(at, at + ZERO_BLOCK.length - ((offset + at) % ZERO_BLOCK.length));
-    const next = at + block.length;
-    if (ZERO_BLOCK.subarray(0, block.length).equals(block)) {
+    const next = Math.min(bytes.length, at + ZERO_BLOCK.length - ((offset + at) % ZERO_BLOCK.length));
+    if (isZero(bytes, at, next)) {
       if (at > start) writeAll(fd, bytes.subarray(start, at), offset + start);
+      if (at > start) end = offset + at;
       start = next;
     }
     at = next;
   }
-  if (start < bytes.length) writeAll(fd, bytes.subarray(start), offset + start);
+  if (start === bytes.length) return end;
+  writeAll(fd, start === 0 ? bytes : bytes.subarray(start), offset + start);
+  return offset + bytes.length;
+}
+
+/** Most blocks show by their first byte that they are none of zeros. */
+function isZero(bytes: Buffer, from: number, to: number): boolean {
+  return bytes[from] === 0 && bytes.compare(ZERO_BLOCK, 0, to - from, from, to) === 0;
 }
 
 /** Writes the 4 KiB blocks that differ; gives the bytes written. */

@@ -33,8 +33,9 @@ export class StoredContent implements Disposable {
 
   #chunk(index: number): Buffer {
     const at = index * PLACE_NUMBERS;
-    const numbers = this.#request.places.subarray(at, at + PLACE_NUMBERS);
-    const [object = 0, offsetBytes = 0, recordBytes = 0, inside = NOT_INSIDE, lengthBytes = 0] = numbers;
+    const { places } = this.#request;
+    const [object, offsetBytes, recordBytes] = [places[at] ?? 0, places[at + 1] ?? 0, places[at + 2] ?? 0];
+    const [inside, lengthBytes] = [places[at + 3] ?? NOT_INSIDE, places[at + 4] ?? 0];
     const plain = this.#record(object, offsetBytes, recordBytes);
     const start = inside === NOT_INSIDE ? 0 : inside;
     const chunk = inside === NOT_INSIDE ? plain : plain.subarray(start, start + lengthBytes);
