@@ -145,7 +145,9 @@ class Delivery {
     signal: AbortSignal,
   ): Promise<void> {
     for (const damage of segment.damage) {
-      this.damage.push({ ...damage, certain: damage.certain || damage.offsetBytes < lastWriteBytes });
+      // A segment's header is synced together with its first commits.
+      const writtenAtBytes = Math.max(damage.offsetBytes, SEGMENT_HEADER_BYTES);
+      this.damage.push({ ...damage, certain: damage.certain || writtenAtBytes < lastWriteBytes });
     }
     if (frames.length === 0) return;
     await using source = await FileSource.open(segment.path);
