@@ -265,7 +265,12 @@ async function onProtected(
   if (announce === undefined) return;
   for (const source of sources) {
     const note = source.reason === null ? "" : `  (${source.reason})`;
-    announce(`watching  ${source.paths.join(" ")}  ${String(source.files)} files${note}`);
+    const word = source.state === "root_gone" ? "missing " : "watching";
+    announce(`${word}  ${source.paths.join(" ")}  ${String(source.files)} files${note}`);
+  }
+  if (sources.every((source) => source.state === "root_gone")) {
+    announce("waiting   Nothing to protect is there yet: is the path right, is its disk mounted? Ctrl-C ends.");
+    return;
   }
   announce("ready     Delete or break a protected file and look: it comes back. Ctrl-C ends.");
 }

@@ -67,7 +67,7 @@ export const operateCommands: readonly CommandSpec[] = [
     name: "alerts ack",
     summary: "Acknowledge an alert.",
     arguments: [{ name: "id", description: "id of the alert" }],
-    examples: ["holdfast alerts ack file_lost:app"],
+    examples: ["holdfast alerts ack alert_4579e89406"],
     run: async (context, args) => {
       const api = await context.api("daemon");
       const path = `/alerts/${encodeURIComponent(argument(args, 0))}/ack`;

@@ -132,6 +132,10 @@ async function addToDaemon(
     const sources = added.items as readonly SourceDocument[];
     if (context.output.json) context.output.document(sources);
     else for (const source of sources) context.output.print(sourceLine(context.output, source, context.clock.nowMs()));
+    for (const { name, state } of sources) {
+      if (state === "root_gone")
+        context.output.say(`It waits until that is there. If the path was mistyped: holdfast unprotect ${name}`);
+    }
     return true;
   } catch (error) {
     if (hasCode(error, "DAEMON_UNREACHABLE")) return false;
