@@ -18,6 +18,7 @@ export const CACHE_BYTES = 64 * 2 ** 20;
 interface Pace {
   /** The block that was read last. */
   last: number;
+  isInOrder: boolean;
   /** Blocks that the next fetch brings; 1 unless the file is read in order. */
   run: number;
 }
@@ -94,9 +95,9 @@ export class ContentCache {
   }
 
   #paceOf(file: BrowseFile, index: number): Pace {
-    const pace = this.#paces.get(file.sha256) ?? { last: -1, run: 1 };
-    const isInOrder = index === pace.last || index === pace.last + 1;
-    if (!isInOrder) pace.run = 1;
+    const pace = this.#paces.get(file.sha256) ?? { last: -1, isInOrder: true, run: 1 };
+    if (index !== pace.last) pace.isInOrder = index === pace.last + 1;
+    if (!pace.isInOrder) pace.run = 1;
     pace.last = index;
     this.#paces.delete(file.sha256);
     this.#paces.set(file.sha256, pace);
@@ -126,7 +127,7 @@ export class ContentCache {
       block.catch(() => undefined); // who waits is told; for what is read ahead nobody may wait
       this.#coming.set(key, block);
     }
-    pace.run = Math.min(RUN_BLOCKS_MAX, pace.run * 2);
+    if (pace.isInOrder) pace.run = Math.min(RUN_BLOCKS_MAX, pace.run * 2);
     void this.#fill(file, first, awaited);
   }
 

@@ -34,8 +34,20 @@ export function browseLibrary(api: ApiClient): BackupLibrary {
       return nodes;
     },
     async *read(file: BrowseFile, offsetBytes, lengthBytes, signal): AsyncIterable<Buffer> {
-      const query = queryText({ path_b64: base64(file.path), offset: offsetBytes, length: lengthBytes });
-      yield* await api.bytes(`/backups/${file.backupId}/range${query}`, signal);
+      const endBytes = offsetBytes + lengthBytes;
+      let atBytes = offsetBytes;
+      for (let beganBytes = -1; atBytes < endBytes && atBytes > beganBytes;) {
+        beganBytes = atBytes;
+        try {
+          for await (const part of await rangeOf(api, file, { offset: atBytes, length: endBytes - atBytes }, signal)) {
+            atBytes += part.length;
+            yield part;
+          }
+        } catch (error) {
+          // An answer that breaks off midway cannot say why: asked again from there, it is told as a whole.
+          if (error instanceof HoldfastError || signal.aborted || atBytes === beganBytes) throw error;
+        }
+      }
     },
     async *readMany({ backupId, folder, source, firstName, count }: FileRun, signal) {
       const from = Buffer.from(firstName, "latin1").toString("base64");
@@ -43,6 +55,16 @@ export function browseLibrary(api: ApiClient): BackupLibrary {
       yield* framedFiles(await api.bytes(`/backups/${backupId}/contents${query}`, signal));
     },
   };
+}
+
+async function rangeOf(
+  api: ApiClient,
+  { backupId, path }: BrowseFile,
+  range: { readonly offset: number; readonly length: number },
+  signal: AbortSignal,
+): Promise<AsyncIterable<Buffer>> {
+  const query = queryText({ path_b64: base64(path), ...range });
+  return await api.bytes(`/backups/${backupId}/range${query}`, signal);
 }
 
 function browseBackup(manifest: Manifest): BrowseBackup {

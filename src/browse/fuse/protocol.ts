@@ -40,9 +40,8 @@ const FLAG = {
   parallelDirops: 1 << 18,
   posixAcl: 1 << 20,
   maxPages: 1 << 22,
-  cacheSymlinks: 1 << 23,
 } as const;
-/** What we can, when the kernel offers it. */
+/** What we can, when the kernel offers it. Not the keeping of links: `latest` leads elsewhere after each backup. */
 const WANTED =
   FLAG.asyncRead |
   FLAG.readdirplus |
@@ -50,8 +49,7 @@ const WANTED =
   FLAG.noOpen |
   FLAG.parallelDirops |
   FLAG.posixAcl |
-  FLAG.maxPages |
-  FLAG.cacheSymlinks;
+  FLAG.maxPages;
 /** Answers may be kept by the kernel: content that never changes. */
 export const OPEN_KEEP_CACHE = 1 << 1;
 export const OPEN_CACHE_DIR = 1 << 3;

@@ -1,5 +1,6 @@
 /** Commands that show backups as a file system: mount, serve webdav. Both stay in the foreground until Ctrl-C. */
 import { randomBytes } from "node:crypto";
+import type { StatusDocument } from "../../api/services.js";
 import { EXIT } from "../../base/error-codes.js";
 import { HoldfastError, asHoldfastError } from "../../base/errors.js";
 import { Secret } from "../../base/observe.js";
@@ -7,7 +8,7 @@ import { type BytePath, pathFromText, pathText } from "../../base/paths.js";
 import { formatSize, parseSizeBytes } from "../../base/units.js";
 import { browseLibrary } from "../browse-library.js";
 import { type CommandContext, type CommandSpec, type Options, argument, isSet, textOption } from "../command.js";
-import { printable } from "../output.js";
+import { counted, printable } from "../output.js";
 
 const CACHE_OPTION = { flags: "--cache <size>", description: "content kept in memory (default: 64MiB)" } as const;
 const CACHE_BYTES_MIN = 16 * 2 ** 20;
@@ -61,10 +62,18 @@ async function mountBackups(context: CommandContext, args: readonly string[], op
   await using mounted = await BackupMount.open(mounting, signal);
   const backups = await library.backups(signal);
   if (output.json) output.jsonLine({ mount_point: pathText(path), backups: backups.length });
-  else output.print(`${backups.length} backups are in ${printable(pathText(path))}; press Ctrl-C to unmount.`);
+  else output.print(`${counted(backups.length, "backup")} in ${printable(pathText(path))}; press Ctrl-C to unmount.`);
+  await tellIfAlone(context);
   await Promise.race([mounted.served, aborted(signal)]);
   if (!signal.aborted) output.say(`${printable(pathText(path))} was unmounted`);
   return EXIT.ok;
+}
+
+/** Without a daemon this process holds the repository: whoever wants to write meanwhile should know why it waits. */
+async function tellIfAlone(context: CommandContext): Promise<void> {
+  const api = await context.api("alone");
+  const { daemon } = await api.get<Pick<StatusDocument, "daemon">>("/status", context.signal);
+  if (!daemon) context.output.say("No daemon runs: the repository is in use by this command until it ends.");
 }
 
 /** Bytes of randomness in a password. */
@@ -85,6 +94,7 @@ async function serveWebdav(context: CommandContext, _args: readonly string[], op
     output.print(`Backups are at ${url}; press Ctrl-C to stop.`);
     output.insist(`User ${WEBDAV_USER}, password ${password.reveal()} (for this run, shown once)`);
   }
+  await tellIfAlone(context);
   await aborted(signal);
   return EXIT.ok;
 }

@@ -1,7 +1,7 @@
 /** Backups over the API: made, listed, looked into, compared, restored, verified, removed. */
 import { type BytePath, pathText } from "../../base/paths.js";
 import { HoldfastError } from "../../base/errors.js";
-import type { Manifest } from "../../engine/types.js";
+import type { FileNode, Manifest } from "../../engine/types.js";
 import type { Repository } from "../../engine/repository.js";
 import type {
   BackupFilter,
@@ -49,13 +49,7 @@ export function backupService(parts: Parts, operation: Operation): BackupService
       const { backup_id: backupId } = await repository.backup(id);
       return await repository.annotateBackup(backupId, { pinned }, AbortSignal.timeout(ANNOTATE_TIMEOUT_MS));
     },
-    async *entries(id, under): AsyncIterable<EntryDocument> {
-      const { backup_id: backupId } = await repository.backup(id);
-      const filter = under === undefined ? {} : { under };
-      for await (const entry of repository.backupEntries(backupId, filter, new AbortController().signal)) {
-        yield entryDocument(entry);
-      }
-    },
+    entries: (id, under) => entriesOf(repository, id, under),
     async *find(glob): AsyncIterable<EntryDocument> {
       const matches = globOf(glob);
       for (const source of await repository.sourceNames()) {
@@ -130,6 +124,23 @@ async function containsFile(repository: Repository, manifest: Manifest, path: By
   return false;
 }
 
+/** Nothing below a path that was asked for is an error: it would look like an empty folder. */
+async function* entriesOf(
+  repository: Repository,
+  id: string,
+  under: BytePath | undefined,
+): AsyncGenerator<EntryDocument> {
+  const { backup_id: backupId } = await repository.backup(id);
+  const filter = under === undefined ? {} : { under };
+  let found = under === undefined;
+  for await (const entry of repository.backupEntries(backupId, filter, new AbortController().signal)) {
+    found = true;
+    yield entryDocument(entry);
+  }
+  const what = under === undefined ? "/" : pathText(under);
+  if (!found) throw new HoldfastError("VERSION_NOT_FOUND", `${what} is not in ${backupId}`);
+}
+
 async function contentOf(
   repository: Repository,
   wanted: { readonly id: string; readonly path: BytePath; readonly atMs: number | undefined },
@@ -138,12 +149,24 @@ async function contentOf(
   const { id, path, atMs } = wanted;
   if (id === "") {
     const node = atMs === undefined ? repository.current(path)?.node : (await repository.entryAt(path, atMs))?.node;
-    if (node !== undefined) return repository.readContent(node, signal);
+    if (node !== undefined) return fileContent(repository, path, node, signal);
     throw new HoldfastError("VERSION_NOT_FOUND", `no version of ${pathText(path)} fits the request`);
   }
   const { backup_id: backupId } = await repository.backup(id);
   for await (const entry of repository.backupEntries(backupId, { under: path }, signal)) {
-    if (entry.path === path) return repository.readContent(entry.node, signal);
+    if (entry.path === path) return fileContent(repository, path, entry.node, signal);
   }
   throw new HoldfastError("VERSION_NOT_FOUND", `${pathText(path)} is not in ${backupId}`);
+}
+
+/** Only files have content: nothing at all would look like an empty file. */
+function fileContent(
+  repository: Repository,
+  path: BytePath,
+  node: FileNode,
+  signal: AbortSignal,
+): AsyncIterable<Buffer> {
+  if (node.kind === "file") return repository.readContent(node, signal);
+  const kind = node.kind === "folder" ? "a folder" : `no file but a ${node.kind}`;
+  throw new HoldfastError("VERSION_NOT_FOUND", `${pathText(path)} is ${kind}`, { hint: "See `holdfast ls`." });
 }
