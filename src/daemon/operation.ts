@@ -201,7 +201,9 @@ export class Operation implements AsyncDisposable {
     } catch (error) {
       this.#note("source.not_forgotten", source, error); // it is not watched any more; only its memory stays behind
     }
-    await this.#parts.book.remove(source.name).catch((error: unknown) => this.#note("source.not_kept", source, error));
+    await this.#parts.book
+      .remove(source.name, willReturn)
+      .catch((error: unknown) => this.#note("source.not_kept", source, error));
   }
 
   async #come(source: ProtectedSource, isNew: boolean): Promise<void> {

@@ -36,6 +36,8 @@ export class SourceBook {
     onDelete: SourceConfiguration["onDelete"],
   ) => SourceConfiguration;
   readonly #sources = new Map<string, ProtectedSource>();
+  /** Removed for a moment, to come back otherwise. */
+  readonly #returning = new Map<string, ProtectedSource>();
 
   constructor(store: BookStore, surroundings: SourceSurroundings, withDefaults: SourceBook["makeConfiguration"]) {
     this.#store = store;
@@ -105,12 +107,16 @@ export class SourceBook {
     if (this.#sources.size >= SOURCES_MAX)
       throw new HoldfastError("LIMIT_REACHED", `${String(SOURCES_MAX)} sources are the limit`);
     this.#sources.set(source.name, source);
+    this.#returning.delete(source.name);
     await this.#keep();
   }
 
-  async remove(name: string): Promise<void> {
+  /** `willReturn`: it is added anew soon, and kept as it was until then, so that a crash in between loses no source. */
+  async remove(name: string, willReturn = false): Promise<void> {
+    const source = this.#sources.get(name);
     this.#sources.delete(name);
-    await this.#keep();
+    if (willReturn && source !== undefined) this.#returning.set(name, source);
+    else await this.#keep();
   }
 
   /** When a source was first protected, wall ms; remembered from now on. */
@@ -132,7 +138,7 @@ export class SourceBook {
   }
 
   async #keep(): Promise<void> {
-    const kept = this.all()
+    const kept = [...this.all(), ...this.#returning.values()]
       .filter((source) => source.addedAtRunTime)
       .map(({ configuration }) => ({
         name: configuration.name,

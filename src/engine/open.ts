@@ -332,12 +332,14 @@ async function takeInLogs(core: RepositoryCore, logs: readonly FoundLog[], signa
 }
 
 /**
- * What a replayed commit may change. When the log's last write was torn, a frame can be there without its chunks: such
- * a change was never acknowledged, and must not hide the last good version behind content that does not exist.
+ * What a replayed commit may change. When a write was torn, a frame can be there without its chunks: such a change must
+ * not hide the last good version behind content that does not exist. That holds also when the log went on behind it
+ * after a start that had dropped it, and for damage: what is dropped looks changed to the next backup, which reads it
+ * again.
  */
 function wholeChanges(core: RepositoryCore, commit: ReplayedCommit): { payload: Uint8Array; delta: Delta } {
   const delta = decodeDelta(commit.payload);
-  if (commit.complete || !commit.isLastWrite) return { payload: commit.payload, delta };
+  if (commit.complete) return { payload: commit.payload, delta };
   const { chunkSet, writerId } = core.parts;
   const own = new Set(commit.records.flatMap(({ id, inner }) => inner?.map((chunk) => chunk.id) ?? [id]));
   const isWhole = (change: DeltaChange): boolean =>

@@ -98,6 +98,19 @@ describe("a reload", () => {
     expect(all.map(({ configuration }) => configuration.rpoMs)).to.deep.equal([180_000, 180_000]);
     expect(daemon.parts.monitor.status().map(({ state }) => state)).to.deep.equal(["protected", "protected"]);
   });
+
+  it("that is cut off while sources are exchanged loses none that was added at run time", async () => {
+    {
+      await using daemon = await launchIn(folder(), { sources: await sources("a", "b") });
+      await daemon.operation.start();
+      await daemon.operation.started();
+      await daemon.operation.protect([folder().bytes("a")], "more", undefined);
+      await daemon.parts.book.remove("more", true);
+      await daemon.parts.book.remove("b");
+    }
+    await using daemon = await launchIn(folder(), { sources: await sources("a") });
+    expect(daemon.parts.book.all().map(({ name }) => name)).to.have.members(["a", "more"]);
+  });
 });
 
 describe("telling by another configuration", () => {

@@ -192,8 +192,20 @@ describe("after a power cut at any moment", function () {
     await rm(rig.storeUrl, { recursive: true });
     await rm(rig.stateDir, { recursive: true });
     await rename(folder.at("copy"), rig.storeUrl);
-    await using repository = await rig.open();
-    expect(repository.current(data.bytes("a"))?.node.sha256).to.equal(digestOf("one"));
-    await expectSound(repository);
+    {
+      await using repository = await rig.open();
+      expect(repository.current(data.bytes("a"))?.node.sha256).to.equal(digestOf("one"));
+      await expectSound(repository);
+      // The log goes on behind it, and ends without being sealed.
+      await new StoreScenario(repository, data, new FakeClock(), () => undefined).commit("b", "later");
+      await rm(folder.at("copy"), { recursive: true, force: true });
+      await cp(rig.storeUrl, folder.at("copy"), { recursive: true });
+    }
+    await rm(rig.storeUrl, { recursive: true });
+    await rm(rig.stateDir, { recursive: true });
+    await rename(folder.at("copy"), rig.storeUrl);
+    await using again = await rig.open();
+    expect(again.current(data.bytes("a"))?.node.sha256).to.equal(digestOf("one"));
+    expect(again.current(data.bytes("b"))?.node.sha256).to.equal(digestOf("later"));
   });
 });

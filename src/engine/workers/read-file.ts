@@ -150,7 +150,8 @@ async function readSmall({ fd, sizeBytes, inGit }: OpenFile, context: ReadContex
   const chunk = reader.next(CHUNK_PROFILES.small);
   const sha256 = hash("sha256", chunk ?? "", "hex");
   const chunks = chunk === undefined ? [] : [await context.store.put(chunk, true, sha256)];
-  return { chunks, sha256, gitBlobId: git?.digest("hex"), sizeBytes: reader.readBytes };
+  // It may have grown beyond the one chunk that is kept: its state says so, and it is read again or torn.
+  return { chunks, sha256, gitBlobId: git?.digest("hex"), sizeBytes: chunk?.length ?? 0 };
 }
 
 async function readLarge({ fd, sizeBytes, inGit }: OpenFile, context: ReadContext): Promise<Content> {
