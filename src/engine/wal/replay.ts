@@ -43,8 +43,6 @@ export interface ReplayedCommit {
   readonly records: readonly ReplayedRecord[];
   /** False when damage took some of its records. */
   readonly complete: boolean;
-  /** True when it belongs to the last write of the log, which a power cut may have left in part: it may never have been acknowledged. */
-  readonly isLastWrite: boolean;
 }
 
 /** Damage before the last valid frame of a segment. */
@@ -158,8 +156,7 @@ class Delivery {
       const opened = this.#opener.open(await source.read(offsetBytes, recordBytes, signal));
       const { payload } = parseFrame(opened.plain);
       const { seq, place, records, complete } = frame;
-      const isLastWrite = frame.groupStartBytes >= lastWriteBytes;
-      await this.#onCommit({ seq, payload, frame: place, records, complete, isLastWrite });
+      await this.#onCommit({ seq, payload, frame: place, records, complete });
       this.end = { nextSeq: frame.seq + 1, lastFrameHash: frame.hash };
       this.#any = true;
     }
