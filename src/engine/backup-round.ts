@@ -81,7 +81,8 @@ export async function commitRound(
     const current = currentFor(core, round, commit, outcome.path);
     if (current === "newer") continue;
     const { known } = current;
-    if (known !== undefined) commit.noteSeen(known.slot);
+    // What is marked absent is in no tree, and gets into one only by being read.
+    if (known !== undefined && !isMarkedAbsent(known.value, STATE_OFFSET)) commit.noteSeen(known.slot);
     if (outcome.kind === "unreadable" || outcome.unstamped.length > ENTRY_BYTES_MAX) {
       commit.noteUnreadable();
       continue;
