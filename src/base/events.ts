@@ -46,7 +46,12 @@ export interface EventCatalogue {
   /** A path reported lost or damaged is good again without our doing. */
   "file.returned": { readonly source: string; readonly path: BytePath };
   /** Many losses at once in one source; `paths` holds all that are known by now and the healer opens one incident. */
-  "mass.loss": { readonly source: string; readonly losses: readonly LossEvent[] };
+  "mass.loss": {
+    readonly source: string;
+    readonly losses: readonly LossEvent[];
+    /** An attack is held for its deed, or stands in the source: nothing of it may be put back without a person. */
+    readonly isAttack: boolean;
+  };
   "commit.durable": { readonly source: string; readonly paths: readonly BytePath[]; readonly oldestSeenAtMs: number };
   "backup.finished": { readonly source: readonly string[]; readonly backupId: string; readonly unreadable: number };
   "backup.failed": { readonly source: readonly string[]; readonly code: string; readonly message: string };

@@ -69,6 +69,7 @@ export class SourceGuard {
       isLookedThrough: () => this.#changes.isLookedThrough && !this.#isScanning,
       awaitRemoval: (path) => this.#changes.awaitRemoval(path),
       takesDeparture: (departed) => this.#attack.takesDeparture(departed),
+      isAttacked: () => this.#attack.isAlarmed,
       survey: (folder, near) => this.#survey(folder, near),
     });
     this.#folders = new FolderKeeper(context, {

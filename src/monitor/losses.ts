@@ -42,6 +42,8 @@ export interface LossHooks {
   awaitRemoval(path: BytePath): void;
   /** True: it is the deed of an attacker and told as such. */
   takesDeparture(missed: MissingFile): Promise<boolean>;
+  /** True while the source is under attack: what is lost meanwhile may be a part of it. */
+  isAttacked(): boolean;
   /** Looks at some of the registered neighbours of a missing path in a folder; missing ones are added. */
   survey(folder: BytePath, near: BytePath): Promise<void>;
 }
@@ -308,7 +310,7 @@ export class LossJudge {
     this.#episode = this.#breaker.isOpen(nowMs) ? [...this.#episode, ...losses] : losses;
     this.#breaker.noteMass(nowMs);
     shared.log.warn("watch.mass_loss", { source: name, paths: this.#episode.length, new: losses.length });
-    shared.bus.emit("mass.loss", { source: name, losses: this.#episode });
+    shared.bus.emit("mass.loss", { source: name, losses: this.#episode, isAttack: this.#hooks.isAttacked() });
   }
 
   #lossOf(missed: Missed): LossEvent {

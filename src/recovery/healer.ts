@@ -4,7 +4,7 @@
  */
 import { lstat } from "node:fs/promises";
 import { join } from "node:path";
-import type { LossEvent } from "../base/events.js";
+import type { EventCatalogue, LossEvent } from "../base/events.js";
 import type { Timer } from "../base/clock.js";
 import { HoldfastError, asHoldfastError, errnoOf, hasCode, messageOf } from "../base/errors.js";
 import { ResourceStack } from "../base/lifecycle.js";
@@ -97,7 +97,7 @@ export class Healer implements AsyncDisposable {
     await this.#rememberRestores();
     const { bus, clock } = this.#options;
     this.#resources.defer(bus.on("file.lost", (event) => this.#work(() => this.#onLost(event))));
-    this.#resources.defer(bus.on("mass.loss", (event) => this.#work(() => this.#onMass(event.source, event.losses))));
+    this.#resources.defer(bus.on("mass.loss", (event) => this.#work(() => this.#onMass(event))));
     this.#resources.defer(
       bus.on("file.returned", (event) => this.#work(() => this.#onReturned(event.source, event.path))),
     );
@@ -198,7 +198,10 @@ export class Healer implements AsyncDisposable {
     const collector = new BatchCollector(this.#options.clock.nowMs());
     for (const [source, found] of bySource(findings)) {
       if (found.length > FINDINGS_SINGLE_MAX) {
-        const incident = await this.#openMass(source, found, this.#options.clock.nowMs(), "scan");
+        const incident = await this.#openMass(source, found, {
+          seenAtMs: this.#options.clock.nowMs(),
+          noticedBy: "scan",
+        });
         const healing = await this.#book.change(incident.id, { state: "healing", reason: "asked for by a person" });
         collector.merge(await this.#orFailed(incident.id, () => this.#incidents.heal(healing, true, inner)));
         continue;
@@ -315,7 +318,7 @@ export class Healer implements AsyncDisposable {
     });
   }
 
-  async #onMass(source: string, losses: readonly LossEvent[]): Promise<void> {
+  async #onMass({ source, losses, isAttack }: EventCatalogue["mass.loss"]): Promise<void> {
     const wanted = losses.filter((loss) => this.#options.policyFor(source, loss.path).mode !== "ignore");
     const isMeant = (loss: LossEvent): boolean => loss.kind === "deleted" && this.#memory.isSecondDeletion(loss.path);
     for (const loss of wanted.filter(isMeant))
@@ -333,23 +336,22 @@ export class Healer implements AsyncDisposable {
       );
       return;
     }
-    const incident = await this.#openMass(source, lost, first.seenAtMs, first.noticedBy);
+    const { seenAtMs, noticedBy } = first;
+    const incident = await this.#openMass(source, lost, { seenAtMs, noticedBy, ...(isAttack ? { isAttack } : {}) });
     const policy = this.#options.policyFor(source, first.path);
-    const isAttack = lost.some(({ kind }) => kind === "encrypted");
     if (isAttack) await this.#incidents.hold(incident, `${String(lost.length)} files look attacked: a person decides`);
-    else if (policy.mode === "protect" && policy.mass === "heal") await this.#healNow(incident, policy);
+    else if (isHealedByItself(incident, policy)) await this.#healNow(incident, policy);
     else await this.#incidents.hold(incident, `${String(lost.length)} files at once: a person decides`);
   }
 
   async #openMass(
     source: string,
     losses: readonly LossFinding[],
-    seenAtMs: number,
-    noticedBy: Incident["noticedBy"],
+    how: Pick<Incident, "seenAtMs" | "noticedBy" | "isAttack">,
   ): Promise<Incident> {
     const detail = losses[0]?.detail ?? "";
     const paths = losses.map(({ path, kind }) => ({ path, kind }));
-    const incident = await this.#book.open({ source, kind: "mass", noticedBy, detail, seenAtMs, reason: "" }, paths);
+    const incident = await this.#book.open({ ...how, source, kind: "mass", detail, reason: "" }, paths);
     this.#options.observer.log.warn("incident.opened", { id: incident.id, source, kind: "mass", paths: paths.length });
     this.#options.bus.emit("incident.opened", { id: incident.id, source, paths: paths.length, kind: "mass" });
     return incident;
@@ -423,8 +425,7 @@ export class Healer implements AsyncDisposable {
     const policy = this.#options.policyFor(incident.source, path);
     const isApproved = incident.state === "healing";
     if (isApproved) await this.#incidents.heal(incident, incident.reason === "approved", this.#stop.signal);
-    else if (policy.mode === "protect" && (incident.kind !== "mass" || policy.mass === "heal"))
-      await this.#healNow(incident, policy);
+    else if (isHealedByItself(incident, policy)) await this.#healNow(incident, policy);
     else await this.#incidents.hold(incident, "interrupted before it was decided: a person decides");
   }
 
@@ -475,6 +476,11 @@ function bySource(findings: readonly LossFinding[]): ReadonlyMap<string, readonl
   const groups = new Map<string, LossFinding[]>();
   for (const finding of findings) groups.set(finding.source, [...(groups.get(finding.source) ?? []), finding]);
   return groups;
+}
+
+/** True when the policy lets an incident be healed without a person. */
+function isHealedByItself({ kind, isAttack }: Incident, { mode, mass }: HealPolicy): boolean {
+  return mode === "protect" && isAttack !== true && (kind !== "mass" || mass === "heal");
 }
 
 async function isThere(path: BytePath): Promise<boolean> {

@@ -31,7 +31,10 @@ export interface IncidentPath {
 }
 
 /** What a new incident starts with. */
-export type NewIncident = Pick<Incident, "source" | "kind" | "noticedBy" | "detail" | "seenAtMs" | "reason">;
+export type NewIncident = Pick<
+  Incident,
+  "source" | "kind" | "noticedBy" | "detail" | "seenAtMs" | "reason" | "isAttack"
+>;
 
 /** What may be changed after opening. */
 export type IncidentChange = Partial<

@@ -101,6 +101,8 @@ export interface Incident {
   readonly paths: readonly BytePath[];
   readonly pathCount: number;
   readonly noticedBy: NoticedBy | "person";
+  /** Told as an attack: only a person has it healed. */
+  readonly isAttack?: true;
   readonly detail: string;
   /** When the loss was first seen, wall ms. */
   readonly seenAtMs: number;

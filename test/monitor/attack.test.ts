@@ -72,6 +72,7 @@ describe("an attack on many files", () => {
     }
     await bench.until("all are told", () => new Set(namesOf(bench, attackOf(bench))).size >= 8);
     expect(attackOf(bench).every(({ kind }) => kind === "deleted")).to.equal(true);
+    expect(bench.events("mass.loss").every(({ isAttack }) => isAttack)).to.equal(true);
   });
 
   it("is seen when encrypted copies are made and the files deleted, one by one", async () => {

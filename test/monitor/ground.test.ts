@@ -49,6 +49,7 @@ describe("the ground under protected files", () => {
       isLookedThrough: () => true,
       awaitRemoval: () => undefined,
       survey: () => Promise.resolve(),
+      isAttacked: () => false,
       takesDeparture: () => Promise.resolve(false),
     });
     judge.add(bench.folder.bytes("file.txt"), "event", 0);
@@ -72,6 +73,7 @@ describe("the ground under protected files", () => {
       isLookedThrough: () => true,
       awaitRemoval: () => undefined,
       survey: () => Promise.resolve(),
+      isAttacked: () => false,
       takesDeparture: () => {
         judge.add(path, "sweep", 0);
         return Promise.resolve(false);

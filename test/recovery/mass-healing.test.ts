@@ -19,9 +19,17 @@ describe("healing many files", () => {
     const sub = rig.register(folder().bytes("data/sub"));
     const subBefore = await lstat(folder().at("data/sub"), { bigint: true });
     await rm(folder().at("data"), { recursive: true });
-    rig.bus.emit("mass.loss", { source: "data", losses: [...paths.slice(0, 900), sub].map((path) => lossOf(path)) });
+    rig.bus.emit("mass.loss", {
+      source: "data",
+      isAttack: false,
+      losses: [...paths.slice(0, 900), sub].map((path) => lossOf(path)),
+    });
     await rig.healer.idle();
-    rig.bus.emit("mass.loss", { source: "data", losses: paths.slice(890).map((path) => lossOf(path)) });
+    rig.bus.emit("mass.loss", {
+      source: "data",
+      isAttack: false,
+      losses: paths.slice(890).map((path) => lossOf(path)),
+    });
     await rig.healer.idle();
     const incidents = await rig.healer.incidents({ onlyOpen: true, limit: 9 });
     expect(incidents.map((incident) => [incident.kind, incident.state, incident.pathCount])).to.deep.equal([
@@ -39,7 +47,7 @@ describe("healing many files", () => {
     await using rig = await startedRig(folder());
     const paths = await protectMany(rig, 60);
     await rm(folder().at("data"), { recursive: true });
-    rig.bus.emit("mass.loss", { source: "data", losses: paths.map((path) => lossOf(path)) });
+    rig.bus.emit("mass.loss", { source: "data", isAttack: false, losses: paths.map((path) => lossOf(path)) });
     await rig.healer.idle();
     const [incident] = await rig.healer.incidents({ onlyOpen: true, limit: 9 });
     await rig.healer.deny(incident?.id ?? "");
@@ -50,9 +58,27 @@ describe("healing many files", () => {
     await using rig = await startedRig(folder(), { policy: { mass: "heal" } });
     const paths = await protectMany(rig, 60);
     await rm(folder().at("data"), { recursive: true });
-    rig.bus.emit("mass.loss", { source: "data", losses: paths.map((path) => lossOf(path)) });
+    rig.bus.emit("mass.loss", { source: "data", isAttack: false, losses: paths.map((path) => lossOf(path)) });
     await rig.healer.idle();
     expect(paths.every((path) => existsSync(path))).to.equal(true);
+  });
+
+  it("leaves an attack to a person also where the policy heals a mass loss, and over a restart", async () => {
+    await using rig = await startedRig(folder(), { policy: { mass: "heal" } });
+    const paths = await protectMany(rig, 5);
+    await rm(folder().at("data"), { recursive: true });
+    rig.bus.emit("mass.loss", { source: "data", isAttack: true, losses: paths.map((path) => lossOf(path)) });
+    await rig.healer.idle();
+    const [incident] = await rig.healer.incidents({ onlyOpen: true, limit: 1 });
+    expect(incident).to.include({ kind: "mass", state: "waiting" });
+    expect(incident?.reason).to.contain("attacked");
+    const key = `i!${incident?.id ?? ""}`;
+    await rig.database.batch([{ type: "put", key, value: JSON.stringify({ ...incident, state: "open" }) }]);
+    await rig.healer[Symbol.asyncDispose]();
+    await rig.start();
+    await rig.healer.idle();
+    expect((await rig.healer.incident(incident?.id ?? "")).state).to.equal("waiting");
+    expect(paths.some((path) => existsSync(path))).to.equal(false);
   });
 
   it("recovers all findings of a scan and reports them", async () => {
@@ -73,7 +99,7 @@ describe("healing many files", () => {
     await using rig = await startedRig(folder());
     const paths = await protectMany(rig, 200);
     await rm(folder().at("data"), { recursive: true });
-    rig.bus.emit("mass.loss", { source: "data", losses: paths.map((path) => lossOf(path)) });
+    rig.bus.emit("mass.loss", { source: "data", isAttack: false, losses: paths.map((path) => lossOf(path)) });
     await rig.healer.idle();
     const id = (await rig.healer.incidents({ onlyOpen: true, limit: 1 }))[0]?.id ?? "";
     const stop = new AbortController();
@@ -93,7 +119,7 @@ describe("healing many files", () => {
     await using rig = await startedRig(folder(), { clock });
     const paths = await protectMany(rig, 60);
     await rename(folder().at("data"), folder().at("away"));
-    rig.bus.emit("mass.loss", { source: "data", losses: paths.map((path) => lossOf(path)) });
+    rig.bus.emit("mass.loss", { source: "data", isAttack: false, losses: paths.map((path) => lossOf(path)) });
     await rig.healer.idle();
     await rename(folder().at("away"), folder().at("data"));
     for (const path of paths) rig.bus.emit("file.returned", { source: "data", path });

@@ -298,7 +298,8 @@ export class AttackWatch {
     this.#tellTimer = undefined;
     const losses = this.#held;
     this.#held = [];
-    if (losses.length > 0) this.#context.shared.bus.emit("mass.loss", { source: this.#context.name, losses });
+    const { shared, name } = this.#context;
+    if (losses.length > 0) shared.bus.emit("mass.loss", { source: name, losses, isAttack: true });
   }
 
   #allClear(): void {
