@@ -52,6 +52,8 @@ export interface EventCatalogue {
     /** An attack is held for its deed, or stands in the source: nothing of it may be put back without a person. */
     readonly isAttack: boolean;
   };
+  /** The files of an attack (a `mass.loss` that says so) are in this incident: the attack is over when that is over. */
+  "attack.held": { readonly source: string; readonly id: string };
   "commit.durable": { readonly source: string; readonly paths: readonly BytePath[]; readonly oldestSeenAtMs: number };
   "backup.finished": { readonly source: readonly string[]; readonly backupId: string; readonly unreadable: number };
   "backup.failed": { readonly source: readonly string[]; readonly code: string; readonly message: string };

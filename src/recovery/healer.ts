@@ -334,13 +334,16 @@ export class Healer implements AsyncDisposable {
         open,
         lost.filter((loss) => !known.has(loss.path)),
       );
+      if (isAttack) this.#options.bus.emit("attack.held", { source, id: open });
       return;
     }
     const { seenAtMs, noticedBy } = first;
     const incident = await this.#openMass(source, lost, { seenAtMs, noticedBy, ...(isAttack ? { isAttack } : {}) });
     const policy = this.#options.policyFor(source, first.path);
-    if (isAttack) await this.#incidents.hold(incident, `${String(lost.length)} files look attacked: a person decides`);
-    else if (isHealedByItself(incident, policy)) await this.#healNow(incident, policy);
+    if (isAttack) {
+      this.#options.bus.emit("attack.held", { source, id: incident.id });
+      await this.#incidents.hold(incident, `${String(lost.length)} files look attacked: a person decides`);
+    } else if (isHealedByItself(incident, policy)) await this.#healNow(incident, policy);
     else await this.#incidents.hold(incident, `${String(lost.length)} files at once: a person decides`);
   }
 

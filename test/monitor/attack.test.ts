@@ -109,7 +109,7 @@ describe("an attack on many files", () => {
     await using bench = await protectedFiles(TEN);
     for (const name of TEN.slice(0, 3)) encrypt(bench.folder.at(name));
     await bench.until("the attack is told", () => attackOf(bench).length === 3);
-    bench.bus.emit("incident.opened", { id: "INC-1", source: "data", paths: 3, kind: "mass" });
+    bench.bus.emit("attack.held", { id: "INC-1", source: "data" });
     for (const name of TEN.slice(0, 3)) await bench.monitor.acceptContent(bench.folder.bytes(name), "denied");
     bench.bus.emit("incident.closed", { id: "INC-1", source: "data", outcome: "denied" });
     await bench.quiet();
@@ -118,6 +118,38 @@ describe("an attack on many files", () => {
     await bench.until("it is a version", () => bench.paths("file.changed").includes(TEN[5]!));
     await bench.quiet(1000);
     expect(attackOf(bench)).to.deep.equal([]);
+  });
+
+  it("is not over when another incident ends, whether its own is known yet or not, also over a restart", async () => {
+    await using bench = await protectedFiles(TEN);
+    const endAnother = (): void => {
+      bench.bus.emit("incident.opened", { id: "INC-0", source: "data", paths: 60, kind: "mass" });
+      bench.bus.emit("incident.healed", { id: "INC-0", source: "data", paths: 60, durationMs: 1 });
+      bench.bus.emit("incident.closed", { id: "INC-0", source: "data", outcome: "returned" });
+    };
+    const isHeld = async (name: string): Promise<void> => {
+      bench.clear();
+      encrypt(bench.folder.at(name));
+      await bench.until(`${name} is told`, () => namesOf(bench, attackOf(bench)).includes(name));
+      expect(bench.paths("file.changed")).not.to.include(name);
+    };
+    for (const name of TEN.slice(0, 3)) encrypt(bench.folder.at(name));
+    await bench.until("the attack is told", () => attackOf(bench).length === 3);
+    endAnother();
+    await isHeld(TEN[4]!);
+    bench.bus.emit("attack.held", { id: "INC-1", source: "data" });
+    endAnother();
+    await isHeld(TEN[5]!);
+    await bench.close();
+    await bench.open();
+    await bench.protect();
+    await bench.quiet();
+    endAnother();
+    await isHeld(TEN[6]!);
+    bench.bus.emit("incident.closed", { id: "INC-1", source: "data", outcome: "denied" });
+    bench.clear();
+    encrypt(bench.folder.at(TEN[7]!));
+    await bench.until("it is a version", () => bench.paths("file.changed").includes(TEN[7]!));
   });
 
   it("takes back what its owner mends while the alarm stands", async () => {

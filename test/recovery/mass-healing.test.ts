@@ -81,6 +81,28 @@ describe("healing many files", () => {
     expect(paths.some((path) => existsSync(path))).to.equal(false);
   });
 
+  it("says which incident holds an attack, also when that was open before it began", async () => {
+    await using rig = await startedRig(folder());
+    const held: string[] = [];
+    rig.bus.on("attack.held", ({ id }) => held.push(id));
+    const losses = (await protectMany(rig, 6)).map((path) => lossOf(path));
+    await rm(folder().at("data"), { recursive: true });
+    rig.bus.emit("mass.loss", { source: "data", isAttack: false, losses: losses.slice(0, 2) });
+    await rig.healer.idle();
+    expect(held).to.deep.equal([]);
+    await rig.healer[Symbol.asyncDispose]();
+    await rig.start();
+    rig.bus.emit("mass.loss", { source: "data", isAttack: true, losses: losses.slice(2, 4) });
+    await rig.healer.idle();
+    const [before] = await rig.healer.incidents({ onlyOpen: true, limit: 1 });
+    expect(held).to.deep.equal([before?.id]);
+    await rig.healer.deny(before?.id ?? "");
+    rig.bus.emit("mass.loss", { source: "data", isAttack: true, losses: losses.slice(4) });
+    await rig.healer.idle();
+    const [after] = await rig.healer.incidents({ onlyOpen: true, limit: 1 });
+    expect(held).to.deep.equal([before?.id, after?.id]);
+  });
+
   it("recovers all findings of a scan and reports them", async () => {
     await using rig = await startedRig(folder());
     const paths = await protectMany(rig, 30);

@@ -75,14 +75,15 @@ export class AttackWatch {
     for (const suspicion of state.suspicions) this.#suspicions.add(suspicion);
     this.#isAlarmed = state.isAlarmed;
     this.#incident = state.incident;
+    // The end of any other incident says nothing of the attack, nor does one that is over before ours is known.
     const ended = ({ source, id }: { readonly source: string; readonly id: string }): void => {
-      if (source === this.#context.name && this.#isAlarmed && id === (this.#incident ?? id)) this.#allClear();
+      if (source === this.#context.name && this.#isAlarmed && id === this.#incident) this.#allClear();
     };
     this.#resources.push(
-      bus.on("incident.opened", ({ source, id, kind }) => {
-        if (source !== this.#context.name || kind !== "mass") return;
+      bus.on("attack.held", ({ source, id }) => {
+        if (source !== this.#context.name || !this.#isAlarmed || id === this.#incident) return;
         this.#incident = id;
-        if (this.#isAlarmed) this.#save();
+        this.#save();
       }),
       bus.on("incident.healed", ended),
       bus.on("incident.closed", ended),
@@ -304,6 +305,7 @@ export class AttackWatch {
 
   #allClear(): void {
     this.#isAlarmed = false;
+    this.#incident = undefined;
     this.#suspicions.clear();
     this.#context.shared.log.info("watch.attack_over", { source: this.#context.name });
     this.#save();
