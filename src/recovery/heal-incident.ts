@@ -24,6 +24,8 @@ export interface IncidentHealerOptions {
   readonly policyFor: (source: string, path: BytePath) => HealPolicy;
   /** Paths of one incident that are healed at the same time. */
   readonly parallel: number;
+  /** Told when an incident was written down as put off. */
+  readonly onPutOff: (id: string) => void;
 }
 
 /** Paths of a mass incident that are taken up at once; after each lot the sums are written down. */
@@ -84,7 +86,10 @@ export class IncidentHealer {
     const kind = incident.kind === "mass" ? "deleted" : incident.kind;
     const result = await this.#options.healer.heal({ ...this.#jobOf(incident, path, kind), ...how }, signal);
     this.#count(incident.source, path, result, how.byPerson);
-    await this.#close(incident, STATE_OF[result.outcome], changeOf(result, incident), result.message);
+    // What a person wanted in a special way is theirs to ask for again.
+    const isPutOff = result.isAway === true && how.steps === undefined && how.wanted === undefined;
+    const change = { ...changeOf(result, incident), ...(isPutOff ? putOffOf(path, how.byPerson) : {}) };
+    await this.#close(incident, STATE_OF[result.outcome], change, result.message);
     return result;
   }
 
@@ -104,9 +109,10 @@ export class IncidentHealer {
     const collector = new BatchCollector(clock.nowMs());
     const kept = [...incident.quarantined];
     const folders: BytePath[] = [];
+    const away: BytePath[] = [];
     let lot: IncidentPath[] = [];
     const work = async (): Promise<void> => {
-      kept.push(...(await this.#healLot(incident, lot, { byPerson, collector }, signal)));
+      kept.push(...(await this.#healLot(incident, lot, { byPerson, collector, away }, signal)));
       kept.length = Math.min(kept.length, INCIDENT_PATHS_SHOWN);
       folders.push(...lot.filter((entry) => collector.healedFolders.has(entry.path)).map((entry) => entry.path));
       lot = [];
@@ -125,7 +131,8 @@ export class IncidentHealer {
     const reason = `${String(healed)} came back, ${String(returned)} were there, ${String(failed + waiting)} did not`;
     const state = failed + waiting > 0 ? "failed" : healed > 0 ? "healed" : "returned";
     const candidates = report.results.flatMap((result) => result.candidates.slice(0, 1));
-    const change = { durationMs, counts: collector.counts, candidates, quarantined: kept };
+    const putOff = away[0] === undefined ? {} : putOffOf(away[0], byPerson);
+    const change = { durationMs, counts: collector.counts, candidates, quarantined: kept, ...putOff };
     await this.#close(incident, state, change, reason);
     return report;
   }
@@ -133,16 +140,17 @@ export class IncidentHealer {
   async #healLot(
     incident: Incident,
     lot: readonly IncidentPath[],
-    batch: { readonly byPerson: boolean; readonly collector: BatchCollector },
+    batch: { readonly byPerson: boolean; readonly collector: BatchCollector; readonly away: BytePath[] },
     signal: AbortSignal,
   ): Promise<readonly QuarantineReference[]> {
-    const { byPerson, collector } = batch;
+    const { byPerson, collector, away } = batch;
     const shortestFirst = [...lot].sort((a, b) => a.path.length - b.path.length);
     const kept = await mapLimited(shortestFirst, this.#options.parallel, signal, async ({ path, kind }, inner) => {
       const job = { ...this.#jobOf(incident, path, kind), byPerson };
       const result = await this.exclusively(path, () => this.#options.healer.heal(job, inner));
       this.#count(incident.source, path, result, byPerson);
       collector.add(resultOf(incident.id, path, result));
+      if (result.isAway === true && away.length === 0) away.push(path);
       return result.quarantined;
     });
     return kept.flat();
@@ -177,8 +185,13 @@ export class IncidentHealer {
     else if (state === "failed") bus.emit("incident.failed", { ...told, message: reason });
     else if (state === "waiting") bus.emit("incident.held", { ...told, reason });
     else if (state !== "healing" && state !== "open") bus.emit("incident.closed", { id, source, outcome: state });
+    if (after.putOff !== undefined) this.#options.onPutOff(id);
     return after;
   }
+}
+
+function putOffOf(path: BytePath, isApproved: boolean): IncidentChange {
+  return { putOff: { path, isApproved } };
 }
 
 function changeOf(result: HealResult, incident: Incident): IncidentChange {

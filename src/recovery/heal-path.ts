@@ -64,6 +64,8 @@ export interface HealResult {
   readonly manualCommands: readonly string[];
   readonly quarantined: readonly QuarantineReference[];
   readonly failure?: IncidentFailure;
+  /** It waits for nothing but its storage, which is away. */
+  readonly isAway?: true;
   readonly durationMs: number;
 }
 
@@ -110,7 +112,7 @@ export class PathHealer {
 
   async #heal(job: HealJob, signal: AbortSignal): Promise<Finding> {
     const away = await awayReason(this.#options.watch, job);
-    if (away !== undefined) return waiting(away);
+    if (away !== undefined) return { ...waiting(away), isAway: true };
     const { node, good } = await this.#known(job);
     const present = await this.#lookAt(job.to ?? job.path);
     if (job.to !== undefined && present !== undefined)
@@ -209,7 +211,7 @@ class FileHeal {
   readonly #damagedSha256: string | undefined;
   readonly #host: HostOfPlacing;
   #placed: PlaceOutcome | undefined;
-  #hold: string | undefined;
+  #hold: Pick<HealResult, "message" | "isAway"> | undefined;
 
   constructor(options: HealPathOptions, { job, lost, node, damagedSha256 }: FileCase) {
     this.#options = options;
@@ -241,7 +243,10 @@ class FileHeal {
 
   async #attempt(choice: Choice, signal: AbortSignal): Promise<Attempt> {
     const target = targetOf(this.#job, this.#lost.present);
-    this.#hold = (await this.#waitForWriters(target, signal)) ?? (await awayReason(this.#options.watch, this.#job));
+    const writer = await this.#waitForWriters(target, signal);
+    const away = writer === undefined ? await awayReason(this.#options.watch, this.#job) : undefined;
+    if (writer !== undefined) this.#hold = { message: writer };
+    else if (away !== undefined) this.#hold = { message: away, isAway: true };
     if (this.#hold !== undefined) return { done: true };
     this.#placed = await this.#place(choice, target, signal);
     return this.#placed.kind === "unproven" ? { done: false, why: this.#placed.why } : { done: true };
@@ -322,7 +327,7 @@ class FileHeal {
     const { judged: candidates, notes, manualCommands } = outcome;
     const told = { candidates, notes, manualCommands };
     if (this.#job.explain === true) return { ...told, outcome: "explained", message: explanation(outcome) };
-    if (this.#hold !== undefined) return { ...told, outcome: "waiting", message: this.#hold };
+    if (this.#hold !== undefined) return { ...told, outcome: "waiting", ...this.#hold };
     const placed = this.#placed;
     if (outcome.taken !== undefined && placed?.kind === "placed") {
       const taken = this.#takenOf(outcome.taken, placed);

@@ -6,9 +6,9 @@ import { lstat } from "node:fs/promises";
 import { join } from "node:path";
 import type { EventCatalogue, LossEvent } from "../base/events.js";
 import type { Timer } from "../base/clock.js";
-import { HoldfastError, asHoldfastError, errnoOf, hasCode, messageOf } from "../base/errors.js";
+import { HoldfastError, asHoldfastError, errnoOf, messageOf } from "../base/errors.js";
 import { ResourceStack } from "../base/lifecycle.js";
-import { type BytePath, parentPath, pathBytes, pathText } from "../base/paths.js";
+import { type BytePath, pathBytes, pathText } from "../base/paths.js";
 import type { FileNode } from "../engine/types.js";
 import { RecoveryChain, chainOfOne } from "./chain.js";
 import { PriorityLanes, RestoreMemory } from "./gate.js";
@@ -17,12 +17,12 @@ import { type HealResult, PathHealer } from "./heal-path.js";
 import type { Incident, IncidentState } from "./incident.js";
 import { IncidentBook, type IncidentPath } from "./incident-book.js";
 import { restoreFromQuarantine } from "./quarantine-restore.js";
-import { removeStagingOf } from "./place.js";
 import type { HealPolicy, HealerOptions, HealerSettings, RecoverOptions } from "./ports.js";
 import { ProcessFiles } from "./proc.js";
 import { Quarantine } from "./quarantine.js";
 import { BatchCollector, type BatchReport, type RecoveryResult } from "./report.js";
 import { ScratchFolder } from "./scratch.js";
+import { Unfinished, isHealedByItself } from "./unfinished.js";
 
 /** A path found missing or damaged by a scan. */
 export type LossFinding = Pick<LossEvent, "source" | "path" | "kind" | "detail">;
@@ -45,9 +45,8 @@ const FINDINGS_SINGLE_MAX = 20;
 /** Closed incidents looked at when the memory of restores is filled again at start. */
 const MEMORY_INCIDENTS = 1000;
 const PRUNE_EVERY_MS = 3_600_000;
-/** How often what failed for want of space is tried again, and how many incidents are looked at for it. */
+/** How often what failed for want of space or was put off is tried again. */
 const RETRY_EVERY_MS = 10 * 60_000;
-const RETRIED_MAX = 200;
 /** Quiet after a returned file before a mass incident is looked at, ms. */
 const RETURNED_QUIET_MS = 5_000;
 
@@ -60,14 +59,13 @@ export class Healer implements AsyncDisposable {
   readonly #chain: RecoveryChain;
   readonly #healer: PathHealer;
   readonly #incidents: IncidentHealer;
+  readonly #unfinished: Unfinished;
   readonly #quarantine: Quarantine;
   readonly #resources = new ResourceStack();
   readonly #stop = new AbortController();
   readonly #working = new Set<Promise<void>>();
   /** Mass incidents to be looked at soon, because a file of theirs came back. */
   readonly #rechecks = new Map<string, Timer>();
-  /** Incidents that a crash left undecided or unfinished, until their source is looked through. */
-  #interrupted: Incident[] = [];
 
   constructor(options: HealerOptions) {
     const { clock, observer, bus, versions, watch, stateDir, policyFor } = options;
@@ -87,10 +85,16 @@ export class Healer implements AsyncDisposable {
     const { chain, quarantine } = { chain: this.#chain, quarantine: this.#quarantine };
     this.#healer = new PathHealer({ clock, observer, versions, watch, chain, quarantine, processes, writerWaitMs });
     const { book, memory, healer } = { book: this.#book, memory: this.#memory, healer: this.#healer };
-    this.#incidents = new IncidentHealer({ clock, observer, bus, book, memory, healer, policyFor, parallel });
+    const onPutOff = (id: string): void => this.#unfinished.onPutOff(id);
+    this.#incidents = new IncidentHealer({ clock, observer, bus, book, memory, healer, policyFor, parallel, onPutOff });
+    this.#unfinished = new Unfinished({
+      ...{ watch, policyFor, book, memory, parallel, incidents: this.#incidents, signal: this.#stop.signal },
+      work: (work) => this.#work(work),
+      healNow: (incident, policy, isApproved) => this.#healNow(incident, policy, isApproved),
+    });
   }
 
-  /** Reads what a crash left and listens to the bus; `resume` finishes what was interrupted. Call once. */
+  /** Reads what a crash left and listens to the bus; what was interrupted is finished when its source is ready. Call once. */
   async start(signal: AbortSignal): Promise<void> {
     await ScratchFolder.clear(join(this.#options.stateDir, "recovery"));
     const open = await this.#book.load();
@@ -102,41 +106,13 @@ export class Healer implements AsyncDisposable {
       bus.on("file.returned", (event) => this.#work(() => this.#onReturned(event.source, event.path))),
     );
     for (const name of ["watch.ready", "root.returned"] as const)
-      this.#resources.defer(bus.on(name, ({ source }) => this.resume(source)));
+      this.#resources.defer(bus.on(name, ({ source }) => this.#unfinished.resume(source)));
     const pruning = clock.every(PRUNE_EVERY_MS, () => this.#work(() => this.#prune()));
     this.#resources.defer(() => pruning.cancel());
-    const retrying = clock.every(RETRY_EVERY_MS, () => this.#work(() => this.#retryFailed()));
+    const retrying = clock.every(RETRY_EVERY_MS, () => this.#work(() => this.#unfinished.retry()));
     this.#resources.defer(() => retrying.cancel());
     signal.throwIfAborted();
-    this.#interrupted = open.filter(({ state }) => state === "open" || state === "healing");
-    for (const incident of this.#interrupted)
-      if (!this.#isOfKnownSource(incident)) this.#work(() => this.#release(incident));
-  }
-
-  /** Finishes what a crash interrupted in a source, now that it was looked through: its modes and contents are known. */
-  resume(source: string): void {
-    const due = this.#interrupted.filter((incident) => incident.source === source);
-    this.#interrupted = this.#interrupted.filter((incident) => incident.source !== source);
-    for (const { id } of due) this.#work(async () => this.#resume(await this.#book.get(id)));
-  }
-
-  #isOfKnownSource({ source, paths: [path] }: Incident): boolean {
-    if (path === undefined) return false;
-    try {
-      this.#options.policyFor(source, path);
-      return true;
-    } catch (error) {
-      if (hasCode(error, "SOURCE_NOT_FOUND")) return false;
-      throw error;
-    }
-  }
-
-  /** What belongs to no source any more is a person's to decide. */
-  async #release({ id, state }: Incident): Promise<void> {
-    this.#interrupted = this.#interrupted.filter((incident) => incident.id !== id);
-    const reason = "interrupted, and its source is not protected any more";
-    const to = state === "open" ? "waiting" : "failed";
-    await this.#incidents.conclude(await this.#book.get(id), to, reason);
+    this.#unfinished.load(open);
   }
 
   /** Resolves when nothing is queued or under way. */
@@ -311,10 +287,13 @@ export class Healer implements AsyncDisposable {
     return this.#memory.breakerReason(path);
   }
 
-  async #healNow(incident: Incident, policy: HealPolicy): Promise<void> {
+  async #healNow(incident: Incident, policy: HealPolicy, isApproved = false): Promise<void> {
     await this.#lanes.run(policy.priority, async () => {
-      const healing = await this.#book.change(incident.id, { state: "healing", reason: "under way" });
-      await this.#incidents.heal(healing, false, this.#stop.signal);
+      const healing = await this.#book.change(incident.id, {
+        state: "healing",
+        reason: isApproved ? "approved" : "under way",
+      });
+      await this.#incidents.heal(healing, isApproved, this.#stop.signal);
     });
   }
 
@@ -384,17 +363,6 @@ export class Healer implements AsyncDisposable {
     await this.#incidents.conclude(incident, "returned", "all files came back by themselves");
   }
 
-  /** Tries again what failed for want of space and the like; what no strategy could bring is left to a person. */
-  async #retryFailed(): Promise<void> {
-    for (const incident of await this.#book.list({ onlyOpen: true, limit: RETRIED_MAX })) {
-      const [path] = incident.paths;
-      if (incident.state !== "failed" || incident.failure?.code !== "TARGET_IO" || path === undefined) continue;
-      const policy = this.#options.policyFor(incident.source, path);
-      if (policy.mode === "protect" && this.#memory.breakerReason(path) === undefined)
-        await this.#healNow(incident, policy);
-    }
-  }
-
   // --- helpers --------------------------------------------------------------------------------------------------------
 
   /** A heal that a person interrupts is not under way any more; one that our end interrupts is resumed at the next start. */
@@ -407,29 +375,6 @@ export class Healer implements AsyncDisposable {
         await this.#incidents.conclude(incident, "failed", `interrupted: ${messageOf(error)}`);
       throw error;
     }
-  }
-
-  /** Takes up what a crash left: staging files go, decisions are made again, heals are carried on. */
-  async #resume(incident: Incident): Promise<void> {
-    if (incident.state !== "open" && incident.state !== "healing") return;
-    const [first] = incident.paths;
-    if (first !== undefined && (await this.#options.watch.awayReasonOf(first)) !== undefined) {
-      this.#interrupted.push(incident); // until its storage is back
-      return;
-    }
-    const folders = new Set<BytePath>();
-    for await (const { path } of this.#book.pathsOf(incident.id)) folders.add(parentPath(path));
-    for (const folder of folders) {
-      const { root } = this.#options.policyFor(incident.source, folder);
-      removeStagingOf(root, folder, incident.id);
-    }
-    const [path] = incident.paths;
-    if (path === undefined) return;
-    const policy = this.#options.policyFor(incident.source, path);
-    const isApproved = incident.state === "healing";
-    if (isApproved) await this.#incidents.heal(incident, incident.reason === "approved", this.#stop.signal);
-    else if (isHealedByItself(incident, policy)) await this.#healNow(incident, policy);
-    else await this.#incidents.hold(incident, "interrupted before it was decided: a person decides");
   }
 
   /** An incident in state `healing` for a path that a person wants: the open one, or a new one. */
@@ -479,11 +424,6 @@ function bySource(findings: readonly LossFinding[]): ReadonlyMap<string, readonl
   const groups = new Map<string, LossFinding[]>();
   for (const finding of findings) groups.set(finding.source, [...(groups.get(finding.source) ?? []), finding]);
   return groups;
-}
-
-/** True when the policy lets an incident be healed without a person. */
-function isHealedByItself({ kind, isAttack }: Incident, { mode, mass }: HealPolicy): boolean {
-  return mode === "protect" && isAttack !== true && (kind !== "mass" || mass === "heal");
 }
 
 async function isThere(path: BytePath): Promise<boolean> {

@@ -50,6 +50,7 @@ export type IncidentChange = Partial<
     | "failure"
     | "counts"
     | "detail"
+    | "putOff"
   >
 > & { readonly state?: IncidentState };
 
@@ -61,6 +62,8 @@ export class IncidentBook {
   readonly #openByPath = new Map<BytePath, string>();
   readonly #openMassBySource = new Map<string, string>();
   readonly #openIds = new Set<string>();
+  /** Sources of the incidents that are put off, by id. */
+  readonly #putOff = new Map<string, string>();
 
   constructor(database: IncidentDatabase, clock: Clock) {
     this.#database = database;
@@ -137,8 +140,10 @@ export class IncidentBook {
         });
       const nowMs = this.#clock.nowMs();
       const isClosing = isMove && !OPEN_STATES.has(state);
+      const { putOff, ...rest } = before;
       const after: Incident = {
-        ...before,
+        ...rest,
+        ...(isMove || putOff === undefined ? {} : { putOff }), // a move is a new decision
         ...change,
         state,
         updatedAtMs: nowMs,
@@ -149,6 +154,7 @@ export class IncidentBook {
       const record = { type: "put" as const, key: recordKey(id), value: encode(after) };
       await this.#database.batch([record], { sync: isMove && isDecision(before.state, state) });
       if (isClosing) this.#forget(after);
+      else this.#notePutOff(after);
       return after;
     });
   }
@@ -188,6 +194,12 @@ export class IncidentBook {
     return this.#openMassBySource.get(source);
   }
 
+  /** Incidents that are put off, of one source or of all; the oldest note first. */
+  putOffOf(source?: string): readonly string[] {
+    const all = [...this.#putOff];
+    return all.flatMap(([id, itsSource]) => (source === undefined || source === itsSource ? [id] : []));
+  }
+
   isOpen(id: string): boolean {
     return this.#openIds.has(id);
   }
@@ -195,12 +207,19 @@ export class IncidentBook {
   #remember(incident: Incident): void {
     const [first] = incident.paths;
     this.#openIds.add(incident.id);
+    this.#notePutOff(incident);
     if (incident.kind === "mass") this.#openMassBySource.set(incident.source, incident.id);
     else if (first !== undefined) this.#openByPath.set(first, incident.id);
   }
 
+  #notePutOff({ id, source, putOff }: Incident): void {
+    if (putOff === undefined) this.#putOff.delete(id);
+    else this.#putOff.set(id, source);
+  }
+
   #forget(incident: Incident): void {
     const [first] = incident.paths;
+    this.#putOff.delete(incident.id);
     this.#openIds.delete(incident.id);
     if (this.#openMassBySource.get(incident.source) === incident.id) this.#openMassBySource.delete(incident.source);
     if (first !== undefined && this.#openByPath.get(first) === incident.id) this.#openByPath.delete(first);

@@ -85,6 +85,12 @@ export interface IncidentFailure {
   readonly message: string;
 }
 
+export interface PutOff {
+  readonly path: BytePath;
+  /** A person had asked for the heal. */
+  readonly isApproved: boolean;
+}
+
 /** Sums of an incident with many paths. */
 export interface IncidentCounts {
   readonly healed: number;
@@ -120,6 +126,8 @@ export interface Incident {
   readonly manualCommands: readonly string[];
   readonly failure?: IncidentFailure;
   readonly counts?: IncidentCounts;
+  /** Its heal waits for the storage of this path, which was away, and goes on when that is back. */
+  readonly putOff?: PutOff;
 }
 
 /** Paths that an incident's record shows. */

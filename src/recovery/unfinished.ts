@@ -1,0 +1,144 @@
+/**
+ * What was begun and is not finished, and when it is taken up again: heals that a crash interrupted, heals that were
+ * put off because the storage was away, and heals that failed for want of space.
+ */
+import { mapLimited } from "../base/concurrency.js";
+import { hasCode } from "../base/errors.js";
+import { type BytePath, parentPath } from "../base/paths.js";
+import type { RestoreMemory } from "./gate.js";
+import type { IncidentHealer } from "./heal-incident.js";
+import type { Incident } from "./incident.js";
+import type { IncidentBook } from "./incident-book.js";
+import { removeStagingOf } from "./place.js";
+import type { HealPolicy, HealerOptions } from "./ports.js";
+
+export interface UnfinishedOptions extends Pick<HealerOptions, "watch" | "policyFor"> {
+  readonly book: IncidentBook;
+  readonly memory: RestoreMemory;
+  readonly incidents: IncidentHealer;
+  /** Heals put-off incidents this many at a time. */
+  readonly parallel: number;
+  /** Runs something in the background; its failure is logged. */
+  readonly work: (work: () => Promise<void>) => void;
+  /** Heals an incident when its turn has come. */
+  readonly healNow: (incident: Incident, policy: HealPolicy, isApproved: boolean) => Promise<void>;
+  readonly signal: AbortSignal;
+}
+
+/** How many incidents are looked at to find those that failed for want of space. */
+const RETRIED_MAX = 200;
+
+export class Unfinished {
+  readonly #options: UnfinishedOptions;
+  /** Incidents that a crash left undecided or unfinished, until their source is looked through, by id. */
+  readonly #interrupted = new Map<string, Incident>();
+
+  constructor(options: UnfinishedOptions) {
+    this.#options = options;
+  }
+
+  /** Takes note of what was open at the end of the last run. */
+  load(open: readonly Incident[]): void {
+    for (const incident of open)
+      if (incident.state === "open" || incident.state === "healing") this.#interrupted.set(incident.id, incident);
+    for (const incident of this.#interrupted.values())
+      if (!this.#isOfKnownSource(incident)) this.#options.work(() => this.#release(incident));
+  }
+
+  /** A source was looked through, or a root of it is back: what waits in it is taken up. */
+  resume(source: string): void {
+    const { work, book } = this.#options;
+    for (const incident of this.#interrupted.values())
+      if (incident.source === source && this.#interrupted.delete(incident.id))
+        work(async () => this.#resume(await book.get(incident.id)));
+    work(() => this.#retakeAll(book.putOffOf(source)));
+  }
+
+  /** A heal was just put off: its storage may have come back between the look and the note of it. */
+  onPutOff(id: string): void {
+    this.#options.work(() => this.#retake(id));
+  }
+
+  /** Tries again what was put off or failed for want of space; what no strategy could bring is left to a person. */
+  async retry(): Promise<void> {
+    const { book } = this.#options;
+    await this.#retakeAll(book.putOffOf());
+    for (const incident of await book.list({ onlyOpen: true, limit: RETRIED_MAX }))
+      if (incident.state === "failed" && incident.failure?.code === "TARGET_IO" && incident.putOff === undefined)
+        await this.#healAgain(incident, incident.paths[0], false);
+  }
+
+  async #retakeAll(ids: readonly string[]): Promise<void> {
+    const { parallel, signal } = this.#options;
+    await mapLimited(ids, parallel, signal, (id) => this.#retake(id));
+  }
+
+  /** Heals what was put off, when its storage is there again. */
+  async #retake(id: string): Promise<void> {
+    const { book, watch } = this.#options;
+    const incident = await book.get(id);
+    if (incident.putOff === undefined) return;
+    const { path, isApproved } = incident.putOff;
+    if ((await watch.awayReasonOf(path)) === undefined) await this.#healAgain(incident, path, isApproved);
+  }
+
+  /** Several may find that an incident is due: the first that moves it heals it. */
+  async #healAgain(incident: Incident, path: BytePath | undefined, isApproved: boolean): Promise<void> {
+    const { policyFor, memory, book, healNow } = this.#options;
+    if (path === undefined) return;
+    try {
+      const policy = policyFor(incident.source, path);
+      const isAllowed = isHealedByItself(incident, policy) && memory.breakerReason(path) === undefined;
+      if (!isApproved && !isAllowed) return;
+      const reason = isApproved ? "approved" : "under way";
+      const healing = await book.change(incident.id, { state: "healing", reason }, [incident.state]);
+      await healNow(healing, policy, isApproved);
+    } catch (error) {
+      if (!hasCode(error, "INCIDENT_STATE") && !hasCode(error, "SOURCE_NOT_FOUND")) throw error;
+    }
+  }
+
+  #isOfKnownSource({ source, paths: [path] }: Incident): boolean {
+    if (path === undefined) return false;
+    try {
+      this.#options.policyFor(source, path);
+      return true;
+    } catch (error) {
+      if (hasCode(error, "SOURCE_NOT_FOUND")) return false;
+      throw error;
+    }
+  }
+
+  /** What belongs to no source any more is a person's to decide. */
+  async #release({ id, state }: Incident): Promise<void> {
+    this.#interrupted.delete(id);
+    const reason = "interrupted, and its source is not protected any more";
+    const to = state === "open" ? "waiting" : "failed";
+    await this.#options.incidents.conclude(await this.#options.book.get(id), to, reason);
+  }
+
+  /** Takes up what a crash left: staging files go, decisions are made again, heals are carried on. */
+  async #resume(incident: Incident): Promise<void> {
+    const { watch, book, policyFor, incidents, healNow, signal } = this.#options;
+    if (incident.state !== "open" && incident.state !== "healing") return;
+    const [path] = incident.paths;
+    if (path === undefined) return;
+    // In the list before the look: that may itself find the root back, and tell it while we wait.
+    this.#interrupted.set(incident.id, incident);
+    if ((await watch.awayReasonOf(path)) !== undefined) return; // until its storage is back
+    if (!this.#interrupted.delete(incident.id)) return; // taken up meanwhile
+    const folders = new Set<BytePath>();
+    for await (const entry of book.pathsOf(incident.id)) folders.add(parentPath(entry.path));
+    for (const folder of folders) removeStagingOf(policyFor(incident.source, folder).root, folder, incident.id);
+    const policy = policyFor(incident.source, path);
+    const isBegun = incident.state === "healing";
+    if (isBegun) await incidents.heal(incident, incident.reason === "approved", signal);
+    else if (isHealedByItself(incident, policy)) await healNow(incident, policy, false);
+    else await incidents.hold(incident, "interrupted before it was decided: a person decides");
+  }
+}
+
+/** True when the policy lets an incident be healed without a person. */
+export function isHealedByItself({ kind, isAttack }: Incident, { mode, mass }: HealPolicy): boolean {
+  return mode === "protect" && isAttack !== true && (kind !== "mass" || mass === "heal");
+}
