@@ -77,6 +77,7 @@ const SIGNATURES = {
   umount2: "int umount2(const void *target, int flags)",
   socketpair: "int socketpair(int domain, int type, int protocol, _Out_ int32_t *fds)",
   recvmsg: "long recvmsg(int fd, void *message, int flags)",
+  read: "long read(int fd, void *into, ulong size)",
   poll: "int poll(void *entries, ulong count, int timeoutMs)",
   fcntl: "int fcntl(int fd, int command, int argument)",
 } as const;
@@ -116,6 +117,10 @@ export interface MountCalls {
   receiveDescriptor(socketFd: number): number | undefined;
   closeDescriptor(fd: number): void;
   setNonBlocking(fd: number): void;
+  /** read(2) that throws nothing: bytes read, or the negative error number (a thrown EAGAIN costs more than a read). */
+  readInto(fd: number, into: Uint8Array): number;
+  /** Waits in this thread. For waits of about a millisecond, when there is nothing else to do. */
+  waitReadableHere(fd: number, timeoutMs: number): boolean;
   /** Waits in another thread until there is something to read; false after `timeoutMs`, or when a signal came. */
   waitReadable(fd: number, timeoutMs: number): Promise<boolean>;
 }
@@ -149,23 +154,39 @@ export function mountCalls(): MountCalls | undefined {
     setNonBlocking: (fd) => {
       fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
     },
-    waitReadable: waiter(koffi),
+    ...reading(koffi),
   };
 }
 
-/** poll(2) for one descriptor. */
-function waiter(koffi: Koffi): MountCalls["waitReadable"] {
-  const poll = koffi.load(null).func(SIGNATURES.poll);
-  return async (fd, timeoutMs) => {
+/** read(2) and poll(2) for one descriptor. */
+function reading(koffi: Koffi): Pick<MountCalls, "readInto" | "waitReadable" | "waitReadableHere"> {
+  const library = koffi.load(null);
+  const [poll, read] = [library.func(SIGNATURES.poll), library.func(SIGNATURES.read)];
+  // koffi does not hold what a call in another thread writes to: collected meanwhile, the heap would be damaged
+  const underWay = new Set<Buffer>();
+  const entryOf = (fd: number): Buffer => {
     const entry = Buffer.alloc(8); // pollfd: descriptor, events wanted, events seen
     new Int32Array(entry.buffer, entry.byteOffset, 1)[0] = fd;
     new Int16Array(entry.buffer, entry.byteOffset + 4, 1)[0] = POLLIN;
-    return await new Promise<boolean>((resolve, reject) => {
-      poll.async(entry, 1, timeoutMs, (error: Error | null, count: unknown) => {
-        if (error === null) resolve(Number(count) > 0);
-        else reject(error);
+    return entry;
+  };
+  return {
+    readInto: (fd, into) => {
+      const count = Number(read(fd, into, into.length));
+      return count < 0 ? -koffi.errno() : count;
+    },
+    waitReadableHere: (fd, timeoutMs) => Number(poll(entryOf(fd), 1, timeoutMs)) > 0,
+    waitReadable: async (fd, timeoutMs) => {
+      const entry = entryOf(fd);
+      underWay.add(entry);
+      return await new Promise<boolean>((resolve, reject) => {
+        poll.async(entry, 1, timeoutMs, (error: Error | null, count: unknown) => {
+          underWay.delete(entry);
+          if (error === null) resolve(Number(count) > 0);
+          else reject(error);
+        });
       });
-    });
+    },
   };
 }
 

@@ -3,9 +3,9 @@
  * descriptor never blocks: waiting is done in another thread with a limit, so that the process can always end. Requests
  * are handled side by side; an interrupted one is answered at once and its late answer is dropped.
  */
-import { fstatSync, readSync, writevSync } from "node:fs";
+import { writevSync } from "node:fs";
 import { constants } from "node:os";
-import { HoldfastError, errnoOf, messageOf } from "../../base/errors.js";
+import { HoldfastError, errnoOf } from "../../base/errors.js";
 import type { MountCalls } from "../../base/native.js";
 import {
   type FuseRequest,
@@ -21,10 +21,12 @@ import {
 const UNDER_WAY_MAX = 256;
 /** How long one wait for requests lasts: the time it takes to notice that we are to stop, ms. */
 const WAIT_MS = 250;
+/** How long this thread itself waits first, when nothing is under way, ms. */
+const MOMENT_MS = 1;
 /** Requests handled before other work of the process gets its turn. */
 const BURST_MAX = 64;
 
-const { ENOSYS, EIO, EINTR, EROFS, EPROTO } = constants.errno;
+const { EAGAIN, ENODEV, ENOENT, ENOSYS, EIO, EINTR, EROFS, EPROTO } = constants.errno;
 
 /** An answer: the parts of its bytes, or a positive error number. */
 export type FuseAnswer = readonly Buffer[] | number;
@@ -49,7 +51,6 @@ export class FuseConnection {
     this.#fd = fd;
     this.#calls = calls;
     this.#handler = handler;
-    fstatSync(fd);
   }
 
   /** Serves until the file system is unmounted, or the signal says so. Throws UNSUPPORTED for a kernel too old. */
@@ -58,23 +59,24 @@ export class FuseConnection {
       const state = this.#readBurst();
       if (state === "unmounted") return;
       if (this.#underWay.size >= UNDER_WAY_MAX) await new Promise<void>((resolve) => (this.#onRoom = resolve));
-      else if (state === "empty") await this.#calls.waitReadable(this.#fd, WAIT_MS);
+      else if (state === "empty") await this.#wait();
       else await new Promise((resolve) => setImmediate(resolve));
     }
   }
 
+  /** The next request mostly follows at once: waiting a moment here spares the way through another thread. */
+  async #wait(): Promise<void> {
+    if (this.#underWay.size === 0 && this.#calls.waitReadableHere(this.#fd, MOMENT_MS)) return;
+    await this.#calls.waitReadable(this.#fd, WAIT_MS);
+  }
+
   #readBurst(): "more" | "empty" | "unmounted" {
     for (let count = 0; count < BURST_MAX && this.#underWay.size < UNDER_WAY_MAX; count += 1) {
-      let size: number;
-      try {
-        size = readSync(this.#fd, this.#buffer);
-      } catch (error) {
-        const errno = errnoOf(error) ?? "";
-        if (errno === "EAGAIN") return "empty";
-        if (errno === "ENODEV") return "unmounted";
-        if (errno === "EINTR" || errno === "ENOENT") continue; // the asking program was interrupted
-        throw new HoldfastError("MOUNT_UNAVAILABLE", `reading /dev/fuse failed: ${messageOf(error)}`, { cause: error });
-      }
+      const size = this.#calls.readInto(this.#fd, this.#buffer);
+      if (size === -EAGAIN) return "empty";
+      if (size === -ENODEV) return "unmounted";
+      if (size === -EINTR || size === -ENOENT) continue; // the asking program was interrupted
+      if (size < 0) throw new HoldfastError("MOUNT_UNAVAILABLE", `reading /dev/fuse failed: error ${-size}`);
       const request = decodeRequest(this.#buffer.subarray(0, size));
       if (request !== undefined) this.#take(request);
     }

@@ -77,10 +77,10 @@ export class BackupFileSystem implements FuseHandler {
   }
 
   /** Answers that need nothing but the place itself. */
-  #known(place: Place, { opcode, body }: FuseRequest): FuseAnswer | undefined {
+  #known(place: Place, { opcode, body, nodeId }: FuseRequest): FuseAnswer | undefined {
     switch (opcode) {
       case OPCODE.getattr:
-        return [attributesAnswer(this.#attributes(place), validSeconds(place))];
+        return [attributesAnswer(this.#attributes(place, nodeId), validSeconds(place))];
       case OPCODE.open:
         return [openAnswer(OPEN_KEEP_CACHE)];
       case OPCODE.opendir:
@@ -195,7 +195,7 @@ export class BackupFileSystem implements FuseHandler {
 
   // --- what stands there ---------------------------------------------------------------------------------------------
 
-  #attributes(place: Place, inode = this.#numberOf(place)): Attributes {
+  #attributes(place: Place, inode: number): Attributes {
     const { node } = place;
     const { major, minor } = node.device ?? { major: 0, minor: 0 };
     return {
