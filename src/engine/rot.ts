@@ -1,17 +1,20 @@
 /**
  * Content that changed though nobody wrote it: size, inode and times are as they were when it was stored, the digest is
- * not. Every write moves the ctime, which no program can set, so this is what a failing disk looks like. It must not
- * become the newest version; the last good one stays.
+ * not. Every write moves the ctime in time, and no program can set it, so this is what a failing disk looks like. It
+ * must not become the newest version; the last good one stays.
  */
 import { type CurrentRecord, STATE_OFFSET, stateOf } from "./index/entry-index.js";
 import { isMarkedAbsent, isMarkedTorn } from "./tree/codec.js";
 import type { FileNode } from "./types.js";
 
 /**
- * Two writes within one tick of the kernel's clock (10 ms at most) have one ctime. A version that was stored this soon
- * after its ctime may have missed the second: then a difference is a change, ms.
+ * A shared writable mapping moves the ctime at its first store into a clean page only: later stores move nothing until
+ * the page was written back, 35 s later by default (expiry 30 s, flusher every 5 s). A version that was read sooner after
+ * its ctime than two such periods may have missed a store: then a difference is a change, ms.
  */
-const SAME_TICK_MS = 1000;
+const UNSEEN_STORES_MS = 70_000;
+/** Only the time of the commit is kept, not that of the reading before it: a round of a backup takes so long at most, ms. */
+const ROUND_MARGIN_MS = 20_000;
 const NS_PER_MS = 1_000_000n;
 
 /** True when what was read now cannot have been written: compare it with the current record of its path. */
@@ -26,5 +29,5 @@ export function looksRotten(known: CurrentRecord | undefined, node: FileNode): b
     stored.stat.sizeBytes === stat.sizeBytes &&
     stored.stat.mtimeNs === stat.mtimeNs &&
     stored.stat.ctimeNs === stat.ctimeNs;
-  return isSameStat && timeMs - Number(stat.ctimeNs / NS_PER_MS) >= SAME_TICK_MS;
+  return isSameStat && timeMs - Number(stat.ctimeNs / NS_PER_MS) >= UNSEEN_STORES_MS + ROUND_MARGIN_MS;
 }
