@@ -54,7 +54,7 @@ class Mounted implements AsyncDisposable {
     this.#process = started;
     await until("it is mounted", MOUNTED_MS, () => {
       if (started.exitCode !== undefined) throw new Error(`mount ended: ${started.output}`);
-      return started.output.includes(this.point);
+      return started.output.includes("press Ctrl-C to unmount"); // the last line: what was cleared away is told before
     });
     return started;
   }

@@ -70,7 +70,7 @@ describe("codecs", () => {
 
   it("knows its numbers and no others", () => {
     expect([0, 1, 2].map((number) => codecNumbered(number).name)).to.deep.equal(["none", "lz4", "zstd"]);
-    expect(thrownCode(() => codecNumbered(3))).to.equal("REPO_FORMAT_UNSUPPORTED");
+    expect(thrownCode(() => codecNumbered(3))).to.equal("RECORD_DAMAGED");
   });
 
   it("gives back with zstd what was compressed, at any level", () => {

@@ -56,6 +56,9 @@ async function filled(folder: TempFolder, encrypt: boolean): Promise<Store> {
   return { rig, folder, data, ledger, lastWrite };
 }
 
+/** The byte of packs that gives their format's version. */
+const VERSION_AT = 8;
+
 /** A changed bit of an object. */
 interface Flip {
   readonly key: string;
@@ -78,7 +81,8 @@ async function flipsOf(store: string): Promise<Flip[]> {
   return [...kinds.values()].flatMap((objects) => {
     const total = objects.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     const count = Math.min(total, FLIPS_EACH);
-    return Array.from({ length: count }, (_, index) => placeOf(objects, ((index + Math.random()) * total) / count));
+    const places = Array.from({ length: count }, (_, index) => ((index + Math.random()) * total) / count);
+    return [VERSION_AT, ...places].map((place) => placeOf(objects, Math.min(place, total - 1)));
   });
 }
 

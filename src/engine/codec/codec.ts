@@ -24,11 +24,13 @@ export function codecNamed(name: CodecName): Codec {
   return CODECS[name];
 }
 
-/** The codec of a header's number. Throws REPO_FORMAT_UNSUPPORTED for an unknown one. */
+/**
+ * The codec of a header's number. Throws RECORD_DAMAGED for an unknown one: a repository with newer codecs says so in its
+ * configuration, which keeps this program from opening it.
+ */
 export function codecNumbered(number: number): Codec {
   const found = Object.values(CODECS).find((codec) => CODEC_NUMBERS[codec.name] === number);
-  if (found === undefined)
-    throw new HoldfastError("REPO_FORMAT_UNSUPPORTED", `a record uses the unknown codec ${number}`);
+  if (found === undefined) throw new HoldfastError("RECORD_DAMAGED", `a record uses the unknown codec ${number}`);
   return found;
 }
 

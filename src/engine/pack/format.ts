@@ -56,12 +56,15 @@ export function encodePackHeader(kind: PackKind, repositoryId: Uint8Array): Buff
   return header;
 }
 
-/** The kind of a pack. Throws OBJECT_DAMAGED when it is none of this repository, REPO_FORMAT_UNSUPPORTED when newer. */
+/**
+ * The kind of a pack. Throws OBJECT_DAMAGED when it is none of this repository. An unknown version is damage too: a
+ * repository with newer packs says so in its configuration, which keeps this program from opening it.
+ */
 export function parsePackHeader(bytes: Buffer, repositoryId: Uint8Array): PackKind {
   if (bytes.length < PACK_HEADER_BYTES || !bytes.subarray(0, 8).equals(HEADER_MAGIC)) {
     throw damagedPack("it has no pack header");
   }
-  if (bytes[8] !== PACK_VERSION) throw new HoldfastError("REPO_FORMAT_UNSUPPORTED", "a pack has an unknown version");
+  if (bytes[8] !== PACK_VERSION) throw damagedPack("its version is unknown");
   if (!bytes.subarray(16, PACK_HEADER_BYTES).equals(repositoryId)) throw damagedPack("it is of another repository");
   const kind = bytes.toString("latin1", 9, 10);
   if (kind !== "d" && kind !== "m") throw damagedPack("its kind is unknown");

@@ -86,7 +86,7 @@ export function orDamaged<T>(read: () => T): T | undefined {
   try {
     return read();
   } catch (error) {
-    if (hasCode(error, "RECORD_DAMAGED") || hasCode(error, "REPO_FORMAT_UNSUPPORTED")) return undefined;
+    if (hasCode(error, "RECORD_DAMAGED")) return undefined;
     throw error;
   }
 }
