@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { writeFileDurably } from "../base/atomic-file.js";
 import { HoldfastError, errnoOf, hasCode, messageOf } from "../base/errors.js";
 import { Secret } from "../base/observe.js";
-import { unlockMaster } from "../engine/keys.js";
+import { unlockMasters } from "../engine/keys.js";
 import type { Repository } from "../engine/repository.js";
 import { openBackend } from "../storage/open.js";
 
@@ -67,7 +67,7 @@ async function readKept(file: string): Promise<Secret | undefined> {
 async function opens(recoveryKey: Secret, storeUrl: string, id: string, signal: AbortSignal): Promise<boolean> {
   await using backend = await openBackend(storeUrl);
   try {
-    await unlockMaster(backend, Buffer.from(id, "hex"), { recoveryKey }, signal);
+    await unlockMasters(backend, Buffer.from(id, "hex"), { recoveryKey }, signal);
     return true;
   } catch (error) {
     if (hasCode(error, "REPO_KEY_WRONG")) return false; // also what a key with a mistake in it gives

@@ -15,6 +15,7 @@ import type { Catalog } from "./index/catalog.js";
 import { type FoundChunk, chunksOfEntries } from "./index/chunk-index.js";
 import { type Fragment, type IndexedPack, encodeFragment } from "./index/fragments.js";
 import type { LevelOperation } from "./index/level-store.js";
+import type { KeyRing } from "./key-ring.js";
 import type { RepositoryKeys } from "./keys.js";
 import { Gate, NameLocks } from "./lease/gate.js";
 import { type FinishedPack, type PackEntry, type PackKind, packKey } from "./pack/format.js";
@@ -43,8 +44,8 @@ export interface CoreParts {
   readonly backend: Backend;
   readonly config: RepositoryConfig;
   readonly keys: RepositoryKeys;
-  /** Undefined for an unencrypted repository; for adding key slots. */
-  readonly master: Buffer | undefined;
+  /** As opened; `RepositoryCore.keyRing` is the one in force. */
+  readonly keyRing: KeyRing;
   readonly opener: RecordOpener;
   readonly catalog: Catalog;
   readonly chunkSet: ChunkSet;
@@ -80,12 +81,15 @@ export class RepositoryCore {
   readonly tail = new WalTail();
   /** Told of every delta once it is in the catalog (a running backup, a marking garbage collection). */
   readonly deltaListeners = new Set<(delta: Delta) => void>();
+  /** For adding key slots; a rotation replaces it, while sealing goes on under `parts.keys` until the next open. */
+  keyRing: KeyRing;
   #seq: number;
   #commitTurn = new Mutex();
 
   constructor(parts: CoreParts) {
     this.parts = parts;
     this.#seq = parts.lastSeq;
+    this.keyRing = parts.keyRing;
   }
 
   get log(): Logger {

@@ -1,7 +1,9 @@
 /**
- * The master key and its slots. The master is 32 random bytes that never leave the machine unwrapped; a slot
+ * The master keys and their slots. A master is 32 random bytes that never leave the machine unwrapped; a slot
  * (`keys/<sha256>` in the store) holds it wrapped under a password, a random key file or the recovery key. Everything
- * else is derived from it. Without encryption the derived keys are absent and ids are plain SHA-256.
+ * else is derived from it. A rotation adds a master: records are sealed under the newest one from then on, ids and the
+ * chunker stay with the first, so that nothing has to be stored again. Without encryption the derived keys are absent
+ * and ids are plain SHA-256.
  */
 import { createHash, randomBytes } from "node:crypto";
 import { hasCode, HoldfastError } from "../base/errors.js";
@@ -17,8 +19,10 @@ export type { SlotKind } from "./crypto/slots.js";
 export interface RepositoryKeys {
   /** 32 bytes, bound into every record's seal. */
   readonly repositoryId: Uint8Array;
-  /** Undefined: nothing is encrypted. */
+  /** Seals new records. Undefined: nothing is encrypted. */
   readonly recordMaster: Uint8Array | undefined;
+  /** Those of the masters before the newest, the first one first: they open what was sealed before a rotation. */
+  readonly olderRecordMasters: readonly Uint8Array[];
   /** Key of chunk ids; undefined: plain SHA-256. */
   readonly idKey: Uint8Array | undefined;
   /** Seed of the chunker's table. Without encryption derived from the repository id. */
@@ -40,6 +44,8 @@ export interface SlotInfo {
   readonly kind: SlotKind;
   readonly kdf: string;
   readonly createdMs: number;
+  /** True: made before a key rotation that did not end; it opens nothing any more. */
+  readonly isRetired: boolean;
 }
 
 /** Slots of one repository; more are not looked at. Each costs an attempt of about 0.3 s for a password. */
@@ -62,14 +68,17 @@ export function newRecoveryKey(): Secret {
   return new Secret(encodeRecoveryKey(randomBytes(RECOVERY_BYTES)));
 }
 
-/** Derives what the engine uses; `master` undefined makes the keys of an unencrypted repository. */
-export function deriveKeys(repositoryId: Uint8Array, master: Uint8Array | undefined): RepositoryKeys {
-  const derive = (label: string): Buffer => deriveKey(master ?? repositoryId, repositoryId, label);
+/** Derives what the engine uses from the masters, the first one first; none makes the keys of an unencrypted repository. */
+export function deriveKeys(repositoryId: Uint8Array, masters: readonly Uint8Array[]): RepositoryKeys {
+  const [first] = masters;
+  const derive = (master: Uint8Array, label: string): Buffer => deriveKey(master, repositoryId, label);
+  const recordMasters = masters.map((master) => derive(master, "holdfast records v1"));
   return {
     repositoryId,
-    recordMaster: master === undefined ? undefined : derive("holdfast records v1"),
-    idKey: master === undefined ? undefined : derive("holdfast ids v1"),
-    chunkerKey: derive("holdfast chunker v1"),
+    recordMaster: recordMasters.at(-1),
+    olderRecordMasters: recordMasters.slice(0, -1),
+    idKey: first === undefined ? undefined : derive(first, "holdfast ids v1"),
+    chunkerKey: derive(first ?? repositoryId, "holdfast chunker v1"),
   };
 }
 
@@ -77,14 +86,15 @@ export function deriveKeys(repositoryId: Uint8Array, master: Uint8Array | undefi
 export type PasswordKdfName = PasswordKdf["name"];
 
 export interface NewSlot {
-  readonly master: Uint8Array;
+  /** The first one first. */
+  readonly masters: readonly Uint8Array[];
   readonly unlock: UnlockWith;
   readonly createdMs: number;
   /** Default scrypt. */
   readonly passwordKdf?: PasswordKdfName | undefined;
 }
 
-/** Wraps the master and stores the slot durably. */
+/** Wraps the masters and stores the slot durably. */
 export async function addSlot(
   backend: Backend,
   repositoryId: Uint8Array,
@@ -93,41 +103,66 @@ export async function addSlot(
 ): Promise<SlotInfo> {
   const secret = secretOf(slot.unlock, slot.passwordKdf);
   if (secret === undefined) throw new HoldfastError("REPO_KEY_MISSING", "no key was given for the new key slot");
-  const bytes = await encodeSlot({ repositoryId, master: slot.master, secret, createdMs: slot.createdMs });
+  const bytes = await encodeSlot({ repositoryId, masters: slot.masters, secret, createdMs: slot.createdMs });
   const id = createHash("sha256").update(bytes).digest("hex");
   await backend.put(`${SLOT_PREFIX}${id}`, bytes, signal);
-  return infoOf(id, parseSlot(bytes));
+  return infoOf({ id, slot: parseSlot(bytes) }, slot.masters.length);
 }
 
-/** The master key. Throws REPO_KEY_WRONG when no slot opens, REPO_KEY_MISSING when nothing was given or no slot is there. */
-export async function unlockMaster(
+/** What a secret opened. */
+export interface Unlocked {
+  /** The first one first. */
+  readonly masters: readonly Buffer[];
+  /** Of the slot that it opened. */
+  readonly slotId: string;
+}
+
+/**
+ * The master keys. Throws REPO_KEY_WRONG when no slot opens or the one that does is from before a rotation,
+ * REPO_KEY_MISSING when nothing was given or no slot is there.
+ */
+export async function unlockMasters(
   backend: Backend,
   repositoryId: Uint8Array,
   unlock: UnlockWith,
   signal: AbortSignal,
-): Promise<Buffer> {
+): Promise<Unlocked> {
   const secret = secretOf(unlock);
   if (secret === undefined)
     throw new HoldfastError("REPO_KEY_MISSING", "the repository is encrypted; no key was given");
   const slots = await readSlots(backend, signal);
   if (slots.length === 0) throw new HoldfastError("REPO_KEY_MISSING", "the repository has no key slots left");
-  for (const { slot } of slots) {
+  const newestFirst = slots.sort((a, b) => b.slot.masterCount - a.slot.masterCount);
+  const newestCount = newestMasterCount(slots);
+  for (const { id, slot } of newestFirst) {
     signal.throwIfAborted();
-    const master = await openSlot(slot, repositoryId, secret);
-    if (master !== undefined) return master;
+    const masters = await openSlot(slot, repositoryId, secret);
+    if (masters === undefined) continue;
+    if (masters.length === newestCount) return { masters, slotId: id };
+    throw new HoldfastError("REPO_KEY_WRONG", `this ${secret.kind} key was retired by a key rotation`, {
+      hint: "Use the key that was given at the rotation.",
+    });
   }
   throw new HoldfastError("REPO_KEY_WRONG", `the ${secret.kind} key opens none of the repository's key slots`);
 }
 
 export async function listSlots(backend: Backend, signal: AbortSignal): Promise<SlotInfo[]> {
-  return (await readSlots(backend, signal)).map(({ id, slot }) => infoOf(id, slot));
+  const slots = await readSlots(backend, signal);
+  return slots.map((found) => infoOf(found, newestMasterCount(slots)));
 }
 
-/** Removes a slot; the last one cannot be removed (LIMIT_REACHED), an unknown one is NOT_FOUND. */
+function newestMasterCount(slots: readonly FoundSlot[]): number {
+  return Math.max(0, ...slots.map(({ slot }) => slot.masterCount));
+}
+
+/** Removes a slot; the last one that opens cannot be removed (LIMIT_REACHED), an unknown one is NOT_FOUND. */
 export async function removeSlot(backend: Backend, id: string, signal: AbortSignal): Promise<void> {
   const slots = await readSlots(backend, signal);
-  if (!slots.some((slot) => slot.id === id)) throw new HoldfastError("NOT_FOUND", "no key slot has that id");
-  if (slots.length === 1) {
+  const found = slots.find((slot) => slot.id === id);
+  if (found === undefined) throw new HoldfastError("NOT_FOUND", "no key slot has that id");
+  const newest = newestMasterCount(slots);
+  const isLast = found.slot.masterCount === newest && slots.filter((s) => s.slot.masterCount === newest).length === 1;
+  if (isLast) {
     throw new HoldfastError("LIMIT_REACHED", "the last key slot cannot be removed", {
       hint: "Add another key first; without a slot the repository could never be opened again.",
     });
@@ -143,9 +178,14 @@ export async function damagedSlots(backend: Backend, signal: AbortSignal): Promi
   return damaged.slice(0, SLOTS_MAX);
 }
 
+interface FoundSlot {
+  readonly id: string;
+  readonly slot: Slot;
+}
+
 /** All readable slots; a damaged one is left out as long as another can be read, so that one bad object locks nobody out. */
-async function readSlots(backend: Backend, signal: AbortSignal): Promise<{ id: string; slot: Slot }[]> {
-  const slots: { id: string; slot: Slot }[] = [];
+async function readSlots(backend: Backend, signal: AbortSignal): Promise<FoundSlot[]> {
+  const slots: FoundSlot[] = [];
   let damage: HoldfastError | undefined;
   for await (const { key } of backend.list(SLOT_PREFIX, signal)) {
     if (slots.length >= SLOTS_MAX) break;
@@ -177,6 +217,7 @@ function secretOf(unlock: UnlockWith, kdf?: PasswordKdfName): SlotSecret | undef
   return unlock.keyBytes === undefined ? undefined : { kind: "raw", bytes: unlock.keyBytes };
 }
 
-function infoOf(id: string, slot: Slot): SlotInfo {
-  return { id, kind: slot.kind, kdf: slot.kdf.name, createdMs: slot.createdMs };
+function infoOf({ id, slot }: FoundSlot, newestCount: number): SlotInfo {
+  const isRetired = slot.masterCount < newestCount;
+  return { id, kind: slot.kind, kdf: slot.kdf.name, createdMs: slot.createdMs, isRetired };
 }

@@ -26,8 +26,9 @@ import {
   newKeyBytes,
   newMasterKey,
   newRecoveryKey,
-  unlockMaster,
+  unlockMasters,
 } from "./keys.js";
+import type { KeyRing } from "./key-ring.js";
 import { lockStore } from "./lease/store-lock.js";
 import type { LevelOperation } from "./index/level-store.js";
 import { RecordOpener } from "./pack/record.js";
@@ -74,16 +75,16 @@ async function makeSlots(
   options: InitOptions,
   signal: AbortSignal,
 ): Promise<Omit<InitResult, "repositoryId">> {
-  const master = newMasterKey();
+  const masters = [newMasterKey()];
   const createdMs = options.clock.nowMs();
   const madeKey = options.password === undefined && options.keyBytes === undefined ? newKeyBytes() : undefined;
   const keyBytes = options.keyBytes ?? madeKey;
   const unlock =
     options.password === undefined ? { keyBytes: keyBytes ?? Buffer.alloc(0) } : { password: options.password };
   const { passwordKdf } = options;
-  await addSlot(backend, repositoryId, { master, unlock, createdMs, passwordKdf }, signal);
+  await addSlot(backend, repositoryId, { masters, unlock, createdMs, passwordKdf }, signal);
   const recoveryKey = newRecoveryKey();
-  await addSlot(backend, repositoryId, { master, unlock: { recoveryKey }, createdMs }, signal);
+  await addSlot(backend, repositoryId, { masters, unlock: { recoveryKey }, createdMs }, signal);
   return { recoveryKey, ...(madeKey === undefined ? {} : { keyBytes: madeKey }) };
 }
 
@@ -101,7 +102,7 @@ export async function openCore(options: OpenOptions): Promise<OpenedCore> {
   const backend = stack.use(await openBackend(options.storeUrl, { io }));
   const { config, damagedCopies, missingCopies } = await readConfig(backend, signal);
   if (damagedCopies.length > 0) options.observer.log.error("config.copy_damaged", { copies: damagedCopies });
-  const { keys, master } = await unlock(backend, config, options);
+  const { keys, keyRing } = await unlock(backend, config, options);
   const storeFolder = localFolderOf(options.storeUrl);
   const readOnly = options.readOnly === true;
   if (!readOnly) {
@@ -128,7 +129,7 @@ export async function openCore(options: OpenOptions): Promise<OpenedCore> {
   const write = readOnly
     ? undefined
     : await openWriteSide({ options, backend, keys, writerId, walRoot, opened, logs, stack });
-  const parts = { backend, config, keys, master, chunkSet, pool, writerId, write, io, ...opened };
+  const parts = { backend, config, keys, keyRing, chunkSet, pool, writerId, write, io, ...opened };
   const core = new RepositoryCore({ ...parts, clock: options.clock, observer: options.observer });
   await takeInLogs(core, logs, signal);
   return { core, owned: stack.move() };
@@ -143,11 +144,11 @@ async function unlock(
   backend: Backend,
   config: RepositoryConfig,
   options: OpenOptions,
-): Promise<{ keys: RepositoryKeys; master: Buffer | undefined }> {
+): Promise<{ keys: RepositoryKeys; keyRing: KeyRing }> {
   const id = Buffer.from(config.repository_id, "hex");
-  if (!config.encrypted) return { keys: deriveKeys(id, undefined), master: undefined };
-  const master = await unlockMaster(backend, id, options.unlock ?? {}, options.signal);
-  return { keys: deriveKeys(id, master), master };
+  if (!config.encrypted) return { keys: deriveKeys(id, []), keyRing: { masters: [], slotId: undefined } };
+  const keyRing = await unlockMasters(backend, id, options.unlock ?? {}, options.signal);
+  return { keys: deriveKeys(id, keyRing.masters), keyRing };
 }
 
 interface OpenedCatalog {

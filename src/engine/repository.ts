@@ -11,7 +11,8 @@ import type { SpaceInfo } from "../storage/backend.js";
 import { createBackup } from "./backup.js";
 import { commitChanges } from "./commit.js";
 import type { RepositoryCore } from "./core.js";
-import { type SlotInfo, addSlot, listSlots, newRecoveryKey } from "./keys.js";
+import { type RotateOptions, type Rotation, addKey, addRecoveryKey, removeKey, rotateKeys } from "./key-ring.js";
+import { type SlotInfo, listSlots } from "./keys.js";
 import { initRepository, openCore } from "./open.js";
 import type {
   BackupAnnotation,
@@ -29,7 +30,7 @@ import type {
 import { sealOwnLog } from "./seal.js";
 import { annotateBackup, backupEntries, deleteBackups, diffBackups, findBackup } from "./snapshots.js";
 import { StoreFacts } from "./store-facts.js";
-import type { Entry, FileNode, Manifest, RepositoryStats, Version } from "./types.js";
+import type { DatedEntry, Entry, FileNode, Manifest, RepositoryStats, Version } from "./types.js";
 import { currentEntries, currentEntry, entriesAt, entryAt, versionsOf } from "./versions.js";
 
 export type {
@@ -124,7 +125,7 @@ export class Repository implements AsyncDisposable {
   }
 
   /** The last known states of a source, in path order. */
-  currentEntries(source: string): AsyncIterable<Entry> {
+  currentEntries(source: string): AsyncIterable<DatedEntry> {
     return currentEntries(this.core, source);
   }
 
@@ -214,13 +215,22 @@ export class Repository implements AsyncDisposable {
 
   /** Adds a recovery key; older ones stay valid until removed. Throws UNSUPPORTED without encryption. */
   async newRecoveryKey(signal: AbortSignal): Promise<Secret> {
-    const { backend, clock, config, master } = this.core.parts;
-    this.core.writeSide();
-    if (master === undefined) throw new HoldfastError("UNSUPPORTED", "the repository is not encrypted: it has no keys");
-    const recoveryKey = newRecoveryKey();
-    const slot = { master, unlock: { recoveryKey }, createdMs: clock.nowMs() };
-    await addSlot(backend, Buffer.from(config.repository_id, "hex"), slot, signal);
-    return recoveryKey;
+    return await addRecoveryKey(this.core, signal);
+  }
+
+  /** Adds a key that opens the repository; those that are there stay valid. Throws UNSUPPORTED without encryption. */
+  async addKey(key: RotateOptions, signal: AbortSignal): Promise<SlotInfo> {
+    return await addKey(this.core, key, signal);
+  }
+
+  /** Removes a key by its slot's id or a unique prefix. Throws NOT_FOUND; LIMIT_REACHED for the last and the one in use. */
+  async removeKey(idOrPrefix: string, signal: AbortSignal): Promise<SlotInfo> {
+    return await removeKey(this.core, idOrPrefix, signal);
+  }
+
+  /** Seals new data under a new master from the next open on; only the given key and a new recovery key stay valid. */
+  async rotateKeys(key: RotateOptions, signal: AbortSignal): Promise<Rotation> {
+    return await rotateKeys(this.core, key, signal);
   }
 
   /** The key slots of the repository; none without encryption. */

@@ -47,7 +47,7 @@ function readByThePage(bytes: Buffer): { type: number; plain: Buffer; recordByte
 
 describe("repository format", () => {
   const folder = useTempFolder("format");
-  const keys = deriveKeys(REPOSITORY, MASTER);
+  const keys = deriveKeys(REPOSITORY, [MASTER]);
 
   it("of a pack is what the page says: header, records, bundle, trailer, footer", async () => {
     const sealer = new RecordSealer(keys);

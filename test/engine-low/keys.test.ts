@@ -15,7 +15,7 @@ import {
   newRecoveryKey,
   removeSlot,
   type UnlockWith,
-  unlockMaster,
+  unlockMasters,
 } from "../../src/engine/keys.js";
 import type { Backend } from "../../src/storage/backend.js";
 import { openBackend } from "../../src/storage/open.js";
@@ -34,11 +34,11 @@ describe("key slots", () => {
   });
 
   async function add(unlock: UnlockWith) {
-    return await addSlot(backend, REPOSITORY, { master, unlock, createdMs: 1000 }, NEVER);
+    return await addSlot(backend, REPOSITORY, { masters: [master], unlock, createdMs: 1000 }, NEVER);
   }
 
   async function unlocked(unlock: UnlockWith): Promise<boolean> {
-    return (await unlockMaster(backend, REPOSITORY, unlock, NEVER)).equals(master);
+    return (await unlockMasters(backend, REPOSITORY, unlock, NEVER)).masters[0]?.equals(master) === true;
   }
 
   it("open with the password, the key file or the recovery key that made them", async () => {
@@ -97,8 +97,8 @@ describe("key slots", () => {
       password: new Secret("pass"),
       kdf: { ...PBKDF2_KDF, iterations: 1000 },
     } as const;
-    const bytes = await encodeSlot({ repositoryId: REPOSITORY, master, secret, createdMs: 0 });
-    expect((await openSlot(parseSlot(bytes), REPOSITORY, secret))?.equals(master)).to.equal(true);
+    const bytes = await encodeSlot({ repositoryId: REPOSITORY, masters: [master], secret, createdMs: 0 });
+    expect((await openSlot(parseSlot(bytes), REPOSITORY, secret))?.[0]?.equals(master)).to.equal(true);
     const changed = parseSlot(Buffer.from(bytes.toString("utf8").replace("1000", "1001")));
     expect(await openSlot(changed, REPOSITORY, secret)).to.equal(undefined);
     expect(await openSlot(parseSlot(bytes), Buffer.alloc(32), secret)).to.equal(undefined);
@@ -107,7 +107,7 @@ describe("key slots", () => {
   it("refuse to be opened at the price of the machine", async () => {
     const password = new Secret("pass");
     const secret = { kind: "password", password, kdf: { ...PBKDF2_KDF, iterations: 1000 } } as const;
-    const bytes = await encodeSlot({ repositoryId: REPOSITORY, master, secret, createdMs: 0 });
+    const bytes = await encodeSlot({ repositoryId: REPOSITORY, masters: [master], secret, createdMs: 0 });
     const greedy = parseSlot(Buffer.from(bytes.toString("utf8").replace("1000", "4000000000")));
     expect(await codeOf(openSlot(greedy, REPOSITORY, secret))).to.equal("LIMIT_REACHED");
     const scrypt = { name: "scrypt", costLog2: 30, blockSize: 8, parallel: 1 } as const;
@@ -164,16 +164,16 @@ describe("recovery key", () => {
 describe("derived keys", () => {
   it("differ by purpose, by master and by repository", () => {
     const sets = [
-      deriveKeys(REPOSITORY, Buffer.alloc(32, 1)),
-      deriveKeys(REPOSITORY, Buffer.alloc(32, 2)),
-      deriveKeys(Buffer.alloc(32, 4), Buffer.alloc(32, 1)),
+      deriveKeys(REPOSITORY, [Buffer.alloc(32, 1)]),
+      deriveKeys(REPOSITORY, [Buffer.alloc(32, 2)]),
+      deriveKeys(Buffer.alloc(32, 4), [Buffer.alloc(32, 1)]),
     ];
     const all = sets.flatMap(({ recordMaster, idKey, chunkerKey }) => [recordMaster, idKey, chunkerKey]);
     expect(new Set(all.map((key) => Buffer.from(key ?? []).toString("hex"))).size).to.equal(9);
   });
 
   it("of a repository without encryption are the chunker's alone", () => {
-    const { recordMaster, idKey, chunkerKey } = deriveKeys(REPOSITORY, undefined);
+    const { recordMaster, idKey, chunkerKey } = deriveKeys(REPOSITORY, []);
     expect([recordMaster, idKey]).to.deep.equal([undefined, undefined]);
     expect(chunkerKey.length).to.equal(32);
   });

@@ -150,7 +150,7 @@ async function targets(): Promise<Target[]> {
     { id: idOf("yy"), plain: Buffer.from("yy") },
   ]).plain;
   const slot = await encodeSlot({
-    ...{ repositoryId: keys.repositoryId, master: Buffer.alloc(32, 3), createdMs: 1 },
+    ...{ repositoryId: keys.repositoryId, masters: [Buffer.alloc(32, 3)], createdMs: 1 },
     secret: { kind: "raw", bytes: Buffer.alloc(32, 4) },
   });
   const segment = { segment: 1, encrypted: false, repositoryId: Buffer.from(keys.repositoryId), salt: "ab".repeat(16) };

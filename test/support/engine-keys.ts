@@ -6,7 +6,7 @@ export const NEVER = new AbortController().signal;
 
 /** Fixed keys, so that a failing case can be repeated. */
 export function testKeys(encrypted = true): RepositoryKeys {
-  return deriveKeys(Buffer.alloc(32, 7), encrypted ? Buffer.alloc(32, 9) : undefined);
+  return deriveKeys(Buffer.alloc(32, 7), encrypted ? [Buffer.alloc(32, 9)] : []);
 }
 
 /** The code of the error that a promise rejects with, or "none". */

@@ -1,6 +1,7 @@
 /**
- * One key slot: JSON with the parameters of the derivation and the master key wrapped with AES-256-GCM. The wrapping
- * is bound to the repository id, the kind and the parameters, so that none of them can be changed unnoticed.
+ * One key slot: JSON with the parameters of the derivation and the master keys wrapped with AES-256-GCM. The wrapping
+ * is bound to the repository id, the kind and the parameters, so that none of them can be changed unnoticed. A slot
+ * made after a key rotation (version 2) holds all masters, the first one first; programs that know one only refuse it.
  */
 import { randomBytes } from "node:crypto";
 import { HoldfastError } from "../../base/errors.js";
@@ -22,34 +23,41 @@ export interface Slot {
   readonly kdf: SlotKdf;
   readonly salt: Buffer;
   readonly nonce: Buffer;
-  /** Master key and tag. */
+  /** Master keys and tag. */
   readonly wrapped: Buffer;
+  /** How many masters it holds: one more than the repository's rotations when it was made. */
+  readonly masterCount: number;
   readonly createdMs: number;
 }
 
 export interface SlotContent {
   readonly repositoryId: Uint8Array;
-  readonly master: Uint8Array;
+  /** The first one first; at least one, at most `MASTERS_MAX`. */
+  readonly masters: readonly Uint8Array[];
   readonly secret: SlotSecret;
   readonly createdMs: number;
 }
 
-const SLOT_VERSION = 1;
+/** By number of masters: one, or several. */
+const SLOT_VERSIONS = { single: 1, ring: 2 } as const;
+/** Rotations of one repository: one a week for 19 years. */
+export const MASTERS_MAX = 1000;
 const SALT_BYTES = 32;
 const RANDOM_KEY_BYTES_MIN = 20;
 const WRAP_LABEL = "holdfast key slot v1";
 
-/** Wraps a master key: the bytes of a slot object. */
+/** Wraps the master keys: the bytes of a slot object. */
 export async function encodeSlot(content: SlotContent): Promise<Buffer> {
   const { secret } = content;
   const kdf: SlotKdf = secret.kind === "password" ? (secret.kdf ?? DEFAULT_PASSWORD_KDF) : { name: "hkdf-sha256" };
   const salt = randomBytes(SALT_BYTES);
   const nonce = randomBytes(NONCE_BYTES);
   const key = await wrappingKey(secret, kdf, salt);
-  const bound = boundBytes(content.repositoryId, secret.kind, kdf);
-  const wrapped = Buffer.concat(sealParts(content.master, { key, nonce, bound }));
+  const version = content.masters.length === 1 ? SLOT_VERSIONS.single : SLOT_VERSIONS.ring;
+  const bound = boundBytes(content.repositoryId, { version, kind: secret.kind, kdf });
+  const wrapped = Buffer.concat(sealParts(Buffer.concat(content.masters), { key, nonce, bound }));
   const fields = {
-    version: SLOT_VERSION,
+    version,
     kind: secret.kind,
     kdf,
     salt: salt.toString("hex"),
@@ -60,11 +68,21 @@ export async function encodeSlot(content: SlotContent): Promise<Buffer> {
   return Buffer.from(`${JSON.stringify(fields, undefined, 2)}\n`, "utf8");
 }
 
-/** The master key, or undefined when this secret does not open this slot. */
-export async function openSlot(slot: Slot, repositoryId: Uint8Array, secret: SlotSecret): Promise<Buffer | undefined> {
+/** The master keys, the first one first, or undefined when this secret does not open this slot. */
+export async function openSlot(
+  slot: Slot,
+  repositoryId: Uint8Array,
+  secret: SlotSecret,
+): Promise<readonly Buffer[] | undefined> {
   if (slot.kind !== secret.kind) return undefined;
   const key = await wrappingKey(secret, slot.kdf, slot.salt);
-  return openSealed(slot.wrapped, { key, nonce: slot.nonce, bound: boundBytes(repositoryId, slot.kind, slot.kdf) });
+  const version = slot.masterCount === 1 ? SLOT_VERSIONS.single : SLOT_VERSIONS.ring;
+  const bound = boundBytes(repositoryId, { version, kind: slot.kind, kdf: slot.kdf });
+  const masters = openSealed(slot.wrapped, { key, nonce: slot.nonce, bound });
+  if (masters === undefined) return undefined;
+  return Array.from({ length: slot.masterCount }, (_, index) =>
+    masters.subarray(index * KEY_BYTES, (index + 1) * KEY_BYTES),
+  );
 }
 
 async function wrappingKey(secret: SlotSecret, kdf: SlotKdf, salt: Buffer): Promise<Buffer> {
@@ -78,8 +96,15 @@ async function wrappingKey(secret: SlotSecret, kdf: SlotKdf, salt: Buffer): Prom
   return deriveKey(secret.bytes, salt, WRAP_LABEL);
 }
 
-function boundBytes(repositoryId: Uint8Array, kind: SlotKind, kdf: SlotKdf): Buffer {
-  return Buffer.concat([repositoryId, Buffer.from(`${WRAP_LABEL}\0${kind}\0${kdfText(kdf)}`, "ascii")]);
+interface BoundFields {
+  readonly version: 1 | 2;
+  readonly kind: SlotKind;
+  readonly kdf: SlotKdf;
+}
+
+function boundBytes(repositoryId: Uint8Array, { version, kind, kdf }: BoundFields): Buffer {
+  const text = `holdfast key slot v${String(version)}\0${kind}\0${kdfText(kdf)}`;
+  return Buffer.concat([repositoryId, Buffer.from(text, "ascii")]);
 }
 
 /** The parameters as one fixed text, independent of JSON spelling. */
@@ -97,17 +122,20 @@ function kdfText(kdf: SlotKdf): string {
 /** Reads a slot object. Throws OBJECT_DAMAGED, REPO_FORMAT_UNSUPPORTED. */
 export function parseSlot(bytes: Uint8Array): Slot {
   const fields = parseObject(Buffer.from(bytes).toString("utf8"));
-  if (fields["version"] !== SLOT_VERSION) {
+  const version = fields["version"];
+  if (version !== SLOT_VERSIONS.single && version !== SLOT_VERSIONS.ring) {
     throw new HoldfastError("REPO_FORMAT_UNSUPPORTED", "a key slot has an unknown version");
   }
   const kind = fields["kind"];
   if (kind !== "password" && kind !== "raw" && kind !== "recovery") throw damagedSlot("its kind is unknown");
+  const wrapped = wrappedField(fields["wrapped"], version);
   return {
     kind,
     kdf: parseKdf(fields["kdf"]),
     salt: hexField(fields["salt"], SALT_BYTES),
     nonce: hexField(fields["nonce"], NONCE_BYTES),
-    wrapped: hexField(fields["wrapped"], KEY_BYTES + TAG_BYTES),
+    wrapped,
+    masterCount: (wrapped.length - TAG_BYTES) / KEY_BYTES,
     createdMs: numberField(fields["created_ms"]),
   };
 }
@@ -142,6 +170,15 @@ function parseObject(text: string): Readonly<Record<string, unknown>> {
 function asFields(value: unknown): Readonly<Record<string, unknown>> {
   if (typeof value !== "object" || value === null) throw damagedSlot("it is no object");
   return value as Readonly<Record<string, unknown>>;
+}
+
+/** The wrapped masters: exactly one in version 1, several in version 2. */
+function wrappedField(value: unknown, version: 1 | 2): Buffer {
+  const digits = typeof value === "string" ? value.length : 0;
+  const masters = (digits / 2 - TAG_BYTES) / KEY_BYTES;
+  const fits = version === SLOT_VERSIONS.single ? masters === 1 : masters >= 2 && masters <= MASTERS_MAX;
+  if (!fits || !Number.isInteger(masters)) throw damagedSlot("a field has a wrong length");
+  return hexField(value, digits / 2);
 }
 
 function hexField(value: unknown, lengthBytes: number): Buffer {

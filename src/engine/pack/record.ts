@@ -68,6 +68,8 @@ export interface RecordHeader {
   readonly storedBytes: number;
   /** 16 bytes, hex. */
   readonly salt: string;
+  /** Number of the master key that sealed it, from 0; 0 when not encrypted. */
+  readonly keyNumber: number;
 }
 
 /** A record ready to be written: header and payload. */
@@ -137,6 +139,7 @@ export function parseHeader(bytes: Uint8Array): RecordHeader {
     plainBytes: view.readUInt32LE(AT.plain),
     storedBytes: view.readUInt32LE(AT.stored),
     salt: view.toString("hex", AT.salt, AT.nonce),
+    keyNumber: view.readUInt32LE(AT.nonce),
   };
   if (header.plainBytes > PLAIN_BYTES_MAX || header.storedBytes > PLAIN_BYTES_MAX + TAG_BYTES) {
     throw damaged("its lengths are impossible");
@@ -192,6 +195,7 @@ export class RecordSealer {
     header.write(fields.id, AT.id, "hex");
     header.writeUInt32LE(fields.plain.length, AT.plain);
     this.#salt.copy(header, AT.salt);
+    header.writeUInt32LE(this.#keys.olderRecordMasters.length, AT.nonce);
     header.writeBigUInt64LE(this.#counter, AT.nonce + NONCE_BYTES - 8);
     this.#counter += 1n;
     return header;
@@ -247,23 +251,26 @@ export class RecordOpener {
     // A repository is encrypted or it is not: a plain record in an encrypted one was put there by someone else.
     if (header.encrypted !== (this.keys.recordMaster !== undefined)) throw damaged("its encryption is not the store's");
     const payload = bytes.subarray(RECORD_HEADER_BYTES);
-    return header.encrypted ? this.#unsealed(bytes, payload, header.salt) : payload;
+    return header.encrypted ? this.#unsealed(bytes, payload, header) : payload;
   }
 
-  #unsealed(bytes: Uint8Array, payload: Uint8Array, salt: string): Buffer {
-    const context = sealContext(this.keys, this.#keyOf(salt), bytes.subarray(0, RECORD_HEADER_BYTES));
+  #unsealed(bytes: Uint8Array, payload: Uint8Array, header: RecordHeader): Buffer {
+    const context = sealContext(this.keys, this.#keyOf(header), bytes.subarray(0, RECORD_HEADER_BYTES));
     const opened = openSealed(payload, context);
     if (opened === undefined) throw damaged("its seal does not match");
     return opened;
   }
 
-  #keyOf(salt: string): Buffer {
-    const known = this.#derived.get(salt);
+  #keyOf({ salt, keyNumber }: RecordHeader): Buffer {
+    const name = `${String(keyNumber)} ${salt}`;
+    const known = this.#derived.get(name);
     if (known !== undefined) return known;
-    if (this.keys.recordMaster === undefined) throw damaged("it is encrypted and there is no key");
-    const key = deriveKey(this.keys.recordMaster, Buffer.from(salt, "hex"), RECORD_LABEL);
+    const { recordMaster, olderRecordMasters } = this.keys;
+    const master = keyNumber === olderRecordMasters.length ? recordMaster : olderRecordMasters[keyNumber];
+    if (master === undefined) throw damaged("there is no key of its number");
+    const key = deriveKey(master, Buffer.from(salt, "hex"), RECORD_LABEL);
     if (this.#derived.size >= DERIVED_KEYS_MAX) this.#derived.clear();
-    this.#derived.set(salt, key);
+    this.#derived.set(name, key);
     return key;
   }
 }

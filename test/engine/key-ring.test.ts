@@ -1,0 +1,143 @@
+/** Keys of an open repository: added, removed, rotated; what was stored before stays readable without being stored again. */
+import { expect } from "chai";
+import { readFile, writeFile } from "node:fs/promises";
+import { check } from "../../src/engine/check.js";
+import { Secret } from "../../src/base/observe.js";
+import { parseHeader } from "../../src/engine/pack/record.js";
+import type { Repository } from "../../src/engine/repository.js";
+import { contentOf, EngineRig, storeFiles, UNLIMITED, upsert } from "../support/engine-rig.js";
+import { FaultIo } from "../support/fault-io.js";
+import { codeOf } from "../support/engine-keys.js";
+import { useTempFolder } from "../support/temp-folder.js";
+
+describe("keys of an open repository", () => {
+  const folder = useTempFolder("key-ring");
+  let rig: EngineRig;
+
+  beforeEach(async () => {
+    rig = await EngineRig.create(folder());
+  });
+
+  async function stored(repository: Repository, name: string, text: string): Promise<void> {
+    await writeFile(folder().at(name), text);
+    await upsert(repository, "s", [folder().bytes(name)]);
+  }
+
+  async function textOf(repository: Repository, name: string): Promise<string> {
+    return (await contentOf(repository, repository.current(folder().bytes(name))?.node)).toString();
+  }
+
+  /** Key numbers of the records in all packs. */
+  async function keyNumbers(): Promise<Set<number>> {
+    const numbers = new Set<number>();
+    for (const file of await storeFiles(rig.storeUrl, "packs"))
+      numbers.add(parseHeader((await readFile(file)).subarray(48)).keyNumber);
+    return numbers;
+  }
+
+  async function opens(unlock: EngineRig["unlock"]): Promise<string> {
+    try {
+      await using repository = await rig.open({ readOnly: true, ...(unlock === undefined ? {} : { unlock }) });
+      return await textOf(repository, "a");
+    } catch (error) {
+      return (error as { readonly code: string }).code;
+    }
+  }
+
+  it("several passwords open it, each until it is removed", async () => {
+    const first = { password: new Secret("first password") };
+    const second = { password: new Secret("second password") };
+    {
+      await using repository = await rig.open();
+      await stored(repository, "a", "one");
+      await repository.addKey({ unlock: first, passwordKdf: "pbkdf2-sha256" }, UNLIMITED);
+      await repository.addKey({ unlock: second, passwordKdf: "pbkdf2-sha256" }, UNLIMITED);
+    }
+    expect(await opens(first)).to.equal("one");
+    expect(await opens(second)).to.equal("one");
+    {
+      await using repository = await rig.open();
+      const passwords = (await repository.listKeys(UNLIMITED)).filter(({ kind }) => kind === "password");
+      expect(passwords).to.have.length(2);
+      for (const { id } of passwords) await repository.removeKey(id.slice(0, 12), UNLIMITED);
+    }
+    expect([await opens(first), await opens(second)]).to.deep.equal(["REPO_KEY_WRONG", "REPO_KEY_WRONG"]);
+    expect(await opens(rig.unlock)).to.equal("one");
+  });
+
+  it("the key in use and an unknown one are not removed", async () => {
+    await using repository = await rig.open();
+    const raw = (await repository.listKeys(UNLIMITED)).find(({ kind }) => kind === "raw");
+    expect(await codeOf(repository.removeKey(raw?.id ?? "", UNLIMITED))).to.equal("LIMIT_REACHED");
+    expect(await codeOf(repository.removeKey("zz", UNLIMITED))).to.equal("NOT_FOUND");
+    expect(await codeOf(repository.removeKey("", UNLIMITED))).to.equal("NOT_FOUND");
+  });
+
+  it("an unencrypted repository has none to add or rotate", async () => {
+    rig = await EngineRig.create(folder().below("plain"), { encrypt: false });
+    await using repository = await rig.open();
+    const unlock = { password: new Secret("x") };
+    expect(await codeOf(repository.addKey({ unlock }, UNLIMITED))).to.equal("UNSUPPORTED");
+    expect(await codeOf(repository.rotateKeys({ unlock }, UNLIMITED))).to.equal("UNSUPPORTED");
+  });
+
+  it("after a rotation new data is under the new master, old data is readable and is not stored again", async () => {
+    const old = { password: new Secret("old password") };
+    const unlock = rig.unlock ?? {};
+    let recoveryKey: Secret | undefined;
+    {
+      await using repository = await rig.open();
+      await stored(repository, "a", "one");
+      await repository.addKey({ unlock: old, passwordKdf: "pbkdf2-sha256" }, UNLIMITED);
+      const rotation = await repository.rotateKeys({ unlock }, UNLIMITED);
+      expect(rotation).to.deep.include({ slotsRemoved: 3, rotations: 1 });
+      recoveryKey = rotation.recoveryKey;
+      await stored(repository, "b", "two"); // still open with the master before
+    }
+    expect([...(await keyNumbers())]).to.deep.equal([0]);
+    {
+      await using repository = await rig.open();
+      const before = (await repository.stats()).chunks;
+      await writeFile(folder().at("c"), "one");
+      await upsert(repository, "s", [folder().bytes("c")]);
+      expect((await repository.stats()).chunks, "the content of a is known").to.equal(before);
+      await stored(repository, "d", "three");
+      expect(await textOf(repository, "a")).to.equal("one");
+    }
+    expect([...(await keyNumbers())].sort()).to.deep.equal([0, 1]);
+    expect(await opens(old)).to.equal("REPO_KEY_WRONG");
+    expect(await opens({ recoveryKey: recoveryKey ?? new Secret("") })).to.equal("one");
+    await using repository = await rig.open();
+    expect((await repository.rotateKeys({ unlock }, UNLIMITED)).rotations).to.equal(2);
+    const report = await check(repository, { level: "full" }, UNLIMITED);
+    expect(report.problems).to.deep.equal([]);
+  });
+
+  it("a rotation that fails at any of its steps leaves the key in use opening all, and the next one ends it", async () => {
+    const unlock = rig.unlock ?? {};
+    {
+      await using repository = await rig.open();
+      await stored(repository, "a", "one");
+    }
+    for (let fails = 0; fails < 40; fails += 1) {
+      const io = new FaultIo();
+      {
+        await using repository = await rig.open({ io });
+        const from = io.calls.length;
+        io.plan = (_call, _path, at) => (at >= from + fails ? "EIO" : undefined);
+        const error = await repository.rotateKeys({ unlock }, UNLIMITED).catch((thrown: unknown) => thrown);
+        io.plan = () => undefined;
+        if (!(error instanceof Error)) break;
+        expect(fails).to.be.lessThan(39);
+      }
+      expect(await opens(unlock), `after ${String(fails)} calls`).to.equal("one");
+    }
+    await using repository = await rig.open();
+    await repository.rotateKeys({ unlock }, UNLIMITED);
+    const slots = await repository.listKeys(UNLIMITED);
+    expect(slots.map(({ kind, isRetired }) => [kind, isRetired]).sort()).to.deep.equal([
+      ["raw", false],
+      ["recovery", false],
+    ]);
+  });
+});
