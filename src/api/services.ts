@@ -8,6 +8,8 @@ import type { BackupType } from "../base/ids.js";
 import type { BytePath } from "../base/paths.js";
 import type { Manifest } from "../engine/types.js";
 import type { BrowseService } from "./browse-service.js";
+import type { RetentionService } from "./retention-service.js";
+import type { PauseDocument, SourceDocument, WatchService } from "./watch-service.js";
 
 export interface PathDocument {
   readonly path: string;
@@ -131,6 +133,9 @@ export interface VerifyReport {
   readonly problems: readonly (PathDocument & { readonly problem: string })[];
 }
 
+/** The last verification of a backup. */
+export type VerificationDocument = Manifest["validation"] & { readonly backup_id: string };
+
 /** Backups: make, look, compare, remove. Errors: BACKUP_NOT_FOUND, BACKUP_AMBIGUOUS, SOURCE_NOT_FOUND. */
 export interface BackupService {
   create(request: CreateBackupRequest): Promise<JobDocument>;
@@ -198,6 +203,16 @@ export interface RepositoryDocument {
   readonly free_bytes: number | null;
   readonly total_bytes: number | null;
 }
+/** Where data lies; `hot` is the store itself. */
+export interface TierDocument {
+  readonly tier: "hot";
+  readonly url: string;
+  /** Bytes of its file system; null where it cannot be asked. */
+  readonly used_bytes: number | null;
+  readonly free_bytes: number | null;
+  /** Every change of a file between backups stays this long. */
+  readonly versions_kept_seconds: number;
+}
 export interface RecoveryKeyDocument {
   readonly recovery_key: string;
   /** True: it was made just now. */
@@ -205,62 +220,13 @@ export interface RecoveryKeyDocument {
 }
 export interface RepositoryService {
   describe(): Promise<RepositoryDocument>;
+  tiers(): Promise<readonly TierDocument[]>;
   check(request: CheckRequest): Promise<JobDocument>;
   collectGarbage(dryRun: boolean): Promise<JobDocument>;
   cleanup(request: CleanupRequest): Promise<JobDocument>;
   /** The recovery key again; a new one where none is kept, and then all given out before stay valid. */
   recoveryKey(): Promise<RecoveryKeyDocument>;
   listKeys(): Promise<readonly { readonly id: string; readonly kind: string; readonly created_at: string }[]>;
-}
-
-// --- watching --------------------------------------------------------------------------------------------------------
-
-export const SOURCE_STATES = ["protected", "scanning", "degraded", "root_gone", "paused"] as const;
-export interface SourceDocument {
-  readonly name: string;
-  readonly paths: readonly string[];
-  readonly state: (typeof SOURCE_STATES)[number];
-  /** Why it is not `protected`; null when it is. */
-  readonly reason: string | null;
-  readonly files: number;
-  readonly bytes: number;
-  readonly pending_changes: number;
-  readonly on_delete: "heal" | "hold" | "allow";
-  readonly priority: string;
-  readonly newest_commit_at: string | null;
-  readonly last_backup_at: string | null;
-  readonly rpo_seconds: number | null;
-  /** True when it came by `protect`, false when it stands in the configuration. */
-  readonly added_at_run_time: boolean;
-}
-export interface ProtectRequest {
-  readonly paths: readonly BytePath[];
-  readonly name?: string;
-  readonly on_delete?: "heal" | "hold" | "allow";
-}
-export interface PauseDocument {
-  readonly path: string | null;
-  readonly until: string;
-  readonly reason: string;
-}
-export interface ExplainDocument extends PathDocument {
-  readonly source: string | null;
-  readonly protected: boolean;
-  readonly mode: string;
-  /** The rule that decided, as written, and where it comes from. */
-  readonly rule: string;
-  readonly why: string;
-  readonly validators: readonly string[];
-  readonly recovery_chain: readonly string[];
-}
-export interface WatchService {
-  sources(): Promise<readonly SourceDocument[]>;
-  protect(request: ProtectRequest): Promise<readonly SourceDocument[]>;
-  /** By name or by one of its paths. Its backups stay. */
-  unprotect(nameOrPath: string): Promise<SourceDocument>;
-  pause(path: BytePath | undefined, durationMs: number, reason: string): Promise<PauseDocument>;
-  resume(path: BytePath | undefined): Promise<readonly PauseDocument[]>;
-  explain(path: BytePath): Promise<ExplainDocument>;
 }
 
 // --- healing ---------------------------------------------------------------------------------------------------------
@@ -291,21 +257,52 @@ export interface CandidateDocument {
   readonly strategy: string;
   readonly origin: string;
   readonly fidelity: string;
+  /** When the content was last changed; null when nobody knows. */
+  readonly modified_at: string | null;
   readonly age_seconds: number | null;
   readonly size_bytes: number | null;
+  readonly sha256: string | null;
   readonly checks: readonly string[];
+  /** 0 to 100; null in incidents of earlier versions. */
+  readonly score: number | null;
+  readonly score_parts: ScoreDocument | null;
   readonly verdict: "taken" | "offered" | "refused";
   readonly why: string;
+  /** What a person would run to get these bytes, or null. */
+  readonly command: string | null;
+}
+export interface ScoreDocument {
+  readonly identity: number;
+  readonly validity: number;
+  readonly freshness: number;
+  readonly completeness: number;
+  readonly provenance: number;
+}
+export interface SearchedDocument {
+  readonly strategy: string;
+  /** `skipped`: not asked, for something before it was taken. */
+  readonly outcome: "taken" | "offered" | "nothing" | "failed" | "skipped";
+  readonly found: number;
 }
 export interface RecoverReport extends PathDocument {
   readonly outcome: "healed" | "failed" | "explained" | "returned" | "waiting";
+  /** Why it is so, for people. */
+  readonly message: string;
   readonly incident_id: string | null;
   readonly strategy: string | null;
   readonly origin: string | null;
+  /** True: the last good content, byte for byte; null when nothing was put back. */
+  readonly identical: boolean | null;
   /** Age of the data that was put back, seconds before the loss. */
   readonly age_seconds: number | null;
   readonly duration_ms: number;
   readonly candidates: readonly CandidateDocument[];
+  /** The strategies of the chain in its order, and what came of each. */
+  readonly searched: readonly SearchedDocument[];
+  /** What people should know of the search, such as what a strategy could not read. */
+  readonly notes: readonly string[];
+  /** What could not be given back, such as an owner. */
+  readonly gaps: readonly string[];
   /** What a person can try when nothing was taken. */
   readonly manual_commands: readonly string[];
 }
@@ -341,16 +338,20 @@ export interface IncidentDocument {
   readonly duration_ms: number | null;
   readonly quarantined: boolean;
   readonly candidates: readonly CandidateDocument[];
+  readonly searched: readonly SearchedDocument[];
+  readonly notes: readonly string[];
   readonly manual_commands: readonly string[];
   /** The next command for a person, or null. */
   readonly next_step: string | null;
 }
 export interface BatchReport {
+  readonly started_at: string;
   readonly paths_total: number;
   readonly healed: number;
   readonly failed: number;
   readonly returned: number;
   readonly duration_ms: number;
+  /** The first 1,000, failures before others. */
   readonly results: readonly RecoverReport[];
 }
 export interface RecoveryService {
@@ -459,6 +460,7 @@ export interface Services {
   readonly backups: BackupService;
   readonly browse: BrowseService;
   readonly repository: RepositoryService;
+  readonly retention: RetentionService;
   readonly watch: WatchService;
   readonly recovery: RecoveryService;
   readonly alerts: AlertService;

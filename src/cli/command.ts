@@ -27,6 +27,8 @@ export interface CommandContext {
   readonly signal: AbortSignal;
   /** False with `--no-input`, or when nobody sits at a terminal. */
   readonly mayAsk: boolean;
+  /** Of this program. */
+  readonly version: string;
   /**
    * The API: of the daemon, or of this process when no daemon runs and `need` is `alone`.
    * Throws DAEMON_UNREACHABLE, or what opening the repository throws.

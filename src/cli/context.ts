@@ -33,6 +33,7 @@ export class CliContext implements CommandContext, AsyncDisposable {
   readonly clock: Clock;
   readonly signal: AbortSignal;
   readonly mayAsk: boolean;
+  readonly version: string;
   readonly #stack = new ResourceStack();
   #api: ApiClient | undefined;
 
@@ -42,6 +43,7 @@ export class CliContext implements CommandContext, AsyncDisposable {
     this.env = around.env;
     this.clock = around.clock;
     this.signal = around.signal;
+    this.version = around.version;
     this.mayAsk = around.isTerminal && options["input"] !== false;
   }
 

@@ -7,16 +7,17 @@ import type { Entry, Version } from "../engine/types.js";
 import type { Pause } from "../monitor/monitor.js";
 import type { Incident, JudgedCandidate } from "../recovery/incident.js";
 import type { BatchReport as HealReport, RecoveryResult } from "../recovery/report.js";
+import { totalOf } from "../recovery/score.js";
 import type {
   BatchReport,
   CandidateDocument,
   CheckReport,
   EntryDocument,
   IncidentDocument,
-  PauseDocument,
   RecoverReport,
   VersionDocument,
 } from "../api/services.js";
+import type { PauseDocument } from "../api/watch-service.js";
 
 const NS_PER_MS = 1_000_000n;
 
@@ -66,11 +67,16 @@ export function candidateDocument(candidate: JudgedCandidate, seenAtMs: number):
     strategy: candidate.strategy,
     origin: candidate.origin,
     fidelity: candidate.fidelity,
+    modified_at: candidate.modifiedAtMs === undefined ? null : isoTime(candidate.modifiedAtMs),
     age_seconds: ageMs === null ? null : Math.max(0, ageMs / 1000),
     size_bytes: candidate.sizeBytes ?? null,
+    sha256: candidate.sha256 ?? null,
     checks: candidate.checks,
+    score: candidate.score === undefined ? null : totalOf(candidate.score),
+    score_parts: candidate.score ?? null,
     verdict: candidate.verdict,
     why: candidate.why,
+    command: candidate.command ?? null,
   };
 }
 
@@ -78,18 +84,24 @@ export function recoverReport(result: RecoveryResult, seenAtMs: number): Recover
   return {
     ...pathFields(result.path),
     outcome: result.outcome,
+    message: result.message,
     incident_id: result.incidentId ?? null,
     strategy: result.taken?.strategy ?? null,
     origin: result.taken?.origin ?? null,
+    identical: result.taken?.identical ?? null,
     age_seconds: result.taken?.ageMs === undefined ? null : result.taken.ageMs / 1000,
     duration_ms: Math.round(result.durationMs),
     candidates: result.candidates.map((candidate) => candidateDocument(candidate, seenAtMs)),
+    searched: result.searched,
+    notes: result.notes,
+    gaps: result.taken?.gaps ?? [],
     manual_commands: result.manualCommands,
   };
 }
 
 export function batchDocument(report: HealReport): BatchReport {
   return {
+    started_at: isoTime(report.startedAtMs),
     paths_total: report.pathsTotal,
     healed: report.healed,
     failed: report.failed + report.waiting,
@@ -125,6 +137,8 @@ export function incidentDocument(
     duration_ms: incident.durationMs === undefined ? null : Math.round(incident.durationMs),
     quarantined: incident.quarantined.length > 0,
     candidates: incident.candidates.map((candidate) => candidateDocument(candidate, incident.seenAtMs)),
+    searched: incident.searched ?? [],
+    notes: incident.notes,
     manual_commands: incident.manualCommands,
     next_step: nextStep(incident),
   };

@@ -5,6 +5,7 @@
 import { formatDuration } from "../base/units.js";
 import type { AcceptanceLevel, Candidate, LostFile } from "./strategy.js";
 import type { ValidityVerdict } from "./ports.js";
+import { type Score, isAsNew, totalOf } from "./score.js";
 
 /** What is known of a candidate's bytes once they have been read; all undefined before that. */
 export interface ContentFacts {
@@ -62,17 +63,23 @@ export function judge(
   return judgeByPolicy(lost, candidate, rule, checks);
 }
 
-/** Orders acceptable candidates of one step: valid, then newer, then fuller. Negative: `a` goes first. */
-export function compareAcceptable(
-  a: { readonly candidate: Candidate; readonly facts: ContentFacts },
-  b: { readonly candidate: Candidate; readonly facts: ContentFacts },
-): number {
-  const validity = Number(b.facts.validity.verdict === "valid") - Number(a.facts.validity.verdict === "valid");
-  if (validity !== 0) return validity;
+/**
+ * Orders acceptable candidates of one step: whole before partial, then by score, then the newer, then the larger.
+ * Negative: `a` goes first.
+ */
+export function compareAcceptable(a: Scored, b: Scored): number {
   const whole = Number(a.candidate.fidelity === "partial") - Number(b.candidate.fidelity === "partial");
   if (whole !== 0) return whole;
+  const score = totalOf(b.score) - totalOf(a.score);
+  if (score !== 0) return score;
   const newer = (b.candidate.modifiedAtMs ?? -Infinity) - (a.candidate.modifiedAtMs ?? -Infinity);
   return Number.isNaN(newer) || newer === 0 ? b.facts.sizeBytes - a.facts.sizeBytes : newer;
+}
+
+interface Scored {
+  readonly candidate: Candidate;
+  readonly facts: ContentFacts;
+  readonly score: Score;
 }
 
 function isIdentical(lost: LostFile, sha256: string | undefined, gitBlobId: string | undefined): boolean {
@@ -118,13 +125,4 @@ function judgeByPolicy(lost: LostFile, candidate: Candidate, rule: AcceptanceRul
   if (rule.accept === "newer_valid" && rule.maxAgeMs === undefined && !isAsNew(lost, candidate))
     return verdict("offer", "it is older than the last good content, and the policy accepts only newer");
   return verdict("acceptable", "it is valid and the policy accepts it");
-}
-
-/** At least as new as the last good content; when nothing is known of that, anything is. */
-function isAsNew(lost: LostFile, candidate: Candidate): boolean {
-  if (lost.lastGood === undefined || lost.lastGood.kind !== "file") return true;
-  if (candidate.fidelity === "older") return false;
-  if (candidate.modifiedAtMs === undefined) return candidate.fidelity === "newer";
-  // File times are compared in whole ms: editors and git keep no more.
-  return candidate.modifiedAtMs >= Number(lost.lastGood.stat.mtimeNs / 1_000_000n);
 }

@@ -7,16 +7,16 @@ import type { Clock } from "../base/clock.js";
 import { HoldfastError, hasCode, messageOf } from "../base/errors.js";
 import type { Counter, Observer } from "../base/observe.js";
 import { type AcceptanceRule, type ContentFacts, type Verdict, compareAcceptable, judge } from "./acceptance.js";
-import type { JudgedCandidate } from "./incident.js";
+import { ChainRecord, JUDGED_MAX } from "./chain-record.js";
+import type { JudgedCandidate, SearchedStrategy } from "./incident.js";
 import { maxAgeMsOf } from "./parameters.js";
 import type { LiveWatch } from "./ports.js";
-import { ScratchFolder, type SecuredBytes, gitBlobIdOf, readSecured } from "./scratch.js";
+import { type Score, scoreOf } from "./score.js";
+import { ScratchFolder, type SecuredBytes, digestOf, gitBlobIdOf, readSecured } from "./scratch.js";
 import type { AcceptanceLevel, Candidate, ChainStep, LostFile, RecoveryStrategy, Search } from "./strategy.js";
 
 /** Candidates looked at in one step; the rest is not asked for. */
 const STEP_CANDIDATES_MAX = 50;
-/** Candidates that an incident remembers. */
-const JUDGED_MAX = 100;
 /** Strategies that every chain has, whether named or not, and the one before which they go when they are not. */
 const IMPLIED_FIRST = "open_files";
 const IMPLIED_AFTER_BACKUP = "same_content";
@@ -55,6 +55,8 @@ export type Attempt = { readonly done: true } | { readonly done: false; readonly
 export interface ChainOutcome {
   readonly taken: Choice | undefined;
   readonly judged: readonly JudgedCandidate[];
+  /** Every strategy of the chain, in its order. */
+  readonly searched: readonly SearchedStrategy[];
   readonly notes: readonly string[];
   readonly manualCommands: readonly string[];
 }
@@ -68,6 +70,7 @@ interface Acceptable {
   readonly step: number;
   readonly candidate: Candidate;
   readonly facts: ContentFacts;
+  readonly score: Score;
   readonly secured: SecuredBytes;
   readonly record: number;
 }
@@ -107,7 +110,7 @@ export class RecoveryChain {
       return strategy === undefined ? [] : [{ strategy, parameters: step.parameters }];
     });
     const outcome = await run.through(steps);
-    for (const [strategy, result] of run.results) this.#outcomes.add(1, { strategy, outcome: result });
+    for (const [strategy, result] of run.outcomes) this.#outcomes.add(1, { strategy, outcome: result });
     return outcome;
   }
 }
@@ -128,19 +131,22 @@ interface Walk extends ChainOptions {
 
 /** One walk through a chain. */
 class ChainRun {
-  readonly results = new Map<string, "taken" | "offered" | "nothing" | "failed">();
   readonly #walk: Walk;
-  readonly #judged: JudgedCandidate[] = [];
-  readonly #notes: string[] = [];
+  readonly #record: ChainRecord;
   #pool: Acceptable[] = [];
   #taken: Choice | undefined;
 
   constructor(walk: Walk) {
     this.#walk = walk;
+    this.#record = new ChainRecord(walk.lost);
+  }
+
+  get outcomes(): ChainRecord["outcomes"] {
+    return this.#record.outcomes;
   }
 
   note(text: string): void {
-    if (this.#notes.length < JUDGED_MAX) this.#notes.push(text);
+    this.#record.note(text);
   }
 
   async through(steps: readonly BoundStep[]): Promise<ChainOutcome> {
@@ -159,8 +165,9 @@ class ChainRun {
     if (this.#taken === undefined) await this.#takeBest();
     return {
       taken: this.#taken,
-      judged: this.#judged,
-      notes: this.#notes,
+      judged: this.#record.judged,
+      searched: this.#record.searched(steps.map((step) => step.strategy.id)),
+      notes: this.#record.notes,
       manualCommands: this.#taken === undefined ? await this.#advice(steps) : [],
     };
   }
@@ -183,7 +190,8 @@ class ChainRun {
 
   /** True when something was taken. */
   async #judgeStep(index: number, step: BoundStep, perishable: readonly Held[] | undefined): Promise<boolean> {
-    const judgedBefore = this.#judged.length;
+    const { id } = step.strategy;
+    const foundBefore = this.#record.foundBy(id);
     const maxAgeMs = this.#maxAgeMs(step);
     const look = async (candidate: Candidate, secured?: SecuredBytes): Promise<boolean> =>
       await this.#judgeOne(index, candidate, secured, maxAgeMs);
@@ -194,8 +202,7 @@ class ChainRun {
         if (isTaken) break;
       }
     } else isTaken = await this.#each(step, look);
-    if (!this.results.has(step.strategy.id))
-      this.results.set(step.strategy.id, this.#judged.length > judgedBefore ? "offered" : "nothing");
+    this.#record.concludes(id, this.#record.foundBy(id) > foundBefore ? "offered" : "nothing");
     return isTaken;
   }
 
@@ -214,7 +221,7 @@ class ChainRun {
     } catch (error) {
       if (error instanceof OutsideFailure) throw error.cause;
       if (this.#walk.signal.aborted) throw error;
-      this.results.set(step.strategy.id, "failed");
+      this.#record.concludes(step.strategy.id, "failed");
       this.note(`${step.strategy.id}: ${messageOf(error)}`);
     }
     return false;
@@ -243,7 +250,7 @@ class ChainRun {
     const isHopeless =
       claimed.verdict === "refuse" || (claimed.verdict === "offer" && !this.#mayBeIdentical(candidate));
     if (isHopeless) {
-      this.#record(candidate, claimed, undefined);
+      this.#record.add(candidate, claimed, undefined);
       return false;
     }
     const copy = secured ?? (await this.#secure(candidate));
@@ -251,8 +258,9 @@ class ChainRun {
     const facts = await this.#factsOf(copy);
     const verdict = judge(this.#walk.lost, candidate, facts, rule);
     if (verdict.verdict === "identical") return await this.#tryIdentical(candidate, verdict, { copy, facts });
-    const record = this.#record(candidate, verdict, facts);
-    if (verdict.verdict === "acceptable") this.#pool.push({ step, candidate, facts, secured: copy, record });
+    const record = this.#record.add(candidate, verdict, facts);
+    const score = scoreOf(this.#walk.lost, candidate, facts, false);
+    if (verdict.verdict === "acceptable") this.#pool.push({ step, candidate, facts, score, secured: copy, record });
     return false;
   }
 
@@ -267,7 +275,8 @@ class ChainRun {
     verdict: Verdict,
     held?: { readonly copy: SecuredBytes; readonly facts: ContentFacts },
   ): Promise<boolean> {
-    const record = this.#record(candidate, verdict, held?.facts);
+    const record = this.#record.add(candidate, verdict, held?.facts);
+    if (held === undefined && this.#walk.request.explain && !(await this.#isProven(candidate, record))) return false;
     const choice: Choice = {
       candidate,
       identical: true,
@@ -275,6 +284,21 @@ class ChainRun {
       open: held === undefined ? (signal) => candidate.open(signal) : (signal) => readSecured(held.copy.file, signal),
     };
     return await this.#try(choice, record);
+  }
+
+  /** Reads what claims to be the last good content, so that nothing is promised which could not be put back. */
+  async #isProven(candidate: Candidate, record: number): Promise<boolean> {
+    try {
+      const sha256 = await digestOf(candidate.open(this.#walk.signal), this.#walk.signal);
+      const isProven = candidate.sha256 === undefined || sha256 === candidate.sha256;
+      if (isProven) this.#record.check(record, "bytes: read to the end, their digest is right");
+      else this.#record.mark(record, "refused", "its bytes are not what they should be");
+      return isProven;
+    } catch (error) {
+      if (this.#walk.signal.aborted) throw error;
+      this.#record.mark(record, "refused", `its bytes could not be read: ${messageOf(error)}`);
+      return false;
+    }
   }
 
   /** Tries the acceptable ones: whole before partial, then in the order of the chain, then the best of a step. */
@@ -294,17 +318,18 @@ class ChainRun {
     if (this.#walk.request.explain) {
       if (this.#taken !== undefined) return false;
       this.#taken = choice;
-      this.#mark(record, "taken", "it would be taken");
+      this.#record.mark(record, "taken", `it would be taken: ${this.#record.judged[record]?.why ?? ""}`);
+      this.#record.concludes(choice.candidate.strategy, "taken");
       return false;
     }
     const attempt = await this.#walk.attempt(choice);
     if (!attempt.done) {
-      this.#mark(record, "refused", attempt.why);
+      this.#record.mark(record, "refused", attempt.why);
       return false;
     }
     this.#taken = choice;
-    this.#mark(record, "taken");
-    this.results.set(choice.candidate.strategy, "taken");
+    this.#record.mark(record, "taken");
+    this.#record.concludes(choice.candidate.strategy, "taken");
     return true;
   }
 
@@ -314,7 +339,7 @@ class ChainRun {
     } catch (error) {
       if (this.#walk.signal.aborted) throw error;
       const why = `its bytes could not be read: ${messageOf(error)}`;
-      this.#record(candidate, { verdict: "refuse", why, checks: [] }, undefined);
+      this.#record.add(candidate, { verdict: "refuse", why, checks: [] }, undefined);
       return undefined;
     }
   }
@@ -357,32 +382,6 @@ class ChainRun {
       }
     }
     return lines.slice(0, JUDGED_MAX);
-  }
-
-  /** Remembers a judgement; gives its place. */
-  #record(candidate: Candidate, verdict: Verdict, facts: ContentFacts | undefined): number {
-    if (this.#judged.length >= JUDGED_MAX) return -1;
-    const { strategy, origin, fidelity, modifiedAtMs, command } = candidate;
-    const sizeBytes = facts?.sizeBytes ?? candidate.sizeBytes;
-    const sha256 = facts?.sha256 ?? candidate.sha256;
-    this.#judged.push({
-      strategy,
-      origin,
-      fidelity,
-      ...(modifiedAtMs === undefined ? {} : { modifiedAtMs }),
-      ...(sizeBytes === undefined ? {} : { sizeBytes }),
-      ...(sha256 === undefined ? {} : { sha256 }),
-      ...(command === undefined ? {} : { command }),
-      checks: [...verdict.checks, ...candidate.notes],
-      verdict: verdict.verdict === "refuse" ? "refused" : "offered",
-      why: verdict.why,
-    });
-    return this.#judged.length - 1;
-  }
-
-  #mark(record: number, verdict: JudgedCandidate["verdict"], why?: string): void {
-    const judged = this.#judged[record];
-    if (judged !== undefined) this.#judged[record] = { ...judged, verdict, why: why ?? judged.why };
   }
 }
 

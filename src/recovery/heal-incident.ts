@@ -195,9 +195,10 @@ function putOffOf(path: BytePath, isApproved: boolean): IncidentChange {
 }
 
 function changeOf(result: HealResult, incident: Incident): IncidentChange {
-  const { candidates, notes, manualCommands, taken, failure, durationMs } = result;
+  const { candidates, searched, notes, manualCommands, taken, failure, durationMs } = result;
   return {
     candidates,
+    searched,
     notes,
     manualCommands,
     durationMs,
@@ -209,7 +210,7 @@ function changeOf(result: HealResult, incident: Incident): IncidentChange {
 
 /** A path's result as reports show it. */
 export function resultOf(incidentId: string | undefined, path: BytePath, result: HealResult): RecoveryResult {
-  const { outcome, taken, durationMs, candidates, notes, manualCommands, message } = result;
+  const { outcome, taken, durationMs, candidates, searched, notes, manualCommands, message } = result;
   return {
     path,
     outcome,
@@ -217,6 +218,7 @@ export function resultOf(incidentId: string | undefined, path: BytePath, result:
     ...(taken === undefined ? {} : { taken }),
     durationMs,
     candidates,
+    searched,
     notes,
     manualCommands,
     message,

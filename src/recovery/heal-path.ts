@@ -2,7 +2,6 @@
  * Healing one path: look at what is there, walk the chain, keep the damaged bytes, put the best candidate back, and
  * say what was done. Knows nothing of incidents' states; never throws but when it is aborted.
  */
-import { createHash } from "node:crypto";
 import { lstat } from "node:fs/promises";
 import { closeSync, constants } from "node:fs";
 import { openAnchored } from "../base/anchored.js";
@@ -13,7 +12,13 @@ import { type BytePath, nameOf, parentPath, pathBytes, pathText } from "../base/
 import { applyToDescriptor } from "../engine/metadata.js";
 import type { FileNode, StatTuple } from "../engine/types.js";
 import { type Attempt, type ChainOutcome, type Choice, type RecoveryChain, withImplied } from "./chain.js";
-import type { IncidentFailure, JudgedCandidate, QuarantineReference, TakenCandidate } from "./incident.js";
+import type {
+  IncidentFailure,
+  JudgedCandidate,
+  QuarantineReference,
+  SearchedStrategy,
+  TakenCandidate,
+} from "./incident.js";
 import { type PlaceOutcome, placeFile, placeHardLink, placeNode } from "./place.js";
 import { type PlaceHost, type PlaceTarget, type PlaceStep, tupleOf } from "./place-parents.js";
 import type { HealPolicy, LiveWatch, VersionReader } from "./ports.js";
@@ -21,6 +26,7 @@ import type { ProcessFiles } from "./proc.js";
 import type { Quarantine } from "./quarantine.js";
 import { readRegularFile } from "./regular-file.js";
 import type { RecoveryOutcome } from "./report.js";
+import { digestOf } from "./scratch.js";
 import { isStillDamaged } from "./still-damaged.js";
 import type { AcceptanceLevel, ChainStep, LastGood, LossKind, LostFile } from "./strategy.js";
 
@@ -60,6 +66,7 @@ export interface HealResult {
   readonly message: string;
   readonly taken?: TakenCandidate;
   readonly candidates: readonly JudgedCandidate[];
+  readonly searched: readonly SearchedStrategy[];
   readonly notes: readonly string[];
   readonly manualCommands: readonly string[];
   readonly quarantined: readonly QuarantineReference[];
@@ -71,7 +78,7 @@ export interface HealResult {
 
 type Finding = Omit<HealResult, "durationMs">;
 
-const NOTHING_FOUND = { candidates: [], notes: [], manualCommands: [], quarantined: [] } as const;
+const NOTHING_FOUND = { candidates: [], searched: [], notes: [], manualCommands: [], quarantined: [] } as const;
 /** How often a waiting heal looks whether the writer is done, ms. */
 const WRITER_POLL_MS = 250;
 
@@ -324,8 +331,8 @@ class FileHeal {
   }
 
   #conclude(outcome: ChainOutcome): Omit<Finding, "quarantined"> {
-    const { judged: candidates, notes, manualCommands } = outcome;
-    const told = { candidates, notes, manualCommands };
+    const { judged: candidates, searched, notes, manualCommands } = outcome;
+    const told = { candidates, searched, notes, manualCommands };
     if (this.#job.explain === true) return { ...told, outcome: "explained", message: explanation(outcome) };
     if (this.#hold !== undefined) return { ...told, outcome: "waiting", ...this.#hold };
     const placed = this.#placed;
@@ -426,7 +433,5 @@ function nodeOf(good: LastGood): FileNode {
 }
 
 async function digestOfPath(path: BytePath, signal: AbortSignal): Promise<string> {
-  const hash = createHash("sha256");
-  for await (const part of readRegularFile(path, signal)) hash.update(part);
-  return hash.digest("hex");
+  return await digestOf(readRegularFile(path, signal), signal);
 }

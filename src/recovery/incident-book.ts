@@ -43,6 +43,7 @@ export type IncidentChange = Partial<
     | "reason"
     | "durationMs"
     | "candidates"
+    | "searched"
     | "notes"
     | "taken"
     | "quarantined"

@@ -6,6 +6,7 @@
 import type { NoticedBy } from "../base/events.js";
 import type { ErrorCode } from "../base/errors.js";
 import type { BytePath } from "../base/paths.js";
+import type { Score } from "./score.js";
 import type { LossKind } from "./strategy.js";
 
 export const INCIDENT_STATES = [
@@ -54,8 +55,21 @@ export interface JudgedCandidate {
   readonly checks: readonly string[];
   readonly verdict: "taken" | "offered" | "refused";
   readonly why: string;
+  /** What speaks for it, in points; not in incidents of earlier versions. */
+  readonly score?: Score;
   /** What a person would run to get these bytes. */
   readonly command?: string;
+}
+
+/** What became of asking one strategy; `skipped`: it was not asked, for something before it was taken. */
+export const SEARCH_OUTCOMES = ["taken", "offered", "nothing", "failed", "skipped"] as const;
+
+/** One strategy of a chain as it was asked. */
+export interface SearchedStrategy {
+  readonly strategy: string;
+  readonly outcome: (typeof SEARCH_OUTCOMES)[number];
+  /** Candidates that it had. */
+  readonly found: number;
 }
 
 /** What was put back. */
@@ -120,6 +134,8 @@ export interface Incident {
   /** From the beginning of the work to its end, ms. */
   readonly durationMs?: number;
   readonly candidates: readonly JudgedCandidate[];
+  /** Every strategy of the chain in its order; not in incidents of earlier versions, nor with many paths. */
+  readonly searched?: readonly SearchedStrategy[];
   readonly notes: readonly string[];
   readonly taken?: TakenCandidate;
   readonly quarantined: readonly QuarantineReference[];

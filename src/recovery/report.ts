@@ -1,8 +1,6 @@
-/** What a recovery says at its end: for one path, and for many (as a document and as Markdown). Pure. */
-import { isoTime } from "../base/clock.js";
-import { type BytePath, pathFields, pathText } from "../base/paths.js";
-import { formatDuration } from "../base/units.js";
-import type { JudgedCandidate, TakenCandidate } from "./incident.js";
+/** What a recovery says at its end: for one path, and summed up for many. Pure. */
+import type { BytePath } from "../base/paths.js";
+import type { JudgedCandidate, SearchedStrategy, TakenCandidate } from "./incident.js";
 
 export const RECOVERY_OUTCOMES = ["healed", "failed", "explained", "returned", "waiting"] as const;
 /** healed: put back · explained: only looked · returned: it was there already · waiting: for a person. */
@@ -16,6 +14,7 @@ export interface RecoveryResult {
   readonly taken?: TakenCandidate;
   readonly durationMs: number;
   readonly candidates: readonly JudgedCandidate[];
+  readonly searched: readonly SearchedStrategy[];
   readonly notes: readonly string[];
   readonly manualCommands: readonly string[];
   /** Why it is so, for people. */
@@ -89,60 +88,4 @@ export class BatchCollector {
       results: [...this.#bad, ...this.#good].slice(0, REPORT_RESULTS_MAX),
     };
   }
-}
-
-/** The report as plain JSON with snake_case names. */
-export function batchDocument(report: BatchReport): Readonly<Record<string, unknown>> {
-  return {
-    started_at: isoTime(report.startedAtMs),
-    duration_ms: Math.round(report.durationMs),
-    paths_total: report.pathsTotal,
-    healed: report.healed,
-    failed: report.failed,
-    returned: report.returned,
-    waiting: report.waiting,
-    results: report.results.map((result) => ({
-      ...pathFields(result.path),
-      outcome: result.outcome,
-      incident_id: result.incidentId ?? null,
-      strategy: result.taken?.strategy ?? null,
-      origin: result.taken?.origin ?? null,
-      identical: result.taken?.identical ?? null,
-      age_seconds: result.taken?.ageMs === undefined ? null : result.taken.ageMs / 1000,
-      duration_ms: Math.round(result.durationMs),
-      tried: result.candidates.map((candidate) => `${candidate.strategy}: ${candidate.origin}: ${candidate.why}`),
-      message: result.message,
-    })),
-  };
-}
-
-/** The report as Markdown, for a ticket or a mail. */
-export function batchMarkdown(report: BatchReport): string {
-  const lines = [
-    `# Recovery of ${String(report.pathsTotal)} files, ${isoTime(report.startedAtMs)}`,
-    "",
-    `${String(report.healed)} came back, ${String(report.returned)} were there already, ${String(report.waiting)} wait ` +
-      `for a person, ${String(report.failed)} failed; ${formatDuration(report.durationMs)} in all.`,
-    "",
-    "| file | outcome | from | content last changed | time | |",
-    "|---|---|---|---|---|---|",
-    ...report.results.map(markdownRow),
-  ];
-  if (report.results.length < report.pathsTotal)
-    lines.push("", `${String(report.pathsTotal - report.results.length)} more are not listed.`);
-  return `${lines.join("\n")}\n`;
-}
-
-function markdownRow(result: RecoveryResult): string {
-  const taken = result.taken;
-  const age = taken?.ageMs === undefined ? "" : `${formatDuration(Math.max(0, taken.ageMs))} before the loss`;
-  const cells = [
-    `\`${pathText(result.path)}\``,
-    result.outcome,
-    taken === undefined ? "" : `${taken.strategy}: ${taken.origin}`,
-    age,
-    formatDuration(result.durationMs),
-    result.message,
-  ];
-  return `| ${cells.map((cell) => cell.replace(/[|\r\n]/g, " ")).join(" | ")} |`;
 }

@@ -70,6 +70,16 @@ export function readSecured(file: string, signal: AbortSignal): AsyncIterable<Bu
   return createReadStream(file, { signal }) as AsyncIterable<Buffer>;
 }
 
+/** SHA-256 of the bytes, 64 hex. */
+export async function digestOf(content: AsyncIterable<Buffer>, signal: AbortSignal): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const part of content) {
+    signal.throwIfAborted();
+    hash.update(part);
+  }
+  return hash.digest("hex");
+}
+
 /** Git's id of a file's content as a blob, 40 hex. */
 export async function gitBlobIdOf(secured: SecuredBytes, signal: AbortSignal): Promise<string> {
   const hash = createHash("sha1").update(`blob ${String(secured.sizeBytes)}\0`);

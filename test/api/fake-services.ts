@@ -1,5 +1,6 @@
 /** The test's implementer of the API's services: everything in memory, every call written down. */
 import type { BrowseService } from "../../src/api/browse-service.js";
+import type { PolicyDocument, RetentionService } from "../../src/api/retention-service.js";
 import type {
   AlertService,
   BackupService,
@@ -8,8 +9,8 @@ import type {
   RepositoryService,
   Services,
   SystemService,
-  WatchService,
 } from "../../src/api/services.js";
+import type { WatchService } from "../../src/api/watch-service.js";
 import { HoldfastError } from "../../src/base/errors.js";
 import { pathText } from "../../src/base/paths.js";
 import type { Manifest } from "../../src/engine/types.js";
@@ -104,6 +105,7 @@ export function fakeServices(): FakeServices {
     backups: fakeBackups(ground),
     browse: fakeBrowse(ground),
     repository: fakeRepository(ground),
+    retention: fakeRetention(ground),
     watch: fakeWatch(ground),
     recovery: fakeRecovery(ground),
     alerts: fakeAlerts(ground),
@@ -212,6 +214,10 @@ function fakeBrowse({ note, backups }: FakeGround): BrowseService {
 function fakeRepository({ job }: FakeGround): RepositoryService {
   return {
     describe: () => Promise.resolve(repositoryDocument()),
+    tiers: () =>
+      Promise.resolve([
+        { tier: "hot", url: "/store", used_bytes: 5, free_bytes: 1000, versions_kept_seconds: 604_800 },
+      ]),
     check: (request) =>
       job("check", request, {
         level: request.level,
@@ -236,12 +242,43 @@ function fakeRepository({ job }: FakeGround): RepositoryService {
   };
 }
 
+function fakeRetention({ note }: FakeGround): RetentionService {
+  const periods = { last: 0, hourly: 24, daily: 7, weekly: 4, monthly: 12, yearly: 5 };
+  const policy = (id: string, sources: readonly string[] = []): PolicyDocument => {
+    return { id, sources, ...periods, min_copies: 2, within_seconds: 0, from_configuration: id === "default" };
+  };
+  return {
+    policies: () => Promise.resolve([policy("default")]),
+    policy: (id) => {
+      if (id === "default") return Promise.resolve(policy(id));
+      return Promise.reject(new HoldfastError("POLICY_NOT_FOUND", `no policy ${id}`));
+    },
+    create: (id, request) => {
+      note("create policy", [id, request]);
+      return Promise.resolve(policy(id, request.sources));
+    },
+    replace: (id, request) => {
+      note("replace policy", [id, request]);
+      return Promise.resolve(policy(id, request.sources));
+    },
+    remove: (id) => {
+      note("remove policy", id);
+      return Promise.resolve(policy(id));
+    },
+    preview: () => Promise.resolve({ kept: [], removed: [], refused_because: null }),
+  };
+}
+
 function fakeWatch({ note }: FakeGround): WatchService {
   return {
     sources: () => Promise.resolve([sourceDocument("data")]),
     protect: (request) => {
       note("protect", request);
       return Promise.resolve([sourceDocument(request.name ?? "new")]);
+    },
+    change: (name, request) => {
+      note("change", [name, request]);
+      return Promise.resolve(sourceDocument(name));
     },
     unprotect: (name) => {
       note("unprotect", name);
@@ -280,20 +317,41 @@ function fakeRecovery({ job }: FakeGround): RecoveryService {
       job("recover", request, {
         path: pathText(request.file),
         outcome: request.explain ? "explained" : "healed",
+        message: "from backup",
         incident_id: "inc_1",
         strategy: "latest_backup",
         origin: "backup",
+        identical: true,
         age_seconds: 3,
         duration_ms: 12,
         candidates: [],
+        searched: [],
+        notes: [],
+        gaps: [],
         manual_commands: [],
       }),
     recoverAll: () =>
-      job("batch", "", { paths_total: 1, healed: 1, failed: 0, returned: 0, duration_ms: 5, results: [] }),
+      job("batch", "", {
+        started_at: "2026-01-15T12:00:00.000Z",
+        paths_total: 1,
+        healed: 1,
+        failed: 0,
+        returned: 0,
+        duration_ms: 5,
+        results: [],
+      }),
     incidents: () => Promise.resolve([]),
     incident: (id) => Promise.reject(new HoldfastError("INCIDENT_NOT_FOUND", `no incident ${id}`)),
     approve: (id) =>
-      job("approve", id, { paths_total: 1, healed: 1, failed: 0, returned: 0, duration_ms: 5, results: [] }),
+      job("approve", id, {
+        started_at: "2026-01-15T12:00:00.000Z",
+        paths_total: 1,
+        healed: 1,
+        failed: 0,
+        returned: 0,
+        duration_ms: 5,
+        results: [],
+      }),
     deny: (id) => Promise.reject(new HoldfastError("INCIDENT_STATE", `${id} is closed`)),
     restoreQuarantined: (id) => Promise.reject(new HoldfastError("QUARANTINE_MISSING", `${id} holds nothing`)),
   };

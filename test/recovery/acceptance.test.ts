@@ -3,6 +3,7 @@ import { expect } from "chai";
 import fc from "fast-check";
 import type { BytePath } from "../../src/base/paths.js";
 import { type AcceptanceRule, type ContentFacts, compareAcceptable, judge } from "../../src/recovery/acceptance.js";
+import { scoreOf, totalOf } from "../../src/recovery/score.js";
 import {
   ACCEPTANCE_LEVELS,
   type Candidate,
@@ -79,28 +80,56 @@ describe("accepting a candidate", () => {
     expect(judge(unknown, candidate({ fidelity: "older" }), facts({}), anyRule).verdict).to.equal("acceptable");
   });
 
-  it("prefers checked content, then whole, then newer, then fuller", () => {
+  it("prefers whole content, then the higher score, then the newer, then the larger", () => {
     const entry = (
       about: Partial<Candidate>,
       content: Partial<ContentFacts>,
     ): Parameters<typeof compareAcceptable>[0] => ({
       candidate: candidate(about),
       facts: facts(content),
+      score: scoreOf(lost(), candidate(about), facts(content), false),
     });
     const valid = { verdict: "valid", detail: "" } as const;
     const best = [
-      entry({ modifiedAtMs: 1 }, { validity: valid }),
-      entry({ modifiedAtMs: 9, fidelity: "partial" }, { validity: valid }),
+      entry({ modifiedAtMs: 1, fidelity: "older" }, { validity: valid }),
+      entry({}, {}),
+      entry({ modifiedAtMs: 8 }, { sizeBytes: 99 }),
       entry({ modifiedAtMs: 9 }, { sizeBytes: 20 }),
       entry({ modifiedAtMs: 9 }, { sizeBytes: 10 }),
-      entry({ modifiedAtMs: 8 }, { sizeBytes: 99 }),
-      entry({}, {}),
+      entry({ modifiedAtMs: 9, fidelity: "partial" }, { validity: valid }),
     ];
     fc.assert(
       fc.property(fc.shuffledSubarray(best, { minLength: best.length }), (shuffled) => {
         expect([...shuffled].sort(compareAcceptable)).to.deep.equal(best);
       }),
     );
+  });
+});
+
+describe("the score of a candidate", () => {
+  it("is 100 for the last good content alone, and each kind of merit outweighs all that follow", () => {
+    fc.assert(
+      fc.property(candidateArb, factsArb, candidateArb, factsArb, (a, aFacts, b, bFacts) => {
+        expect(totalOf(scoreOf(lost(), a, aFacts, true))).to.equal(100);
+        const [one, other] = [scoreOf(lost(), a, aFacts, false), scoreOf(lost(), b, bFacts, false)];
+        const merits = ["validity", "freshness", "completeness", "provenance"] as const;
+        const first = merits.find((merit) => one[merit] !== other[merit]);
+        const expected = first === undefined ? 0 : Math.sign(one[first] - other[first]);
+        expect(Math.sign(totalOf(one) - totalOf(other))).to.equal(expected);
+        expect(totalOf(one)).to.be.within(0, 89);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  it("falls with the time by which content is older than the last good one", () => {
+    const lastMs = NOW_MS - 10_000;
+    const freshness = (olderByMs: number): number =>
+      scoreOf(lost(), candidate({ fidelity: "older", modifiedAtMs: lastMs - olderByMs }), facts({}), false).freshness;
+    expect([0, HOUR_MS, HOUR_MS + 1, 24 * HOUR_MS, 30 * 24 * HOUR_MS, 31 * 24 * HOUR_MS].map(freshness)).to.deep.equal([
+      18, 18, 12, 12, 6, 0,
+    ]);
+    expect(scoreOf(lost(), candidate({ modifiedAtMs: lastMs }), facts({}), false).freshness).to.equal(24);
   });
 });
 

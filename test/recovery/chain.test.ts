@@ -110,6 +110,25 @@ describe("the recovery chain", () => {
     expect(verdicts(outcome)).to.deep.equal({ "a GOOD": "taken", "b y": "offered" });
   });
 
+  it("says of every strategy what came of asking it", async () => {
+    const outcome = await walk([offers("a", []), offers("b", [{ text: "GOOD" }]), offers("c", [{ text: "z" }])]);
+    expect(outcome.searched).to.deep.equal([
+      { strategy: "a", outcome: "nothing", found: 0 },
+      { strategy: "b", outcome: "taken", found: 1 },
+      { strategy: "c", outcome: "skipped", found: 0 },
+    ]);
+    expect(outcome.judged[0]?.score).to.deep.include({ identity: 100 });
+  });
+
+  it("does not promise in an explanation what could not be read or is not what it says", async () => {
+    const gone: RecoveryStrategy = offers("a", [{ text: "lie", about: { sha256: sha256("GOOD") } }]);
+    const outcome = await walk([gone, offers("b", [{ text: "GOOD", about: { sha256: sha256("GOOD") } }])], {
+      explain: true,
+    });
+    expect(verdicts(outcome)).to.deep.equal({ "a lie": "refused", "b GOOD": "taken" });
+    expect(outcome.judged[1]?.checks).to.include("bytes: read to the end, their digest is right");
+  });
+
   it("looks at no more candidates of a step than its limit", async () => {
     const many = Array.from({ length: 500 }, (_, index) => ({
       text: `x${String(index)}`,

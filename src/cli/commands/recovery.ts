@@ -1,18 +1,11 @@
 /** Commands about lost and damaged files: scan, recover, incidents. */
 import type { ApiClient } from "../../api/client.js";
 import type { Page } from "../../api/paging.js";
-import type {
-  BatchReport,
-  CandidateDocument,
-  IncidentDocument,
-  JobDocument,
-  RecoverReport,
-  ScanReport,
-} from "../../api/services.js";
+import type { BatchReport, IncidentDocument, JobDocument, RecoverReport, ScanReport } from "../../api/services.js";
 import { EXIT } from "../../base/error-codes.js";
 import { HoldfastError } from "../../base/errors.js";
 import { pathFromText, pathText } from "../../base/paths.js";
-import { formatDuration, formatSize } from "../../base/units.js";
+import { formatDuration } from "../../base/units.js";
 import {
   type CommandContext,
   type CommandSpec,
@@ -23,9 +16,16 @@ import {
   textOption,
 } from "../command.js";
 import { counted, printable } from "../output.js";
+import { reportOf } from "../recovery-document.js";
+import { checkReportName, writeReport } from "../recovery-report.js";
+import { printBatch, printManual, printRecovery, printSearch } from "../recovery-screen.js";
 import { parseTime, timeText } from "../time.js";
 
 const LISTED_MAX = 20;
+const REPORT_OPTION = {
+  flags: "--report <file>",
+  description: "also write a report there; the ending .json, .md or .html says which",
+} as const;
 
 export const recoveryCommands: readonly CommandSpec[] = [
   {
@@ -38,18 +38,20 @@ export const recoveryCommands: readonly CommandSpec[] = [
   {
     name: "recover",
     summary: "Recover a file, or everything that is missing or damaged.",
+    arguments: [{ name: "path", description: "the file", isOptional: true }],
     options: [
-      { flags: "--file <path>", description: "the file" },
+      { flags: "--file <path>", description: "the same as the argument" },
       { flags: "--all", description: "everything that is missing or damaged now" },
       { flags: "--strategy <name>", description: "auto (default) or one strategy, such as git_history" },
       { flags: "--at <time>", description: 'the state of that time, such as "10m ago"' },
       { flags: "--to <file>", description: "write the result here instead" },
-      { flags: "--explain", description: "only show what was found and what would be taken" },
+      { flags: "--explain", description: "only show what was found where, how it was judged and what would be taken" },
+      REPORT_OPTION,
     ],
     examples: [
-      "holdfast recover --file notes/todo.md",
-      "holdfast recover --file notes/todo.md --explain",
-      "holdfast recover --all",
+      "holdfast recover notes/todo.md",
+      "holdfast recover --explain notes/todo.md",
+      "holdfast recover --all --report recovery.html",
     ],
     run: recover,
   },
@@ -76,14 +78,14 @@ export const recoveryCommands: readonly CommandSpec[] = [
     name: "incidents approve",
     summary: "Bring back everything that an incident holds.",
     arguments: [{ name: "id", description: "id of the incident" }],
-    examples: ["holdfast incidents approve inc_01kabc"],
-    run: async (context, args) => {
+    options: [REPORT_OPTION],
+    examples: ["holdfast incidents approve inc_01kabc", "holdfast incidents approve inc_01kabc --report recovery.md"],
+    run: async (context, args, options) => {
+      const reportFile = textOption(options, "report");
+      checkReportName(reportFile);
       const api = await context.api("alone");
-      return await followBatch(
-        context,
-        api,
-        await api.post<JobDocument>(`${incidentPath(args)}/approve`, {}, context.signal),
-      );
+      const job = await api.post<JobDocument>(`${incidentPath(args)}/approve`, {}, context.signal);
+      return await followBatch(context, api, job, reportFile);
     },
   },
   {
@@ -129,19 +131,30 @@ async function scan(context: CommandContext, _args: readonly string[], options: 
   return report.findings.length > 0 ? EXIT.damage : EXIT.ok;
 }
 
+/** The file, by argument or by option; undefined: all. Throws USAGE. */
+function fileToRecover(args: readonly string[], options: Options): string | undefined {
+  const [named] = args;
+  const given = textOption(options, "file");
+  if (named !== undefined && given !== undefined)
+    throw new HoldfastError("USAGE", "name the file once: as an argument or with --file");
+  const file = named ?? given;
+  if ((file === undefined) !== isSet(options, "all"))
+    throw new HoldfastError("USAGE", "either a file or --all is needed", { hint: "holdfast recover PATH" });
+  return file;
+}
+
 async function recover(
   context: CommandContext,
-  _args: readonly string[],
+  args: readonly string[],
   options: Options,
 ): Promise<number | undefined> {
-  const file = textOption(options, "file");
-  const isAll = isSet(options, "all");
-  if ((file === undefined) !== isAll) {
-    throw new HoldfastError("USAGE", "either --file or --all is needed", { hint: "holdfast recover --file PATH" });
-  }
+  const file = fileToRecover(args, options);
+  const reportFile = textOption(options, "report");
+  checkReportName(reportFile);
   const api = await context.api("alone");
   if (file === undefined) {
-    return await followBatch(context, api, await api.post<JobDocument>("/recovery/batch", {}, context.signal));
+    const batch = await api.post<JobDocument>("/recovery/batch", {}, context.signal);
+    return await followBatch(context, api, batch, reportFile);
   }
   const at = textOption(options, "at");
   const to = textOption(options, "to");
@@ -155,75 +168,33 @@ async function recover(
   const job = await api.post<JobDocument>("/recovery/recover", request, context.signal);
   const report = await context.follow<RecoverReport>(api, job);
   if (context.output.json) context.output.document(report);
-  else printRecovery(context, report);
+  else printRecovery(context.output, report);
+  await keepReport(context, report, reportFile);
   return report.outcome === "failed" ? EXIT.failed : EXIT.ok;
 }
 
-async function followBatch(context: CommandContext, api: ApiClient, job: JobDocument): Promise<number | undefined> {
+async function followBatch(
+  context: CommandContext,
+  api: ApiClient,
+  job: JobDocument,
+  reportFile?: string,
+): Promise<number | undefined> {
   const report = await context.follow<BatchReport>(api, job);
-  const { output } = context;
-  if (output.json) output.document(report);
-  else {
-    const took = formatDuration(report.duration_ms);
-    output.print(`${report.healed} of ${counted(report.paths_total, "file")} came back in ${took}`);
-    if (report.returned > 0) output.print(`${report.returned} had come back by themselves`);
-    for (const result of report.results.filter((each) => each.outcome === "failed").slice(0, LISTED_MAX)) {
-      output.print(`  not recovered: ${printable(result.path)}`);
-    }
-    if (report.failed > 0) output.say("See what was tried: holdfast incidents list --open");
-  }
+  if (context.output.json) context.output.document(report);
+  else printBatch(context.output, report);
+  await keepReport(context, report, reportFile);
   if (report.failed === 0) return EXIT.ok;
   return report.healed > 0 ? EXIT.partial : EXIT.failed;
 }
 
-function printRecovery(context: CommandContext, report: RecoverReport): void {
-  const { output } = context;
-  const path = printable(report.path);
-  if (report.outcome === "explained") output.print(`${path}: what was found`);
-  else if (report.outcome === "healed") {
-    const age = report.age_seconds === null ? "" : `, as it was ${formatDuration(report.age_seconds * 1000)} before`;
-    const from = `${report.strategy ?? "?"} (${printable(report.origin ?? "?")})`;
-    output.print(`${output.good("recovered")} ${path} from ${from}${age}, in ${formatDuration(report.duration_ms)}`);
-  } else output.print(`${OUTCOMES[report.outcome]} ${path}`);
-  printCandidates(context, report.candidates);
-  printManual(context, report.manual_commands);
-}
-
-const OUTCOMES: Readonly<Record<Exclude<RecoverReport["outcome"], "explained" | "healed">, string>> = {
-  failed: "not recovered:",
-  returned: "already there:",
-  waiting: "waiting for approval:",
-};
-
-function printCandidates(context: CommandContext, candidates: readonly CandidateDocument[]): void {
-  if (candidates.length === 0) return;
-  const columns = [
-    { title: "STRATEGY" },
-    { title: "ORIGIN" },
-    { title: "FIDELITY" },
-    { title: "AGE", align: "right" },
-    { title: "SIZE", align: "right" },
-    { title: "CHECKS" },
-    { title: "VERDICT" },
-    { title: "WHY" },
-  ] as const;
-  const rows = candidates.map((candidate) => [
-    candidate.strategy,
-    candidate.origin,
-    candidate.fidelity,
-    candidate.age_seconds === null ? "?" : formatDuration(candidate.age_seconds * 1000),
-    candidate.size_bytes === null ? "?" : formatSize(candidate.size_bytes),
-    candidate.checks.join(", "),
-    candidate.verdict,
-    candidate.why,
-  ]);
-  context.output.table(columns, rows);
-}
-
-function printManual(context: CommandContext, commands: readonly string[]): void {
-  if (commands.length === 0) return;
-  context.output.print("What you can try:");
-  for (const command of commands) context.output.print(`  ${printable(command)}`);
+async function keepReport(
+  context: CommandContext,
+  outcome: RecoverReport | BatchReport,
+  file: string | undefined,
+): Promise<void> {
+  if (file === undefined) return;
+  await writeReport(file, reportOf(outcome, { version: context.version, nowMs: context.clock.nowMs() }));
+  context.output.say(`The report is in ${printable(file)}`);
 }
 
 async function listIncidents(
@@ -278,8 +249,8 @@ function printIncident(context: CommandContext, incident: IncidentDocument): voi
   for (const { path, last_good_at: goodAt } of incident.paths.slice(0, LISTED_MAX))
     output.print(`    ${printable(path)}${typeof goodAt === "string" ? `   last good version ${goodAt}` : ""}`);
   if (incident.paths_total > LISTED_MAX) output.print(`    and ${incident.paths_total - LISTED_MAX} more`);
-  printCandidates(context, incident.candidates);
-  printManual(context, incident.manual_commands);
+  printSearch(output, incident);
+  printManual(output, incident.manual_commands);
   if (incident.next_step !== null) output.say(`Next: ${printable(incident.next_step)}`);
 }
 
