@@ -3,7 +3,7 @@
  * Answers are the documents of `services.ts`. The seeds' field names (`target_path`, `file_path`, `target_timestamp`,
  * `encryption`) stand beside the canonical ones.
  */
-import type { Static } from "typebox";
+import type { Static, TSchema } from "typebox";
 import * as Type from "typebox/type";
 import { BACKUP_TYPES } from "../base/ids.js";
 import { VERIFY_LEVELS } from "./services.js";
@@ -36,6 +36,7 @@ const time = (description: string) => Type.String({ description, format: "date-t
 const body = <P extends Parameters<typeof Type.Object>[0]>(properties: P) =>
   Type.Object(properties, { additionalProperties: false });
 const optional = Type.Optional;
+const name = (description: string) => Type.String({ description, pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$" });
 
 const page = {
   limit: optional(
@@ -153,6 +154,29 @@ export const checkBody = body({
 });
 export type CheckBody = Static<typeof checkBody>;
 
+const periods = (what: string) => optional(Type.Integer({ description: what, minimum: 0, maximum: 100_000 }));
+const policy = {
+  sources: Type.Array(name("Name of a source."), {
+    description: "The sources that it is for.",
+    minItems: 1,
+    maxItems: 1000,
+    uniqueItems: true,
+  }),
+  last: periods("The newest ones, whatever their time."),
+  hourly: periods("The newest of each of so many hours."),
+  daily: periods("The newest of each of so many days."),
+  weekly: periods("The newest of each of so many weeks."),
+  monthly: periods("The newest of each of so many months."),
+  yearly: periods("The newest of each of so many years."),
+  min_copies: optional(Type.Integer({ description: "Never fewer than this stay.", minimum: 1, maximum: 100_000 })),
+  within_seconds: optional(
+    Type.Number({ description: "All that are younger stay.", minimum: 0, maximum: 100 * 366 * 86_400 }),
+  ),
+};
+export const policyBody = body(policy);
+export const newPolicyBody = body({ id: name("Name of the policy."), ...policy });
+export type NewPolicyBody = Static<typeof newPolicyBody>;
+
 export const dryRunBody = body({ dry_run: optional(flag("Only tell what would be done.")) });
 export type DryRunBody = Static<typeof dryRunBody>;
 export const cleanupBody = body({
@@ -161,13 +185,39 @@ export const cleanupBody = body({
 });
 export type CleanupBody = Static<typeof cleanupBody>;
 
+const onDelete = oneOf(["heal", "hold", "allow"], "What a loss leads to.");
+const priority = oneOf(["critical", "high", "medium", "low"], "Order of work and loudness of alerts.");
+const target = (description: string) => Type.Number({ description, exclusiveMinimum: 0, maximum: 366 * 86_400 });
+const rpo = target("How old the newest copy may be, seconds.");
+const rto = target("How long bringing it back may take, seconds.");
+const exclude = texts("Patterns of what is not protected, as in .gitignore, beside the configured ones.");
+
 export const protectBody = body({
   path: optional(text("Absolute path or glob.")),
   paths: optional(texts("Absolute paths or globs.")),
-  name: optional(Type.String({ description: "Name of the source.", pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$" })),
-  on_delete: optional(oneOf(["heal", "hold", "allow"], "What a loss leads to.")),
+  name: optional(name("Name of the source.")),
+  on_delete: optional(onDelete),
+  priority: optional(priority),
+  rpo_seconds: optional(rpo),
+  rto_seconds: optional(rto),
+  exclude: optional(exclude),
 });
 export type ProtectBody = Static<typeof protectBody>;
+
+const orDefault = <S extends TSchema>(schema: S) => optional(Type.Union([schema, Type.Null()]));
+/** Null takes a setting back to the configured default; what is left out stays. */
+export const changeSourceBody = Type.Object(
+  {
+    paths: optional(Type.Array(text("Absolute path or glob."), { minItems: 1, maxItems: 10_000 })),
+    on_delete: orDefault(onDelete),
+    priority: orDefault(priority),
+    rpo_seconds: orDefault(rpo),
+    rto_seconds: orDefault(rto),
+    exclude: orDefault(exclude),
+  },
+  { additionalProperties: false, minProperties: 1 },
+);
+export type ChangeSourceBody = Static<typeof changeSourceBody>;
 
 export const pauseBody = body({
   path: optional(text("Only this path and what is below it; all unless told.")),

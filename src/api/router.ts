@@ -22,6 +22,7 @@ import { browseRoutes } from "./routes/browse.js";
 import { dataRoutes } from "./routes/data.js";
 import { observeRoutes } from "./routes/observe.js";
 import { recoveryRoutes } from "./routes/recovery.js";
+import { retentionRoutes } from "./routes/retention.js";
 import { systemRoutes } from "./routes/system.js";
 import { watchRoutes } from "./routes/watch.js";
 import type { Caller, Services } from "./services.js";
@@ -88,7 +89,6 @@ const strict = formats.default.default(new Ajv(ajvOptions));
 /** Queries are text: `limit=10` is a number there. */
 const lenient = formats.default.default(new Ajv({ ...ajvOptions, coerceTypes: true }));
 
-function allRoutes(options: RouterOptions, closing: AbortSignal): readonly Route[] {
 /** Compiled when the first request comes: all of them take a fifth of a second, and a command asks one route or two. */
 function compiledOnUse(ajv: Ajv, schema: object): (data: unknown) => boolean {
   let validate: ValidateFunction | undefined;
@@ -103,8 +103,10 @@ function compiledOnUse(ajv: Ajv, schema: object): (data: unknown) => boolean {
   return checked;
 }
 
+function allRoutes(options: RouterOptions, closing: AbortSignal): readonly Route[] {
   const table = [
     ...dataRoutes,
+    ...retentionRoutes,
     ...browseRoutes,
     ...watchRoutes,
     ...recoveryRoutes,

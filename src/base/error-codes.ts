@@ -162,6 +162,16 @@ export const ERROR_CODES = {
     meaning: "A source of that name exists already.",
     hint: "Choose another name with --name.",
   },
+  POLICY_NOT_FOUND: {
+    exit: EXIT.failed,
+    meaning: "No retention policy has that name.",
+    hint: "See `GET retention/policies`.",
+  },
+  POLICY_EXISTS: {
+    exit: EXIT.failed,
+    meaning: "A retention policy has that name already, or is for one of the sources already.",
+    hint: "Replace that policy (`PUT`), or choose another name and other sources.",
+  },
   SOURCE_UNREADABLE: {
     exit: EXIT.partial,
     meaning: "Some files could not be read; their last good versions are kept.",

@@ -1,5 +1,5 @@
 /** `holdfast explain`: what an error code means, or why a path is treated as it is. */
-import type { ExplainDocument } from "../api/services.js";
+import type { ExplainDocument } from "../api/watch-service.js";
 import { ERROR_CODES } from "../base/error-codes.js";
 import type { ErrorCode } from "../base/errors.js";
 import { pathFromText, pathText } from "../base/paths.js";

@@ -2,7 +2,15 @@
 import { HoldfastError } from "../base/errors.js";
 import type { Configuration } from "../config/configuration.js";
 import type { Manifest } from "../engine/types.js";
-import type { BackupStamp, RetentionPolicy } from "../policy/retention.js";
+import {
+  type BackupStamp,
+  type KeptBackups,
+  type PolicyOf,
+  REMOVED_SHARE_MAX,
+  type RetentionPlan,
+  type RetentionPolicy,
+  planRetention,
+} from "../policy/retention.js";
 import { type CleanupPorts, type GarbageReport, cleanUp } from "../policy/cleanup.js";
 import { gc } from "../engine/gc.js";
 import type { IncidentState } from "../recovery/healer.js";
@@ -20,9 +28,28 @@ export interface CleanupWork {
   readonly force: boolean;
 }
 
-/** What the rotation of the configuration keeps. */
-export function retentionPolicy({ rotation }: Configuration): RetentionPolicy {
+/** What the rotation of the configuration keeps: for every source that no policy of its own names. */
+export function standardPolicy({ rotation }: Configuration): RetentionPolicy {
   return { ...rotation };
+}
+
+/** The policies in force. */
+export function policiesOf({ settings, retention }: Parts): PolicyOf {
+  const standard = standardPolicy(settings.current);
+  return (source) => retention.policyOf(source, standard);
+}
+
+/** What a cleanup would do with the backups now. */
+export async function previewCleanup(parts: Parts): Promise<RetentionPlan> {
+  return planRetention((await parts.repository.listBackups()).map(stampOf), policiesOf(parts), {
+    nowMs: parts.ground.clock.nowMs(),
+    frozenBecause: await frozenReason(parts),
+    shareMax: REMOVED_SHARE_MAX,
+  });
+}
+
+export function keptDocuments(kept: KeptBackups): CleanupReport["kept"] {
+  return [...kept].map(([id, rules]) => ({ backup_id: id, kept_by: rules }));
 }
 
 /** A backup as retention sees it. */
@@ -42,13 +69,12 @@ export async function cleanUpStore(
   { dryRun, force }: CleanupWork,
   signal: AbortSignal,
 ): Promise<CleanupReport> {
-  const policy = retentionPolicy(parts.settings.current);
   const ports = cleanupPorts(parts);
   const context = { clock: parts.ground.clock, observer: parts.ground.metrics };
-  const result = await cleanUp(ports, { policy, dryRun, force }, context, signal);
+  const result = await cleanUp(ports, { policyOf: policiesOf(parts), dryRun, force }, context, signal);
   return {
     dry_run: dryRun,
-    kept: [...result.plan.kept].map(([id, rules]) => ({ backup_id: id, kept_by: rules })),
+    kept: keptDocuments(result.plan.kept),
     removed: result.removed,
     chunks_removed: result.chunksRemoved,
     bytes_freed: result.bytesFreed,
@@ -91,8 +117,12 @@ function cleanupPorts(parts: Parts): CleanupPorts {
   };
 }
 
-/** While a mass loss waits for a person nothing may be removed: its files may live only in old backups. */
+/**
+ * While a mass loss waits for a person nothing may be removed: its files may live only in old backups. Nor while the
+ * policies are not known.
+ */
 export async function frozenReason(parts: Parts): Promise<string | undefined> {
+  if (parts.retention.unreadableBecause !== undefined) return parts.retention.unreadableBecause;
   const open = await parts.healer.incidents({ onlyOpen: true, limit: Number.POSITIVE_INFINITY });
   const mass = open.find((incident) => incident.kind === "mass");
   return mass === undefined

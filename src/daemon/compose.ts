@@ -26,6 +26,7 @@ import type { Ground, Parts } from "./parts.js";
 import { Plan } from "./plan.js";
 import { alertChannels, recoveryStrategies } from "./plugins.js";
 import type { ProtectedSource } from "./protected-source.js";
+import { RetentionBook } from "./retention-book.js";
 import { SourceBook } from "./source-book.js";
 import { configureSource } from "./source-defaults.js";
 import { type StateDatabase, openStateDatabase } from "./state-database.js";
@@ -52,6 +53,7 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
   const bus = new EventBus((name, error) => metrics.log.error("event.fault", { name, message: messageOf(error) }));
   const jobs = owner.use(new JobRunner(clock, metrics.log));
   const book = await openBook(ground, repository, database, settings);
+  const retention = await RetentionBook.open(configuration.stateDir, metrics.log);
   const bucket = database.sublevel("backups");
   const backupJobs = new BackupJobs({ clock, bus, observer: metrics, bucket });
   owner.defer(() => backupJobs[Symbol.dispose]());
@@ -93,6 +95,7 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
     healer,
     queue,
     jobs,
+    retention,
     backupWork,
     backupJobs,
     space,
@@ -188,8 +191,8 @@ async function openBook(
   const store = localFolderOf(configuration.storeUrl);
   const ownFolders = [pathFromText(configuration.stateDir), ...(store === undefined ? [] : [pathFromText(store)])];
   const surroundings = { ownFolders, knownKind: (path: BytePath) => repository.current(path)?.node.kind };
-  const book = new SourceBook(database.sublevel("sources"), surroundings, (name, paths, onDelete) =>
-    configureSource(settings.current, { name, paths, onDelete }),
+  const book = new SourceBook(database.sublevel("sources"), surroundings, (added) =>
+    configureSource(settings.current, added),
   );
   await book.load(configuration.sources);
   const open = book.all().find((source) => source.configuration.encryptionRequired);

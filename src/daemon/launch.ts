@@ -23,6 +23,7 @@ import { backupService } from "./services/backups.js";
 import { browseService } from "./services/browse.js";
 import { recoveryService } from "./services/recovery.js";
 import { repositoryService } from "./services/repository.js";
+import { retentionService } from "./services/retention.js";
 import { systemService } from "./services/system.js";
 import { watchService } from "./services/watch.js";
 import { configureSource, freeSourceName } from "./source-defaults.js";
@@ -75,7 +76,8 @@ export async function loadFor(options: LaunchOptions): Promise<Configuration> {
   const added = extra.map((path) => {
     const name = freeSourceName(path, (taken) => names.has(taken));
     names.add(name);
-    return configureSource(loaded, { name, paths: [path], onDelete: options.onDelete });
+    const settings = options.onDelete === undefined ? {} : { onDelete: options.onDelete };
+    return configureSource(loaded, { name, paths: [path], settings });
   });
   return { ...loaded, sources: [...loaded.sources, ...added] };
 }
@@ -118,6 +120,7 @@ function servicesOf(parts: Parts, operation: Operation, load: () => Promise<Conf
     backups: backupService(parts, operation),
     browse: browseService(parts),
     repository: repositoryService(parts, operation),
+    retention: retentionService(parts),
     watch: watchService(parts, operation),
     recovery: recoveryService(parts, operation),
     alerts: alertService(parts),

@@ -5,13 +5,13 @@
 import { Mutex } from "../base/concurrency.js";
 import { HoldfastError, asHoldfastError } from "../base/errors.js";
 import type { BytePath } from "../base/paths.js";
-import type { Configuration, OnDelete } from "../config/configuration.js";
+import type { Configuration } from "../config/configuration.js";
 import { Freshness } from "./freshness.js";
 import type { Parts } from "./parts.js";
 import type { Plan } from "./plan.js";
 import type { ProtectedSource } from "./protected-source.js";
-import { SOURCES_MAX } from "./source-book.js";
-import { configureSource } from "./source-defaults.js";
+import { SOURCES_MAX, type SourceBook } from "./source-book.js";
+import { type AddedSource, type SourceSettings, configureSource } from "./source-defaults.js";
 import { SourceStarts } from "./source-starts.js";
 import { fullShareOf } from "./telling.js";
 
@@ -80,20 +80,32 @@ export class Operation implements AsyncDisposable {
   async protect(
     paths: readonly BytePath[],
     name: string | undefined,
-    onDelete: OnDelete | undefined,
+    settings: SourceSettings,
   ): Promise<ProtectedSource> {
-    const { source, isNew } = await this.#changes.run(async () => await this.#protect(paths, name, onDelete));
+    const { source, isNew } = await this.#changes.run(async () => await this.#protect(paths, name, settings));
     if (isNew) await this.#startSources([source]);
     return source;
   }
 
+  /** Exchanges a source that was added at run time for what `change` makes of it. Throws SOURCE_NOT_FOUND, USAGE. */
+  async change(name: string, change: (added: AddedSource) => AddedSource): Promise<ProtectedSource> {
+    const { book } = this.#parts;
+    const source = await this.#changes.run(async () => {
+      const before = book.get(name);
+      if (before.added === undefined) throw configuredError(name, "Change");
+      const after = prepareFor(book, { ...change(before.added), name });
+      if (JSON.stringify(after.added) === JSON.stringify(before.added)) return undefined;
+      await this.#leave(before, true);
+      await this.#come(after, false);
+      return after;
+    });
+    if (source !== undefined) await this.#startSources([source]);
+    return source ?? book.get(name);
+  }
+
   /** Stops protecting; backups and versions stay. A source of the configuration comes back at the next reload. */
   async unprotect(source: ProtectedSource): Promise<void> {
-    if (!source.addedAtRunTime) {
-      throw new HoldfastError("USAGE", `the source ${source.name} stands in the configuration`, {
-        hint: "Remove it there, then run `holdfast config reload`.",
-      });
-    }
+    if (source.added === undefined) throw configuredError(source.name, "Remove");
     await this.#changes.run(async () => {
       if (this.#parts.book.find(source.name) !== source) return; // somebody was faster
       await this.#starts.stop(source, false);
@@ -132,14 +144,13 @@ export class Operation implements AsyncDisposable {
   async #protect(
     paths: readonly BytePath[],
     name: string | undefined,
-    onDelete: OnDelete | undefined,
+    settings: SourceSettings,
   ): Promise<{ readonly source: ProtectedSource; readonly isNew: boolean }> {
     const { book } = this.#parts;
     const covering = book.all().find((source) => paths.every((path) => source.configuration.paths.includes(path)));
-    if (covering !== undefined && name === undefined && onDelete === undefined)
+    if (covering !== undefined && name === undefined && Object.keys(settings).length === 0)
       return { source: covering, isNew: false };
-    const source = book.prepare(book.makeConfiguration(name ?? book.freeName(paths), paths, onDelete), true);
-    if (source.folders.length === 0) throw new HoldfastError("USAGE", "no path to protect was given");
+    const source = prepareFor(book, { name: name ?? book.freeName(paths), paths, settings });
     await book.add(source);
     await this.#starts.acceptWhatIsGone(source);
     await this.#starts.announce(source);
@@ -151,18 +162,17 @@ export class Operation implements AsyncDisposable {
     const { book, settings } = this.#parts;
     const before = settings.current;
     const isAllNew = JSON.stringify(before.mass) !== JSON.stringify(next.mass);
-    const wanted = new Map(next.sources.map((source) => [source.name, { configuration: source, isRunTime: false }]));
-    for (const { name, configuration, addedAtRunTime } of book.all()) {
-      if (!addedAtRunTime || wanted.has(name)) continue;
-      const { paths, onDelete } = configuration;
-      wanted.set(name, { configuration: configureSource(next, { name, paths, onDelete }), isRunTime: true });
+    const wanted = new Map(next.sources.map((source) => [source.name, book.prepare(source)]));
+    for (const { name, added } of book.all()) {
+      if (added === undefined || wanted.has(name)) continue;
+      wanted.set(name, book.prepareAdded(added, configureSource(next, added)));
     }
     if (wanted.size > SOURCES_MAX)
       throw new HoldfastError("LIMIT_REACHED", `${String(SOURCES_MAX)} sources are the limit`);
     const isSame = (source: ProtectedSource): boolean => {
       const found = wanted.get(source.name);
       const isLike = JSON.stringify(found?.configuration) === JSON.stringify(source.configuration);
-      return !isAllNew && isLike && found?.isRunTime === source.addedAtRunTime;
+      return !isAllNew && isLike && JSON.stringify(found?.added) === JSON.stringify(source.added);
     };
     const staying = new Set(
       book
@@ -172,9 +182,7 @@ export class Operation implements AsyncDisposable {
     );
     return {
       leaving: book.all().filter(({ name }) => !staying.has(name)),
-      coming: [...wanted]
-        .filter(([name]) => !staying.has(name))
-        .map(([, { configuration, isRunTime }]) => book.prepare(configuration, isRunTime)),
+      coming: [...wanted.values()].filter(({ name }) => !staying.has(name)),
     };
   }
 
@@ -227,4 +235,17 @@ export class Operation implements AsyncDisposable {
     this.#starting.add(starting);
     await starting;
   }
+}
+
+/** Throws USAGE when nothing would be protected. */
+function prepareFor(book: SourceBook, added: AddedSource): ProtectedSource {
+  const source = book.prepareAdded(added);
+  if (source.folders.length === 0) throw new HoldfastError("USAGE", "no path to protect was given");
+  return source;
+}
+
+function configuredError(name: string, verb: "Change" | "Remove"): HoldfastError {
+  return new HoldfastError("USAGE", `the source ${name} stands in the configuration`, {
+    hint: `${verb} it there, then run \`holdfast config reload\`.`,
+  });
 }

@@ -13,6 +13,7 @@ import type { Healer } from "../recovery/healer.js";
 import type { Metrics } from "../telemetry/prometheus.js";
 import type { BackupWork } from "./backup-work.js";
 import type { EventLog } from "./event-log.js";
+import type { RetentionBook } from "./retention-book.js";
 import type { SourceBook } from "./source-book.js";
 import type { StoreGauges } from "./store-gauges.js";
 import type { Telling } from "./telling.js";
@@ -39,6 +40,7 @@ export interface Parts {
   readonly bus: EventBus;
   readonly repository: Repository;
   readonly book: SourceBook;
+  readonly retention: RetentionBook;
   readonly monitor: Monitor;
   readonly healer: Healer;
   readonly queue: ChangeQueue<CommitReceipt>;

@@ -11,13 +11,8 @@ import type { BackupOutcome, LeftOut } from "../policy/backup-jobs.js";
 import { type Recurrence, WEEKDAYS, type When, recurrence } from "../policy/calendar.js";
 import type { JobLane } from "../policy/job-runner.js";
 import { type ScheduleBucket, type ScheduledWork, Scheduler, nodeScheduleAlarm } from "../policy/schedule.js";
-import type {
-  BackupReport,
-  CleanupReport,
-  CreateBackupRequest,
-  PauseDocument,
-  ScheduleDocument,
-} from "../api/services.js";
+import type { BackupReport, CleanupReport, CreateBackupRequest, ScheduleDocument } from "../api/services.js";
+import type { PauseDocument } from "../api/watch-service.js";
 import { type CleanupWork, cleanUpStore, frozenReason } from "./cleanup-work.js";
 import { pauseDocument } from "./documents.js";
 import { startJob, type WorkContext } from "./job-documents.js";

@@ -15,6 +15,7 @@ import { type ProtectionMode, matcherOf } from "../monitor/rules.js";
 import { type Check, DEFAULT_VALIDATION, type ValidationRule } from "../monitor/validator.js";
 import type { HealPolicy } from "../recovery/ports.js";
 import { FileSource } from "../sources/files.js";
+import type { AddedSource } from "./source-defaults.js";
 
 const MODE_OF: Readonly<Record<OnDelete, ProtectionMode>> = { heal: "protect", hold: "ask", allow: "mirror" };
 
@@ -27,13 +28,13 @@ export interface SourceSurroundings {
 export class ProtectedSource {
   readonly configuration: SourceConfiguration;
   readonly files: FileSource;
-  /** True when it came by `holdfast protect`, false when it stands in the configuration. */
-  readonly addedAtRunTime: boolean;
+  /** How it was asked for at run time; undefined: it stands in the configuration. */
+  readonly added: AddedSource | undefined;
   readonly #chains: readonly { readonly matches: ReturnType<typeof matcherOf>; readonly entry: RecoverConfiguration }[];
 
-  constructor(configuration: SourceConfiguration, surroundings: SourceSurroundings, addedAtRunTime: boolean) {
+  constructor(configuration: SourceConfiguration, surroundings: SourceSurroundings, added: AddedSource | undefined) {
     this.configuration = configuration;
-    this.addedAtRunTime = addedAtRunTime;
+    this.added = added;
     this.files = new FileSource({
       name: configuration.name,
       paths: configuration.paths,
@@ -45,6 +46,11 @@ export class ProtectedSource {
       knownKind: surroundings.knownKind,
     });
     this.#chains = configuration.recover.map((entry) => ({ matches: matcherOf(entry.match), entry }));
+  }
+
+  /** True when it came by `holdfast protect`, false when it stands in the configuration. */
+  get addedAtRunTime(): boolean {
+    return this.added !== undefined;
   }
 
   get name(): string {

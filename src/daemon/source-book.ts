@@ -6,7 +6,7 @@ import { HoldfastError } from "../base/errors.js";
 import type { BytePath } from "../base/paths.js";
 import type { SourceConfiguration } from "../config/configuration.js";
 import { ProtectedSource, type SourceSurroundings } from "./protected-source.js";
-import { freeSourceName } from "./source-defaults.js";
+import { type AddedSource, type SourceSettings, freeSourceName } from "./source-defaults.js";
 
 /** Sources at most; each costs a watcher subscription and a range of the registry. */
 export const SOURCES_MAX = 1_000;
@@ -20,52 +20,48 @@ export interface BookStore {
 const KEY = "run-time-sources";
 
 /** What is kept of a source that was added at run time; paths in base64 of their bytes. */
-interface KeptSource {
+interface KeptSource extends SourceSettings {
   readonly name: string;
   readonly paths: readonly string[];
-  readonly onDelete?: SourceConfiguration["onDelete"];
 }
 
 export class SourceBook {
   readonly #store: BookStore;
   readonly #surroundings: SourceSurroundings;
-  /** Makes a source with the configured defaults. */
-  readonly #withDefaults: (
-    name: string,
-    paths: readonly BytePath[],
-    onDelete: SourceConfiguration["onDelete"],
-  ) => SourceConfiguration;
+  /** Makes the configuration of a source that is added at run time. */
+  readonly #configure: (added: AddedSource) => SourceConfiguration;
   readonly #sources = new Map<string, ProtectedSource>();
   /** Removed for a moment, to come back otherwise. */
   readonly #returning = new Map<string, ProtectedSource>();
 
-  constructor(store: BookStore, surroundings: SourceSurroundings, withDefaults: SourceBook["makeConfiguration"]) {
+  constructor(
+    store: BookStore,
+    surroundings: SourceSurroundings,
+    configure: (added: AddedSource) => SourceConfiguration,
+  ) {
     this.#store = store;
     this.#surroundings = surroundings;
-    this.#withDefaults = withDefaults;
+    this.#configure = configure;
   }
 
   /** Takes the configured sources and those kept from earlier runs; a kept one whose name is configured now gives way. */
   async load(configured: readonly SourceConfiguration[]): Promise<void> {
-    for (const configuration of configured) this.#take(configuration, false);
-    for (const kept of await this.#kept()) {
-      if (this.#sources.has(kept.name)) continue;
-      const paths = kept.paths.map((path) => Buffer.from(path, "base64").toString("latin1") as BytePath);
-      this.#take(this.#withDefaults(kept.name, paths, kept.onDelete), true);
+    for (const configuration of configured) this.#take(this.prepare(configuration));
+    for (const { name, paths, ...settings } of await this.#kept()) {
+      if (this.#sources.has(name)) continue;
+      const bytes = paths.map((path) => Buffer.from(path, "base64").toString("latin1") as BytePath);
+      this.#take(this.prepareAdded({ name, paths: bytes, settings }));
     }
   }
 
-  makeConfiguration(
-    name: string,
-    paths: readonly BytePath[],
-    onDelete: SourceConfiguration["onDelete"],
-  ): SourceConfiguration {
-    return this.#withDefaults(name, paths, onDelete);
+  /** A source of the configuration, not yet in the book. */
+  prepare(configuration: SourceConfiguration): ProtectedSource {
+    return new ProtectedSource(configuration, this.#surroundings, undefined);
   }
 
-  /** A source from a configuration, not yet in the book. */
-  prepare(configuration: SourceConfiguration, addedAtRunTime: boolean): ProtectedSource {
-    return new ProtectedSource(configuration, this.#surroundings, addedAtRunTime);
+  /** A source that is added at run time, not yet in the book; `configuration` unless that in force. Throws USAGE. */
+  prepareAdded(added: AddedSource, configuration = this.#configure(added)): ProtectedSource {
+    return new ProtectedSource(configuration, this.#surroundings, added);
   }
 
   all(): readonly ProtectedSource[] {
@@ -128,8 +124,8 @@ export class SourceBook {
     return nowMs;
   }
 
-  #take(configuration: SourceConfiguration, addedAtRunTime: boolean): void {
-    this.#sources.set(configuration.name, this.prepare(configuration, addedAtRunTime));
+  #take(source: ProtectedSource): void {
+    this.#sources.set(source.name, source);
   }
 
   async #kept(): Promise<readonly KeptSource[]> {
@@ -138,13 +134,12 @@ export class SourceBook {
   }
 
   async #keep(): Promise<void> {
-    const kept = [...this.all(), ...this.#returning.values()]
-      .filter((source) => source.addedAtRunTime)
-      .map(({ configuration }) => ({
-        name: configuration.name,
-        paths: configuration.paths.map((path) => Buffer.from(path, "latin1").toString("base64")),
-        ...(configuration.onDelete === undefined ? {} : { onDelete: configuration.onDelete }),
-      }));
+    const kept: KeptSource[] = [];
+    for (const { added } of [...this.all(), ...this.#returning.values()]) {
+      if (added === undefined) continue;
+      const paths = added.paths.map((path) => Buffer.from(path, "latin1").toString("base64"));
+      kept.push({ name: added.name, paths, ...added.settings });
+    }
     await this.#store.put(KEY, JSON.stringify(kept));
   }
 }

@@ -2,7 +2,8 @@
 import { isoTime } from "../base/clock.js";
 import { pathFields } from "../base/paths.js";
 import { formatDuration } from "../base/units.js";
-import type { HealthDocument, RepositoryDocument, SourceDocument, StatusDocument } from "../api/services.js";
+import type { HealthDocument, RepositoryDocument, StatusDocument } from "../api/services.js";
+import type { SourceDocument } from "../api/watch-service.js";
 import type { Incident } from "../recovery/incident.js";
 import type { Operation } from "./operation.js";
 import type { Parts } from "./parts.js";

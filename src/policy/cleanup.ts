@@ -2,13 +2,7 @@
 import type { Clock } from "../base/clock.js";
 import { HoldfastError } from "../base/errors.js";
 import type { Observer } from "../base/observe.js";
-import {
-  type BackupStamp,
-  REMOVED_SHARE_MAX,
-  type RetentionPlan,
-  type RetentionPolicy,
-  planRetention,
-} from "./retention.js";
+import { type BackupStamp, REMOVED_SHARE_MAX, type PolicyOf, type RetentionPlan, planRetention } from "./retention.js";
 
 /** What cleanup needs of the repository and of the incidents. */
 export interface CleanupPorts {
@@ -27,7 +21,7 @@ export interface GarbageReport {
 }
 
 export interface CleanupOptions {
-  readonly policy: RetentionPolicy;
+  readonly policyOf: PolicyOf;
   readonly dryRun: boolean;
   /** True: remove even a large share, because a person has seen the plan. */
   readonly force: boolean;
@@ -51,7 +45,7 @@ export async function cleanUp(
   signal: AbortSignal,
 ): Promise<CleanupResult> {
   const stamps = await ports.listBackups();
-  const plan = planRetention(stamps, options.policy, {
+  const plan = planRetention(stamps, options.policyOf, {
     nowMs: context.clock.nowMs(),
     frozenBecause: await ports.frozenBecause(),
     shareMax: options.force ? 1 : REMOVED_SHARE_MAX,

@@ -31,6 +31,9 @@ export const DEFAULT_RETENTION: RetentionPolicy = {
   withinMs: 0,
 };
 
+/** The policy of a source; sources that are no longer protected have one too. */
+export type PolicyOf = (source: string) => RetentionPolicy;
+
 export interface BackupStamp {
   readonly id: string;
   /** Wall ms, UTC. */
@@ -54,20 +57,21 @@ const PERIODS: readonly (readonly [PeriodRule, (date: Date) => string])[] = [
 ];
 
 /**
- * Maps each kept backup to the rules that keep it. Of every source the newest, and the newest full one, are always
- * kept: a wrong policy must not empty a repository.
+ * Maps each kept backup to the rules that keep it; a backup of several sources stays while one of them needs it. Of
+ * every source the newest, and the newest full one, are always kept: a wrong policy must not empty a repository.
  */
-export function keptBackups(stamps: readonly BackupStamp[], policy: RetentionPolicy, nowMs: number): KeptBackups {
+export function keptBackups(stamps: readonly BackupStamp[], policyOf: PolicyOf, nowMs: number): KeptBackups {
   const kept = new Map<string, Set<string>>();
   const keep = (stamp: BackupStamp | undefined, rule: string): void => {
     if (stamp !== undefined) kept.set(stamp.id, (kept.get(stamp.id) ?? new Set()).add(rule));
   };
   for (const stamp of stamps) {
     if (stamp.pinned) keep(stamp, "pinned");
-    if (policy.withinMs > 0 && nowMs - stamp.timeMs < policy.withinMs) keep(stamp, "within");
     if (stamp.sources.length === 0) keep(stamp, "no_source"); // nothing says what it is for: not ours to remove
   }
-  for (const ofSource of bySource(stamps)) {
+  for (const [source, ofSource] of bySource(stamps)) {
+    const policy = policyOf(source);
+    for (const stamp of ofSource) if (nowMs - stamp.timeMs < policy.withinMs) keep(stamp, "within");
     keep(ofSource[0], "newest");
     keep(
       ofSource.find(({ type }) => type === "full"),
@@ -108,10 +112,10 @@ export interface RetentionPlan {
 /** What a cleanup would do, with the brakes applied. */
 export function planRetention(
   stamps: readonly BackupStamp[],
-  policy: RetentionPolicy,
+  policyOf: PolicyOf,
   limits: RetentionLimits,
 ): RetentionPlan {
-  const kept = keptBackups(stamps, policy, limits.nowMs);
+  const kept = keptBackups(stamps, policyOf, limits.nowMs);
   const remove = newestFirst(stamps)
     .reverse()
     .filter(({ id }) => !kept.has(id))
@@ -150,7 +154,8 @@ function newestOfPeriods(
   return [...newest.values()];
 }
 
-function bySource(stamps: readonly BackupStamp[]): Iterable<readonly BackupStamp[]> {
+/** Newest first. */
+function bySource(stamps: readonly BackupStamp[]): ReadonlyMap<string, readonly BackupStamp[]> {
   const groups = new Map<string, BackupStamp[]>();
   for (const stamp of newestFirst(stamps)) {
     for (const source of new Set(stamp.sources)) {
@@ -159,7 +164,7 @@ function bySource(stamps: readonly BackupStamp[]): Iterable<readonly BackupStamp
       else group.push(stamp);
     }
   }
-  return groups.values();
+  return groups;
 }
 
 function newestFirst(stamps: readonly BackupStamp[]): BackupStamp[] {

@@ -22,6 +22,37 @@ import { doneJob } from "./fake-services.js";
 const BASE = "/api/v1/backup";
 const never = new AbortController().signal;
 
+/** Names are permanent: scripts rely on them. */
+const CANONICAL = [
+  ["get post", "backups"],
+  ["delete get patch", "backups/{id}"],
+  ["get", "backups/{id}/files"],
+  ["post", "backups/{id}/verify"],
+  ["get", "diff"],
+  ["get", "versions"],
+  ["post", "restore"],
+  ["delete get", "restore/{id}"],
+  ["get post", "sources"],
+  ["delete get patch", "sources/{name}"],
+  ["get post", "retention/policies"],
+  ["delete get put", "retention/policies/{id}"],
+  ["get", "retention/preview"],
+  ["get", "schedules"],
+  ["get", "tiers"],
+  ["get post", "verifications"],
+  ["get", "incidents"],
+  ["post", "incidents/{id}/approve"],
+  ["post", "recovery/scan"],
+  ["post", "recovery/recover"],
+  ["post", "recovery/batch"],
+  ["get", "alerts"],
+  ["get", "jobs"],
+  ["delete get", "jobs/{id}"],
+  ["get", "events"],
+  ["get", "health"],
+  ["get", "stats"],
+] as const;
+
 describe("the API on its socket", () => {
   const folder = useTempFolder("api");
   const socket = (): string => folder().at("api.sock");
@@ -57,6 +88,55 @@ describe("the API on its socket", () => {
     expect((await send(socket(), { method: "DELETE", path: "/api/backup/backup_2026" })).status).to.equal(202);
     expect(served.services.calls).to.have.length(7);
   });
+
+  it("serves every canonical route that stands", async () => {
+    await using _served = await startServer(socket());
+    const { paths } = (await send(socket(), { path: "/openapi.json" })).json() as { paths: Record<string, object> };
+    for (const [methods, name] of CANONICAL) {
+      expect(Object.keys(paths[`${BASE}/${name}`] ?? {}).sort(), name).to.include.members(methods.split(" "));
+    }
+  });
+
+  it("changes a source and keeps policies of retention by PATCH, POST, PUT and DELETE", async () => {
+    await using served = await startServer(socket());
+    const policies = `${BASE}/retention/policies`;
+    const patch = await send(socket(), {
+      method: "PATCH",
+      path: `${BASE}/sources/notes`,
+      body: '{"on_delete":"hold","rpo_seconds":null,"paths":["/srv/notes"]}',
+    });
+    expect([patch.status, patch.json()["name"]]).to.deep.equal([200, "notes"]);
+    const made = await send(socket(), { method: "POST", path: policies, body: '{"id":"long","sources":["a"]}' });
+    expect([made.status, made.headers.location]).to.deep.equal([201, `${policies}/long`]);
+    const put = await send(socket(), { method: "PUT", path: `${policies}/long`, body: '{"sources":["a"],"daily":90}' });
+    expect(put.status).to.equal(200);
+    expect((await send(socket(), { method: "DELETE", path: `${policies}/long` })).status).to.equal(200);
+    expect((await send(socket(), { path: `${policies}/default` })).json()).to.include({ id: "default", daily: 7 });
+    expect((await send(socket(), { path: `${policies}/none` })).status).to.equal(404);
+    expect(served.services.calls).to.deep.equal([
+      'change ["notes",{"on_delete":"hold","rpo_seconds":null,"paths":["/srv/notes"]}]',
+      'create policy ["long",{"sources":["a"]}]',
+      'replace policy ["long",{"sources":["a"],"daily":90}]',
+      'remove policy "long"',
+    ]);
+  });
+
+  for (const [name, method, path, body] of [
+    ["a change of nothing", "PATCH", "/sources/notes", "{}"],
+    ["an unknown setting", "PATCH", "/sources/notes", '{"on_delet":"heal"}'],
+    ["a target below zero", "PATCH", "/sources/notes", '{"rpo_seconds":-1}'],
+    ["a relative path", "PATCH", "/sources/notes", '{"paths":["notes"]}'],
+    ["a policy for nothing", "POST", "/retention/policies", '{"id":"a","sources":[]}'],
+    ["a policy without a name", "POST", "/retention/policies", '{"sources":["a"]}'],
+    ["a policy that keeps no copy", "PUT", "/retention/policies/a", '{"sources":["a"],"min_copies":0}'],
+  ] as const) {
+    it(`refuses ${name} with 400 and USAGE`, async () => {
+      await using served = await startServer(socket());
+      const answer = await send(socket(), { method, path: `${BASE}${path}`, body });
+      expect([answer.status, answer.json()["code"]], answer.text).to.deep.equal([400, "USAGE"]);
+      expect(served.services.calls).to.deep.equal([]);
+    });
+  }
 
   it("answers long work with 202 and where to follow it", async () => {
     await using served = await startServer(socket());

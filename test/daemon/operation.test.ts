@@ -55,7 +55,7 @@ describe("a daemon with several sources", () => {
     const gate = deferred<undefined>();
     jobs.start("slow", "write", () => gate.promise);
     await folder().write("unwanted/file", "big");
-    const protecting = daemon.operation.protect([pathFromText(folder().at("unwanted"))], "unwanted", undefined);
+    const protecting = daemon.operation.protect([pathFromText(folder().at("unwanted"))], "unwanted", {});
     try {
       await until("its first backup waits", 5_000, () => jobs.list().some(({ state }) => state === "queued"));
       await daemon.operation.unprotect(book.get("unwanted"));

@@ -86,7 +86,7 @@ describe("a reload", () => {
     await using daemon = await launchIn(folder(), { sources: await sources("a") });
     await daemon.operation.start();
     await daemon.operation.started();
-    await daemon.operation.protect([folder().bytes("a")], "more", undefined);
+    await daemon.operation.protect([folder().bytes("a")], "more", {});
     const next = await daemon.configure({ sources: await sources("a"), defaults: { rpo: "3m" }, mass: { files: 7 } });
     await daemon.operation.take(next);
     await daemon.operation.started();
@@ -104,7 +104,7 @@ describe("a reload", () => {
       await using daemon = await launchIn(folder(), { sources: await sources("a", "b") });
       await daemon.operation.start();
       await daemon.operation.started();
-      await daemon.operation.protect([folder().bytes("a")], "more", undefined);
+      await daemon.operation.protect([folder().bytes("a")], "more", {});
       await daemon.parts.book.remove("more", true);
       await daemon.parts.book.remove("b");
     }

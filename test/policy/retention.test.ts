@@ -7,6 +7,7 @@ import { type CleanupPorts, cleanUp } from "../../src/policy/cleanup.js";
 import {
   type BackupStamp,
   DEFAULT_RETENTION,
+  type PolicyOf,
   type RetentionPolicy,
   keptBackups,
   planRetention,
@@ -31,6 +32,11 @@ const NOTHING: RetentionPolicy = {
 function stamp(timeMs: number, more: Partial<BackupStamp> = {}): BackupStamp {
   return { id: `backup_${String(timeMs)}`, timeMs, type: "incremental", sources: ["a"], pinned: false, ...more };
 }
+
+const always =
+  (policy: RetentionPolicy): PolicyOf =>
+  () =>
+    policy;
 
 const stampsArb = fc.uniqueArray(
   fc.record({
@@ -57,7 +63,7 @@ const policyArb: fc.Arbitrary<RetentionPolicy> = fc.record({
 describe("retention", () => {
   it("keeps 24 hours, 7 days, 4 weeks, 12 months and 5 years of hourly backups, each by its newest", () => {
     const hours = Array.from({ length: 24 * 365 * 3 }, (_, index) => stamp(NOW - index * HOUR));
-    const kept = keptBackups(hours, DEFAULT_RETENTION, NOW);
+    const kept = keptBackups(hours, always(DEFAULT_RETENTION), NOW);
     const by = (rule: string): number => [...kept.values()].filter((rules) => rules.includes(rule)).length;
     expect({ hourly: by("hourly"), daily: by("daily"), weekly: by("weekly"), monthly: by("monthly") }).to.deep.equal({
       hourly: 24,
@@ -72,7 +78,7 @@ describe("retention", () => {
 
   it("knows ISO weeks at the turn of the year", () => {
     const stamps = [Date.UTC(2026, 0, 4, 5), Date.UTC(2025, 11, 30), Date.UTC(2025, 11, 28)].map((time) => stamp(time));
-    const kept = keptBackups(stamps, { ...NOTHING, weekly: 2 }, NOW);
+    const kept = keptBackups(stamps, always({ ...NOTHING, weekly: 2 }), NOW);
     expect([...kept].filter(([, rules]) => rules.includes("weekly")).map(([id]) => id)).to.deep.equal([
       stamps[0]?.id,
       stamps[2]?.id,
@@ -82,10 +88,10 @@ describe("retention", () => {
   it("is idempotent: what one run keeps, a second run keeps", () => {
     fc.assert(
       fc.property(stampsArb, policyArb, (stamps, policy) => {
-        const once = keptBackups(stamps, policy, NOW);
+        const once = keptBackups(stamps, always(policy), NOW);
         const twice = keptBackups(
           stamps.filter(({ id }) => once.has(id)),
-          policy,
+          always(policy),
           NOW,
         );
         expect([...twice.keys()]).to.have.members([...once.keys()]);
@@ -106,8 +112,8 @@ describe("retention", () => {
           minCopies: policy.minCopies + more.minCopies,
           withinMs: policy.withinMs + more.withinMs,
         };
-        const strict = keptBackups(stamps, policy, NOW);
-        expect([...keptBackups(stamps, generous, NOW).keys()]).to.include.members([...strict.keys()]);
+        const strict = keptBackups(stamps, always(policy), NOW);
+        expect([...keptBackups(stamps, always(generous), NOW).keys()]).to.include.members([...strict.keys()]);
       }),
     );
   });
@@ -115,7 +121,7 @@ describe("retention", () => {
   it("keeps of every source the newest, the newest full one, and what is pinned, whatever the policy", () => {
     fc.assert(
       fc.property(stampsArb, (stamps) => {
-        const kept = keptBackups(stamps, NOTHING, NOW);
+        const kept = keptBackups(stamps, always(NOTHING), NOW);
         for (const source of ["a", "b", "c"] as const) {
           const own = stamps.filter(({ sources }) => sources.includes(source)).sort((a, b) => b.timeMs - a.timeMs);
           if (own[0] !== undefined)
@@ -132,12 +138,12 @@ describe("retention", () => {
   it("does not let frequent backups of one source push out the rare ones of another", () => {
     const rare = [stamp(NOW - 40 * DAY, { id: "rare", sources: ["b"], type: "full" })];
     const frequent = Array.from({ length: 500 }, (_, index) => stamp(NOW - index * HOUR));
-    expect(keptBackups([...frequent, ...rare], DEFAULT_RETENTION, NOW).has("rare")).to.equal(true);
+    expect(keptBackups([...frequent, ...rare], always(DEFAULT_RETENTION), NOW).has("rare")).to.equal(true);
   });
 
   it("keeps everything within the given time", () => {
     const stamps = Array.from({ length: 100 }, (_, index) => stamp(NOW - index * HOUR));
-    expect(keptBackups(stamps, { ...NOTHING, withinMs: 2 * DAY }, NOW).size).to.equal(48);
+    expect(keptBackups(stamps, always({ ...NOTHING, withinMs: 2 * DAY }), NOW).size).to.equal(48);
   });
 });
 
@@ -146,15 +152,15 @@ describe("the brakes of retention", () => {
   const days = Array.from({ length: 100 }, (_, index) => stamp(NOW - index * DAY));
 
   it("refuse to remove more than a third at once", () => {
-    expect(planRetention(days, NOTHING, limits).refusedBecause).to.contain("of 100 (9");
-    expect(planRetention(days, NOTHING, { ...limits, shareMax: 1 }).refusedBecause).to.equal(undefined);
+    expect(planRetention(days, always(NOTHING), limits).refusedBecause).to.contain("of 100 (9");
+    expect(planRetention(days, always(NOTHING), { ...limits, shareMax: 1 }).refusedBecause).to.equal(undefined);
   });
 
   it("do not hinder the daily thinning of hourly backups", () => {
     let stamps: BackupStamp[] = [];
     for (let day = 0; day < 60; day += 1) {
       for (let hour = 0; hour < 24; hour += 1) stamps.push(stamp(NOW + day * DAY + hour * HOUR));
-      const plan = planRetention(stamps, DEFAULT_RETENTION, { ...limits, nowMs: NOW + (day + 1) * DAY });
+      const plan = planRetention(stamps, always(DEFAULT_RETENTION), { ...limits, nowMs: NOW + (day + 1) * DAY });
       expect(plan.refusedBecause, `day ${String(day)}`).to.equal(undefined);
       const gone = new Set(plan.remove);
       stamps = stamps.filter(({ id }) => !gone.has(id));
@@ -163,7 +169,7 @@ describe("the brakes of retention", () => {
   });
 
   it("hold while an incident of mass loss is open", () => {
-    const plan = planRetention(days, DEFAULT_RETENTION, {
+    const plan = planRetention(days, always(DEFAULT_RETENTION), {
       ...limits,
       shareMax: 1,
       frozenBecause: "incident inc_1 is open",
@@ -173,7 +179,7 @@ describe("the brakes of retention", () => {
 
   it("hold when a backup lies in the future, because then a clock is wrong", () => {
     const future = stamp(NOW + 3 * DAY, { id: "future" });
-    const plan = planRetention([...days, future], NOTHING, { ...limits, shareMax: 1 });
+    const plan = planRetention([...days, future], always(NOTHING), { ...limits, shareMax: 1 });
     expect(plan.refusedBecause).to.contain("clock");
   });
 });
@@ -202,11 +208,11 @@ describe("cleanup", () => {
   }
   const context = { clock: new FakeClock(NOW), observer: new RecordingObserver() };
   const never = new AbortController().signal;
-  const policy = { ...NOTHING, daily: 9 };
+  const policyOf = always({ ...NOTHING, daily: 9 });
 
   it("removes what retention does not keep, then what nothing needs any more", async () => {
     const repository = new Repository();
-    const result = await cleanUp(repository, { policy, dryRun: false, force: false }, context, never);
+    const result = await cleanUp(repository, { policyOf, dryRun: false, force: false }, context, never);
     expect(result.removed).to.deep.equal([11, 10, 9].map((days) => stamp(NOW - days * DAY).id));
     expect(repository.calls).to.deep.equal(["delete 3", "remove garbage"]);
     expect(result).to.include({ chunksRemoved: 3, bytesFreed: 4096, dryRun: false });
@@ -214,15 +220,15 @@ describe("cleanup", () => {
 
   it("removes nothing in a dry run, and shows the same plan", async () => {
     const repository = new Repository();
-    const dry = await cleanUp(repository, { policy, dryRun: true, force: false }, context, never);
+    const dry = await cleanUp(repository, { policyOf, dryRun: true, force: false }, context, never);
     expect(repository.calls).to.deep.equal(["look for garbage"]);
-    const real = await cleanUp(repository, { policy, dryRun: false, force: false }, context, never);
+    const real = await cleanUp(repository, { policyOf, dryRun: false, force: false }, context, never);
     expect(real.removed).to.deep.equal(dry.removed);
   });
 
   it("stops at a brake with a reason, having removed nothing, unless it is forced", async () => {
     const repository = new Repository();
-    const options = { policy: NOTHING, dryRun: false, force: false };
+    const options = { policyOf: always(NOTHING), dryRun: false, force: false };
     const failure = await cleanUp(repository, options, context, never).catch((error: unknown) => error);
     expect(hasCode(failure, "LIMIT_REACHED")).to.equal(true);
     expect(repository.calls).to.deep.equal([]);
@@ -233,7 +239,7 @@ describe("cleanup", () => {
   it("removes nothing while frozen, not even when forced, and no garbage if it freezes meanwhile", async () => {
     const repository = new Repository();
     repository.frozen = "incident inc_1";
-    const failure = await cleanUp(repository, { policy, dryRun: false, force: true }, context, never).catch(
+    const failure = await cleanUp(repository, { policyOf, dryRun: false, force: true }, context, never).catch(
       (error: unknown) => error,
     );
     expect(String(failure)).to.contain("inc_1");
@@ -243,7 +249,7 @@ describe("cleanup", () => {
       await remove(ids);
       repository.frozen = "incident inc_2";
     };
-    await cleanUp(repository, { policy, dryRun: false, force: false }, context, never);
+    await cleanUp(repository, { policyOf, dryRun: false, force: false }, context, never);
     expect(repository.calls).to.deep.equal(["delete 3"]);
   });
 });

@@ -16,7 +16,7 @@ import {
   queryPath,
   timeMsOf,
 } from "../route.js";
-import type { RestoreRequest } from "../services.js";
+import type { RestoreRequest, VerificationDocument } from "../services.js";
 
 export const dataRoutes: readonly Route[] = [
   {
@@ -81,6 +81,14 @@ export const dataRoutes: readonly Route[] = [
     summary: "Verify a backup.",
     body: contract.verifyBody,
     handle: async (call) => await verify(call, param(call, "id")),
+  },
+  {
+    method: "GET",
+    path: `${BASE}/verifications`,
+    role: "viewer",
+    summary: "What was verified: each backup's last verification, newest first.",
+    query: contract.pageQuery,
+    handle: async (call) => list(verifications(await call.services.backups.list({}))),
   },
   {
     method: "POST",
@@ -161,6 +169,14 @@ export const dataRoutes: readonly Route[] = [
     handle: async (call) => ok(await call.services.repository.describe()),
   },
   {
+    method: "GET",
+    path: `${BASE}/tiers`,
+    role: "viewer",
+    summary: "Where data lies: `hot` is the store itself.",
+    query: contract.pageQuery,
+    handle: async (call) => list(await call.services.repository.tiers()),
+  },
+  {
     method: "POST",
     path: `${BASE}/repository/check`,
     role: "backup_operator",
@@ -182,24 +198,6 @@ export const dataRoutes: readonly Route[] = [
       const dryRun = ((call.body ?? {}) as contract.DryRunBody).dry_run ?? false;
       return accepted(await call.services.repository.collectGarbage(dryRun));
     },
-  },
-  {
-    method: "POST",
-    path: `${BASE}/retention/cleanup`,
-    role: "admin",
-    summary: "Remove the backups that rotation does not keep.",
-    body: contract.cleanupBody,
-    handle: async (call) => {
-      const { dry_run: dryRun = false, force = false } = (call.body ?? {}) as contract.CleanupBody;
-      return accepted(await call.services.repository.cleanup({ dry_run: dryRun, force }));
-    },
-  },
-  {
-    method: "GET",
-    path: `${BASE}/retention/preview`,
-    role: "viewer",
-    summary: "What a cleanup would keep and remove, as a job.",
-    handle: async (call) => accepted(await call.services.repository.cleanup({ dry_run: true })),
   },
   {
     method: "GET",
@@ -245,6 +243,13 @@ async function verify(call: Call, id: string): Promise<Answer> {
   const { level, sample } = (call.body ?? {}) as contract.VerifyBody;
   const request = { backup_id: id, level: level ?? "checksum", ...(sample === undefined ? {} : { sample }) } as const;
   return accepted(await call.services.backups.verify(request));
+}
+
+function verifications(manifests: readonly Manifest[]): readonly VerificationDocument[] {
+  return manifests
+    .filter(({ validation }) => validation.verified_at !== null)
+    .map(({ backup_id, validation }) => ({ backup_id, ...validation }))
+    .sort((a, b) => (b.verified_at ?? "").localeCompare(a.verified_at ?? ""));
 }
 
 async function readContent(call: Call): Promise<Answer> {

@@ -2,7 +2,7 @@
 import { HoldfastError } from "../../base/errors.js";
 import * as contract from "../contract.js";
 import { type Answer, BASE, type Call, type Route, created, list, ok, param, pathOf, queryPath } from "../route.js";
-import type { ProtectRequest } from "../services.js";
+import type { ProtectRequest } from "../watch-service.js";
 
 export const watchRoutes: readonly Route[] = [
   {
@@ -31,6 +31,18 @@ export const watchRoutes: readonly Route[] = [
       const source = (await call.services.watch.sources()).find((each) => each.name === name);
       if (source === undefined) throw new HoldfastError("SOURCE_NOT_FOUND", `there is no source "${name}"`);
       return ok(source);
+    },
+  },
+  {
+    method: "PATCH",
+    path: `${BASE}/sources/:name`,
+    role: "admin",
+    summary: "Change a source that was added at run time; null takes a setting back to the configured default.",
+    body: contract.changeSourceBody,
+    handle: async (call) => {
+      const { paths, ...settings } = call.body as contract.ChangeSourceBody;
+      const request = { ...settings, ...(paths === undefined ? {} : { paths: paths.map(pathOf) }) };
+      return ok(await call.services.watch.change(param(call, "name"), request));
     },
   },
   {
@@ -74,14 +86,10 @@ export const watchRoutes: readonly Route[] = [
 ];
 
 async function protect(call: Call): Promise<Answer> {
-  const wanted = call.body as contract.ProtectBody;
-  const texts = [...(wanted.paths ?? []), ...(wanted.path === undefined ? [] : [wanted.path])];
+  const { path, paths, ...wanted } = call.body as contract.ProtectBody;
+  const texts = [...(paths ?? []), ...(path === undefined ? [] : [path])];
   if (texts.length === 0) throw new HoldfastError("USAGE", "no path was given", { hint: "Add path or paths." });
-  const request: ProtectRequest = {
-    paths: texts.map(pathOf),
-    ...(wanted.name === undefined ? {} : { name: wanted.name }),
-    ...(wanted.on_delete === undefined ? {} : { on_delete: wanted.on_delete }),
-  };
+  const request: ProtectRequest = { paths: texts.map(pathOf), ...wanted };
   const sources = await call.services.watch.protect(request);
   return created({ items: sources }, `${BASE}/sources/${encodeURIComponent(sources[0]?.name ?? "")}`);
 }

@@ -1,12 +1,7 @@
 /** Commands about what is protected: status, health, protect, unprotect, pause, resume, schedule. */
 import type { Page } from "../../api/paging.js";
-import type {
-  HealthDocument,
-  PauseDocument,
-  ScheduleDocument,
-  SourceDocument,
-  StatusDocument,
-} from "../../api/services.js";
+import type { HealthDocument, ScheduleDocument, StatusDocument } from "../../api/services.js";
+import type { PauseDocument, SourceDocument } from "../../api/watch-service.js";
 import { EXIT } from "../../base/error-codes.js";
 import { HoldfastError, hasCode } from "../../base/errors.js";
 import { pathFromText, pathText } from "../../base/paths.js";

@@ -16,7 +16,7 @@ import type {
 } from "../../api/services.js";
 import { entryDocument, versionDocument } from "../documents.js";
 import { type KeptBackups, keptBackups } from "../../policy/retention.js";
-import { retentionPolicy, stampOf } from "../cleanup-work.js";
+import { policiesOf, stampOf } from "../cleanup-work.js";
 import type { Operation } from "../operation.js";
 import type { Parts } from "../parts.js";
 import { globOf } from "../glob.js";
@@ -101,9 +101,9 @@ async function listBackups(parts: Parts, filter: BackupFilter): Promise<readonly
 }
 
 /** Which rules of the rotation in force keep each backup, as of now. */
-async function keptRules({ repository, settings, ground }: Parts): Promise<KeptBackups> {
-  const stamps = (await repository.listBackups()).map(stampOf);
-  return keptBackups(stamps, retentionPolicy(settings.current), ground.clock.nowMs());
+async function keptRules(parts: Parts): Promise<KeptBackups> {
+  const stamps = (await parts.repository.listBackups()).map(stampOf);
+  return keptBackups(stamps, policiesOf(parts), parts.ground.clock.nowMs());
 }
 
 function withRules(manifest: Manifest, rules: KeptBackups): Manifest {

@@ -14,6 +14,15 @@ export function repositoryService(parts: Parts, operation: Operation): Repositor
   const { repository, jobs, bus, storeGauges } = parts;
   return {
     describe: async () => await repositoryDocument(parts),
+    async tiers() {
+      const { storeUrl: url, versionsKeptMs } = parts.settings.current;
+      const space = await repository.spaceInfo();
+      const used = space === undefined ? null : space.totalBytes - space.freeBytes;
+      const free = space?.freeBytes ?? null;
+      return [
+        { tier: "hot", url, used_bytes: used, free_bytes: free, versions_kept_seconds: versionsKeptMs / 1000 },
+      ] as const;
+    },
     async check(request) {
       const options = { level: request.level, ...(request.share === undefined ? {} : { share: request.share }) };
       return await Promise.resolve(

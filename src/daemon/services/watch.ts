@@ -2,11 +2,12 @@
 import { isoTime } from "../../base/clock.js";
 import { HoldfastError } from "../../base/errors.js";
 import { pathFields } from "../../base/paths.js";
-import type { ExplainDocument, SourceDocument, WatchService } from "../../api/services.js";
+import type { ChangeSourceRequest, ExplainDocument, SourceDocument, WatchService } from "../../api/watch-service.js";
 import { pauseDocument } from "../documents.js";
 import type { Operation } from "../operation.js";
 import type { Parts } from "../parts.js";
 import type { ProtectedSource } from "../protected-source.js";
+import type { SourceSettings } from "../source-defaults.js";
 
 export function watchService(parts: Parts, operation: Operation): WatchService {
   const needDaemon = (): void => {
@@ -17,15 +18,23 @@ export function watchService(parts: Parts, operation: Operation): WatchService {
     sources: async () => await Promise.resolve(sourceDocuments(parts, operation)),
     async protect(request) {
       needDaemon();
-      const source = await operation.protect(request.paths, request.name, request.on_delete);
-      return sourceDocuments(parts, operation).filter((document) => document.name === source.name);
+      const { paths, name, ...settings } = request;
+      const source = await operation.protect(paths, name, changedSettings({}, settings));
+      return [documentOf(parts, operation, source)];
+    },
+    async change(name, { paths, ...settings }) {
+      needDaemon();
+      const source = await operation.change(name, (added) => ({
+        name,
+        paths: paths ?? added.paths,
+        settings: changedSettings(added.settings, settings),
+      }));
+      return documentOf(parts, operation, source);
     },
     async unprotect(nameOrPath) {
       const source = parts.book.byNameOrPath(nameOrPath);
-      const [document] = sourceDocuments(parts, operation).filter((candidate) => candidate.name === source.name);
+      const document = documentOf(parts, operation, source);
       await operation.unprotect(source);
-      if (document === undefined)
-        throw new HoldfastError("SOURCE_NOT_FOUND", `nothing is protected as "${nameOrPath}"`);
       return document;
     },
     async pause(path, durationMs, reason) {
@@ -53,6 +62,33 @@ export function watchService(parts: Parts, operation: Operation): WatchService {
   };
 }
 
+/** Null takes a setting back to its default, and what is left out stays. */
+function changedSettings(settings: SourceSettings, change: Omit<ChangeSourceRequest, "paths">): SourceSettings {
+  const { rpo_seconds: rpo, rto_seconds: rto, on_delete: onDelete, priority, exclude } = change;
+  return {
+    ...changed("onDelete", settings, onDelete),
+    ...changed("priority", settings, priority),
+    ...changed("rpoMs", settings, typeof rpo === "number" ? rpo * 1000 : rpo),
+    ...changed("rtoMs", settings, typeof rto === "number" ? rto * 1000 : rto),
+    ...changed("exclude", settings, exclude),
+  };
+}
+
+function changed<Key extends keyof SourceSettings>(
+  key: Key,
+  settings: SourceSettings,
+  value: SourceSettings[Key] | null,
+): Partial<SourceSettings> {
+  const wanted = value === undefined ? settings[key] : value;
+  return wanted === undefined || wanted === null ? {} : { [key]: wanted };
+}
+
+function documentOf(parts: Parts, operation: Operation, source: ProtectedSource): SourceDocument {
+  const found = sourceDocuments(parts, operation).find(({ name }) => name === source.name);
+  if (found === undefined) throw new HoldfastError("SOURCE_NOT_FOUND", `no source is called "${source.name}"`);
+  return found;
+}
+
 export function sourceDocuments(parts: Parts, operation: Operation): readonly SourceDocument[] {
   const statuses = new Map(parts.monitor.status().map((status) => [status.name, status]));
   return parts.book.all().map((source) => {
@@ -71,6 +107,8 @@ export function sourceDocuments(parts: Parts, operation: Operation): readonly So
       newest_commit_at: isoOrNull(freshness.newestCopyMs(source.name)),
       last_backup_at: isoOrNull(freshness.lastBackup(source.name)?.atMs),
       rpo_seconds: source.configuration.rpoMs / 1000,
+      rto_seconds: source.configuration.rtoMs / 1000,
+      exclude: source.configuration.exclude,
       added_at_run_time: source.addedAtRunTime,
     };
   });
