@@ -25,6 +25,8 @@ export interface WatchKnowledge {
   awayReason(source: ProtectedSource): Promise<string | undefined>;
   /** True while a loss or damage of the path is not decided: what stands there now is not to become its newest version. */
   isUndecided(source: string, path: BytePath): boolean;
+  /** When a reading of the monitor began that found a path with this content, wall ms. */
+  verifiedMs(source: string, path: BytePath, sha256: string): number | undefined;
   /** A backup found that the content of a path changed though nobody wrote it. */
   suspect(source: string, path: BytePath): void;
 }
@@ -97,6 +99,7 @@ export class BackupWork {
           walk: reading.follow(source.name, this.#heeding(source, signal)),
           // A damaged file that waits for a decision keeps its last good version.
           heldBack: (path) => this.#watch.isUndecided(source.name, path),
+          verifiedMs: (path, sha256) => this.#watch.verifiedMs(source.name, path, sha256),
           onSuspect: (path) => this.#watch.suspect(source.name, path),
           encryptionRequired: source.configuration.encryptionRequired,
         })),

@@ -61,6 +61,10 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
   const backupWork = new BackupWork(repository, book, version, {
     awayReason: async (source) => await awayReason(source, { ground, monitor, repository }),
     isUndecided: (name, path) => isUndecided(monitor, name, path),
+    verifiedMs: (name, path, sha256) => {
+      const record = monitor.registry.get(name, path);
+      return record?.sha256 === sha256 ? record.lastVerifiedMs : undefined;
+    },
     suspect: (name, path) => monitor.suspect(name, path),
   });
   const healer = owner.use(

@@ -96,6 +96,7 @@ export class SourceReader {
     const job = this.#core.parts.chunkSet.newJob();
     return {
       ...{ job, outcomes: [], packs: [], returned: [], files: 0, bytes: 0 },
+      startMs: this.#core.parts.clock.nowMs(),
       known: new Map<BytePath, CurrentRecord | undefined>(),
       running: new Set<Promise<void>>(),
     };
@@ -250,6 +251,7 @@ export class SourceReader {
     const commit = {
       source: this.#source.name,
       touched: this.#touched,
+      verifiedMs: (path: BytePath, sha256: string) => this.#source.verifiedMs?.(path, sha256),
       noteSeen: (slot: number) => this.seen.add(slot),
       noteUnreadable: () => (this.unreadable += 1),
       noteSuspect: (path: BytePath) => this.#noteSuspect(path),

@@ -8,9 +8,9 @@ import type { RepositoryCore } from "./core.js";
 import { type CurrentRecord, type KnownUpsert, STATE_OFFSET } from "./index/entry-index.js";
 import type { LevelOperation } from "./index/level-store.js";
 import type { FinishedPack } from "./pack/format.js";
-import { looksRotten } from "./rot.js";
+import { type CommitTimes, datesAfter, looksRotten } from "./rot.js";
 import { isMarkedAbsent, summaryOf } from "./tree/codec.js";
-import { decodeDelta, type Delta, encodeUpserts } from "./tree/delta.js";
+import { decodeDelta, type Delta, encodeUpserts, type UnstampedUpsert } from "./tree/delta.js";
 import { nodeOfUnstamped } from "./tree/unstamped.js";
 import type { Entry, FileNode } from "./types.js";
 import type { FileOutcome } from "./workers/pool.js";
@@ -21,6 +21,8 @@ const TOUCHED_MAX = 50_000;
 /** A job of the workers and what came of it. */
 export interface Round {
   readonly job: number;
+  /** Nothing in it was read before, wall ms. */
+  readonly startMs: number;
   readonly outcomes: FileOutcome[];
   readonly packs: FinishedPack[];
   /** The current record of each path in it when the walk came by. */
@@ -48,6 +50,8 @@ export class TouchedPaths {
 export interface RoundCommit {
   readonly source: string;
   readonly touched: TouchedPaths;
+  /** When a reading began that found a path with this content, wall ms. */
+  readonly verifiedMs: (path: BytePath, sha256: string) => number | undefined;
   /** Told of every path that is in the backup. */
   readonly noteSeen: (slot: number) => void;
   /** Told of every path whose last good version is kept because it could not be read. */
@@ -88,21 +92,25 @@ export async function commitRound(
       continue;
     }
     const { path, unstamped } = outcome;
-    const fate = fateOf(known, unstamped);
+    const fate = fateOf(known, unstamped, commit);
     if (fate === "rotten") commit.noteSuspect(path);
     else if (fate === "new") upserts.push({ path, unstamped, known });
     else unchanged.push({ source: commit.source, path, node: fate });
   }
-  for (const group of groupsOf(upserts)) await commitGroup(core, group, commit, signal);
+  for (const group of groupsOf(upserts)) await commitGroup(core, { round, group }, commit, signal);
   await refreshStats(core, unchanged);
 }
 
 /** What was read: a new version, what cannot have been written, or (its node) what is stored already. */
-function fateOf(known: CurrentRecord | undefined, unstamped: Buffer): "new" | "rotten" | FileNode {
+function fateOf(
+  known: CurrentRecord | undefined,
+  unstamped: Buffer,
+  { verifiedMs }: RoundCommit,
+): "new" | "rotten" | FileNode {
   if (known === undefined) return "new";
   const node = nodeOfUnstamped(unstamped);
   if (isUnchanged(known, node)) return node;
-  return looksRotten(known, node) ? "rotten" : "new";
+  return looksRotten(known, node, verifiedMs) ? "rotten" : "new";
 }
 
 /** The current record of a path, or "newer" when a commit came between walk and now: its version is as good as ours. */
@@ -139,9 +147,19 @@ function* groupsOf(upserts: readonly Upsert[]): Generator<Upsert[]> {
   if (group.length > 0) yield group;
 }
 
+/** The upserts with the time of each version where that is not the commit's. */
+function dated(group: readonly Upsert[], times: CommitTimes): readonly UnstampedUpsert[] {
+  const dateOf = datesAfter(times);
+  if (dateOf === undefined) return group;
+  return group.map(({ path, unstamped }) => ({
+    ...{ path, unstamped },
+    timeMs: dateOf(nodeOfUnstamped(unstamped).stat.ctimeNs),
+  }));
+}
+
 async function commitGroup(
   core: RepositoryCore,
-  group: readonly Upsert[],
+  { round, group }: { readonly round: Round; readonly group: readonly Upsert[] },
   { source, noteSeen }: RoundCommit,
   signal: AbortSignal,
 ): Promise<void> {
@@ -149,7 +167,7 @@ async function commitGroup(
   await core.appendGate.shared(async () => {
     const seq = core.nextSeq();
     const delta = { source, seq, timeMs: clock.nowMs() };
-    const { payload, states } = encodeUpserts(delta, group);
+    const { payload, states } = encodeUpserts(delta, dated(group, { nowMs: delta.timeMs, readFromMs: round.startMs }));
     await core.commit({ kind: "deltas", firstSeq: seq, lastSeq: seq }, [payload], signal);
     const upserts = group.flatMap(({ path, known }, index): KnownUpsert[] => {
       const state = states[index];

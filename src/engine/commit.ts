@@ -10,6 +10,7 @@ import type { LevelOperation } from "./index/level-store.js";
 import type { FinishedPack } from "./pack/format.js";
 import type { SealedRecord } from "./pack/record.js";
 import type { CommitReceipt, PathChange } from "./repository-types.js";
+import { datesAfter } from "./rot.js";
 import { isMarkedAbsent, isMarkedTorn, isSameVersion } from "./tree/codec.js";
 import { type DeltaChange, encodeDelta } from "./tree/delta.js";
 import { nodeOfUnstamped } from "./tree/unstamped.js";
@@ -63,14 +64,17 @@ async function commitLocked(
   await core.parts.catalog.write([]);
   const toRead = [...byPath].filter(([, kind]) => kind === "upsert").map(([path]) => path);
   const toRemove = [...byPath].filter(([, kind]) => kind === "remove").map(([path]) => path);
+  const { clock } = core.parts;
+  const readFromMs = clock.nowMs();
   const { outcomes, records } = await ingestInline(core, toRead, signal);
   const sorted = sortOutcomes(core, source, outcomes, toRemove);
-  const timeMs = core.parts.clock.nowMs();
-  const seq = await appendChanges(core, { source, timeMs, records, sorted }, signal);
+  const timeMs = clock.nowMs();
+  const seq = await appendChanges(core, { source, timeMs, readFromMs, records, sorted }, signal);
   await refreshStats(core, sorted.unchanged);
   return {
     seq,
     timeMs,
+    readFromMs,
     stored: sorted.upserts.map(({ path, node }) => ({ source, path, node })),
     removed: sorted.removed,
     unreadable: sorted.unreadable,
@@ -153,14 +157,16 @@ export function entryBytes(node: FileNode): number {
 interface Appendable {
   readonly source: string;
   readonly timeMs: number;
+  readonly readFromMs: number;
   readonly records: readonly SealedRecord[];
   readonly sorted: Pick<Sorted, "upserts" | "removed">;
 }
 
 /** Appends records and deltas to the log; gives the number of the last commit, 0 when there was nothing to write. */
 async function appendChanges(core: RepositoryCore, work: Appendable, signal: AbortSignal): Promise<number> {
-  const { source, timeMs, sorted } = work;
+  const { source, timeMs, readFromMs, sorted } = work;
   const groups = cutChanges(sorted);
+  const dateOf = datesAfter({ nowMs: timeMs, readFromMs });
   // Chunks without a change still count: they replace copies that were found damaged.
   if (groups.length === 0 && work.records.length > 0) groups.push({ upserts: [], removed: [] });
   let records = work.records;
@@ -172,7 +178,7 @@ async function appendChanges(core: RepositoryCore, work: Appendable, signal: Abo
       const upserts = group.upserts.map(({ path, node }): DeltaChange => ({
         kind: "upsert",
         path,
-        state: { node, timeMs, seq },
+        state: { node, timeMs: dateOf?.(node.stat.ctimeNs) ?? timeMs, seq },
       }));
       const removals = group.removed.map((path): DeltaChange => ({ kind: "remove", path }));
       const delta = { source, seq, timeMs, changes: [...upserts, ...removals] };

@@ -67,6 +67,8 @@ export interface CommitReceipt {
   readonly seq: number;
   /** Wall ms; the time of the new versions. */
   readonly timeMs: number;
+  /** Nothing in it was read before, wall ms. */
+  readonly readFromMs: number;
   readonly stored: readonly Entry[];
   readonly removed: readonly BytePath[];
   readonly unreadable: readonly UnreadablePath[];
@@ -100,6 +102,8 @@ export interface BackupSource {
   readonly walk: AsyncIterable<readonly WalkedEntry[]>;
   /** True: what stands at the path is not to become its newest version. Asked of paths that would be read only. */
   readonly heldBack?: (path: BytePath) => boolean;
+  /** When a reading began that found a path with this content, wall ms; undefined when nobody knows. */
+  readonly verifiedMs?: (path: BytePath, sha256: string) => number | undefined;
   /** Told of a file whose content changed though nobody wrote it; its last good version stays the newest. */
   readonly onSuspect?: (path: BytePath) => void;
   /** Refuses (ENCRYPTION_REQUIRED) when the repository is not encrypted. */

@@ -57,6 +57,11 @@ export interface Entry {
   readonly node: FileNode;
 }
 
+/** An entry with the time of its version, wall ms. */
+export interface DatedEntry extends Entry {
+  readonly timeMs: number;
+}
+
 /** One state of one path: what it became at that time, or that its removal was accepted. */
 export interface Version {
   readonly source: string;

@@ -2,7 +2,7 @@
 import type { BytePath } from "../base/paths.js";
 import type { RepositoryCore } from "./core.js";
 import { type CurrentRecord, type EntryIndex, type VersionRecord, stateOf } from "./index/entry-index.js";
-import type { Entry, Version } from "./types.js";
+import type { DatedEntry, Entry, Version } from "./types.js";
 
 /** Versions listed for one path unless the caller says otherwise. */
 const VERSIONS_LISTED = 1000;
@@ -20,9 +20,12 @@ export function currentEntry(core: RepositoryCore, path: BytePath, source?: stri
 }
 
 /** All last known states of a source in path order. */
-export async function* currentEntries(core: RepositoryCore, source: string): AsyncGenerator<Entry> {
+export async function* currentEntries(core: RepositoryCore, source: string): AsyncGenerator<DatedEntry> {
   for await (const page of core.parts.catalog.entries.currentPages(source)) {
-    for (const record of page) yield { source, path: record.path, node: stateOf(record).node };
+    for (const record of page) {
+      const { node, timeMs } = stateOf(record);
+      yield { source, path: record.path, node, timeMs };
+    }
   }
 }
 

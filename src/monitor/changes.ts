@@ -106,6 +106,16 @@ export class ChangeJudge {
     shared.bus.emit("file.changed", { source: name, path, seenAtMs: item.seenAtMs });
   }
 
+  /** A file has other content under the stat that is registered: it is judged as what rests with a new stat is. */
+  settleUnseen(path: BytePath, record: RegistryRecord, item: DirtyItem): void {
+    const look = lookAt(path);
+    if (look.is !== "there" || look.node.kind !== "file") return;
+    const isMoved = !isSameStat(record.stat, look.node.stat);
+    if (isMoved) this.mark(path, item.noticedBy);
+    else if (!this.#isUnderWay(path, look.node, { ...item, noticedBy: "event" }))
+      this.#settle({ path, node: look.node, record, item });
+  }
+
   /** The inspection of a path ended without its content being accepted. */
   notAccepted(path: BytePath): void {
     this.#inspected.delete(path);

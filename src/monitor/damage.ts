@@ -114,10 +114,10 @@ export class DamageJudge {
     const { path, node, item } = change;
     const { clock } = this.#context.shared;
     await clock.sleep(this.#context.graceMs, this.#context.signal);
-    let isWritten = hasWriter(node.stat);
+    let isWritten = hasWriter(path, node.stat);
     for (let waitedMs = 0; isWritten && waitedMs < WRITER_WAIT_MAX_MS; waitedMs += WRITER_LOOK_MS) {
       await clock.sleep(WRITER_LOOK_MS, this.#context.signal);
-      isWritten = hasWriter(node.stat);
+      isWritten = hasWriter(path, node.stat);
     }
     const look = lookAt(path);
     if (look.is !== "there" || !isSameStat(look.node.stat, node.stat)) {

@@ -12,6 +12,7 @@ import { DamageJudge } from "./damage.js";
 import { AttackWatch } from "./judge/attack-watch.js";
 import type { DirtyItem } from "./dirty.js";
 import { FolderKeeper } from "./folders.js";
+import { FreshReadings } from "./fresh.js";
 import { SECOND_DELETION_MS } from "./intent.js";
 import { isAsRegistered, isSameStat, lookAt, stampOf } from "./look.js";
 import { LossJudge } from "./losses.js";
@@ -32,6 +33,7 @@ const OVERFLOW_PAUSE_MS = 5000;
 
 export class SourceGuard {
   readonly context: SourceContext;
+  readonly fresh = new FreshReadings();
   readonly #times: MonitorTimes;
   readonly #abort: AbortController;
   readonly #changes: ChangeJudge;
@@ -172,6 +174,11 @@ export class SourceGuard {
   }
 
   /** Looks at the roots now, so that `status` tells of them as they are. */
+  /** Judges content that differs under the stat that is registered as a change, which no look would notice. */
+  takeUnseen(path: BytePath, record: RegistryRecord, noticedBy: NoticedBy): void {
+    this.#changes.settleUnseen(path, record, { noticedBy, seenAtMs: this.context.nowMs(), thorough: false });
+  }
+
   checkRoots(): void {
     this.#roots.check();
   }
@@ -191,8 +198,8 @@ export class SourceGuard {
 
   /** A commit is durable: what it holds is known from now on. */
   recordDurable(receipt: DurableReceipt): void {
-    for (const entry of [...receipt.stored, ...receipt.unchanged])
-      this.#register(entry.path, recordOf(entry, this.context.nowMs()));
+    const times = { nowMs: this.context.nowMs(), readFromMs: receipt.readFromMs };
+    for (const entry of [...receipt.stored, ...receipt.unchanged]) this.#register(entry.path, recordOf(entry, times));
     for (const path of receipt.removed) this.#registerRemoval(path);
     for (const path of receipt.vanished) {
       this.#changes.settleAwaited(path, undefined);
@@ -383,6 +390,7 @@ export class SourceGuard {
       ...fresh,
       valid: valid ?? (isSameContent ? before?.valid : undefined),
       healedAtMs: isRecent ? healedAtMs : 0,
+    this.fresh.note(path, fresh);
     });
     // It may have changed or gone while it was made durable; then nothing else would tell.
     const look = lookAt(path);

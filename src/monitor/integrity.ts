@@ -1,10 +1,12 @@
 /**
  * Reads protected files again and compares them with what is registered: on demand (`scan`) and in the background, a
  * little at a time, so that each file is read within the deadline (`scrub`). Content that differs while size, times
- * and inode are the same, twice, with nobody writing it, is bit rot.
+ * and inode are the same, twice, with nobody writing it, is bit rot, unless a store through a mapping may have been
+ * missed when it was read before (engine/rot.ts): then it is a change.
  */
 import type { NoticedBy } from "../base/events.js";
 import { type BytePath, pathText } from "../base/paths.js";
+import { hasTrueCtime, sawEveryStore, unseenStoresMs } from "../engine/rot.js";
 import type { StatTuple } from "../engine/types.js";
 import type { SourceContext } from "./context.js";
 import { type Suspicion, reportDamage, suspicionOf, wasSound } from "./damage.js";
@@ -60,7 +62,9 @@ async function damageAt(
   if (record.state === "lost" && record.damagedStamp === stamp)
     return { kind: record.lossKind ?? "invalid_structure", detail: "reported before and not healed yet" };
   if (isSameStat(record.stat, stat)) {
-    if (!(await isRotten(context, path, record, signal))) return undefined;
+    const content = await contentAt(context, path, record, signal);
+    if (content === "changed") guard.takeUnseen(path, record, noticedBy);
+    if (content !== "rotten") return undefined;
     const detail = "its content changed while size, times and inode stayed the same";
     reportDamage(context, { path, kind: "bit_rot", detail, stamp }, { noticedBy, seenAtMs: context.nowMs() });
     return { kind: "bit_rot", detail };
@@ -72,32 +76,38 @@ async function damageAt(
   return isDamage ? suspicion : undefined;
 }
 
-/** True when the content is not what is registered, twice; a sound file is noted as verified. */
-async function isRotten(
+/**
+ * Compares content with what is registered under the same stat. `changed`: it may have been stored through a mapping
+ * that nobody saw. `rotten`: nobody can have written it, and it shows twice. A sound file is noted as verified.
+ */
+async function contentAt(
   context: SourceContext,
   path: BytePath,
   record: RegistryRecord,
   signal: AbortSignal,
-): Promise<boolean> {
+): Promise<"as registered" | "changed" | "rotten" | "unclear"> {
   const { registry, validation, clock } = context.shared;
-  if (record.sha256 === undefined) return false;
+  if (record.sha256 === undefined) return "unclear";
   const differs = async (): Promise<boolean | undefined> => {
     const digest = await validation.digest(path, signal);
     if (digest === undefined || !isSameStat(digest.before, digest.after)) return undefined;
     return isSameStat(digest.after, record.stat) ? digest.sha256 !== record.sha256 : undefined;
   };
+  const readFromMs = context.nowMs();
   const first = await differs();
-  if (first === undefined) return false; // it moves: a change, not rot
+  if (first === undefined) return "unclear"; // it moves: a change, not rot
   const now = registry.get(context.name, path);
-  if (now === undefined || now.sha256 !== record.sha256) return false; // registered anew meanwhile
+  if (now === undefined || now.sha256 !== record.sha256) return "unclear"; // registered anew meanwhile
   if (!first) {
-    registry.put(context.name, path, { ...now, lastVerifiedMs: context.nowMs() });
-    return false;
+    registry.put(context.name, path, { ...now, lastVerifiedMs: readFromMs });
+    return "as registered";
   }
-  if (hasWriter(record.stat)) return false;
+  if (!sawEveryStore(record.stat.ctimeNs, record.lastVerifiedMs) || !hasTrueCtime(path)) return "changed";
+  if (hasWriter(path, record.stat)) return "unclear";
   await clock.sleep(REREAD_PAUSE_MS, signal);
   const isStillRegistered = registry.get(context.name, path)?.sha256 === record.sha256;
-  return (await differs()) === true && isStillRegistered && !hasWriter(record.stat);
+  const isRotten = (await differs()) === true && isStillRegistered && !hasWriter(path, record.stat);
+  return isRotten ? "rotten" : "unclear";
 }
 
 /** Reads on through one source, a portion at a time. The place is kept across restarts. */
@@ -113,23 +123,29 @@ export class Scrubber {
     this.#deadlineMs = deadlineMs;
   }
 
-  /** One portion. Files verified in the first half of the deadline are passed over, so the oldest come first. */
+  /**
+   * One portion. Files verified in the first half of the deadline are passed over, so the oldest come first; but not
+   * those that were read so soon after their ctime that what was stored through a mapping since would not show.
+   */
   async portion(signal: AbortSignal): Promise<number> {
     const { context } = this.#guard;
     const { registry, clock } = context.shared;
     const note = `scrub:${context.name}`;
     const ticks = Math.max(1, this.#deadlineMs / SCRUB_TICK_MS);
     const budgetBytes = Math.max(SCRUB_BYTES_MIN, (registry.totals(context.name).bytes / ticks) * SCRUB_SLACK);
-    if (this.#isResting()) return 0;
-    const verifiedBeforeMs = context.nowMs() - this.#deadlineMs / 2;
+    const freshBytes = await this.#readFresh(budgetBytes, signal);
+    if (this.#isResting() || freshBytes >= budgetBytes) return freshBytes;
+    const nowMs = context.nowMs();
+    const verifiedBeforeMs = nowMs - this.#deadlineMs / 2;
+    const unseenMs = unseenStoresMs();
     let place = ((await registry.readNote(note)) ?? "") as BytePath;
     const isWholePass = place === "";
-    let readBytes = 0;
+    let readBytes = freshBytes;
     for await (const page of registry.entriesAfter(context.name, place)) {
       for (const known of page) {
         signal.throwIfAborted();
         place = known.path;
-        if (known.record.state !== "live" || known.record.lastVerifiedMs > verifiedBeforeMs) continue;
+        if (!isDue(known.record, { verifiedBeforeMs, nowMs, unseenMs })) continue;
         readBytes += known.record.stat.sizeBytes;
         await checkPath(this.#guard, known, "scrub", signal);
         if (readBytes < budgetBytes) continue;
@@ -145,9 +161,41 @@ export class Scrubber {
     return readBytes;
   }
 
+  /** Reads what was read too soon before. */
+  async #readFresh(budgetBytes: number, signal: AbortSignal): Promise<number> {
+    const { context, fresh } = this.#guard;
+    let readBytes = 0;
+    for (const path of fresh.takeDue(context.nowMs())) {
+      signal.throwIfAborted();
+      const record = context.shared.registry.get(context.name, path);
+      if (record?.state !== "live") continue;
+      readBytes += record.stat.sizeBytes;
+      await checkPath(this.#guard, { path, record }, "scrub", signal);
+      if (readBytes >= budgetBytes) break;
+    }
+    return readBytes;
+  }
+
   #isResting(): boolean {
     const { clock } = this.#guard.context.shared;
     const rest = this.#rest;
     return rest !== undefined && clock.nowMs() < rest.untilWallMs && clock.monotonicMs() < rest.untilSteadyMs;
   }
+}
+
+interface DueTimes {
+  readonly verifiedBeforeMs: number;
+  readonly nowMs: number;
+  /** Stores through a mapping can stay unseen so long after a ctime. */
+  readonly unseenMs: number;
+}
+
+function isDue(record: RegistryRecord, { verifiedBeforeMs, nowMs, unseenMs }: DueTimes): boolean {
+  const { state, kind, lastVerifiedMs } = record;
+  if (state !== "live") return false;
+  if (lastVerifiedMs <= verifiedBeforeMs) return true;
+  const { ctimeNs } = record.stat;
+  return (
+    kind === "file" && !sawEveryStore(ctimeNs, lastVerifiedMs, unseenMs) && sawEveryStore(ctimeNs, nowMs, unseenMs)
+  );
 }

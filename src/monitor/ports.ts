@@ -7,7 +7,7 @@ import type { DamageKind, EventBus, NoticedBy } from "../base/events.js";
 import type { Observer } from "../base/observe.js";
 import type { BytePath } from "../base/paths.js";
 import type { CommitReceipt } from "../engine/repository-types.js";
-import type { Entry, FileNode, NodeKind, StatTuple, UnreadablePath } from "../engine/types.js";
+import type { DatedEntry, Entry, FileNode, NodeKind, StatTuple, UnreadablePath } from "../engine/types.js";
 import type { StateSublevel } from "./state-sublevel.js";
 import type { ModeRule, ProtectionMode } from "./rules.js";
 import type { ValidationRule } from "./validator.js";
@@ -85,7 +85,7 @@ export interface MassLimits {
 /** The repository, as the monitor reads it. */
 export interface KnownVersions {
   /** Every current entry of a source; the registry is rebuilt from it. */
-  currentEntries(source: string): AsyncIterable<Entry>;
+  currentEntries(source: string): AsyncIterable<DatedEntry>;
   current(path: BytePath, source?: string): Entry | undefined | Promise<Entry | undefined>;
   /** The verified bytes of a file's node. */
   readContent(node: FileNode, signal: AbortSignal): AsyncIterable<Uint8Array>;

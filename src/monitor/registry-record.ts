@@ -29,7 +29,7 @@ export interface RegistryRecord {
   readonly valid: boolean | undefined;
   /** When the version became durable, wall ms. */
   readonly registeredAtMs: number;
-  /** When its content was last read and found as registered, wall ms. */
+  /** When the reading began that last found its content as registered, wall ms. */
   readonly lastVerifiedMs: number;
   /** When holdfast last put it back, wall ms; 0: never. */
   readonly healedAtMs: number;

@@ -9,7 +9,8 @@
 import type { Clock } from "../base/clock.js";
 import { HoldfastError } from "../base/errors.js";
 import type { BytePath } from "../base/paths.js";
-import type { Entry, StatTuple } from "../engine/types.js";
+import { type CommitTimes, readingBeganAfter } from "../engine/rot.js";
+import type { DatedEntry, Entry, StatTuple } from "../engine/types.js";
 import { isSameContentStat } from "./ledger.js";
 import type { StateSublevel } from "./state-sublevel.js";
 import { type RegistryRecord, decodeRecord, encodeRecord } from "./registry-record.js";
@@ -183,12 +184,18 @@ export class Registry implements AsyncDisposable {
   }
 
   /** Fills the registry of a source from the repository's current entries; what is known better already stays. */
-  async rebuild(source: string, entries: AsyncIterable<Entry>, clock: Clock, signal: AbortSignal): Promise<number> {
+  async rebuild(
+    source: string,
+    entries: AsyncIterable<DatedEntry>,
+    clock: Clock,
+    signal: AbortSignal,
+  ): Promise<number> {
     let count = 0;
     for await (const entry of entries) {
       signal.throwIfAborted();
       if (this.get(source, entry.path) === undefined) {
-        this.put(source, entry.path, recordOf(entry, clock.nowMs()));
+        const nowMs = clock.nowMs();
+        this.put(source, entry.path, recordOf(entry, { nowMs, readFromMs: readingBeganAfter(entry.timeMs) }));
         count += 1;
       }
       if (count % PAGE === 0) await this.room();
@@ -259,8 +266,8 @@ export class Registry implements AsyncDisposable {
   }
 }
 
-/** What the registry keeps of a durable entry. */
-export function recordOf(entry: Entry, nowMs: number): RegistryRecord {
+/** What the registry keeps of a durable entry, whose reading began at `readFromMs` at the earliest. */
+export function recordOf(entry: Entry, { nowMs, readFromMs }: CommitTimes): RegistryRecord {
   const { node } = entry;
   return {
     kind: node.kind,
@@ -275,7 +282,7 @@ export function recordOf(entry: Entry, nowMs: number): RegistryRecord {
     ...(node.linkTarget === undefined ? {} : { linkTarget: node.linkTarget }),
     valid: undefined,
     registeredAtMs: nowMs,
-    lastVerifiedMs: nowMs,
+    lastVerifiedMs: readFromMs,
     healedAtMs: 0,
   };
 }

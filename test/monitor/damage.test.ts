@@ -3,13 +3,20 @@ import { appendFileSync, closeSync, openSync, readFileSync, truncateSync, utimes
 import { expect } from "chai";
 import { setTimeout as delay } from "node:timers/promises";
 import { systemClock } from "../../src/base/clock.js";
+import { unseenStoresMs } from "../../src/engine/rot.js";
 import { lookAt } from "../../src/monitor/look.js";
 import type { RegistryRecord } from "../../src/monitor/registry.js";
 import { FakeClock } from "../support/fake-clock.js";
+import { requireTrueCtime } from "../support/requirements.js";
 import { WatchBench } from "../support/watch-bench.js";
 
 const DAY_MS = 86_400_000;
 const GOOD_JSON = JSON.stringify({ session_id: "a", messages: [{ role: "user", content: "hello" }] }, null, 2);
+
+/** The record as of a file whose content was read long after its ctime: it missed no store through a mapping. */
+function aged(record: RegistryRecord): RegistryRecord {
+  return { ...record, lastVerifiedMs: systemClock.nowMs() + 2 * unseenStoresMs() };
+}
 
 describe("damage of protected files", () => {
   it("tells JSON and YAML that were valid and now are not, and each as good when it is mended", async () => {
@@ -183,7 +190,8 @@ describe("damage of protected files", () => {
       expect(bench.losses.every(({ noticedBy }) => noticedBy === "scan")).to.equal(true);
     });
 
-    it("finds bit rot, and does not take a rewrite of the same size and time for it", async () => {
+    it("finds bit rot, and does not take a rewrite of the same size and time for it", async function () {
+      requireTrueCtime(this);
       await using bench = await WatchBench.create({ nativeEvents: false });
       const [rotten, rewritten] = ["rotten.bin", "rewritten.bin"].map((name) => bench.folder.at(name));
       await bench.folder.write("rotten.bin", "good bytes");
@@ -201,7 +209,7 @@ describe("damage of protected files", () => {
       const path = bench.folder.bytes("rotten.bin");
       const [record, look] = [bench.monitor.registry.get("data", path), lookAt(path)];
       if (record === undefined || look.is !== "there") throw new Error("the file is not registered");
-      bench.monitor.registry.put("data", path, { ...record, stat: look.node.stat });
+      bench.monitor.registry.put("data", path, aged({ ...record, stat: look.node.stat }));
       const report = await bench.monitor.scan({}, bench.signal.signal);
       expect(report.findings.map(({ path: found, kind }) => [found, kind])).to.deep.equal([[path, "bit_rot"]]);
       await bench.until("the rewrite is a change", () => bench.paths("file.changed").includes("rewritten.bin"));
@@ -209,7 +217,8 @@ describe("damage of protected files", () => {
       expect(readFileSync(rotten!, "utf8")).to.equal("evil bytes");
     });
 
-    it("does not accuse a file of rot while somebody has it open for writing", async () => {
+    it("does not accuse a file of rot while somebody has it open for writing", async function () {
+      requireTrueCtime(this);
       await using bench = await WatchBench.create({ nativeEvents: false });
       const file = await bench.folder.write("open.bin", "good bytes");
       const path = bench.folder.bytes("open.bin");
@@ -223,14 +232,15 @@ describe("damage of protected files", () => {
       closeSync(openSync(file, "r"));
       const record = bench.monitor.registry.get("data", path);
       if (record === undefined) throw new Error("the file is not registered");
-      bench.monitor.registry.put("data", path, { ...record, sha256: "00".repeat(32) });
+      bench.monitor.registry.put("data", path, aged({ ...record, sha256: "00".repeat(32) }));
       expect((await bench.monitor.scan({}, bench.signal.signal)).findings).to.deep.equal([]);
       writer.stdin.end("\n");
       await new Promise((resolve) => writer.once("exit", resolve));
       expect((await bench.monitor.scan({}, bench.signal.signal)).findings).to.have.length(1);
     });
 
-    it("reads everything again in the background within its deadline, the rotten one included", async () => {
+    it("reads everything again in the background within its deadline, the rotten one included", async function () {
+      requireTrueCtime(this);
       const clock = new FakeClock(systemClock.nowMs());
       await using bench = await WatchBench.create({ clock, nativeEvents: false, times: { scrubMs: 7 * DAY_MS } });
       const pass = async (what: string, stepMs: number, isDone: () => boolean): Promise<void> => {
@@ -250,7 +260,7 @@ describe("damage of protected files", () => {
         if (known === undefined) throw new Error(`${name} is not registered`);
         return known;
       };
-      bench.monitor.registry.put("data", bench.folder.bytes("f4"), { ...record("f4"), sha256: "00".repeat(32) });
+      bench.monitor.registry.put("data", bench.folder.bytes("f4"), aged({ ...record("f4"), sha256: "00".repeat(32) }));
       await pass("two portions", 10_000, () => clock.monotonicMs() > 150_000);
       expect(bench.losses, "everything was verified lately").to.deep.equal([]);
       clock.jumpWall(8 * DAY_MS);

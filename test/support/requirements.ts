@@ -4,7 +4,10 @@
  * `it("…", function () { requirePrograms(this, "git"); … })`.
  */
 import { accessSync, constants, statSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pathFromText } from "../../src/base/paths.js";
+import { hasTrueCtime } from "../../src/engine/rot.js";
 
 /** What the reporter reads from a test or one of the suites above it. */
 interface Skippable {
@@ -23,6 +26,11 @@ export function skip(context: Mocha.Context, reason: string): never {
 export function requirePrograms(context: Mocha.Context, ...programs: string[]): void {
   const missing = programs.filter((program) => !hasProgram(program));
   if (missing.length > 0) skip(context, `not installed: ${missing.join(", ")}`);
+/** Skips when the temporary folder lies where no content can be told to have changed without a write, as in memory. */
+export function requireTrueCtime(context: Mocha.Context): void {
+  if (!hasTrueCtime(pathFromText(tmpdir()))) skip(context, "the temporary folder's file system keeps no true ctime");
+}
+
 }
 
 /** Skips when the tests do not run as root. */

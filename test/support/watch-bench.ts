@@ -11,7 +11,7 @@ import { EventBus, type EventCatalogue, type LossEvent } from "../../src/base/ev
 import { type Logger, type Observer, silentObserver } from "../../src/base/observe.js";
 import { type BytePath, pathBytes, pathText } from "../../src/base/paths.js";
 import { kindOf, nodeFromStat } from "../../src/engine/metadata.js";
-import type { ChunkId, Entry, FileNode } from "../../src/engine/types.js";
+import type { ChunkId, DatedEntry, Entry, FileNode } from "../../src/engine/types.js";
 import { Monitor } from "../../src/monitor/monitor.js";
 import type { KnownVersions, MonitorTimes, SourceSettings, SourceWatch } from "../../src/monitor/ports.js";
 import { monitorSublevel } from "../../src/monitor/registry.js";
@@ -39,8 +39,10 @@ export class MemoryRepository implements KnownVersions {
   readonly entries = new Map<string, Entry>();
   readonly #contents = new Map<string, Buffer>();
 
-  currentEntries(source: string): AsyncIterable<Entry> {
-    const entries = [...this.entries.values()].filter((entry) => entry.source === source);
+  currentEntries(source: string): AsyncIterable<DatedEntry> {
+    const entries = [...this.entries.values()]
+      .filter((entry) => entry.source === source)
+      .map((entry) => ({ ...entry, timeMs: 0 }));
     entries.sort((left, right) => (left.path < right.path ? -1 : 1));
     return (async function* () {
       await Promise.resolve();
@@ -158,9 +160,11 @@ export class WatchBench implements AsyncDisposable {
 
   /** Acknowledges a path as durable, as it is now. */
   commit(source: string, path: BytePath): void {
+    const readFromMs = (this.#options.clock ?? systemClock).nowMs();
     const entry = this.repository.store(source, path);
     this.monitor.recordDurable(source, {
-      timeMs: 0,
+      timeMs: readFromMs,
+      readFromMs,
       stored: entry === undefined ? [] : [entry],
       unchanged: [],
       removed: [],
@@ -173,6 +177,7 @@ export class WatchBench implements AsyncDisposable {
     this.repository.entries.delete(`${source}\0${path}`);
     this.monitor.recordDurable(source, {
       timeMs: 0,
+      readFromMs: 0,
       stored: [],
       unchanged: [],
       removed: [path],

@@ -45,6 +45,8 @@ function writeHead(writer: ByteWriter, delta: Omit<Delta, "changes">, count: num
 export interface UnstampedUpsert {
   readonly path: BytePath;
   readonly unstamped: Buffer;
+  /** Time of the version where it is not the delta's, wall ms. */
+  readonly timeMs?: number;
 }
 
 /** The same bytes for upserts that a worker encoded; `states` are views of the state of each in the payload. */
@@ -55,11 +57,11 @@ export function encodeUpserts(
   const writer = new ByteWriter();
   const bounds: number[] = [];
   writeHead(writer, delta, upserts.length);
-  for (const { path, unstamped } of upserts) {
+  for (const { path, unstamped, timeMs } of upserts) {
     writer.byte(KIND.upsert);
     writer.sizedLatin1(path);
     bounds.push(writer.length);
-    writeStamped(writer, unstamped, delta);
+    writeStamped(writer, unstamped, { seq: delta.seq, timeMs: timeMs ?? delta.timeMs });
     bounds.push(writer.length);
   }
   const payload = writer.take();
