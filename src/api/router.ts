@@ -64,7 +64,7 @@ export async function createRouter(options: RouterOptions): Promise<Router> {
   });
   const state = new RouterState(options);
   http.setValidatorCompiler(({ schema, httpPart }) =>
-    compiledOnUse(httpPart === "querystring" ? lenient : strict, schema),
+    compiledOnUse(() => (httpPart === "querystring" ? lenient : strict).compile(schema)),
   );
   http.addHook("onRequest", (request, _reply, done) => {
     state.admit(request);
@@ -90,10 +90,10 @@ const strict = formats.default.default(new Ajv(ajvOptions));
 const lenient = formats.default.default(new Ajv({ ...ajvOptions, coerceTypes: true }));
 
 /** Compiled when the first request comes: all of them take a fifth of a second, and a command asks one route or two. */
-function compiledOnUse(ajv: Ajv, schema: object): (data: unknown) => boolean {
+function compiledOnUse(compile: () => ValidateFunction): (data: unknown) => boolean {
   let validate: ValidateFunction | undefined;
   const check = (data: unknown): boolean => {
-    validate ??= ajv.compile(schema);
+    validate ??= compile();
     const isValid = validate(data);
     checked.errors = validate.errors;
     return isValid;

@@ -202,12 +202,12 @@ async function openCatalog(
   return await attempt(closer.open);
 }
 
-/** Notes the collection that the catalog has caught up with, and fills the dedup table. Reads every place of a chunk. */
+/** Notes the collection that the catalog has caught up with, and fills the dedup table. */
 async function finishOpening(catalog: Catalog, epoch: number, chunkSet: ChunkSet): Promise<void> {
   const operations: LevelOperation[] = [];
   catalog.putEpoch(operations, epoch);
   await catalog.write(operations);
-  await catalog.chunks.survey((chunk) => chunkSet.addDurable(chunk));
+  await catalog.chunks.fill(chunkSet);
 }
 
 /** This writer's own id: made once for each state folder and repository. */

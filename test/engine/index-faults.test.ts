@@ -158,6 +158,39 @@ describe("an index that is lost while it is in use", function () {
   });
 });
 
+describe("what a clean close notes of the chunks", () => {
+  const notesOf = async (rig: EngineRig): Promise<{ head: string; keys: string[] }> => {
+    const notes = await readFile(join(rig.stateDir, "index", "holdfast-notes"));
+    const keys: string[] = [];
+    for (let at = 24; at < notes.length; at += 16) keys.push(notes.toString("hex", at, at + 16));
+    return { head: notes.toString("hex", 0, 24), keys: keys.sort() };
+  };
+
+  it("is what the index itself says, after commits, backups and collections", async () => {
+    await using folder = await TempFolder.create("index-notes");
+    const { rig } = await filled(folder);
+    const noted = await notesOf(rig);
+    expect(noted.keys.length).to.be.greaterThan(5);
+    // Without the seal the notes count for nothing, and every place of a chunk is read.
+    await rm(join(rig.stateDir, "index", "holdfast-seal"));
+    await using repository = await rig.open();
+    await repository[Symbol.asyncDispose]();
+    expect(await notesOf(rig)).to.deep.equal(noted);
+  });
+
+  it("spares the next start the reading, and what is stored is not stored again", async () => {
+    await using folder = await TempFolder.create("index-notes");
+    const { rig, data, ledger, picture } = await filled(folder);
+    await using repository = await rig.open();
+    expect(await pictureOf(repository)).to.equal(picture);
+    const before = await repository.stats();
+    const scenario = new StoreScenario(repository, data, new FakeClock(), (note) => ledger.add(note));
+    await scenario.backup();
+    expect((await repository.stats()).uniqueBytes - before.uniqueBytes).to.be.below(10_000);
+    await expectSound(repository);
+  });
+});
+
 /** Commits until the index takes no more. */
 async function commitUntilRefused(scenario: StoreScenario): Promise<void> {
   for (let turn = 0; turn < 2000; turn += 1) await scenario.commit("filler", noise(2000, turn + 1));

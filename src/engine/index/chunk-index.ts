@@ -6,6 +6,7 @@ import type { PackEntry, PackKind } from "../pack/format.js";
 import { packKey } from "../pack/format.js";
 import { ByteReader, ByteWriter } from "../tree/bytes.js";
 import type { ChunkId } from "../types.js";
+import { DURABLE_KEY_BYTES, type ChunkSet } from "../workers/chunk-set.js";
 import type { IndexedPack } from "./fragments.js";
 import { BUCKET, type LevelOperation, type LevelStore, afterPrefix, bucketKey } from "./level-store.js";
 import { type ChunkLocation, decodeLocations, encodeLocations, firstLengthBytes, hasGoodPlace } from "./locations.js";
@@ -36,12 +37,20 @@ export interface FoundChunk {
   readonly location: ChunkLocation;
 }
 
+/** Notes: version (u32), chunks and suspect ones (u48 each), unique bytes (u64), then the key of each durable chunk. */
+const NOTES_VERSION = 1;
+const NOTES_HEAD_BYTES = 24;
+
 export class ChunkIndex {
   readonly #level: LevelStore;
   readonly #holders = new Map<number, ChunkHolder>();
   readonly #numbers = new Map<string, number>();
   #nextNumber = 1;
   readonly counts: ChunkCounts = { chunks: 0, uniqueBytes: 0, suspectChunks: 0 };
+  /** The table that says which chunks have a good copy, once it is filled. */
+  #durable: ChunkSet | undefined;
+  /** True when places of chunks changed since the index was opened. */
+  #hasChanged = false;
 
   constructor(level: LevelStore) {
     this.#level = level;
@@ -54,17 +63,52 @@ export class ChunkIndex {
     }
   }
 
-  /** Counts all chunks anew and tells of every one that has a good copy. */
-  async survey(onDurable: (id: ChunkId) => void): Promise<void> {
+  /**
+   * Adds every chunk that has a good copy to the table and counts them all: out of the notes of the last clean close,
+   * and where there are none, or something has changed since, by reading every place of a chunk.
+   */
+  async fill(durable: ChunkSet): Promise<void> {
+    const { notes } = this.#level;
+    if (notes === undefined || this.#hasChanged || !this.#fillFrom(notes, durable)) await this.#survey(durable);
+    this.#durable = durable;
+    this.#level.takeNotes = () => this.#takeNotes();
+  }
+
+  async #survey(durable: ChunkSet): Promise<void> {
     Object.assign(this.counts, { chunks: 0, uniqueBytes: 0, suspectChunks: 0 } satisfies ChunkCounts);
     for await (const page of this.#level.pages(...bucketRange("chunk"))) {
       for (const [key, value] of page) {
         this.counts.chunks += 1;
         this.counts.uniqueBytes += firstLengthBytes(value);
-        if (hasGoodPlace(value)) onDurable(chunkOfKey(key));
+        if (hasGoodPlace(value)) durable.addDurableAt(key, 1);
         else this.counts.suspectChunks += 1;
       }
     }
+  }
+
+  /** False when the notes are of another version. */
+  #fillFrom(notes: Buffer, durable: ChunkSet): boolean {
+    if (notes.length < NOTES_HEAD_BYTES || notes.readUInt32LE(0) !== NOTES_VERSION) return false;
+    this.counts.chunks = notes.readUIntLE(4, 6);
+    this.counts.suspectChunks = notes.readUIntLE(10, 6);
+    this.counts.uniqueBytes = Number(notes.readBigUInt64LE(16));
+    durable.reserve(this.counts.chunks);
+    for (let at = NOTES_HEAD_BYTES; at < notes.length; at += DURABLE_KEY_BYTES) durable.addDurableAt(notes, at);
+    return true;
+  }
+
+  /** Undefined when they would not say what the index says, as after a write that failed. */
+  #takeNotes(): Buffer | undefined {
+    if (!this.#hasChanged && this.#level.notes !== undefined) return this.#level.notes;
+    const { chunks, suspectChunks, uniqueBytes } = this.counts;
+    const keys = this.#durable?.durableKeys();
+    if (keys?.length !== (chunks - suspectChunks) * DURABLE_KEY_BYTES) return undefined;
+    const head = Buffer.alloc(NOTES_HEAD_BYTES);
+    head.writeUInt32LE(NOTES_VERSION, 0);
+    head.writeUIntLE(chunks, 4, 6);
+    head.writeUIntLE(suspectChunks, 10, 6);
+    head.writeBigUInt64LE(BigInt(uniqueBytes), 16);
+    return Buffer.concat([head, keys]);
   }
 
   #remember(holder: ChunkHolder): void {
@@ -123,6 +167,7 @@ export class ChunkIndex {
     found: Iterable<FoundChunk>,
     wasKnown: (id: ChunkId) => boolean = () => true,
   ): void {
+    this.#hasChanged = true;
     for (const { id, location } of found) {
       const known = wasKnown(id) || this.counts.suspectChunks > 0 ? this.locations(id) : [];
       if (known.length === 0) {
@@ -153,6 +198,7 @@ export class ChunkIndex {
     const known = this.locations(id);
     const left = known.filter((location) => !numbers.has(location.pack));
     if (left.length === known.length) return;
+    this.#hasChanged = true;
     if (left.length > 0) {
       operations.push({ type: "put", key: chunkKey(id), value: encodeLocations(left) });
       return;
@@ -167,6 +213,7 @@ export class ChunkIndex {
   markSuspect(operations: LevelOperation[], id: ChunkId, place?: ChunkLocation): boolean {
     const known = this.locations(id);
     if (known.length === 0 || known.every((location) => location.suspect)) return known.length > 0;
+    this.#hasChanged = true;
     const marked = known.map((location) =>
       place === undefined || (location.pack === place.pack && location.offsetBytes === place.offsetBytes)
         ? { ...location, suspect: true }

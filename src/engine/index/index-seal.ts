@@ -10,8 +10,10 @@ import { crc32 } from "node:zlib";
 import { errnoOf } from "../../base/errors.js";
 
 const SEAL_NAME = "holdfast-seal";
-/** Files that LevelDB reads again; its messages and lock are none of them. */
-const READ_AGAIN = /^(?:\d+\.(?:ldb|log)|MANIFEST-\d+|CURRENT)$/;
+/** A file of ours beside LevelDB's, which is true as long as those are as they were when it was made. */
+export const NOTES_NAME = "holdfast-notes";
+/** Files that LevelDB reads again, and ours; its messages and lock are none of them. */
+const READ_AGAIN = new RegExp(`^(?:\\d+\\.(?:ldb|log)|MANIFEST-\\d+|CURRENT|${NOTES_NAME})$`);
 
 /** Size and CRC-32 of each file, by name. */
 type Checksums = Readonly<Record<string, string>>;
@@ -24,13 +26,22 @@ export async function sealFolder(folder: string): Promise<void> {
   await rename(`${path}.new`, path);
 }
 
-/** Removes the seal; gives the name of a file that changed since it was made, undefined when none did or none was made. */
-export async function breakSeal(folder: string): Promise<string | undefined> {
+/** What a seal said. */
+export interface SealState {
+  /** False: none was made, so nothing is known. */
+  readonly wasSealed: boolean;
+  /** A file that is not as it was when the seal was made. */
+  readonly changed: string | undefined;
+}
+
+/** Removes the seal and tells what it said. */
+export async function breakSeal(folder: string): Promise<SealState> {
   const sealed = await readSeal(join(folder, SEAL_NAME));
-  if (sealed === undefined) return undefined;
+  if (sealed === undefined) return { wasSealed: false, changed: undefined };
   const found = await checksumsOf(folder);
   await rm(join(folder, SEAL_NAME), { force: true });
-  return Object.keys({ ...sealed, ...found }).find((name) => sealed[name] !== found[name]);
+  const changed = Object.keys({ ...sealed, ...found }).find((name) => sealed[name] !== found[name]);
+  return { wasSealed: true, changed };
 }
 
 async function readSeal(path: string): Promise<Checksums | undefined> {

@@ -5,12 +5,12 @@
  * next start makes the index again.
  */
 import { writeFileSync } from "node:fs";
-import { mkdir, readFile, rm, stat, statfs } from "node:fs/promises";
+import { mkdir, readFile, rm, stat, statfs, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { Level } from "level";
 import { HoldfastError, errnoOf, messageOf } from "../../base/errors.js";
-import { breakSeal, sealFolder } from "./index-seal.js";
+import { NOTES_NAME, breakSeal, sealFolder } from "./index-seal.js";
 
 /** First byte of every key. Numbers are permanent; a retired one stays listed. */
 export const BUCKET = {
@@ -58,10 +58,16 @@ export class LevelStore implements AsyncDisposable {
   readonly #folder: string;
   #queue: LevelOperation[] = [];
   #flushing: Promise<void> | undefined;
+  #hasFailed = false;
+  /** What `takeNotes` left at the last clean close; true as long as nothing was written since. */
+  readonly notes: Buffer | undefined;
+  /** Asked at a clean close for what `notes` shall be at the next start; undefined: nothing. */
+  takeNotes: () => Buffer | undefined = () => undefined;
 
-  private constructor(database: Database, folder: string) {
+  private constructor(database: Database, folder: string, notes: Buffer | undefined) {
     this.#database = database;
     this.#folder = folder;
+    this.notes = notes;
   }
 
   /** Throws INDEX_LOCKED when another process has it open, INDEX_DAMAGED when LevelDB cannot read it. */
@@ -70,7 +76,7 @@ export class LevelStore implements AsyncDisposable {
     if (await isThere(join(folder, DAMAGE_MARK))) {
       throw new HoldfastError("INDEX_DAMAGED", "the local index proved damaged when it was used last");
     }
-    const changed = await breakSeal(folder);
+    const { wasSealed, changed } = await breakSeal(folder);
     if (changed !== undefined) {
       throw new HoldfastError("INDEX_DAMAGED", `${changed} of the local index changed while nobody used it`);
     }
@@ -86,7 +92,8 @@ export class LevelStore implements AsyncDisposable {
     } catch (error) {
       throw openingError(error, folder);
     }
-    if (!(await hasSkipped(folder))) return new LevelStore(database, folder);
+    const notes = wasSealed ? await readFile(join(folder, NOTES_NAME)).catch(() => undefined) : undefined;
+    if (!(await hasSkipped(folder))) return new LevelStore(database, folder, notes);
     await database.close();
     throw new HoldfastError("INDEX_DAMAGED", "the local index has lost a part of what was written to it");
   }
@@ -144,6 +151,7 @@ export class LevelStore implements AsyncDisposable {
     } catch (error) {
       // What was asked for stays first in the queue: the next write tries it again, so the order holds.
       this.#queue = [...batch, ...this.#queue];
+      this.#hasFailed = true;
       throw await this.#writingError(error);
     } finally {
       this.#flushing = undefined;
@@ -189,8 +197,19 @@ export class LevelStore implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     while (this.#flushing !== undefined) await this.#flushing;
     await this.#database.close();
-    // Not worth a failure: without it the next open cannot tell whether the files changed meanwhile.
-    await sealFolder(this.#folder).catch(() => undefined);
+    try {
+      await this.#keepNotes();
+      await sealFolder(this.#folder);
+    } catch {
+      // Not worth a failure: without the seal nothing is known at the next start, which then looks at everything.
+    }
+  }
+
+  async #keepNotes(): Promise<void> {
+    const path = join(this.#folder, NOTES_NAME);
+    const notes = this.#hasFailed ? undefined : this.takeNotes();
+    if (notes === undefined) await rm(path, { force: true });
+    else if (this.notes?.equals(notes) !== true) await writeFile(path, notes);
   }
 }
 

@@ -107,6 +107,30 @@ export class ChunkSet {
     return this.#set(keyOf(id), DURABLE) === DURABLE;
   }
 
+  /** The same for an id as bytes, which begin at `at`. */
+  addDurableAt(bytes: Uint8Array, at: number): boolean {
+    for (let index = 0; index < scratchBytes.length; index += 1) scratchBytes[index] = bytes[at + index] ?? 0;
+    return this.#set(scratchKey, DURABLE) === DURABLE;
+  }
+
+  /** The first DURABLE_KEY_BYTES of every durable id, in no order. */
+  durableKeys(): Buffer {
+    const { words, slots } = this.#table;
+    const keys = new Int32Array(this.#size * KEY_WORDS);
+    let length = 0;
+    for (let at = 0; at < slots * SLOT_WORDS; at += SLOT_WORDS) {
+      if (this.#table.stateAt(at) !== DURABLE) continue;
+      for (let word = 0; word < KEY_WORDS; word += 1) keys[length + word] = words[at + word] ?? 0;
+      length += KEY_WORDS;
+    }
+    return Buffer.from(keys.buffer, 0, length * Int32Array.BYTES_PER_ELEMENT);
+  }
+
+  /** Makes room for as many ids in all, so that adding them need not grow step by step. */
+  reserve(capacity: number): void {
+    if (slotsFor(capacity) > this.#table.slots) this.#growTo(slotsFor(capacity));
+  }
+
   /**
    * Marks ids (32 bytes each) as pending for a job (a number from `newJob`), except those that are durable or pending
    * for another job.
@@ -173,18 +197,18 @@ export class ChunkSet {
     this.#table.fill(~at, key, state);
     this.#filled += 1;
     this.#size += 1;
-    if (this.#filled > this.#table.slots * FILL_MAX) this.#grow();
+    if (this.#filled > this.#table.slots * FILL_MAX) this.#growTo(slotsFor(this.#size * GROWTH));
     return FREE;
   }
 
-  #grow(): void {
+  #growTo(slots: number): void {
     const old = this.#table;
-    const buffer = SlotTable.bufferFor(slotsFor(this.#size * GROWTH));
+    const buffer = SlotTable.bufferFor(slots);
     const table = new SlotTable(buffer);
     for (let at = 0; at < old.words.length; at += SLOT_WORDS) {
       const state = old.stateAt(at);
       if (state === FREE || state === REMOVED) continue;
-      const key = old.words.slice(at, at + KEY_WORDS);
+      const key = old.words.subarray(at, at + KEY_WORDS);
       table.fill(~table.find(key), key, state);
     }
     this.#buffer = buffer;
@@ -192,6 +216,9 @@ export class ChunkSet {
     this.#filled = this.#size;
   }
 }
+
+/** Bytes of an id that `durableKeys` gives and `addDurableAt` takes. */
+export const DURABLE_KEY_BYTES = KEY_WORDS * Int32Array.BYTES_PER_ELEMENT;
 
 /** The workers' view: what may be relied on in one job. */
 export class ChunkSetReader {
