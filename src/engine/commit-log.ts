@@ -96,6 +96,13 @@ export class CommitAppender {
     this.#previous = last?.sha256 ?? NO_PREVIOUS;
   }
 
+  /** Goes on behind a commit of this writer that came back to the store. */
+  follow({ seq, sha256 }: { readonly seq: number; readonly sha256: string }): void {
+    if (seq <= this.#seq) return;
+    this.#seq = seq;
+    this.#previous = sha256;
+  }
+
   /** Stores the commit durably. Throws OBJECT_EXISTS when another process took the number. */
   async append(
     commit: { readonly number: number; readonly timeMs: number; readonly body: CommitBody },

@@ -10,6 +10,7 @@ import { type ChunkHolder, holderObjectKey } from "./index/chunk-index.js";
 import { type CollectionPlan, carryOut, writePlan } from "./index/epochs.js";
 import { type IndexedPack, decodeFragment } from "./index/fragments.js";
 import type { LevelOperation } from "./index/level-store.js";
+import type { ChunkLocation } from "./index/locations.js";
 import { encodeBundle } from "./pack/bundle.js";
 import type { FinishedPack, PackEntry, PackKind } from "./pack/format.js";
 import { chunkOfBundle, readPackDirectory } from "./pack/reader.js";
@@ -22,12 +23,17 @@ import type { ChunkId } from "./types.js";
 interface Usage {
   live: number;
   dead: number;
+  deadChunks: number;
+  /** A chunk cannot be read here. */
+  isDamaged: boolean;
+  /** A needed chunk can be read neither here nor elsewhere. */
+  isMissed: boolean;
 }
 
 export interface SweepPlan {
   /** Packs without a needed chunk. */
   readonly condemned: readonly ChunkHolder[];
-  /** Packs of which less than `KEPT_SHARE_MIN` is needed: that part is written anew. */
+  /** Packs of which less than `KEPT_SHARE_MIN` is needed, or that are damaged and repaired: that part is written anew. */
   readonly repacked: readonly ChunkHolder[];
   /** Chunks that go with them. */
   readonly deadChunks: number;
@@ -46,44 +52,43 @@ const OPERATIONS_MAX = 10_000;
  */
 export async function planSweep(core: RepositoryCore, marks: Marks, among?: SweepPlan): Promise<SweepPlan> {
   const { chunks } = core.parts.catalog;
-  const usage = new Map<number, Usage>();
-  const deadIn = new Map<number, number>();
+  const usages = new Map<number, Usage>();
   for await (const page of chunks.all()) {
-    for (const { id, locations } of page) {
-      const needed = marks.has(id);
-      const preferred = locations.find((location) => !location.suspect) ?? locations[0];
-      for (const location of locations) {
-        const used = usage.get(location.pack) ?? { live: 0, dead: 0 };
-        const isLive = needed && location === preferred;
-        // A chunk of length 0 does not exist, so a pack with a live chunk never looks empty.
-        if (isLive) used.live += location.lengthBytes;
-        else used.dead += location.lengthBytes;
-        usage.set(location.pack, used);
-        if (!needed && location === preferred) deadIn.set(location.pack, (deadIn.get(location.pack) ?? 0) + 1);
-      }
-    }
+    for (const { id, locations } of page) countPlaces(usages, locations, marks.has(id));
   }
   const candidates = among === undefined ? [...chunks.holders()] : [...among.condemned, ...among.repacked];
-  const plan = sumUp(candidates, usage, deadIn);
+  const plan = sumUp(candidates, usages);
   return { ...plan, totalBytes: among?.totalBytes ?? plan.totalBytes };
 }
 
-function sumUp(
-  holders: readonly ChunkHolder[],
-  usage: ReadonlyMap<number, Usage>,
-  deadIn: ReadonlyMap<number, number>,
-): SweepPlan {
+function countPlaces(usages: Map<number, Usage>, locations: readonly ChunkLocation[], isNeeded: boolean): void {
+  const preferred = locations.find((location) => !location.suspect) ?? locations[0];
+  for (const location of locations) {
+    const usage = usages.get(location.pack) ?? { live: 0, dead: 0, deadChunks: 0, isDamaged: false, isMissed: false };
+    // A chunk of length 0 does not exist, so a pack with a live chunk never looks empty.
+    if (isNeeded && location === preferred) usage.live += location.lengthBytes;
+    else usage.dead += location.lengthBytes;
+    if (!isNeeded && location === preferred) usage.deadChunks += 1;
+    if (location.suspect) usage.isDamaged = true;
+    if (isNeeded && preferred?.suspect === true) usage.isMissed = true;
+    usages.set(location.pack, usage);
+  }
+}
+
+function sumUp(holders: readonly ChunkHolder[], usages: ReadonlyMap<number, Usage>): SweepPlan {
   const condemned: ChunkHolder[] = [];
   const repacked: ChunkHolder[] = [];
   let [deadChunks, freedBytes, totalBytes] = [0, 0, 0];
   for (const holder of holders) {
     if (holder.kind === "w") continue;
     totalBytes += holder.sizeBytes;
-    const { live, dead } = usage.get(holder.number) ?? { live: 0, dead: 0 };
+    const usage = usages.get(holder.number);
+    const { live, dead } = usage ?? { live: 0, dead: 0 };
     const share = live === 0 ? 0 : live / (live + dead);
-    if (share >= KEPT_SHARE_MIN) continue;
+    // What is damaged and needed is kept as it is: a repair may still get something out of it.
+    if (usage?.isMissed === true || (share >= KEPT_SHARE_MIN && usage?.isDamaged !== true)) continue;
     (live === 0 ? condemned : repacked).push(holder);
-    deadChunks += deadIn.get(holder.number) ?? 0;
+    deadChunks += usage?.deadChunks ?? 0;
     freedBytes += Math.round(holder.sizeBytes * (1 - share));
   }
   return { condemned, repacked, deadChunks, freedBytes, totalBytes };
@@ -204,7 +209,7 @@ async function entriesOf(
   try {
     return (await readPackDirectory(source, core.parts.opener, signal)).entries;
   } catch (error) {
-    if (!hasCode(error, "OBJECT_DAMAGED")) throw error;
+    if (!hasCode(error, "OBJECT_DAMAGED") && !hasCode(error, "OBJECT_MISSING")) throw error;
     core.log.error("gc.pack_damaged", { reason: error.message });
     return undefined;
   }

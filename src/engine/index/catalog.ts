@@ -78,6 +78,15 @@ export class Catalog implements AsyncDisposable {
     operations.push({ type: "put", key: metaKey("epoch"), value: Buffer.from(String(epoch)) });
   }
 
+  /** True: commits came back to the store that this index did not know of, so it is made again at the next open. */
+  get isStale(): boolean {
+    return this.#level.get(metaKey("stale")) !== undefined;
+  }
+
+  async markStale(): Promise<void> {
+    await this.#level.write([{ type: "put", key: metaKey("stale"), value: Buffer.of(1) }]);
+  }
+
   /** Resolves when the operations are in LevelDB. */
   async write(operations: readonly LevelOperation[]): Promise<void> {
     await this.#level.write(operations);

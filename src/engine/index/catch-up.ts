@@ -39,6 +39,7 @@ export async function reasonToRebuild(
 ): Promise<string | undefined> {
   const { backend, catalog } = context;
   if (catalog.isNew) return undefined;
+  if (catalog.isStale) return "a repair brought back what it does not know of";
   if (catalog.epoch !== epoch) return "a garbage collection ran that it does not know of";
   const present = new Set(await listKeys(backend, "commits/", signal));
   for (const { key } of catalog.commits.applied()) if (!present.has(key)) return `it knows ${key}, the store does not`;
