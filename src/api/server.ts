@@ -54,12 +54,13 @@ export class ApiServer implements AsyncDisposable {
     stack.defer(async () => await router.http.close());
     const { server } = router.http;
     server.maxConnections = API_LIMITS.connectionsMax;
-    const mode = await listenOnSocket(server, options);
+    const { mode, group } = await listenOnSocket(server, options);
     stack.defer(async () => {
       router.endStreams();
       await closeServer(server);
     });
-    router.judgeBy(unixJudge(options.access, { mode }, nativeCalls()));
+    const access = { ...options.access, group: options.access.group ?? group };
+    router.judgeBy(unixJudge(access, { mode }, nativeCalls()));
     let port: number | undefined;
     if (options.metrics !== undefined) {
       const metrics = metricsServer(router, options.metrics.token);
@@ -74,15 +75,17 @@ export class ApiServer implements AsyncDisposable {
   }
 }
 
-/** Listens; gives the permission bits that the socket has. */
-async function listenOnSocket(server: Server, options: ListenOptions): Promise<number> {
+interface Listening {
+  /** Permission bits that the socket has. */
+  readonly mode: number;
+  /** Number of the group that the service manager opened it to; undefined: none. */
+  readonly group: string | undefined;
+}
+
+async function listenOnSocket(server: Server, options: ListenOptions): Promise<Listening> {
   if (options.activatedFd !== undefined) {
     await listening(server, () => server.listen({ fd: options.activatedFd }));
-    const mode = await stat(options.socketPath).then(
-      (found) => found.mode & 0o777,
-      () => undefined,
-    );
-    return mode ?? options.mode;
+    return (await openedTo(options.socketPath)) ?? { mode: options.mode, group: undefined };
   }
   const path = options.socketPath;
   if (Buffer.byteLength(path) > SOCKET_PATH_BYTES_MAX) {
@@ -103,7 +106,15 @@ async function listenOnSocket(server: Server, options: ListenOptions): Promise<n
   await bound;
   await giveToGroup(path, options.access.group);
   await chmod(path, options.mode);
-  return options.mode;
+  return { mode: options.mode, group: undefined };
+}
+
+/** To whom the service manager opened its socket: `SocketMode=` and `SocketGroup=`; root's own group is nobody. */
+async function openedTo(path: string): Promise<Listening | undefined> {
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined) return undefined;
+  const isOpen = found.gid !== 0 && (found.mode & 0o060) === 0o060;
+  return { mode: found.mode & 0o777, group: isOpen ? String(found.gid) : undefined };
 }
 
 async function giveToGroup(path: string, group: string | undefined): Promise<void> {

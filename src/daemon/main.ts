@@ -16,10 +16,11 @@ import { pathText } from "../base/paths.js";
 import { formatDuration } from "../base/units.js";
 import { readSecret } from "../config/secrets.js";
 import type { Configuration } from "../config/configuration.js";
-import { type Log, type LogLevel, chooseLogFormat, openLog } from "../telemetry/logger.js";
+import { type Log, type LogLevel, chooseLogFormat, isJournal, openLog } from "../telemetry/logger.js";
 import { type LaunchGround, type LaunchOptions, type Launched, launch, loadFor } from "./launch.js";
 import { MemoryKeeper } from "./memory-keeper.js";
-import { SystemdNotifier, takeInheritedSockets } from "./systemd.js";
+import { keepStatus } from "./service-status.js";
+import { type InheritedSocket, SystemdNotifier, takeInheritedSockets } from "./systemd.js";
 import { UncaughtErrors } from "./uncaught.js";
 
 export interface DaemonOptions extends LaunchOptions {
@@ -61,19 +62,26 @@ async function protectUntilStopped(options: DaemonOptions, signals: Signals, sig
   const isWatched = options.announce !== undefined; // then only errors are logged, beside what is announced
   const levels = isWatched ? {} : { setLogLevel: (level: LogLevel) => log.setLevel(level) };
   const ground = { configuration, log, clock: systemClock, isDaemon: true, ...levels, signal };
-  const launched = await launchPatiently(options, ground, owner);
+  const [inherited] = takeInheritedSockets(process.env, process.pid);
+  // A socket that the service manager holds for us is ours: nobody would answer on it but this daemon.
+  const rival = inherited === undefined ? configuration.socket.path : undefined;
+  const launched = await launchPatiently({ options, ground, rival }, owner);
   const asides = new Asides(log, signal);
   owner.defer(async () => await asides.ended());
-  owner.use(await serve(launched, configuration, signal));
+  owner.use(await serve(launched, inherited, signal));
   signals.onReload(() => asides.begin("reload", async () => await reload(launched, notifier, log)));
   await launched.operation.start();
   keepMemorySmall(launched, owner);
   notifier.ready("Looking at the protected folders");
   notifier.startWatchdog(progressOf(launched));
+  const tell = (line: string): void => notifier.status(line);
   announceStart(options, launched, configuration);
   asides.begin("start", async () => {
     await launched.operation.started();
-    await onProtected(launched, options, notifier);
+    if (signal.aborted) return;
+    const status = keepStatus({ clock: systemClock, sources: () => launched.parts.monitor.status(), tell });
+    owner.defer(() => status[Symbol.dispose]());
+    await announceProtected(launched, options);
   });
   log.info("daemon.started", { pid: process.pid, store: configuration.storeUrl, socket: configuration.socket.path });
   await signals.stopped();
@@ -107,16 +115,22 @@ class Asides {
   }
 }
 
+interface Start {
+  readonly options: DaemonOptions;
+  readonly ground: LaunchGround;
+  /** Socket on which another daemon may answer. */
+  readonly rival: string | undefined;
+}
+
 /**
  * Launches; waits a while when a command that works alone (`holdfast status` at the wrong moment) has the store. Throws
  * DAEMON_RUNNING at once when a daemon answers on the socket.
  */
-async function launchPatiently(options: DaemonOptions, ground: LaunchGround, owner: ResourceStack): Promise<Launched> {
-  const { path } = ground.configuration.socket;
+async function launchPatiently({ options, ground, rival }: Start, owner: ResourceStack): Promise<Launched> {
   const deadlineMs = systemClock.monotonicMs() + LOCK_WAIT_MS;
   for (;;) {
-    if (await isAnswered(path, ground.signal)) {
-      throw new HoldfastError("DAEMON_RUNNING", `a daemon answers on ${path} already`);
+    if (rival !== undefined && (await isAnswered(rival, ground.signal))) {
+      throw new HoldfastError("DAEMON_RUNNING", `a daemon answers on ${rival} already`);
     }
     await using attempt = new ResourceStack();
     try {
@@ -148,15 +162,20 @@ function daemonLog(options: DaemonOptions, configuration: Configuration): Log {
   return openLog({
     level: options.announce === undefined ? configuration.log.level : "error",
     format,
+    journal: isJournal(process.env, format === "json" ? 1 : 2),
     stream,
     colour: process.stderr.isTTY && process.env["NO_COLOR"] === undefined,
     clock: systemClock,
   });
 }
 
-async function serve(launched: Launched, configuration: Configuration, signal: AbortSignal): Promise<ApiServer> {
+async function serve(
+  launched: Launched,
+  inherited: InheritedSocket | undefined,
+  signal: AbortSignal,
+): Promise<ApiServer> {
+  const { configuration } = launched.parts.ground;
   const { socket, metrics } = configuration;
-  const [inherited] = takeInheritedSockets(process.env, process.pid);
   return await ApiServer.start(launched.router, {
     socketPath: socket.path,
     mode: socket.mode,
@@ -183,7 +202,7 @@ async function reload(launched: Launched, notifier: SystemdNotifier, log: Log): 
     const { code, message } = asHoldfastError(error);
     log.error("config.refused", { code, message });
   }
-  notifier.ready("Protecting");
+  notifier.ready();
 }
 
 function keepMemorySmall({ parts }: Launched, owner: ResourceStack): void {
@@ -253,16 +272,9 @@ async function announceHealed(
   announce(`healed    ${what}  (${incident.kind}${origin}, ${formatDuration(healed.durationMs)})`);
 }
 
-async function onProtected(
-  { services, parts }: Launched,
-  { announce }: DaemonOptions,
-  notifier: SystemdNotifier,
-): Promise<void> {
-  if (parts.ground.signal.aborted) return;
-  const { sources } = await services.system.status();
-  const files = sources.reduce((sum, source) => sum + source.files, 0);
-  notifier.status(`Protecting ${String(files)} files of ${String(sources.length)} sources`);
+async function announceProtected({ services }: Launched, { announce }: DaemonOptions): Promise<void> {
   if (announce === undefined) return;
+  const { sources } = await services.system.status();
   for (const source of sources) {
     const note = source.reason === null ? "" : `  (${source.reason})`;
     const word = source.state === "root_gone" ? "missing " : "watching";

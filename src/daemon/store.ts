@@ -51,7 +51,7 @@ export async function makeRepository(options: StoreOptions): Promise<MadeReposit
   const keyBytes = options.encrypt && options.password === undefined ? randomBytes(KEY_BYTES) : undefined;
   const pending = keyFileOf(options.stateDir, PENDING_KEY);
   if (keyBytes !== undefined) {
-    await mkdir(join(options.stateDir, "keys"), { recursive: true, mode: 0o700 });
+    await makeStateFolder(join(options.stateDir, "keys"));
     await writeFileDurably(pending, keyBytes.toString("hex"), { mode: 0o600 });
   }
   const made = await Repository.init({
@@ -74,10 +74,13 @@ export async function makeRepository(options: StoreOptions): Promise<MadeReposit
   return { repositoryId, recoveryKey, keyFile: keyBytes === undefined ? undefined : keyFile };
 }
 
-/** Opens the repository. Throws REPO_NOT_FOUND, REPO_KEY_MISSING, REPO_KEY_WRONG, REPO_LOCKED, INDEX_LOCKED. */
+/**
+ * Opens the repository; where there is none, nothing is made. Throws REPO_NOT_FOUND, REPO_KEY_MISSING, REPO_KEY_WRONG,
+ * REPO_LOCKED, INDEX_LOCKED, PERMISSION_DENIED.
+ */
 export async function openRepository(options: StoreOptions): Promise<Repository> {
-  await mkdir(options.stateDir, { recursive: true, mode: 0o700 });
   const config = await repositoryConfig(options);
+  await makeStateFolder(options.stateDir);
   return await Repository.open({
     storeUrl: options.storeUrl,
     stateDir: options.stateDir,
@@ -108,6 +111,19 @@ export async function isUnmade(storeUrl: string): Promise<boolean> {
 /** The key file beside the state for a repository. */
 export function keyFileOf(stateDir: string, repositoryId: string): string {
   return join(stateDir, "keys", repositoryId);
+}
+
+async function makeStateFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    const isForbidden = ["EACCES", "EPERM", "EROFS"].includes(errnoOf(error) ?? "");
+    throw new HoldfastError(
+      isForbidden ? "PERMISSION_DENIED" : "STORE_IO",
+      `the state folder ${folder} cannot be made: ${messageOf(error)}`,
+      { cause: error, hint: "Name another one with --state-dir or HOLDFAST_STATE_DIR, or use sudo." },
+    );
+  }
 }
 
 async function repositoryConfig(options: StoreOptions): Promise<RepositoryConfig> {

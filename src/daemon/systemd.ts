@@ -57,9 +57,9 @@ export class SystemdNotifier implements AsyncDisposable {
     return this.#socketPath !== undefined;
   }
 
-  /** The daemon serves (at start, and again at the end of a reload). */
-  ready(status: string): void {
-    this.#notify(`READY=1\nSTATUS=${oneLine(status)}`);
+  /** The daemon serves (at start, and again at the end of a reload); without a status the one before stays. */
+  ready(status?: string): void {
+    this.#notify(status === undefined ? "READY=1" : `READY=1\nSTATUS=${oneLine(status)}`);
   }
 
   /** One line for `systemctl status`. */
@@ -67,11 +67,11 @@ export class SystemdNotifier implements AsyncDisposable {
     this.#notify(`STATUS=${oneLine(status)}`);
   }
 
-  /** A reload begins; `ready` ends it. */
+  /** A reload begins; `ready` without a status ends it. */
   reloading(): void {
     // systemd compares with CLOCK_MONOTONIC, which is what hrtime reads on Linux.
     const monotonicUsec = process.hrtime.bigint() / 1000n;
-    this.#notify(`RELOADING=1\nMONOTONIC_USEC=${monotonicUsec.toString()}\nSTATUS=Reloading`);
+    this.#notify(`RELOADING=1\nMONOTONIC_USEC=${monotonicUsec.toString()}`);
   }
 
   /** The daemon ends; the watchdog rests from now on, TimeoutStopSec= takes its place. */

@@ -3,6 +3,7 @@
  * Logging never throws, never blocks and never grows without bound: when nobody reads the stream, lines are dropped
  * and counted, and the count is the first thing said when it flows again.
  */
+import { fstatSync } from "node:fs";
 import { createLogger, format, type Logger as WinstonLogger, transports } from "winston";
 import type { Clock } from "../base/clock.js";
 import { isoTime } from "../base/clock.js";
@@ -23,6 +24,8 @@ const FLUSH_TIMEOUT_MS = 2000;
 export interface LogOptions {
   readonly level: LogLevel;
   readonly format: LogFormat;
+  /** Puts the priority before each line as journald reads it, so that `journalctl -p warning` finds it. */
+  readonly journal?: boolean;
   /** Usually `process.stdout` (JSON) or `process.stderr` (text). It is not closed. */
   readonly stream: NodeJS.WritableStream;
   /** ANSI colours in text lines. */
@@ -40,6 +43,17 @@ export interface Log extends Logger, AsyncDisposable {
 export function chooseLogFormat(environment: NodeJS.ProcessEnv, json: boolean): LogFormat {
   return json || environment["JOURNAL_STREAM"] !== undefined ? "json" : "text";
 }
+
+/** Whether journald itself reads a descriptor: `JOURNAL_STREAM` names the stream, and it may have been redirected since. */
+export function isJournal(environment: NodeJS.ProcessEnv, fd: number): boolean {
+  const { JOURNAL_STREAM: stream } = environment;
+  if (stream === undefined) return false;
+  const { dev, ino } = fstatSync(fd, { bigint: true });
+  return stream === `${dev.toString()}:${ino.toString()}`;
+}
+
+/** Priorities of syslog, as sd-daemon(3) has them before a line; journald takes them off again. */
+const JOURNAL_PRIORITIES: Readonly<Record<LogLevel, string>> = { error: "<3>", warn: "<4>", info: "<6>", debug: "<7>" };
 
 /** Opens a log on a stream. */
 export function openLog(options: LogOptions): Log {
@@ -61,7 +75,8 @@ class WinstonLog implements Log {
 
   constructor(options: LogOptions) {
     this.#options = options;
-    const render = options.format === "json" ? jsonLine : (line: Line) => textLine(line, options.colour);
+    const plain = options.format === "json" ? jsonLine : (line: Line) => textLine(line, options.colour);
+    const render = options.journal === true ? (line: Line) => JOURNAL_PRIORITIES[line.level] + plain(line) : plain;
     this.#winston = createLogger({
       level: options.level,
       levels: { error: 0, warn: 1, info: 2, debug: 3 },

@@ -7,7 +7,9 @@ import { expect } from "chai";
 import { systemClock } from "../../src/base/clock.js";
 import { type Logger, silentObserver } from "../../src/base/observe.js";
 import { type Environment, SystemdNotifier, takeInheritedSockets } from "../../src/daemon/systemd.js";
+import { keepStatus } from "../../src/daemon/service-status.js";
 import { FakeClock } from "../support/fake-clock.js";
+import { Sandbox } from "../support/program.js";
 import { BUILT_ROOT } from "../support/project.js";
 import { requirePrograms } from "../support/requirements.js";
 import { useTempFolder } from "../support/temp-folder.js";
@@ -65,6 +67,14 @@ describe("telling systemd", () => {
       "/run/n STATUS=backing up WATCHDOG=1",
       "/run/n STOPPING=1\nSTATUS=waiting for the last commit",
     ]);
+  });
+
+  it("leaves the status as it was when a reload has ended", async () => {
+    const recorder = new Recorder();
+    await using notifier = recorder.notifier({ NOTIFY_SOCKET: "/run/n" });
+    notifier.ready();
+    await notifier[Symbol.asyncDispose]();
+    expect(recorder.messages).to.deep.equal(["/run/n READY=1"]);
   });
 
   it("announces a reload with the kernel's monotonic time, as systemd compares it", async () => {
@@ -196,6 +206,41 @@ describe("sockets that systemd opened", () => {
       activator.kill("SIGKILL");
       await once(activator, "close");
     }
+  });
+});
+
+describe("the daemon behind a socket unit", () => {
+  it("starts, though it is its own socket that takes connections, and lets in whom the unit let in", async function () {
+    requirePrograms(this, "systemd-socket-activate");
+    await using sandbox = await Sandbox.create();
+    const { environment, socket } = sandbox;
+    const given = Object.entries(environment).flatMap(([name, value]) => ["-E", `${name}=${value}`]);
+    const program = [process.execPath, `${BUILT_ROOT}/src/cli/main.js`, "daemon"];
+    const activator = spawn("systemd-socket-activate", ["-l", socket, ...given, ...program], {
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    try {
+      await once(createInterface(activator.stderr), "line");
+      const health = await sandbox.run("health", "--json");
+      expect(health.exitCode, health.stderr).to.equal(0);
+    } finally {
+      activator.kill("SIGTERM");
+      await once(activator, "close");
+    }
+  });
+});
+
+describe("the line of systemctl status", () => {
+  it("says what is protected and what is not as it should be, each line once", async () => {
+    const [clock, told] = [new FakeClock(), [] as string[]];
+    const sources: { state: "protected" | "root_gone" | "degraded"; files: number }[] = [
+      { state: "protected", files: 1 },
+    ];
+    using _status = keepStatus({ clock, sources: () => sources, tell: (line) => told.push(line) });
+    await clock.advance(60_000);
+    sources.push({ state: "root_gone", files: 2 });
+    await clock.advance(60_000);
+    expect(told).to.deep.equal(["Protecting 1 file of 1 source", "Protecting 3 files of 2 sources, 1 away"]);
   });
 });
 

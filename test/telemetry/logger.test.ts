@@ -1,4 +1,5 @@
 /** The log: what a line looks like, what never appears in it, and that it neither blocks nor grows. */
+import { fstatSync } from "node:fs";
 import { PassThrough, Writable } from "node:stream";
 import { expect } from "chai";
 import fc from "fast-check";
@@ -9,6 +10,7 @@ import {
   type Log,
   LOG_LINE_CHARACTERS_MAX,
   chooseLogFormat,
+  isJournal,
   openLog,
 } from "../../src/telemetry/logger.js";
 import { DEPTH_MAX, FIELDS_MAX, STRING_CHARACTERS_MAX, redactText, safeFields } from "../../src/telemetry/redact.js";
@@ -19,11 +21,15 @@ interface Written {
   readonly lines: () => Promise<readonly string[]>;
 }
 
-function open(format: "json" | "text", more: { level?: "debug" | "info"; colour?: boolean } = {}): Written {
+function open(
+  format: "json" | "text",
+  more: { level?: "debug" | "info"; colour?: boolean; journal?: boolean } = {},
+): Written {
   const stream = new PassThrough();
   const log = openLog({
     level: more.level ?? "info",
     format,
+    journal: more.journal ?? false,
     stream,
     colour: more.colour ?? false,
     clock: new FakeClock(),
@@ -236,5 +242,18 @@ describe("the log", () => {
     expect(chooseLogFormat({ JOURNAL_STREAM: "8:1" }, false)).to.equal("json");
     expect(chooseLogFormat({}, true)).to.equal("json");
     expect(chooseLogFormat({}, false)).to.equal("text");
+  });
+
+  it("tells journald the priority of each line, and only journald", async () => {
+    const { log, lines } = open("json", { level: "debug", journal: true });
+    log.error("a");
+    log.warn("b");
+    log.info("c");
+    log.debug("d");
+    expect((await lines()).map((line) => line.slice(0, 4))).to.deep.equal(["<3>{", "<4>{", "<6>{", "<7>{"]);
+    const { dev, ino } = fstatSync(0, { bigint: true });
+    expect(isJournal({ JOURNAL_STREAM: `${String(dev)}:${String(ino)}` }, 0)).to.equal(true);
+    expect(isJournal({ JOURNAL_STREAM: `${String(dev)}:${String(ino + 1n)}` }, 0)).to.equal(false);
+    expect(isJournal({}, 0)).to.equal(false);
   });
 });
