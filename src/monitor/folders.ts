@@ -5,9 +5,10 @@
  */
 import { readdirSync } from "node:fs";
 import type { NoticedBy } from "../base/events.js";
-import { type BytePath, isWithin, joinPath, pathBytes } from "../base/paths.js";
+import { type BytePath, joinPath, pathBytes } from "../base/paths.js";
 import type { SourceContext } from "./context.js";
 import type { DirtyItem } from "./dirty.js";
+import { FolderTree } from "./folder-tree.js";
 import { type Look, isAsRegistered, lookAt, turn } from "./look.js";
 import type { RegistryRecord } from "./registry.js";
 
@@ -25,8 +26,7 @@ const SLICE = 256;
 export class FolderKeeper {
   readonly #context: SourceContext;
   readonly #hooks: FolderHooks;
-  /** mtime of each folder when its names were last compared, ns. About 150 bytes a folder. */
-  readonly #known = new Map<BytePath, bigint>();
+  readonly #known = new FolderTree();
 
   constructor(context: SourceContext, hooks: FolderHooks) {
     this.#context = context;
@@ -50,11 +50,7 @@ export class FolderKeeper {
 
   /** Forgets a folder and all below it. */
   forget(folder: BytePath): void {
-    for (const known of this.#known.keys()) if (isWithin(known, folder)) this.#known.delete(known);
-  }
-
-  forgetOne(folder: BytePath): void {
-    this.#known.delete(folder);
+    this.#known.forget(folder);
   }
 
   /** Something happened to a folder, or it is new: compares the names in it with what is registered. */
@@ -73,7 +69,7 @@ export class FolderKeeper {
   /** One look at every known folder; marks those that changed. */
   async sweep(): Promise<void> {
     let count = 0;
-    for (const [folder, mtimeNs] of this.#known) {
+    for (const [folder, mtimeNs] of this.#known.entries()) {
       count += 1;
       if (count % SLICE === 0) await turn();
       if (this.#context.signal.aborted) return;

@@ -69,6 +69,7 @@ export class SourceGuard {
       grounds: () => this.#roots.grounds(),
       lookAgain: (path, noticedBy) => this.#changes.mark(path, noticedBy),
       isLookedThrough: () => this.#changes.isLookedThrough && !this.#isScanning,
+      isCatchingUp: () => this.#reconciles.isBusyWith((reason) => reason !== "sweep"),
       awaitRemoval: (path) => this.#changes.awaitRemoval(path),
       takesDeparture: (departed) => this.#attack.takesDeparture(departed),
       isAttacked: () => this.#attack.isAlarmed,
@@ -133,6 +134,20 @@ export class SourceGuard {
 
   /** Stops watching and waits for what is under way. Idempotent. */
   async stop(): Promise<void> {
+  /** True when a root is there and no file that is known below it; mostly one look tells. */
+  async #hasLostAll(root: BytePath): Promise<boolean> {
+    let hasMissing = false;
+    if (lookAt(root).is !== "there") return false;
+    for await (const page of this.context.shared.registry.entries(this.context.name, root)) {
+      for (const { path, record } of page) {
+        if (record.kind === "folder") continue;
+        if (lookAt(path).is !== "missing") return false;
+        hasMissing = true;
+      }
+    }
+    return hasMissing;
+  }
+
     this.#abort.abort();
     for (const timer of this.#timers) timer.cancel();
     this.#overflowTimer?.cancel();
@@ -319,7 +334,7 @@ export class SourceGuard {
       this.#changes.mark(path, noticedBy);
   }
 
-  async #absent({ path, record }: KnownPath, item: DirtyItem): Promise<void> {
+  #absent({ path, record }: KnownPath, item: DirtyItem): void {
     const { shared, name, source } = this.context;
     if (record.state === "removing" && item.noticedBy === "start") {
       this.acceptRemoval(path, record, record.reason ?? "removed"); // told again: it was not durable yet
@@ -328,7 +343,10 @@ export class SourceGuard {
     } else if (!source.includes(path, record.kind) && lookAt(path).is === "there") {
       shared.registry.forget(name, path); // excluded since; the repository keeps its versions
     } else {
-      await this.#missing(path, record, item);
+      if (record.kind === "folder") this.#folders.forget(path); // what is known below it comes next
+      this.#addLoss(path, record, item);
+    } else if (this.#roots.isRoot(path)) {
+      this.#roots.check();
     }
   }
 

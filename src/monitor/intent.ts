@@ -2,13 +2,14 @@
  * Gathers evidence that missing files were meant to go, one round for many paths at once. Each kind of evidence has a
  * reason text for people. Without evidence a missing file is a loss.
  */
-import { type BytePath, nameOf, pathText } from "../base/paths.js";
+import { type BytePath, nameOf, parentPath, pathText } from "../base/paths.js";
 import type { NoticedBy } from "../base/events.js";
 import type { SharedParts } from "./context.js";
 import { type GitAnswer, gitFolderOf, isLivingGit } from "./intent/git.js";
-import { packageManagerAtWork, rebuiltModules } from "./intent/installers.js";
+import { InstallersAtWork, rebuiltModules } from "./intent/installers.js";
 import { isMovedAway } from "./intent/moves.js";
 import { TrashKnowledge } from "./intent/trash.js";
+import { turn } from "./look.js";
 import type { RegistryRecord } from "./registry.js";
 import { mountOf, readMounts } from "./watch/mounts.js";
 
@@ -30,6 +31,8 @@ export type Intent =
 export const SECOND_DELETION_MS = 600_000;
 /** Git's files move within this time around the deletion when git is the cause. */
 const GIT_WINDOW_MS = 2000;
+/** Files judged before others get a turn. */
+const SLICE = 256;
 
 /** One verdict for each missing file, in the given order. */
 export async function judgeIntent(
@@ -37,39 +40,69 @@ export async function judgeIntent(
   missing: readonly MissingFile[],
   signal: AbortSignal,
 ): Promise<readonly Intent[]> {
-  const round = { trash: new TrashKnowledge(), mounts: readMounts() };
+  const round = new EvidenceRound(parts);
   const intents = new Map<BytePath, Intent>();
   const open: MissingFile[] = [];
-  for (const file of missing) {
-    const intent = plainEvidence(parts, file, round) ?? (await movedEvidence(parts, file, signal));
+  for (const [index, file] of missing.entries()) {
+    const intent = round.evidence(file) ?? (await movedEvidence(parts, file, signal));
     if (intent === undefined) open.push(file);
     else intents.set(file.path, intent);
+    if (index % SLICE === SLICE - 1) await turn();
   }
   const git = await parts.git.answers(open.map(gitQuestion), signal);
   for (const file of open) intents.set(file.path, gitIntent(git.get(file.path)));
   return missing.map(({ path }) => intents.get(path) ?? { is: "unknown" });
 }
 
-function plainEvidence(
-  parts: SharedParts,
-  { path, record, noticedBy }: MissingFile,
-  round: { readonly trash: TrashKnowledge; readonly mounts: ReturnType<typeof readMounts> },
-): Intent | undefined {
-  const nowMs = parts.clock.nowMs();
-  const pause = parts.pauses.covering(path, nowMs);
-  if (pause !== undefined) return meant(`removed while holdfast was paused (${pause.reason})`);
-  if (record.healedAtMs > 0 && nowMs - record.healedAtMs < SECOND_DELETION_MS)
-    return meant("deleted again soon after it was put back, so its owner means it");
-  const mountPoint = mountOf(path, round.mounts)?.point ?? ("/" as BytePath);
-  if (round.trash.holds(path, mountPoint, record.uid, record.registeredAtMs - GIT_WINDOW_MS))
-    return meant("moved to the trash");
-  const gitFolder = gitFolderOf(path);
-  if (gitFolder !== undefined && isLivingGit(gitFolder) && nameOf(path) !== "HEAD")
-    return meant("git's own housekeeping");
-  const modules = rebuiltModules(path, nowMs);
-  if (modules !== undefined) return meant(modules);
-  const manager = noticedBy === "start" ? undefined : packageManagerAtWork(path);
-  return manager === undefined ? undefined : meant(`${manager} is at work and holds its lock`);
+/** What is the same for all files of a folder; a mass deletion asks for thousands of them. */
+interface FolderEvidence {
+  readonly mountPoint: BytePath;
+  /** It lies in a `.git` that still is a repository. */
+  readonly isInLivingGit: boolean;
+  readonly modules: string | undefined;
+}
+
+/** Evidence that is gathered once and holds for all files of one round. */
+class EvidenceRound {
+  readonly #parts: SharedParts;
+  readonly #trash = new TrashKnowledge();
+  readonly #mounts = readMounts();
+  readonly #installers = new InstallersAtWork();
+  readonly #folders = new Map<BytePath, FolderEvidence>();
+
+  constructor(parts: SharedParts) {
+    this.#parts = parts;
+  }
+
+  evidence({ path, record, noticedBy }: MissingFile): Intent | undefined {
+    const { clock, pauses } = this.#parts;
+    const nowMs = clock.nowMs();
+    const pause = pauses.covering(path, nowMs);
+    if (pause !== undefined) return meant(`removed while holdfast was paused (${pause.reason})`);
+    if (record.healedAtMs > 0 && nowMs - record.healedAtMs < SECOND_DELETION_MS)
+      return meant("deleted again soon after it was put back, so its owner means it");
+    const folder = this.#folder(parentPath(path));
+    if (this.#trash.holds(path, folder.mountPoint, record.uid, record.registeredAtMs - GIT_WINDOW_MS))
+      return meant("moved to the trash");
+    if (folder.isInLivingGit && nameOf(path) !== "HEAD") return meant("git's own housekeeping");
+    const modules = nameOf(path) === "node_modules" ? rebuiltModules(path, nowMs) : folder.modules;
+    if (modules !== undefined) return meant(modules);
+    const manager = noticedBy === "start" ? undefined : this.#installers.packageManager(path);
+    return manager === undefined ? undefined : meant(`${manager} is at work and holds its lock`);
+  }
+
+  #folder(folder: BytePath): FolderEvidence {
+    const known = this.#folders.get(folder);
+    if (known !== undefined) return known;
+    const gitFolder = gitFolderOf(folder);
+    const evidence = {
+      mountPoint: mountOf(folder, this.#mounts)?.point ?? ("/" as BytePath),
+      isInLivingGit: gitFolder !== undefined && isLivingGit(gitFolder),
+      modules: rebuiltModules(folder, this.#parts.clock.nowMs()),
+    };
+    this.#folders.set(folder, evidence);
+    return evidence;
+  }
 }
 
 async function movedEvidence(

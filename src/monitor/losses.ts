@@ -42,6 +42,8 @@ export interface LossHooks {
   awaitRemoval(path: BytePath): void;
   /** True: it is the deed of an attacker and told as such. */
   takesDeparture(missed: MissingFile): Promise<boolean>;
+  /** True while the source is looked through because many changes went unheard. */
+  isCatchingUp(): boolean;
   /** True while the source is under attack: what is lost meanwhile may be a part of it. */
   isAttacked(): boolean;
   /** Looks at some of the registered neighbours of a missing path in a folder; missing ones are added. */
@@ -153,14 +155,16 @@ export class LossJudge {
     if (!this.#hooks.isLookedThrough() && nowMs - this.#newestSinceMs < ARRIVALS_WAIT_MAX_MS) return true;
     return this.#breaker.mustWait({
       pending: this.#missing.size,
-      files: this.#context.shared.registry.totals(this.#context.name).files,
+      files: this.#files,
       nowMs,
       oldestSinceMs: oldest.sinceMs,
-      quietSinceMs: this.#newestSinceMs + this.#context.graceMs,
+      quietSinceMs: quietSinceMs + this.#context.graceMs,
     });
   }
 
   /**
+    // What is looked through anyway brings the rest of a mass loss soon.
+    const quietSinceMs = this.#hooks.isCatchingUp() && this.#isMass() ? Infinity : this.#newestSinceMs;
    * Looks at the neighbours of what is due: a deletion that goes on is seen there before its events arrive. True when
    * more is missing than was known.
    */
@@ -170,11 +174,22 @@ export class LossJudge {
     for (const path of this.#missing.keys()) {
       const folder = nearestFolder(path);
       if (surveyed.has(folder)) continue;
+  /** Live files of the source. */
+  get #files(): number {
+    return this.#context.shared.registry.totals(this.#context.name).files;
+  }
+
+  /** Whether what is missing now is one event already. */
+  #isMass(): boolean {
+    return this.#breaker.isMass(this.#missing.size, this.#files, this.#nowMs());
+  }
+
       surveyed.add(folder);
       await this.#hooks.survey(folder, path);
       if (surveyed.size >= SURVEYS_MAX || this.#missing.size > before) break;
     }
     return this.#missing.size > before;
+    if (this.#isMass()) return false; // it is one event as it is, and what comes late joins it
   }
 
   /** What is due, taken out. */
@@ -192,47 +207,59 @@ export class LossJudge {
   async #stillGone(due: readonly (readonly [BytePath, MissingItem])[]): Promise<readonly Missed[]> {
     const gone: Missed[] = [];
     for (let start = 0; start < due.length; start += SLICE) {
-      const missing = due.slice(start, start + SLICE).flatMap(([path, item]) => this.#ifMissing(path, item));
+      const slice = due.slice(start, start + SLICE);
+      const records = await shared.registry.getMany(
+        name,
+        slice.map(([path]) => path),
+      );
+      const isMissing = missingNow();
+      const missing = slice.flatMap(([path, item], index) => {
+        const record = records[index];
+        if (record?.state !== "live" && record?.state !== "lost") return [];
+        if (isMissing(path)) return [{ path, record, item }];
+        this.#isBack(path, item);
+        return [];
+      });
+      for (const { path, record } of missing) shared.arrivals.departed(path, record.stat);
       // The ground is looked at after the paths: one that goes in between would make them all seem lost.
-      const groundOf = this.#hooks.grounds();
+      const groundOf = onceForFolder(this.#hooks.grounds());
       for (const one of missing) {
-        const ground = groundOf(one.path, one.record.stat.dev);
+        const ground = groundOf(one);
         if (ground.is === "away") this.#judged.delete(one.path);
         else gone.push({ ...one, ground });
       }
+    const { shared, name } = this.#context;
       await turn();
     }
     return gone;
   }
 
-  #ifMissing(path: BytePath, item: MissingItem): readonly Omit<Missed, "ground">[] {
-    const { shared, name } = this.#context;
-    const record = shared.registry.get(name, path);
-    if (record?.state !== "live" && record?.state !== "lost") return [];
-    if (lookAt(path).is === "missing") return [{ path, record, item }];
+  #isBack(path: BytePath, item: MissingItem): void {
     this.#judged.delete(path);
     this.#hooks.lookAgain(path, item.noticedBy);
-    return [];
   }
 
   /** Accepts what was meant to go; gives the losses. */
   async #withoutMeant(gone: readonly Missed[]): Promise<readonly Missed[]> {
-    const asked: Missed[] = [];
+    const files: Missed[] = [];
+    const folders: Missed[] = [];
     const losses: Missed[] = [];
     for (const missed of gone) {
       const { mode, why } = this.#context.modeOf(missed.path);
-      if (missed.ground.is === "deleted" && mode !== "ignore") losses.push(missed);
-      else if (mode === "mirror" || mode === "ignore") this.#accept(missed, `mode ${mode}: ${why}`);
-      else asked.push(missed);
+      const isRootLoss = missed.ground.is === "deleted" && mode !== "ignore";
+      if (!isRootLoss && (mode === "mirror" || mode === "ignore")) this.#accept(missed, `mode ${mode}: ${why}`);
+      else if (missed.record.kind === "folder") folders.push(missed);
+      else if (isRootLoss) losses.push(missed);
+      else files.push(missed);
     }
     const { shared, signal } = this.#context;
-    const intents = await judgeIntent(shared, asked.filter(isNoFolder).map(asMissingFile), signal);
-    for (const [index, missed] of asked.filter(isNoFolder).entries()) {
+    const intents = await judgeIntent(shared, files.map(asMissingFile), signal);
+    for (const [index, missed] of files.entries()) {
+      if (index % SLICE === SLICE - 1) await turn();
       if (await this.#hooks.takesDeparture(asMissingFile(missed))) continue;
       this.#weigh(missed, intents[index] ?? { is: "unknown" }, losses);
     }
-    const folders = [...asked, ...losses].filter((missed) => !isNoFolder(missed));
-    return this.#withoutEmptyFolders(losses.filter(isNoFolder), folders);
+    return this.#withoutEmptyFolders(losses, folders);
   }
 
   #weigh(missed: Missed, intent: Intent, losses: Missed[]): void {
@@ -294,9 +321,8 @@ export class LossJudge {
     if (missed.length === 0) return;
     const { shared, name } = this.#context;
     const nowMs = this.#nowMs();
-    const files = shared.registry.totals(name).files;
     const isRoot = missed.some(({ ground }) => ground.is === "deleted");
-    const isMass = isRoot || this.#breaker.isMass(missed.length, files, nowMs);
+    const isMass = isRoot || this.#takeBegunWithout(missed) || this.#breaker.isMass(missed.length, this.#files, nowMs);
     const losses = missed.map((one) => this.#lossOf(one));
     for (const one of missed) this.#markLost(one, "deleted");
     shared.metrics.lost.add(losses.length, { source: name, kind: "deleted" });
@@ -342,10 +368,6 @@ function nearestFolder(path: BytePath): BytePath {
   return folder;
 }
 
-function isNoFolder({ record }: Missed): boolean {
-  return record.kind !== "folder";
-}
-
 function asMissingFile({ path, record, item }: Missed): MissingFile {
   return { path, record, seenAtMs: item.seenAtMs, noticedBy: item.noticedBy };
 }
@@ -354,3 +376,31 @@ function withoutLoss(record: RegistryRecord): RegistryRecord {
   const { lossKind: _lossKind, damagedStamp: _damagedStamp, reason: _reason, ...kept } = record;
   return kept;
 }
+/** Looks whether paths are missing; what lies in a folder that is missing needs no look of its own. */
+function missingNow(): (path: BytePath) => boolean {
+  const missingFolders = new Set<BytePath>();
+  const foundFolders = new Set<BytePath>();
+  return (path) => {
+    const folder = parentPath(path);
+    if (missingFolders.has(folder)) return true;
+    if (lookAt(path).is !== "missing") return false;
+    if (foundFolders.has(folder)) return true;
+    if (lookAt(folder).is === "missing") missingFolders.add(folder);
+    else foundFolders.add(folder);
+    return true;
+  };
+}
+
+/** All files of a folder on one device stand on the same ground. */
+function onceForFolder(groundOf: (path: BytePath, dev: bigint) => Ground): (missed: Omit<Missed, "ground">) => Ground {
+  const known = new Map<string, Ground>();
+  return ({ path, record }) => {
+    const { dev } = record.stat;
+    if (record.kind === "folder") return groundOf(path, dev); // a mount or a root may be that very folder
+    const key = `${String(dev)}:${parentPath(path)}`;
+    const ground = known.get(key) ?? groundOf(path, dev);
+    known.set(key, ground);
+    return ground;
+  };
+}
+

@@ -43,6 +43,8 @@ export interface RegistryRecord {
 
 const VERSION = 1;
 const FIXED_BYTES = 84;
+const SHA_BYTES = 32;
+const GIT_BYTES = 20;
 const HAS_SHA = 1;
 const HAS_GIT = 2;
 const VALID_KNOWN = 4;
@@ -58,31 +60,42 @@ interface Tail {
 
 export function encodeRecord(record: RegistryRecord): Buffer {
   const tail = tailOf(record);
-  const sha = record.sha256 === undefined ? undefined : Buffer.from(record.sha256, "hex");
-  const git = record.gitBlobId === undefined ? undefined : Buffer.from(record.gitBlobId, "hex");
-  const fixed = Buffer.alloc(FIXED_BYTES);
-  fixed[0] = VERSION;
-  fixed[1] = NODE_KINDS.indexOf(record.kind);
-  fixed[2] = REGISTRY_STATES.indexOf(record.state);
-  fixed[3] =
-    (sha === undefined ? 0 : HAS_SHA) |
-    (git === undefined ? 0 : HAS_GIT) |
+  const tailText = tail === undefined ? "" : JSON.stringify(tail);
+  const shaBytes = record.sha256 === undefined ? 0 : SHA_BYTES;
+  const gitBytes = record.gitBlobId === undefined ? 0 : GIT_BYTES;
+  const tailStart = FIXED_BYTES + shaBytes + gitBytes;
+  const bytes = Buffer.alloc(tailStart + Buffer.byteLength(tailText));
+  bytes[0] = VERSION;
+  bytes[1] = NODE_KINDS.indexOf(record.kind);
+  bytes[2] = REGISTRY_STATES.indexOf(record.state);
+  bytes[3] =
+    (shaBytes === 0 ? 0 : HAS_SHA) |
+    (gitBytes === 0 ? 0 : HAS_GIT) |
     (record.valid === undefined ? 0 : VALID_KNOWN | (record.valid ? VALID : 0)) |
     (tail === undefined ? 0 : HAS_TAIL);
-  fixed.writeBigUInt64BE(BigInt.asUintN(64, record.stat.dev), 4);
-  fixed.writeBigUInt64BE(BigInt.asUintN(64, record.stat.ino), 12);
-  fixed.writeBigUInt64BE(BigInt(record.stat.sizeBytes), 20);
-  fixed.writeBigInt64BE(record.stat.mtimeNs, 28);
-  fixed.writeBigInt64BE(record.stat.ctimeNs, 36);
-  fixed.writeUInt32BE(record.mode, 44);
-  fixed.writeUInt32BE(record.uid, 48);
-  fixed.writeUInt32BE(record.gid, 52);
-  fixed.writeUInt32BE(record.linkCount, 56);
-  fixed.writeDoubleBE(record.registeredAtMs, 60);
-  fixed.writeDoubleBE(record.lastVerifiedMs, 68);
-  fixed.writeDoubleBE(record.healedAtMs, 76);
-  const parts = [fixed, sha, git, tail === undefined ? undefined : Buffer.from(JSON.stringify(tail), "utf8")];
-  return Buffer.concat(parts.filter((part) => part !== undefined));
+  bytes.writeBigUInt64BE(BigInt.asUintN(64, record.stat.dev), 4);
+  bytes.writeBigUInt64BE(BigInt.asUintN(64, record.stat.ino), 12);
+  bytes.writeBigUInt64BE(BigInt(record.stat.sizeBytes), 20);
+  bytes.writeBigInt64BE(record.stat.mtimeNs, 28);
+  bytes.writeBigInt64BE(record.stat.ctimeNs, 36);
+  bytes.writeUInt32BE(record.mode, 44);
+  bytes.writeUInt32BE(record.uid, 48);
+  bytes.writeUInt32BE(record.gid, 52);
+  bytes.writeUInt32BE(record.linkCount, 56);
+  bytes.writeDoubleBE(record.registeredAtMs, 60);
+  bytes.writeDoubleBE(record.lastVerifiedMs, 68);
+  bytes.writeDoubleBE(record.healedAtMs, 76);
+  if (record.sha256 !== undefined) bytes.write(record.sha256, FIXED_BYTES, "hex");
+  if (record.gitBlobId !== undefined) bytes.write(record.gitBlobId, FIXED_BYTES + shaBytes, "hex");
+  bytes.write(tailText, tailStart, "utf8");
+  return bytes;
+}
+
+/** Bytes of the live regular file that a record stands for, without reading all of it; undefined when it is none. */
+export function liveFileBytes(bytes: Buffer): number | undefined {
+  if (bytes.length < FIXED_BYTES || bytes[0] !== VERSION) return undefined;
+  const isLiveFile = NODE_KINDS[bytes[1] ?? 255] === "file" && REGISTRY_STATES[bytes[2] ?? 255] === "live";
+  return isLiveFile ? Number(bytes.readBigUInt64BE(20)) : undefined;
 }
 
 /** Undefined when the bytes are no record of this version. */
@@ -118,8 +131,8 @@ export function decodeRecord(bytes: Buffer): RegistryRecord | undefined {
 /** The digests and the rare fields behind the fixed part. */
 function readRest(bytes: Buffer): (Tail & Pick<RegistryRecord, "sha256" | "gitBlobId">) | undefined {
   const flags = bytes[3] ?? 0;
-  const shaEnd = FIXED_BYTES + ((flags & HAS_SHA) === 0 ? 0 : 32);
-  const gitEnd = shaEnd + ((flags & HAS_GIT) === 0 ? 0 : 20);
+  const shaEnd = FIXED_BYTES + ((flags & HAS_SHA) === 0 ? 0 : SHA_BYTES);
+  const gitEnd = shaEnd + ((flags & HAS_GIT) === 0 ? 0 : GIT_BYTES);
   if (bytes.length < gitEnd) return undefined;
   const tail = (flags & HAS_TAIL) === 0 ? {} : readTail(bytes.toString("utf8", gitEnd));
   if (tail === undefined) return undefined;

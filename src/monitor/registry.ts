@@ -13,7 +13,7 @@ import { type CommitTimes, readingBeganAfter } from "../engine/rot.js";
 import type { DatedEntry, Entry, StatTuple } from "../engine/types.js";
 import { isSameContentStat } from "./ledger.js";
 import type { StateSublevel } from "./state-sublevel.js";
-import { type RegistryRecord, decodeRecord, encodeRecord } from "./registry-record.js";
+import { type RegistryRecord, decodeRecord, encodeRecord, liveFileBytes } from "./registry-record.js";
 
 export type { RegistryRecord, RegistryState } from "./registry-record.js";
 
@@ -62,21 +62,29 @@ export class Registry implements AsyncDisposable {
     await registry.#records.open();
     await registry.#meta.open();
     for await (const [key, value] of registry.#records.iterator()) {
-      const record = decodeRecord(value);
-      if (record !== undefined) registry.#count(sourceOfKey(key.toString("latin1")), record, 1);
+      registry.#count(sourceOfKey(key.toString("latin1")), value, 1);
     }
     return registry;
   }
 
   /** What is known of a path; fast enough for hot paths. A damaged record counts as unknown. */
   get(source: string, path: BytePath): RegistryRecord | undefined {
-    const key = keyOf(source, path);
-    if (this.#overlay.has(key)) {
-      const waiting = this.#overlay.get(key);
-      return waiting === undefined ? undefined : decodeRecord(waiting);
-    }
-    const value = this.#records.getSync(Buffer.from(key, "latin1"));
+    const value = this.#bytesAt(keyOf(source, path));
     return value === undefined ? undefined : decodeRecord(value);
+  }
+
+  /** What is known of many paths, in their order; read beside this thread, so it is for mass events. */
+  async getMany(source: string, paths: readonly BytePath[]): Promise<readonly (RegistryRecord | undefined)[]> {
+    const keys = paths.map((path) => keyOf(source, path));
+    const waiting = keys.map((key) => (this.#overlay.has(key) ? { value: this.#overlay.get(key) } : undefined));
+    const asked = keys.filter((_key, index) => waiting[index] === undefined);
+    const values =
+      asked.length === 0 ? [] : await this.#records.getMany(asked.map((key) => Buffer.from(key, "latin1")));
+    let next = 0;
+    return waiting.map((one) => {
+      const value = one === undefined ? values[next++] : one.value;
+      return value === undefined ? undefined : decodeRecord(value);
+    });
   }
 
   /** Remembers a path; visible at once, in LevelDB soon. */
@@ -230,19 +238,26 @@ export class Registry implements AsyncDisposable {
     await this.flush();
   }
 
+  #bytesAt(key: string): Buffer | undefined {
+    if (this.#overlay.has(key)) return this.#overlay.get(key);
+    return this.#records.getSync(Buffer.from(key, "latin1"));
+  }
+
   #replace(source: string, path: BytePath, record: RegistryRecord | undefined): void {
-    const before = this.get(source, path);
-    if (before !== undefined) this.#count(source, before, -1);
-    if (record !== undefined) this.#count(source, record, 1);
-    this.#overlay.set(keyOf(source, path), record === undefined ? undefined : encodeRecord(record));
+    const key = keyOf(source, path);
+    const value = record === undefined ? undefined : encodeRecord(record);
+    this.#count(source, this.#bytesAt(key), -1);
+    this.#count(source, value, 1);
+    this.#overlay.set(key, value);
     this.#flushing ??= this.#flushOnce();
   }
 
-  #count(source: string, record: RegistryRecord, sign: 1 | -1): void {
-    if (record.state !== "live" || record.kind !== "file") return;
+  #count(source: string, value: Buffer | undefined, sign: 1 | -1): void {
+    const sizeBytes = value === undefined ? undefined : liveFileBytes(value);
+    if (sizeBytes === undefined) return;
     const totals = this.#totals.get(source) ?? { files: 0, bytes: 0 };
     totals.files += sign;
-    totals.bytes += sign * record.stat.sizeBytes;
+    totals.bytes += sign * sizeBytes;
     this.#totals.set(source, totals);
   }
 

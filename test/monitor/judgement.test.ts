@@ -6,7 +6,7 @@ import fc from "fast-check";
 import type { BytePath } from "../../src/base/paths.js";
 import { Arrivals } from "../../src/monitor/intent/arrivals.js";
 import { pathsInIndex } from "../../src/monitor/intent/git-index.js";
-import { packageManagerAtWork, rebuiltModules } from "../../src/monitor/intent/installers.js";
+import { InstallersAtWork, rebuiltModules } from "../../src/monitor/intent/installers.js";
 import { TrashKnowledge } from "../../src/monitor/intent/trash.js";
 import { OwnWriteLedger } from "../../src/monitor/ledger.js";
 import { MassBreaker } from "../../src/monitor/mass.js";
@@ -196,7 +196,7 @@ describe("evidence of intent", () => {
     const writtenMs = lstatSync(folder().at("node_modules/.package-lock.json")).mtimeMs;
     expect(rebuiltModules(path, writtenMs + 1000)).to.contain("just now");
     expect(rebuiltModules(path, writtenMs + 60_000)).to.equal(undefined);
-    expect(packageManagerAtWork(path)).to.equal(undefined);
+    expect(new InstallersAtWork().packageManager(path)).to.equal(undefined);
   });
 
   it("knows an inode under its newest name only, and gives each arrival to one missing path", async () => {

@@ -56,7 +56,7 @@ export class Arrivals {
   }
 
   byInode(dev: bigint, ino: bigint): Arrival | undefined {
-    return this.#byInode.get(inodeKey(dev, ino));
+    return this.#byInode.size === 0 ? undefined : this.#byInode.get(inodeKey(dev, ino));
   }
 
   /** Those of a size that came after a wall time, newest first. */
@@ -75,6 +75,13 @@ export class Arrivals {
     const claimed = this.#claims.get(key);
     if (claimed === undefined) this.#claims.set(key, missing);
     return claimed === undefined || claimed === missing;
+  }
+
+  /** What stood at a path is gone from it: it is nobody's new place. */
+  departed(path: BytePath, stat: { readonly dev: bigint; readonly ino: bigint }): void {
+    if (this.#byInode.size === 0) return;
+    const key = inodeKey(stat.dev, stat.ino);
+    if (this.#byInode.get(key)?.path === path) this.#drop(key);
   }
 
   /** The arrival is gone again. */

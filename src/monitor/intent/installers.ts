@@ -17,9 +17,19 @@ const PACKAGE_FOLDERS = ["/usr", "/etc", "/lib", "/lib64", "/bin", "/sbin", "/va
 /** npm writes its hidden lockfile at the end of an install; until then it is absent or old. */
 const NPM_RECENT_MS = 10_000;
 
-/** The package manager that holds its lock now, for a path that packages may own. */
-export function packageManagerAtWork(path: BytePath): string | undefined {
-  if (!PACKAGE_FOLDERS.some((folder) => isWithin(path, folder))) return undefined;
+/** Package managers at work, looked for once for a round of questions. */
+export class InstallersAtWork {
+  #holder: { readonly name: string | undefined } | undefined;
+
+  /** The package manager that holds its lock now, for a path that packages may own. */
+  packageManager(path: BytePath): string | undefined {
+    if (!PACKAGE_FOLDERS.some((folder) => isWithin(path, folder))) return undefined;
+    this.#holder ??= { name: lockHolder() };
+    return this.#holder.name;
+  }
+}
+
+function lockHolder(): string | undefined {
   const locked = lockedInodes();
   for (const [name, file] of LOCKS) {
     const stats = statSync(file, { bigint: true, throwIfNoEntry: false });

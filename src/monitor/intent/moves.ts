@@ -62,11 +62,12 @@ function compressedOrRotated({ arrivals }: MoveParts, absent: Absent): string | 
   const { path } = absent;
   const base = ROTATED.exec(nameOf(path))?.[1];
   for (const arrival of arrivals.inFolder(parentPath(path), partnersAfterMs(absent))) {
-    if (arrival.path === path) continue;
-    const ending = arrival.path.startsWith(path) ? arrival.path.slice(path.length) : "";
-    if (COMPRESSED.includes(ending)) return `compressed to ${pathText(arrival.path)}`;
+    const isMadeOfIt = arrival.path.startsWith(path);
+    if (!isMadeOfIt && base === undefined) continue;
+    if (isMadeOfIt && COMPRESSED.includes(arrival.path.slice(path.length)))
+      return `compressed to ${pathText(arrival.path)}`;
     // In a rotation the neighbours are renamed: inodes of some age under new names.
-    const isRenamed = arrival.bornMs < arrival.seenAtMs - RENAMED_AGE_MS;
+    const isRenamed = arrival.bornMs < arrival.seenAtMs - RENAMED_AGE_MS && arrival.path !== path;
     if (base !== undefined && isRenamed && ROTATED.exec(nameOf(arrival.path))?.[1] === base)
       return `dropped by the rotation of ${Buffer.from(base, "latin1").toString("utf8")}`;
   }

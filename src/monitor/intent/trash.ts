@@ -11,7 +11,8 @@ const ENTRIES_MAX = 5000;
 /** Reads the trashes anew for one round of questions. */
 export class TrashKnowledge {
   readonly #homes: readonly string[];
-  readonly #originals = new Map<BytePath, ReadonlySet<BytePath>>();
+  readonly #trashes = new Map<string, readonly Trash[]>();
+  readonly #byFolder = new Map<BytePath, Trash>();
 
   /** `homes`: where people's trashes are; by default those of /etc/passwd. */
   constructor(homes: readonly string[] = homesOfUsers()) {
@@ -20,14 +21,29 @@ export class TrashKnowledge {
 
   /** Whether the path or a folder above it was put into a trash after `sinceMs` (wall). */
   holds(path: BytePath, mountPoint: BytePath, uid: number, sinceMs: number): boolean {
-    return this.#trashes(mountPoint, uid).some((trash) => {
-      const originals = this.#originalsIn(trash, sinceMs);
-      for (let part = path; part !== "/"; part = parentPath(part)) if (originals.has(part)) return true;
-      return false;
-    });
+    return this.#trashesOf(mountPoint, uid).some((trash) => trash.holds(path, sinceMs));
   }
 
-  #trashes(mountPoint: BytePath, uid: number): readonly BytePath[] {
+  /** Those that hold anything. */
+  #trashesOf(mountPoint: BytePath, uid: number): readonly Trash[] {
+    const key = `${String(uid)}:${mountPoint}`;
+    let trashes = this.#trashes.get(key);
+    if (trashes === undefined) {
+      trashes = this.#foldersOf(mountPoint, uid)
+        .map((folder) => this.#open(folder))
+        .filter(({ isEmpty }) => !isEmpty);
+      this.#trashes.set(key, trashes);
+    }
+    return trashes;
+  }
+
+  #open(folder: BytePath): Trash {
+    const trash = this.#byFolder.get(folder) ?? new Trash(folder);
+    this.#byFolder.set(folder, trash);
+    return trash;
+  }
+
+  #foldersOf(mountPoint: BytePath, uid: number): readonly BytePath[] {
     const ofHomes = this.#homes.map((home) => pathFromText(`${home}/.local/share/Trash`));
     const xdg = process.env["XDG_DATA_HOME"];
     return [
@@ -37,22 +53,50 @@ export class TrashKnowledge {
       joinPath(joinPath(mountPoint, ".Trash"), String(uid)),
     ];
   }
+}
 
-  #originalsIn(trash: BytePath, sinceMs: number): ReadonlySet<BytePath> {
-    const known = this.#originals.get(trash);
-    if (known !== undefined) return known;
-    const originals = new Set<BytePath>();
-    const info = joinPath(trash, "info");
-    for (const name of namesIn(info).slice(-ENTRIES_MAX)) {
-      if (!name.endsWith(".trashinfo")) continue;
-      const file = joinPath(info, name);
-      const stats = lstatSync(pathBytes(file), { throwIfNoEntry: false });
-      if (stats === undefined || stats.mtimeMs < sinceMs) continue;
-      const original = originalPath(file, parentPath(trash));
-      if (original !== undefined) originals.add(original);
+/** One trash; its entries are read as far back as somebody asks. */
+class Trash {
+  readonly #folder: BytePath;
+  /** Newest first. */
+  readonly #entries: readonly { readonly file: BytePath; readonly mtimeMs: number }[];
+  /** When each path was put here last, wall ms. */
+  readonly #putAtMs = new Map<BytePath, number>();
+  #readCount = 0;
+
+  constructor(folder: BytePath) {
+    this.#folder = folder;
+    const info = joinPath(folder, "info");
+    this.#entries = namesIn(info)
+      .slice(-ENTRIES_MAX)
+      .filter((name) => name.endsWith(".trashinfo"))
+      .flatMap((name) => {
+        const file = joinPath(info, name);
+        const stats = lstatSync(pathBytes(file), { throwIfNoEntry: false });
+        return stats === undefined ? [] : [{ file, mtimeMs: stats.mtimeMs }];
+      })
+      .sort((left, right) => right.mtimeMs - left.mtimeMs);
+  }
+
+  get isEmpty(): boolean {
+    return this.#entries.length === 0;
+  }
+
+  holds(path: BytePath, sinceMs: number): boolean {
+    this.#read(sinceMs);
+    for (let part = path; part !== "/"; part = parentPath(part))
+      if ((this.#putAtMs.get(part) ?? -Infinity) >= sinceMs) return true;
+    return false;
+  }
+
+  #read(sinceMs: number): void {
+    for (;;) {
+      const entry = this.#entries[this.#readCount];
+      if (entry === undefined || entry.mtimeMs < sinceMs) return;
+      this.#readCount += 1;
+      const original = originalPath(entry.file, parentPath(this.#folder));
+      if (original !== undefined && !this.#putAtMs.has(original)) this.#putAtMs.set(original, entry.mtimeMs);
     }
-    this.#originals.set(trash, originals);
-    return originals;
   }
 }
 

@@ -6,7 +6,7 @@
  */
 import type { LossEvent } from "../../base/events.js";
 import { messageOf } from "../../base/errors.js";
-import { type BytePath, nameOf, parentPath, pathText } from "../../base/paths.js";
+import { type BytePath, joinPath, nameOf, parentPath, pathText } from "../../base/paths.js";
 import type { Timer } from "../../base/clock.js";
 import type { Entry } from "../../engine/types.js";
 import type { SettledChange } from "../changes.js";
@@ -26,6 +26,8 @@ const BEHIND_MAX = 16;
 const TELL_AFTER_MS = 200;
 /** What took the place of a missing file under a new name came at most this long before it was missed, ms. */
 const PARTNER_WINDOW_MS = 60_000;
+/** An encrypted copy is made of the version that is registered, which may have become durable this long after it was written. */
+const REGISTERED_LATE_MS = 10_000;
 /** Names looked at for the new place of one missing file. */
 const PARTNERS_MAX = 4;
 /** An encrypted copy is as large as its original, give or take a header. */
@@ -249,10 +251,11 @@ export class AttackWatch {
     const moved = arrivals.byInode(stat.dev, stat.ino);
     if (moved !== undefined && moved.path !== path) return isSameContentStat(moved, stat) ? [] : [moved.path];
     const found: BytePath[] = [];
-    const stem = stemOf(nameOf(path));
-    for (const arrival of arrivals.inFolder(parentPath(path), seenAtMs - PARTNER_WINDOW_MS)) {
+    const afterMs = Math.max(seenAtMs - PARTNER_WINDOW_MS, record.registeredAtMs - REGISTERED_LATE_MS);
+    const start = joinPath(parentPath(path), stemOf(nameOf(path)));
+    for (const arrival of arrivals.inFolder(parentPath(path), afterMs)) {
       const isNear = Math.abs(arrival.sizeBytes - stat.sizeBytes) <= PARTNER_SIZE_SLACK_BYTES;
-      if (arrival.path === path || !isNear || !nameOf(arrival.path).startsWith(stem)) continue;
+      if (!isNear || !arrival.path.startsWith(start) || arrival.path === path) continue;
       found.push(arrival.path);
       if (found.length >= PARTNERS_MAX) break;
     }

@@ -19,6 +19,7 @@ export class ReconcileQueue {
   readonly #work: (order: ReconcileOrder) => Promise<void>;
   readonly #waiting: Waiting[] = [];
   #running: Promise<void> | undefined;
+  #current: ReconcileOrder | undefined;
   #stopped = false;
 
   /** `work` never rejects. */
@@ -28,6 +29,12 @@ export class ReconcileQueue {
 
   get isBusy(): boolean {
     return this.#running !== undefined;
+  }
+
+  /** True while a look for such a reason is under way or waits. */
+  isBusyWith(isMeant: (reason: string) => boolean): boolean {
+    if (this.#current !== undefined && isMeant(this.#current.reason)) return true;
+    return this.#waiting.some(({ order }) => isMeant(order.reason));
   }
 
   /** Resolves when the folder has been looked through, from now on. At most one waits for each root. */
@@ -54,8 +61,10 @@ export class ReconcileQueue {
   async #run(): Promise<void> {
     for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
       try {
+        this.#current = next.order;
         await this.#work(next.order);
       } finally {
+        this.#current = undefined;
         next.finish();
       }
     }

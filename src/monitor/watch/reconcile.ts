@@ -15,7 +15,7 @@ export interface ReconcileVisitor {
   /** Walked, and known or not. */
   found(entry: WalkedEntry & { readonly kind: string }, known: KnownPath | undefined): void;
   /** Known and not walked. */
-  absent(known: KnownPath): Promise<void>;
+  absent(known: KnownPath): void;
   /** Called between batches; may wait. */
   pause(): Promise<void>;
 }
@@ -61,7 +61,7 @@ async function compare(
 async function passAbsent(known: Cursor, until: BytePath | undefined, visitor: ReconcileVisitor): Promise<void> {
   await known.start();
   while (known.current !== undefined && (until === undefined || known.current.path < until)) {
-    await visitor.absent(known.current);
+    visitor.absent(known.current);
     await known.next();
   }
 }

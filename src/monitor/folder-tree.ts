@@ -1,0 +1,96 @@
+/**
+ * The folders of a source and when each last changed, as a tree of names: whole subtrees are forgotten at once, however
+ * many folders there are, and a folder costs its own name, not its whole path.
+ */
+import type { BytePath } from "../base/paths.js";
+
+interface Node {
+  /** Undefined: only folders below it are known. */
+  mtimeNs: bigint | undefined;
+  children: Map<string, Node> | undefined;
+}
+
+export class FolderTree {
+  readonly #top: Node = { mtimeNs: undefined, children: undefined };
+  #count = 0;
+
+  /** Known folders. */
+  get size(): number {
+    return this.#count;
+  }
+
+  /** mtime of the folder when its names were last compared, ns; undefined: it is not known. */
+  get(folder: BytePath): bigint | undefined {
+    return this.#find(folder)?.mtimeNs;
+  }
+
+  has(folder: BytePath): boolean {
+    return this.get(folder) !== undefined;
+  }
+
+  set(folder: BytePath, mtimeNs: bigint): void {
+    let node = this.#top;
+    for (const name of namesOf(folder)) {
+      node.children ??= new Map();
+      let child = node.children.get(name);
+      if (child === undefined) {
+        child = { mtimeNs: undefined, children: undefined };
+        node.children.set(name, child);
+      }
+      node = child;
+    }
+    if (node.mtimeNs === undefined) this.#count += 1;
+    node.mtimeNs = mtimeNs;
+  }
+
+  /** Forgets a folder and all below it. */
+  forget(folder: BytePath): void {
+    const names = namesOf(folder);
+    const last = names.pop();
+    if (last === undefined) {
+      this.#count = 0;
+      this.#top.children = undefined;
+      this.#top.mtimeNs = undefined;
+      return;
+    }
+    let parent: Node | undefined = this.#top;
+    for (const name of names) parent = parent?.children?.get(name);
+    const node = parent?.children?.get(last);
+    if (node === undefined) return;
+    parent?.children?.delete(last);
+    this.#count -= countIn(node);
+  }
+
+  /** Every known folder with its time, parents first; folders may come and go meanwhile. */
+  *entries(): Generator<readonly [BytePath, bigint]> {
+    if (this.#top.mtimeNs !== undefined) yield ["/" as BytePath, this.#top.mtimeNs];
+    yield* below(this.#top, "");
+  }
+
+  #find(folder: BytePath): Node | undefined {
+    let node: Node | undefined = this.#top;
+    for (const name of namesOf(folder)) {
+      node = node.children?.get(name);
+      if (node === undefined) return undefined;
+    }
+    return node;
+  }
+}
+
+function* below(node: Node, path: string): Generator<readonly [BytePath, bigint]> {
+  for (const [name, child] of node.children ?? []) {
+    const folder = `${path}/${name}`;
+    if (child.mtimeNs !== undefined) yield [folder as BytePath, child.mtimeNs];
+    yield* below(child, folder);
+  }
+}
+
+function countIn(node: Node): number {
+  let count = node.mtimeNs === undefined ? 0 : 1;
+  for (const child of node.children?.values() ?? []) count += countIn(child);
+  return count;
+}
+
+function namesOf(folder: BytePath): string[] {
+  return folder === "/" ? [] : folder.slice(1).split("/");
+}
