@@ -134,20 +134,6 @@ export class SourceGuard {
 
   /** Stops watching and waits for what is under way. Idempotent. */
   async stop(): Promise<void> {
-  /** True when a root is there and no file that is known below it; mostly one look tells. */
-  async #hasLostAll(root: BytePath): Promise<boolean> {
-    let hasMissing = false;
-    if (lookAt(root).is !== "there") return false;
-    for await (const page of this.context.shared.registry.entries(this.context.name, root)) {
-      for (const { path, record } of page) {
-        if (record.kind === "folder") continue;
-        if (lookAt(path).is !== "missing") return false;
-        hasMissing = true;
-      }
-    }
-    return hasMissing;
-  }
-
     this.#abort.abort();
     for (const timer of this.#timers) timer.cancel();
     this.#overflowTimer?.cancel();
@@ -188,12 +174,12 @@ export class SourceGuard {
     this.#changes.mark(path, noticedBy);
   }
 
-  /** Looks at the roots now, so that `status` tells of them as they are. */
   /** Judges content that differs under the stat that is registered as a change, which no look would notice. */
   takeUnseen(path: BytePath, record: RegistryRecord, noticedBy: NoticedBy): void {
     this.#changes.settleUnseen(path, record, { noticedBy, seenAtMs: this.context.nowMs(), thorough: false });
   }
 
+  /** Looks at the roots now, so that `status` tells of them as they are. */
   checkRoots(): void {
     this.#roots.check();
   }
@@ -342,11 +328,11 @@ export class SourceGuard {
       if (this.context.nowMs() - record.registeredAtMs > REMOVED_KEEP_MS) shared.registry.forget(name, path);
     } else if (!source.includes(path, record.kind) && lookAt(path).is === "there") {
       shared.registry.forget(name, path); // excluded since; the repository keeps its versions
+    } else if (this.#roots.isRoot(path)) {
+      this.#roots.check();
     } else {
       if (record.kind === "folder") this.#folders.forget(path); // what is known below it comes next
       this.#addLoss(path, record, item);
-    } else if (this.#roots.isRoot(path)) {
-      this.#roots.check();
     }
   }
 
@@ -404,11 +390,11 @@ export class SourceGuard {
     const healedAtMs = before?.healedAtMs ?? 0;
     const isRecent = this.context.nowMs() - healedAtMs < SECOND_DELETION_MS;
     const isSameContent = before?.sha256 === fresh.sha256;
+    this.fresh.note(path, fresh);
     shared.registry.put(name, path, {
       ...fresh,
       valid: valid ?? (isSameContent ? before?.valid : undefined),
       healedAtMs: isRecent ? healedAtMs : 0,
-    this.fresh.note(path, fresh);
     });
     // It may have changed or gone while it was made durable; then nothing else would tell.
     const look = lookAt(path);

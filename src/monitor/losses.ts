@@ -153,6 +153,8 @@ export class LossJudge {
     if (oldest === undefined) return true;
     const nowMs = this.#nowMs();
     if (!this.#hooks.isLookedThrough() && nowMs - this.#newestSinceMs < ARRIVALS_WAIT_MAX_MS) return true;
+    // What is looked through anyway brings the rest of a mass loss soon.
+    const quietSinceMs = this.#hooks.isCatchingUp() && this.#isMass() ? Infinity : this.#newestSinceMs;
     return this.#breaker.mustWait({
       pending: this.#missing.size,
       files: this.#files,
@@ -162,18 +164,6 @@ export class LossJudge {
     });
   }
 
-  /**
-    // What is looked through anyway brings the rest of a mass loss soon.
-    const quietSinceMs = this.#hooks.isCatchingUp() && this.#isMass() ? Infinity : this.#newestSinceMs;
-   * Looks at the neighbours of what is due: a deletion that goes on is seen there before its events arrive. True when
-   * more is missing than was known.
-   */
-  async #findMore(): Promise<boolean> {
-    const before = this.#missing.size;
-    const surveyed = new Set<BytePath>();
-    for (const path of this.#missing.keys()) {
-      const folder = nearestFolder(path);
-      if (surveyed.has(folder)) continue;
   /** Live files of the source. */
   get #files(): number {
     return this.#context.shared.registry.totals(this.#context.name).files;
@@ -184,12 +174,22 @@ export class LossJudge {
     return this.#breaker.isMass(this.#missing.size, this.#files, this.#nowMs());
   }
 
+  /**
+   * Looks at the neighbours of what is due: a deletion that goes on is seen there before its events arrive. True when
+   * more is missing than was known.
+   */
+  async #findMore(): Promise<boolean> {
+    if (this.#isMass()) return false; // it is one event as it is, and what comes late joins it
+    const before = this.#missing.size;
+    const surveyed = new Set<BytePath>();
+    for (const path of this.#missing.keys()) {
+      const folder = nearestFolder(path);
+      if (surveyed.has(folder)) continue;
       surveyed.add(folder);
       await this.#hooks.survey(folder, path);
       if (surveyed.size >= SURVEYS_MAX || this.#missing.size > before) break;
     }
     return this.#missing.size > before;
-    if (this.#isMass()) return false; // it is one event as it is, and what comes late joins it
   }
 
   /** What is due, taken out. */
@@ -205,6 +205,7 @@ export class LossJudge {
 
   /** Drops what came back and what only seems gone because its storage is away; the folder's own loss is kept. */
   async #stillGone(due: readonly (readonly [BytePath, MissingItem])[]): Promise<readonly Missed[]> {
+    const { shared, name } = this.#context;
     const gone: Missed[] = [];
     for (let start = 0; start < due.length; start += SLICE) {
       const slice = due.slice(start, start + SLICE);
@@ -228,7 +229,6 @@ export class LossJudge {
         if (ground.is === "away") this.#judged.delete(one.path);
         else gone.push({ ...one, ground });
       }
-    const { shared, name } = this.#context;
       await turn();
     }
     return gone;
@@ -322,7 +322,7 @@ export class LossJudge {
     const { shared, name } = this.#context;
     const nowMs = this.#nowMs();
     const isRoot = missed.some(({ ground }) => ground.is === "deleted");
-    const isMass = isRoot || this.#takeBegunWithout(missed) || this.#breaker.isMass(missed.length, this.#files, nowMs);
+    const isMass = isRoot || this.#breaker.isMass(missed.length, files, nowMs);
     const losses = missed.map((one) => this.#lossOf(one));
     for (const one of missed) this.#markLost(one, "deleted");
     shared.metrics.lost.add(losses.length, { source: name, kind: "deleted" });
@@ -361,21 +361,6 @@ interface Missed {
   readonly ground: Ground;
 }
 
-/** The folder that held the path, or the nearest one above it that is still there. */
-function nearestFolder(path: BytePath): BytePath {
-  let folder = parentPath(path);
-  while (folder !== "/" && lookAt(folder).is === "missing") folder = parentPath(folder);
-  return folder;
-}
-
-function asMissingFile({ path, record, item }: Missed): MissingFile {
-  return { path, record, seenAtMs: item.seenAtMs, noticedBy: item.noticedBy };
-}
-
-function withoutLoss(record: RegistryRecord): RegistryRecord {
-  const { lossKind: _lossKind, damagedStamp: _damagedStamp, reason: _reason, ...kept } = record;
-  return kept;
-}
 /** Looks whether paths are missing; what lies in a folder that is missing needs no look of its own. */
 function missingNow(): (path: BytePath) => boolean {
   const missingFolders = new Set<BytePath>();
@@ -404,3 +389,18 @@ function onceForFolder(groundOf: (path: BytePath, dev: bigint) => Ground): (miss
   };
 }
 
+/** The folder that held the path, or the nearest one above it that is still there. */
+function nearestFolder(path: BytePath): BytePath {
+  let folder = parentPath(path);
+  while (folder !== "/" && lookAt(folder).is === "missing") folder = parentPath(folder);
+  return folder;
+}
+
+function asMissingFile({ path, record, item }: Missed): MissingFile {
+  return { path, record, seenAtMs: item.seenAtMs, noticedBy: item.noticedBy };
+}
+
+function withoutLoss(record: RegistryRecord): RegistryRecord {
+  const { lossKind: _lossKind, damagedStamp: _damagedStamp, reason: _reason, ...kept } = record;
+  return kept;
+}
