@@ -322,7 +322,7 @@ export class LossJudge {
     const { shared, name } = this.#context;
     const nowMs = this.#nowMs();
     const isRoot = missed.some(({ ground }) => ground.is === "deleted");
-    const isMass = isRoot || this.#breaker.isMass(missed.length, files, nowMs);
+    const isMass = isRoot || this.#breaker.isMass(missed.length, this.#files, nowMs);
     const losses = missed.map((one) => this.#lossOf(one));
     for (const one of missed) this.#markLost(one, "deleted");
     shared.metrics.lost.add(losses.length, { source: name, kind: "deleted" });
