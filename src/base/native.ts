@@ -23,6 +23,8 @@ export interface NativeCalls {
    * with EEXIST when the name is taken.
    */
   linkOpenFile(fd: number, to: Uint8Array): void;
+  /** Brings everything that was written to the file system of an open file to its disk. Waits in another thread. */
+  syncFileSystem(fd: number): Promise<void>;
   /** Who is at the other end of a connected Unix socket. */
   peerCredentials(socketFd: number): { readonly pid: number; readonly uid: number; readonly gid: number };
   /** Sends one datagram to a Unix socket; a leading `@` means an abstract name. For `$NOTIFY_SOCKET`. */
@@ -66,6 +68,7 @@ const SIGNATURES = {
   fremovexattr: "int fremovexattr(int fd, const void *name)",
   utimensat: "int utimensat(int folder, const void *path, const int64_t *times, int flags)",
   linkat: "int linkat(int fromFolder, const void *from, int toFolder, const void *to, int flags)",
+  syncfs: "int syncfs(int fd)",
   futimens: "int futimens(int fd, const int64_t *times)",
   getsockopt: "int getsockopt(int fd, int level, int name, _Out_ int32_t *value, _Inout_ uint32_t *length)",
   socket: "int socket(int domain, int type, int protocol)",
@@ -213,7 +216,21 @@ function isKoffi(value: unknown): value is Koffi {
 
 function bindCalls(koffi: Koffi): NativeCalls {
   const bind = binder(koffi);
-  return { ...attributeCalls(bind), ...socketCalls(bind), ...fileCalls(bind), ...renameCalls(bind) };
+  const syncFileSystem = syncCall(koffi);
+  return { ...attributeCalls(bind), ...socketCalls(bind), ...fileCalls(bind), ...renameCalls(bind), syncFileSystem };
+}
+
+/** It can take minutes, so it runs in another thread. */
+function syncCall(koffi: Koffi): NativeCalls["syncFileSystem"] {
+  const syncfs = koffi.load(null).func(SIGNATURES.syncfs);
+  return async (fd) =>
+    await new Promise((resolve, reject) => {
+      syncfs.async(fd, (error: Error | null, result: unknown) => {
+        if (error !== null) reject(error);
+        else if (Number(result) < 0) reject(systemError("syncfs", koffi.errno()));
+        else resolve();
+      });
+    });
 }
 
 function binder(koffi: Koffi): Bind {

@@ -4,10 +4,12 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import {
+  chownSync,
   existsSync,
   mkdirSync,
   readFileSync,
   readdirSync,
+  statSync,
   symlinkSync,
   truncateSync,
   unlinkSync,
@@ -18,11 +20,12 @@ import type { BytePath } from "../../src/base/paths.js";
 import type { Repository } from "../../src/engine/repository.js";
 import type { Entry, FileNode } from "../../src/engine/types.js";
 import { EngineRig, UNLIMITED, storeFiles, walkFolder } from "../support/engine-rig.js";
+import { requirePrograms, requireRoot } from "../support/requirements.js";
 import { backUpFolder, describeTree, each, restoreLatest } from "../support/restore-rig.js";
 import { useTempFolder } from "../support/temp-folder.js";
 
 const CHILD = fileURLToPath(new URL("../support/restore-child.js", import.meta.url));
-const KILLS = 12;
+const KILLS = 8;
 const ATTACK_RESTORES = 25;
 
 async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
@@ -195,6 +198,35 @@ describe("restore against the odds", () => {
     expect(refused).to.be.greaterThan(0);
   });
 
+  it("stages by name what the system lets have no name: files of others, without the right to link them", async function () {
+    requireRoot(this);
+    requirePrograms(this, "setpriv");
+    const rig = await EngineRig.create(folder());
+    {
+      await using repository = await rig.open();
+      for (const name of ["a", "b", "c"]) {
+        await folder().write(`data/${name}`, name.repeat(5_000));
+        chownSync(folder().at(`data/${name}`), 1234, 1234);
+      }
+      await backUpFolder(repository, data());
+    }
+    const key = rig.unlock?.keyBytes?.toString("hex") ?? "";
+    const restoring = [process.execPath, CHILD, rig.storeUrl, rig.stateDir, key, target()];
+    const child = spawn("setpriv", ["--bounding-set=-fowner,-dac_override,-dac_read_search", ...restoring], {
+      stdio: ["ignore", "ignore", "inherit"],
+    });
+    const isThere = (name: string): boolean => existsSync(`${restored()}/${name}`);
+    try {
+      while (child.exitCode === null && !["a", "b", "c"].every(isThere)) await pause(5);
+    } finally {
+      await ended(child);
+    }
+    for (const name of ["a", "b", "c"]) {
+      expect(readFileSync(`${restored()}/${name}`, "utf8")).to.equal(name.repeat(5_000));
+      expect(statSync(`${restored()}/${name}`).uid).to.equal(1234);
+    }
+  });
+
   it("leaves the old or the new file, never a part, when it is killed at any moment", async function () {
     this.timeout(180_000);
     const rig = await EngineRig.create(folder());
@@ -211,6 +243,10 @@ describe("restore against the odds", () => {
     mkdirSync(restored(), { recursive: true });
     const old = Buffer.from("old content");
     const key = rig.unlock?.keyBytes?.toString("hex") ?? "";
+    const isStaging = (pid: number): boolean =>
+      readdirSync(restored()).some((name) => name.includes(`-restore-${String(pid)}-`));
+    const hasReplaced = (): boolean =>
+      [...wanted.keys()].some((name) => existsSync(`${restored()}/${name}`) && !isOld(`${restored()}/${name}`, old));
     let replaced = 0;
     for (let turn = 0; turn < KILLS; turn += 1) {
       for (const [index, name] of [...wanted.keys()].entries()) {
@@ -221,8 +257,10 @@ describe("restore against the odds", () => {
         stdio: ["ignore", "pipe", "inherit"],
       });
       await once(child.stdout, "data");
-      while (!readdirSync(restored()).some((name) => name.includes(`-restore-${String(child.pid)}-`))) await pause(1);
-      await pause(turn * 7);
+      // Half of the kills come while files are staged, half while they get their names.
+      const isUnderWay = turn % 2 === 0 ? isStaging : hasReplaced;
+      while (!isUnderWay(child.pid ?? 0)) await pause(1);
+      await pause((turn >> 1) * 7);
       await ended(child);
       replaced += countWhole(restored(), wanted, old);
     }
@@ -233,6 +271,10 @@ describe("restore against the odds", () => {
     expect(describeTree(restored() as BytePath)).to.deep.equal(describeTree(data())); // leftovers are gone as well
   });
 });
+
+function isOld(path: string, old: Buffer): boolean {
+  return readFileSync(path).equals(old);
+}
 
 /** Counts the files that are whole; every other one must still be the old one. */
 function countWhole(folder: string, wanted: ReadonlyMap<string, Buffer>, old: Buffer): number {

@@ -1,6 +1,6 @@
 /** A small ext4 disk in a file, which tests mount, unmount and let rot. Needs root. */
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 
 export class LoopDisk implements AsyncDisposable {
   readonly place: string;
@@ -14,10 +14,23 @@ export class LoopDisk implements AsyncDisposable {
   }
 
   /** Makes the disk in a new file `image` and mounts it at the folder `place`, which is made. */
-  static make(image: string, place: string): LoopDisk {
-    mkdirSync(place, { recursive: true });
-    execFileSync("truncate", ["-s", "8M", image]);
+  static make(image: string, place: string, size = "8M"): LoopDisk {
+    execFileSync("truncate", ["-s", size, image]);
     execFileSync("mkfs.ext4", ["-q", image]);
+    return LoopDisk.#attach(image, place);
+  }
+
+  /**
+   * The disk as it would come back after a power cut at this moment, mounted at `place`: nothing that is only in memory
+   * is there. Whoever writes to the disk should be stopped meanwhile.
+   */
+  afterPowerCut(image: string, place: string): LoopDisk {
+    copyFileSync(this.#image, image);
+    return LoopDisk.#attach(image, place);
+  }
+
+  static #attach(image: string, place: string): LoopDisk {
+    mkdirSync(place, { recursive: true });
     const device = execFileSync("losetup", ["-f", "--show", image], { encoding: "utf8" }).trim();
     const disk = new LoopDisk(image, place, device);
     disk.mount();

@@ -2,17 +2,11 @@
  * From files to batches: ordered by where their content begins in the store, and cut so that the files of one record
  * (a bundle of many) come together. So each record is opened once and packs are read from front to back.
  */
-import { type ChunkIndex, holderObjectKey } from "../index/chunk-index.js";
+import { type ChunkHolder, type ChunkIndex, holderObjectKey } from "../index/chunk-index.js";
 import type { ChunkId, Entry } from "../types.js";
 import type { OpenFolder } from "./folders.js";
-import {
-  type FileOrder,
-  type FolderHandle,
-  NOT_INSIDE,
-  PLACE_NUMBERS,
-  type PlaceRequest,
-  type PutOptions,
-} from "./protocol.js";
+import { FileColumnsWriter } from "./file-columns.js";
+import { type FolderHandle, NOT_INSIDE, PLACE_NUMBERS, type PlaceRequest, type PutOptions } from "./protocol.js";
 
 /** A batch is closed at this many files or bytes: some 50 ms of a worker, so that others get their turn. */
 const BATCH_FILES_MAX = 256;
@@ -27,21 +21,20 @@ export interface WantedFile {
 
 /** Where one chunk lies. */
 interface Place {
-  readonly object: string;
-  readonly pack: number;
+  readonly holder: ChunkHolder;
   readonly offsetBytes: number;
   readonly recordBytes: number;
   readonly insideBytes: number;
   readonly lengthBytes: number;
 }
 
-export interface LocatedFile {
-  readonly wanted: WantedFile;
+export interface LocatedFile<T extends WantedFile = WantedFile> {
+  readonly wanted: T;
   readonly places: readonly Place[];
 }
 
 /** The best known place of each chunk; undefined when one has none. */
-export function locate(chunks: ChunkIndex, wanted: WantedFile): LocatedFile | undefined {
+export function locate<T extends WantedFile>(chunks: ChunkIndex, wanted: T): LocatedFile<T> | undefined {
   const places: Place[] = [];
   for (const { id } of wanted.entry.node.chunks ?? []) {
     const place = placeOf(chunks, id);
@@ -55,18 +48,17 @@ function placeOf(chunks: ChunkIndex, id: ChunkId): Place | undefined {
   for (const location of chunks.locations(id)) {
     const holder = chunks.holder(location.pack);
     if (holder === undefined) continue;
-    const { pack, offsetBytes, recordBytes, lengthBytes, innerOffsetBytes } = location;
-    const object = holderObjectKey(holder);
-    return { object, pack, offsetBytes, recordBytes, lengthBytes, insideBytes: innerOffsetBytes ?? NOT_INSIDE };
+    const { offsetBytes, recordBytes, lengthBytes, innerOffsetBytes } = location;
+    return { holder, offsetBytes, recordBytes, lengthBytes, insideBytes: innerOffsetBytes ?? NOT_INSIDE };
   }
   return undefined;
 }
 
 /** Cuts located files into batches. */
-export function batchesOf(files: readonly LocatedFile[]): LocatedFile[][] {
+export function batchesOf<T extends WantedFile>(files: readonly LocatedFile<T>[]): LocatedFile<T>[][] {
   const sorted = [...files].sort((a, b) => byPlace(a.places[0], b.places[0]));
-  const batches: LocatedFile[][] = [];
-  let batch: LocatedFile[] = [];
+  const batches: LocatedFile<T>[][] = [];
+  let batch: LocatedFile<T>[] = [];
   let bytes = 0;
   for (const file of sorted) {
     const sameRecord = isSameRecord(batch.at(-1)?.places[0], file.places[0]);
@@ -86,38 +78,36 @@ export function batchesOf(files: readonly LocatedFile[]): LocatedFile[][] {
 
 function byPlace(a: Place | undefined, b: Place | undefined): number {
   if (a === undefined || b === undefined) return Number(a !== undefined) - Number(b !== undefined);
-  return a.pack - b.pack || a.offsetBytes - b.offsetBytes || a.insideBytes - b.insideBytes;
+  return a.holder.number - b.holder.number || a.offsetBytes - b.offsetBytes || a.insideBytes - b.insideBytes;
 }
 
 function isSameRecord(a: Place | undefined, b: Place | undefined): boolean {
-  return a !== undefined && b !== undefined && a.pack === b.pack && a.offsetBytes === b.offsetBytes;
+  return a !== undefined && b !== undefined && a.holder === b.holder && a.offsetBytes === b.offsetBytes;
 }
 
 /** The batch as the worker gets it. */
 export function requestOf(batch: readonly LocatedFile[], storeFolder: string, options: PutOptions): PlaceRequest {
-  const objects = new Numbered<string>();
+  const holders = new Numbered<ChunkHolder>();
   const folders = new Numbered<OpenFolder>();
   const count = batch.reduce((sum, { places }) => sum + places.length, 0);
   const places = new Float64Array(count * PLACE_NUMBERS);
-  const files: FileOrder[] = [];
+  const files = new FileColumnsWriter(batch.length);
   let next = 0;
   for (const file of batch) {
-    files.push(orderOf(file, folders.numberOf(file.wanted.folder), next));
-    for (const { object, offsetBytes, recordBytes, insideBytes, lengthBytes } of file.places) {
-      const numbers = [objects.numberOf(object), offsetBytes, recordBytes, insideBytes, lengthBytes];
-      places.set(numbers, next * PLACE_NUMBERS);
+    const { entry, name, fresh, folder } = file.wanted;
+    files.add(entry.node, { folder: folders.numberOf(folder), name, fresh }, next, file.places.length);
+    for (const { holder, offsetBytes, recordBytes, insideBytes, lengthBytes } of file.places) {
+      const at = next * PLACE_NUMBERS;
+      places[at] = holders.numberOf(holder);
+      places[at + 1] = offsetBytes;
+      places[at + 2] = recordBytes;
+      places[at + 3] = insideBytes;
+      places[at + 4] = lengthBytes;
       next += 1;
     }
   }
-  return { storeFolder, objects: objects.all, places, folders: folders.all.map(handleOf), files, options };
-}
-
-function orderOf({ wanted, places }: LocatedFile, folder: number, firstPlace: number): FileOrder {
-  const { stat, mode, uid, gid, linkCount, sha256, xattrs } = wanted.entry.node;
-  const { name, fresh } = wanted;
-  const order = { folder, name, fresh, sizeBytes: stat.sizeBytes, mtimeNs: stat.mtimeNs, mode, uid, gid, linkCount };
-  const content = { sha256: sha256 ?? "", firstPlace, placeCount: places.length };
-  return { ...order, ...content, ...(xattrs === undefined ? {} : { xattrs }) };
+  const objects = holders.all.map(holderObjectKey);
+  return { storeFolder, objects, places, folders: folders.all.map(handleOf), files: files.take(), options };
 }
 
 function handleOf({ anchored, root }: OpenFolder): FolderHandle {

@@ -1,102 +1,104 @@
 /**
- * One batch of a restore, in a worker thread: each file is put in place or staged; what replaces an existing file
- * waits until all of the batch's replacements are on disk. A file that fails does not stop the others. What was put
- * into a folder that somebody moved away meanwhile is not called restored.
+ * One batch of a restore, in a worker thread: each file is written and staged; names are given when the whole window is
+ * on disk (`name-batch.ts`). A file that fails does not stop the others.
  */
-import { readlinkSync } from "node:fs";
+import { closeSync, readlinkSync } from "node:fs";
 import { AnchoredFolder } from "../../base/anchored.js";
 import { asHoldfastError, errnoOf, hasCode, HoldfastError, messageOf } from "../../base/errors.js";
 import type { RecordOpener } from "../pack/record.js";
+import { fileCount, fileOrderAt } from "./file-columns.js";
 import { unlinkQuietly } from "./place-name.js";
-import type { FileOrder, PlaceAnswer, PlaceRequest, PutOutcome } from "./protocol.js";
-import { FilePutter, type Replacement } from "./put-file.js";
+import {
+  type FolderHandle,
+  NOT_WAITING,
+  type PlaceAnswer,
+  type PlaceRequest,
+  type PutOutcome,
+  type StagedName,
+} from "./protocol.js";
+import { FilePutter } from "./put-file.js";
 import { StoredContent } from "./stored-content.js";
-import { syncStaged } from "./make-durable.js";
 
-const NEVER = new AbortController().signal;
-
-/** Puts the files of a batch in place. Throws INTERRUPTED; everything else is in the answer. */
+/** Writes the files of a batch. Throws INTERRUPTED, having dropped what it staged; everything else is in the answer. */
 export async function placeBatch(
   request: PlaceRequest,
   opener: RecordOpener,
   checkCancelled: () => void,
 ): Promise<PlaceAnswer> {
   using content = new StoredContent(request, opener);
-  const batch = new Batch(request, content, checkCancelled);
-  try {
-    for (const [index, order] of request.files.entries()) await batch.put(index, order);
-    await batch.replace();
-  } finally {
-    batch.clear();
-  }
-  return { outcomes: batch.checkedOutcomes() };
+  using batch = new Batch(request, content, checkCancelled);
+  for (let index = 0; index < fileCount(request.files); index += 1) await batch.put(index);
+  return batch.handOver();
 }
 
-class Batch {
+class Batch implements Disposable {
   readonly #request: PlaceRequest;
   readonly #content: StoredContent;
   readonly #checkCancelled: () => void;
   readonly #putter: FilePutter;
-  readonly #folders: readonly AnchoredFolder[];
-  /** Folders that were where they should be when the batch began. */
-  readonly #inPlace: readonly boolean[];
-  readonly #outcomes: PutOutcome[] = [];
-  readonly #waiting = new Map<number, Replacement>();
+  readonly #folders: readonly PlacedFolder[];
+  readonly #outcomes = new Map<number, PutOutcome>();
+  readonly #named = new Map<number, StagedName>();
+  readonly #waiting: Int32Array;
 
   constructor(request: PlaceRequest, content: StoredContent, checkCancelled: () => void) {
     this.#request = request;
     this.#content = content;
     this.#checkCancelled = checkCancelled;
     this.#putter = new FilePutter(request.options, checkCancelled);
-    this.#folders = request.folders.map(({ fd, path, root }) => new AnchoredFolder(fd, path, root));
-    this.#inPlace = this.#folders.map(isInPlace);
+    this.#folders = placedFolders(request.folders);
+    this.#waiting = new Int32Array(fileCount(request.files)).fill(NOT_WAITING);
   }
 
-  async put(index: number, order: FileOrder): Promise<void> {
+  async put(index: number): Promise<void> {
     this.#checkCancelled();
+    const order = fileOrderAt(this.#request.files, index);
     try {
-      const folder = this.#folders[order.folder];
-      if (folder === undefined || this.#inPlace[order.folder] !== true) throw moved();
+      const place = this.#folders[order.folder];
+      if (place?.isThere !== true) throw moved();
       const content = (): Iterable<Buffer> => this.#content.chunks(order.firstPlace, order.placeCount);
-      const result = await this.#putter.put({ folder, order, content });
-      if ("outcome" in result) this.#outcomes[index] = result.outcome;
-      else this.#waiting.set(index, result.replacement);
-    } catch (error) {
-      this.#outcomes[index] = failedOutcome(error);
-    }
-  }
-
-  /** Renames what was staged over what was there: the old content goes only when the new one is sure to stay. */
-  async replace(): Promise<void> {
-    try {
-      await syncStaged([...this.#waiting.values()], NEVER);
-    } catch (error) {
-      for (const index of this.#waiting.keys()) this.#outcomes[index] = failedOutcome(error);
-      return;
-    }
-    for (const [index, { folder, staged, name, outcome }] of this.#waiting) {
-      try {
-        if (!isInPlace(folder)) throw moved();
-        folder.rename(staged, folder, name);
-        this.#outcomes[index] = outcome;
-      } catch (error) {
-        this.#outcomes[index] = failedOutcome(error);
+      const { outcome, waiting } = await this.#putter.put({ folder: place.folder, order, content });
+      if (waiting !== undefined) this.#waiting[index] = waiting.fd;
+      if (waiting?.named !== undefined) this.#named.set(index, waiting.named);
+      // A plain new file goes without saying.
+      if (waiting === undefined || outcome.action !== "write" || outcome.gaps.length > 0) {
+        this.#outcomes.set(index, outcome);
       }
+    } catch (error) {
+      this.#outcomes.set(index, failedOutcome(error));
     }
   }
 
-  /** Removes staging names that are left. */
-  clear(): void {
-    for (const { folder, staged } of this.#waiting.values()) unlinkQuietly(folder, staged);
+  /** The answer, whose receiver owns the open files from now on. */
+  handOver(): PlaceAnswer {
+    const waiting = this.#waiting.slice();
+    this.#waiting.fill(NOT_WAITING);
+    return { outcomes: this.#outcomes, waiting, named: this.#named };
   }
 
-  checkedOutcomes(): PutOutcome[] {
-    const inPlace = this.#folders.map(isInPlace);
-    return this.#request.files.map((order, index) => {
-      const outcome = this.#outcomes[index] ?? failedOutcome(new HoldfastError("INTERNAL", "a file was passed over"));
-      return outcome.kind === "done" && inPlace[order.folder] !== true ? failedOutcome(moved()) : outcome;
-    });
+  [Symbol.dispose](): void {
+    for (const [index, fd] of this.#waiting.entries()) {
+      if (fd === NOT_WAITING) continue;
+      closeSync(fd);
+      const staged = this.#named.get(index)?.staged;
+      const place = this.#folders[fileOrderAt(this.#request.files, index).folder];
+      if (staged !== undefined && place !== undefined) unlinkQuietly(place.folder, staged);
+    }
   }
+}
+
+/** A folder of a batch, and whether it was where it should be when the batch began. */
+export interface PlacedFolder {
+  readonly folder: AnchoredFolder;
+  readonly isThere: boolean;
+}
+
+/** The folders of a request, whose descriptors stay the main thread's. */
+export function placedFolders(handles: readonly FolderHandle[]): PlacedFolder[] {
+  return handles.map(({ fd, path, root }) => {
+    const folder = new AnchoredFolder(fd, path, root);
+    return { folder, isThere: isInPlace(folder) };
+  });
 }
 
 /** True while the folder is found under the path it was opened by. */
@@ -115,7 +117,7 @@ export function moved(): HoldfastError {
 }
 
 /** The error as an outcome; an interruption is thrown on. */
-function failedOutcome(error: unknown): PutOutcome {
+export function failedOutcome(error: unknown): PutOutcome {
   if (hasCode(error, "INTERRUPTED")) throw error;
   if (isStoreFault(error)) return { kind: "unreadable", message: messageOf(error) };
   return { kind: "failed", code: targetCode(error), message: messageOf(error) };

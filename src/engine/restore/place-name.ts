@@ -1,8 +1,8 @@
 /**
- * Giving a staged file its name. A new name is taken by a hard link, which never overwrites; where the file system
- * has no hard links the name is checked and then taken by rename. Where it can, a new file has no staging name at all
- * (O_TMPFILE): half the work in the folder, and nothing is left behind by a kill. Staging names tell which process
- * made them, so that what a killed one left can be cleared.
+ * Giving a staged file its name. A new name is taken in a way that never overwrites: by a rename that fails when it is
+ * taken, or a hard link; where the file system has neither, the name is checked and then taken by rename. Where it can,
+ * a new file has no staging name at all (O_TMPFILE): half the work in the folder, and nothing is left behind by a kill.
+ * Staging names tell which process made them, so that what a killed one left can be cleared.
  */
 import { randomBytes } from "node:crypto";
 import { constants, openSync } from "node:fs";
@@ -18,7 +18,12 @@ const NO_LINKS = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"])
 /** Of the Linux ABI; Node has no constant for it. */
 const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
 /** What a system says that has no files without names, or not on this file system. */
-const NO_UNNAMED = new Set(["EOPNOTSUPP", "ENOTSUP", "EISDIR", "EINVAL", "ENOENT"]);
+const NO_UNNAMED = new Set(["EOPNOTSUPP", "ENOTSUP", "EISDIR", "EINVAL", "ENOENT", "EPERM"]);
+/**
+ * What a system says that gives a file without a name none: beside the lack of hard links, rules on whose files may be
+ * linked, and a /proc that does not lead to descriptors.
+ */
+const NOT_NAMED = new Set([...NO_LINKS, "EISDIR", "EXDEV", "EACCES", "EINVAL", "ELOOP", "ENOTDIR"]);
 
 /** Opens a new file of the folder that has no name yet, mode 0600; undefined where there is no such thing. */
 export function openUnnamed(folder: AnchoredFolder): number | undefined {
@@ -31,12 +36,20 @@ export function openUnnamed(folder: AnchoredFolder): number | undefined {
   }
 }
 
-/** Gives an unnamed file its name, which must be new. Throws TARGET_EXISTS, and ENOENT when the folder is gone. */
-export function nameUnnamed(fd: number, folder: AnchoredFolder, name: string): void {
+/**
+ * Gives an unnamed file its name, which must be new. False: it cannot have one here and has to be staged by name.
+ * Throws TARGET_EXISTS, and ENOENT when the folder is gone.
+ */
+export function nameUnnamed(fd: number, folder: AnchoredFolder, name: string): boolean {
+  const native = nativeCalls();
+  if (native === undefined) return false;
   try {
-    nativeCalls()?.linkOpenFile(fd, folder.at(name));
+    native.linkOpenFile(fd, folder.at(name));
+    return true;
   } catch (error) {
-    if (errnoOf(error) === "EEXIST") throw appeared(error);
+    const errno = errnoOf(error) ?? "";
+    if (errno === "EEXIST") throw appeared(error);
+    if (NOT_NAMED.has(errno)) return false;
     throw error;
   }
 }
@@ -62,14 +75,12 @@ function isRunning(pid: number): boolean {
   }
 }
 
-/** Gives a staged file a name that must be new; the staging name may stay. Throws TARGET_EXISTS. */
+/** Gives a staged file a name that must be new. Throws TARGET_EXISTS; the staging name may stay then. */
 export function placeNew(folder: AnchoredFolder, staged: string, name: string): void {
   try {
-    folder.link(staged, folder, name);
+    if (!folder.renameToFree(staged, folder, name)) throw appeared(undefined);
   } catch (error) {
-    const errno = errnoOf(error) ?? "";
-    if (errno === "EEXIST") throw appeared(error);
-    if (!NO_LINKS.has(errno)) throw error;
+    if (!NO_LINKS.has(errnoOf(error) ?? "")) throw error;
     if (folder.lstat(name) !== undefined) throw appeared(error);
     folder.rename(staged, folder, name);
   }

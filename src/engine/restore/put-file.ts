@@ -1,7 +1,7 @@
 /**
- * Putting one regular file in place, in a worker thread: staged beside its place, its digest compared, given its
- * metadata, and only then linked (a new name, nothing is overwritten) or kept for the renaming that comes when the
- * whole batch is on disk. A file that is right already is left alone.
+ * Writing one regular file, in a worker thread: staged (without a name, or under one of its own beside its place), its
+ * digest compared, given its metadata. Its name comes later, when it is on disk (`name-batch.ts`): no power cut leaves
+ * a part of a file under it. A file that is right already is left alone.
  */
 import { createHash, hash } from "node:crypto";
 import { type BigIntStats, closeSync, constants, fstatSync, ftruncateSync, readSync, writeSync } from "node:fs";
@@ -10,8 +10,9 @@ import type { AnchoredFolder } from "../../base/anchored.js";
 import { HoldfastError } from "../../base/errors.js";
 import { type Inheritance, type MetadataGap, applyToDescriptor, inheritanceOf, nodeFromStat } from "../metadata.js";
 import type { FileNode } from "../types.js";
-import { nameUnnamed, openUnnamed, placeNew, unlinkQuietly } from "./place-name.js";
-import type { FileOrder, PutOptions, PutOutcome } from "./protocol.js";
+import type { FileOrder } from "./file-columns.js";
+import { openUnnamed, unlinkQuietly } from "./place-name.js";
+import type { DoneOutcome, PutOptions, StagedName } from "./protocol.js";
 
 const READ_BYTES = 2 ** 20;
 const ZERO_BLOCK = Buffer.alloc(4096);
@@ -25,16 +26,11 @@ export interface PutTask {
   readonly content: () => Iterable<Buffer>;
 }
 
-/** A staged file that is to take the place of another once it is on disk. */
-export interface Replacement {
-  readonly folder: AnchoredFolder;
-  readonly staged: string;
-  readonly name: string;
-  readonly outcome: PutOutcome;
+/** Done; or written, and waiting open for its name. */
+export interface PutResult {
+  readonly outcome: DoneOutcome;
+  readonly waiting?: { readonly fd: number; readonly named: StagedName | undefined };
 }
-
-/** Done, or staged and waiting for the batch to be on disk. */
-export type PutResult = { readonly outcome: PutOutcome } | { readonly replacement: Replacement };
 
 export class FilePutter {
   readonly #options: PutOptions;
@@ -42,6 +38,7 @@ export class FilePutter {
   /** Folders whose file system has no files without names. */
   readonly #namedOnly = new Set<AnchoredFolder>();
   readonly #inherited = new Map<AnchoredFolder, Inheritance>();
+  readonly #window = Buffer.allocUnsafeSlow(READ_BYTES);
   #staged = 0;
   #bytesSinceTurn = 0;
 
@@ -65,7 +62,7 @@ export class FilePutter {
   }
 
   /** The outcome when what is there may or must stay; undefined when it is to be written. */
-  async #keep({ folder, order }: PutTask, present: BigIntStats): Promise<PutOutcome | undefined> {
+  async #keep({ folder, order }: PutTask, present: BigIntStats): Promise<DoneOutcome | undefined> {
     if (present.isDirectory()) throw new HoldfastError("TARGET_EXISTS", "a folder stands where the file belongs");
     const { overwrite } = this.#options;
     if (overwrite === "never") return { ...done("skip", 0), holdsContent: false };
@@ -83,59 +80,47 @@ export class FilePutter {
   }
 
   async #stage(task: PutTask, replaces: boolean): Promise<PutResult> {
-    const unnamed = replaces ? undefined : this.#openUnnamed(task.folder);
-    if (unnamed === undefined) return await this.#stageNamed(task, replaces);
+    const { folder } = task;
+    const unnamed = replaces ? undefined : this.#openUnnamed(folder);
+    const named = unnamed === undefined ? { staged: this.#newStagingName(), replaces } : undefined;
+    const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
+    const fd = unnamed ?? folder.openFile(named?.staged ?? "", flags, 0o600);
+    let waits = false;
     try {
-      const outcome = await this.#write(unnamed, task, "write");
-      nameUnnamed(unnamed, task.folder, task.order.name);
-      return { outcome };
+      const outcome = await this.#write(fd, task, replaces ? "replace" : "write");
+      waits = true;
+      return { outcome, waiting: { fd, named } };
     } finally {
-      closeSync(unnamed);
+      if (!waits) closeSync(fd);
+      if (!waits && named !== undefined) unlinkQuietly(folder, named.staged);
     }
   }
 
   #openUnnamed(folder: AnchoredFolder): number | undefined {
-    if (this.#namedOnly.has(folder)) return undefined;
+    if (this.#options.namedOnly === true || this.#namedOnly.has(folder)) return undefined;
     const fd = openUnnamed(folder);
     if (fd === undefined) this.#namedOnly.add(folder);
     return fd;
   }
 
-  async #stageNamed(task: PutTask, replaces: boolean): Promise<PutResult> {
-    const { folder, order } = task;
+  #newStagingName(): string {
     this.#staged += 1;
-    const staged = `${this.#options.stagingPrefix}${this.#staged.toString(36)}`;
-    const fd = folder.openFile(staged, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
-    let waits = false;
-    try {
-      const outcome = await this.#write(fd, task, replaces ? "replace" : "write");
-      if (replaces) {
-        waits = true;
-        return { replacement: { folder, staged, name: order.name, outcome } };
-      }
-      placeNew(folder, staged, order.name);
-      return { outcome };
-    } finally {
-      closeSync(fd);
-      if (!waits) unlinkQuietly(folder, staged);
-    }
+    return `${this.#options.stagingPrefix}${this.#staged.toString(36)}`;
   }
 
   /** Content and metadata of a file that was just made. */
-  async #write(fd: number, task: PutTask, action: "write" | "replace"): Promise<PutOutcome> {
+  async #write(fd: number, task: PutTask, action: "write" | "replace"): Promise<DoneOutcome> {
     const { folder, order } = task;
     const born = this.#inherited.get(folder) ?? inheritanceOf(fd);
     this.#inherited.set(folder, born);
     await this.#fill(fd, task);
-    const outcome = done(action, order.sizeBytes, applyToDescriptor(fd, nodeOf(order), born));
-    if (this.#options.verify) await this.#verify(fd, order);
-    return outcome;
+    return done(action, order.sizeBytes, applyToDescriptor(fd, nodeOf(order), born));
   }
 
   async #fill(fd: number, { order, content }: PutTask): Promise<void> {
     // Small files are one chunk: hashing at once is a quarter faster there.
     const digest = order.placeCount === 1 ? undefined : createHash("sha256");
-    const { sparse } = this.#options;
+    const { sparse, verify } = this.#options;
     let onlyDigest = "";
     let offset = 0;
     let written = 0;
@@ -144,15 +129,26 @@ export class FilePutter {
       else digest.update(bytes);
       if (sparse) written = Math.max(written, writeSparse(fd, bytes, offset));
       else writeAll(fd, bytes, offset);
+      if (verify && !sparse) this.#readBack(fd, bytes, offset);
       offset += bytes.length;
       if (this.#isTurnDue(bytes.length)) await nextTurn();
     }
     if (sparse && written < offset) ftruncateSync(fd, offset);
     assertContent(digest?.digest("hex") ?? onlyDigest, order);
+    if (verify && sparse) await this.#verify(fd, order);
+  }
+
+  /** Throws TARGET_IO when the file does not give back what was just written to it. */
+  #readBack(fd: number, bytes: Buffer, offset: number): void {
+    for (let at = 0; at < bytes.length;) {
+      const count = readSync(fd, this.#window, 0, Math.min(this.#window.length, bytes.length - at), offset + at);
+      if (count === 0 || bytes.compare(this.#window, 0, count, at, at + count) !== 0) throw readsDifferently();
+      at += count;
+    }
   }
 
   /** Writes only what differs into the existing file. The content is proved first: a damaged store changes nothing. */
-  async #patch({ folder, order, content }: PutTask): Promise<PutOutcome> {
+  async #patch({ folder, order, content }: PutTask): Promise<DoneOutcome> {
     const digest = createHash("sha256");
     for (const bytes of content()) {
       digest.update(bytes);
@@ -179,15 +175,12 @@ export class FilePutter {
   }
 
   async #verify(fd: number, order: FileOrder): Promise<void> {
-    if ((await this.#digestOf(fd)) === order.sha256) return;
-    throw new HoldfastError("TARGET_IO", "what was written reads back differently", {
-      hint: "Check the target's disk (`dmesg`).",
-    });
+    if ((await this.#digestOf(fd)) !== order.sha256) throw readsDifferently();
   }
 
   async #digestOf(fd: number): Promise<string> {
     const digest = createHash("sha256");
-    const window = Buffer.allocUnsafe(READ_BYTES);
+    const window = this.#window;
     for (let offset = 0; ;) {
       const count = readSync(fd, window, 0, window.length, offset);
       if (count === 0) return digest.digest("hex");
@@ -215,13 +208,19 @@ function done(
   action: "write" | "replace" | "patch" | "skip",
   bytes: number,
   gaps: readonly MetadataGap[] = [],
-): Extract<PutOutcome, { kind: "done" }> {
+): DoneOutcome {
   return { kind: "done", action, bytes, gaps, holdsContent: true };
 }
 
 /** False when the inode has other names that the kept file had not: changing it would change those too. */
 function isAlone(present: BigIntStats, order: FileOrder): boolean {
   return present.nlink === 1n || order.linkCount > 1;
+}
+
+function readsDifferently(): HoldfastError {
+  return new HoldfastError("TARGET_IO", "what was written reads back differently", {
+    hint: "Check the target's disk (`dmesg`).",
+  });
 }
 
 function assertContent(sha256: string, order: FileOrder): void {

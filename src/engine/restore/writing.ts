@@ -1,27 +1,36 @@
 /**
- * What is no folder: gathered into windows, each of which is cut into batches for the worker threads. One window is
- * filled while another is worked on. Links wait for the name they are links of; a file whose places in the store fail
- * is looked up again, copy by copy, before it counts as damaged.
+ * What is no folder: gathered into windows, whose files are put in place together. One window is filled while others
+ * are written and brought to the disk. Links wait for the name they are links of.
  */
+import { readFileSync } from "node:fs";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { deferred, mapLimited } from "../../base/concurrency.js";
+import { deferred } from "../../base/concurrency.js";
 import { asHoldfastError, type HoldfastError } from "../../base/errors.js";
 import { type BytePath, nameOf, parentPath } from "../../base/paths.js";
 import type { RepositoryCore } from "../core.js";
 import type { Entry, FileNode } from "../types.js";
-import { type LocatedFile, type WantedFile, batchesOf, locate, requestOf } from "./batches.js";
+import type { WantedFile } from "./batches.js";
 import type { FolderWork } from "./folder-work.js";
 import type { FolderTree, OpenFolder } from "./folders.js";
 import type { Ledger } from "./ledger.js";
+import { Placing } from "./placing.js";
 import type { PutOptions, PutOutcome } from "./protocol.js";
 import { type NodePlace, putLink, putNode } from "./put-node.js";
 
-/** A window is closed at this many entries, bytes, or open folders (descriptors are few: often 1024 a process). */
-const WINDOW_FILES_MAX = 2048;
-const WINDOW_BYTES_AIM = 32 * 2 ** 20;
-const WINDOW_FOLDERS_MAX = 256;
-/** Windows under way beside the one being filled: the next begins while the last batches of one are finished. */
-const WINDOWS_MAX = 2;
+/**
+ * A window is closed at this many entries, bytes, or open folders. Its files are synced together: in smaller windows
+ * that costs more than writing them, in larger ones the disk rests for too long.
+ */
+const WINDOW_FILES_MAX = 4096;
+const WINDOW_BYTES_AIM = 64 * 2 ** 20;
+const WINDOW_FOLDERS_MAX = 1024;
+/** Windows under way beside the one being filled: one is written, one synced, and one named. */
+const WINDOWS_MAX = 3;
+/** Of the descriptors a process may have, windows take a half for files and a quarter for folders. */
+const FILES_SHARE = 2;
+const FOLDERS_SHARE = 4;
+/** What the system allows unless told otherwise. */
+const DESCRIPTORS_DEFAULT = 1024;
 /** The event loop gets its turn after this many lookups or nodes: about 1 ms. */
 const STEPS_PER_TURN = 64;
 /** Inodes with several names that are remembered within one restore, some 200 bytes each. */
@@ -61,12 +70,36 @@ class Window {
   readonly files: PendingFile[] = [];
   readonly links: PendingLink[] = [];
   readonly folders = new Map<BytePath, OpenFolder | undefined>();
+  readonly #limits: WindowLimits;
   bytes = 0;
 
-  get full(): boolean {
-    if (this.bytes >= WINDOW_BYTES_AIM || this.folders.size >= WINDOW_FOLDERS_MAX) return true;
-    return this.files.length + this.links.length >= WINDOW_FILES_MAX;
+  constructor(limits: WindowLimits) {
+    this.#limits = limits;
   }
+
+  get full(): boolean {
+    if (this.bytes >= WINDOW_BYTES_AIM || this.folders.size >= this.#limits.foldersMax) return true;
+    return this.files.length + this.links.length >= this.#limits.filesMax;
+  }
+}
+
+interface WindowLimits {
+  readonly filesMax: number;
+  readonly foldersMax: number;
+}
+
+/** By the descriptors that this process may have: every file of a window is open until it has its name. */
+function windowLimits(): WindowLimits {
+  const descriptors = descriptorsMax();
+  return {
+    filesMax: Math.min(WINDOW_FILES_MAX, Math.ceil(descriptors / FILES_SHARE / WINDOWS_MAX)),
+    foldersMax: Math.min(WINDOW_FOLDERS_MAX, Math.ceil(descriptors / FOLDERS_SHARE / (WINDOWS_MAX + 1))),
+  };
+}
+
+function descriptorsMax(): number {
+  const limits = readFileSync("/proc/self/limits", "latin1");
+  return Number(/^Max open files +(\d+)/m.exec(limits)?.[1] ?? DESCRIPTORS_DEFAULT);
 }
 
 export class Writing {
@@ -75,12 +108,15 @@ export class Writing {
   readonly #running = new Set<Promise<void>>();
   /** What broke a window, such as a local index that cannot be read: it ends the restore. */
   #fault: HoldfastError | undefined;
-  #window = new Window();
-  #batches = 0;
+  readonly #limits = windowLimits();
+  readonly #placing: Placing;
+  #window = new Window(this.#limits);
+  #nodes = 0;
   #steps = 0;
 
   constructor(options: WritingOptions) {
     this.#with = options;
+    this.#placing = new Placing(options);
   }
 
   /** Takes an entry that is no folder. Throws what hinders opening its folder. */
@@ -138,7 +174,7 @@ export class Writing {
 
   async #flush(): Promise<void> {
     const window = this.#window;
-    this.#window = new Window();
+    this.#window = new Window(this.#limits);
     while (this.#running.size >= WINDOWS_MAX) await Promise.race(this.#running);
     const run = this.#runWindow(window).finally(() => this.#running.delete(run));
     this.#running.add(run);
@@ -158,74 +194,7 @@ export class Writing {
   }
 
   async #files(files: readonly PendingFile[]): Promise<void> {
-    const located: LocatedFile[] = [];
-    const unreadable: PendingFile[] = [];
-    for (const file of files) {
-      await this.#turn();
-      const found = locate(this.#with.core.parts.catalog.chunks, file);
-      if (found === undefined) unreadable.push(file);
-      else located.push(found);
-    }
-    const firsts = new Map(files.map((file) => [file.entry, file.first]));
-    const { core, signal } = this.#with;
-    // No more than the threads can take: commits that come meanwhile do not wait behind a queue.
-    await mapLimited(batchesOf(located), core.parts.pool.workers, signal, async (batch) => {
-      const outcomes = await this.#place(batch);
-      for (const [index, { wanted }] of batch.entries()) {
-        const outcome = outcomes[index];
-        const first = firsts.get(wanted.entry);
-        if (outcome?.kind === "done" || outcome?.kind === "failed") this.#settled(wanted.entry, first, outcome);
-        else unreadable.push({ ...wanted, first });
-      }
-    });
-    for (const file of unreadable) await this.#tryOtherCopies(file);
-  }
-
-  /** Reading it chunk by chunk marks the copies that are bad; when all chunks have a good one, it is placed from those. */
-  async #tryOtherCopies(file: PendingFile): Promise<void> {
-    const { core, signal, ledger } = this.#with;
-    const { entry, first } = file;
-    try {
-      await this.#probe(entry.node);
-      const found = locate(core.parts.catalog.chunks, file);
-      const [outcome] = found === undefined ? [] : await this.#place([found]);
-      const message = "the stored chunks do not make up the file's digest";
-      this.#settled(entry, first, outcome ?? { kind: "unreadable", message });
-    } catch (error) {
-      signal.throwIfAborted();
-      ledger.filesDone += 1;
-      ledger.fail(entry.path, error);
-      first?.settle(false);
-    }
-  }
-
-  /** Reads every chunk, also behind a bad one: each bad copy is marked, so that the next backup stores it again. */
-  async #probe(node: FileNode): Promise<void> {
-    const { core, signal } = this.#with;
-    let fault: unknown;
-    for (const { id } of node.chunks ?? []) {
-      try {
-        await core.parts.content.chunk(id, signal);
-      } catch (error) {
-        signal.throwIfAborted();
-        fault ??= error;
-      }
-    }
-    if (fault !== undefined) throw asHoldfastError(fault, "RECORD_DAMAGED");
-  }
-
-  async #place(batch: readonly LocatedFile[]): Promise<readonly PutOutcome[]> {
-    const { core, storeFolder, options, signal } = this.#with;
-    this.#batches += 1;
-    const stagingPrefix = `${options.stagingPrefix}${this.#batches.toString(36)}-`;
-    const request = requestOf(batch, storeFolder, { ...options, stagingPrefix });
-    try {
-      return (await core.parts.pool.place(request, signal)).outcomes;
-    } catch (error) {
-      signal.throwIfAborted();
-      const { code, message } = asHoldfastError(error);
-      return batch.map(() => ({ kind: "failed", code, message }));
-    }
+    await this.#placing.place(files, ({ entry, first }, outcome) => this.#settled(entry, first, outcome));
   }
 
   async #node(entry: Entry, folder: OpenFolder | undefined, first: FirstName | undefined): Promise<void> {
@@ -271,8 +240,8 @@ export class Writing {
   }
 
   #nodePlace(entry: Entry, folder: OpenFolder | undefined): NodePlace {
-    this.#batches += 1;
-    const staged = `${this.#with.options.stagingPrefix}${this.#batches.toString(36)}-n`;
+    this.#nodes += 1;
+    const staged = `${this.#with.options.stagingPrefix}n${this.#nodes.toString(36)}`;
     return { folder: folder?.anchored, name: nameOf(entry.path), staged };
   }
 

@@ -12,7 +12,7 @@ import type { RepositoryKeys } from "../keys.js";
 import type { FinishedPack } from "../pack/format.js";
 import type { PackProof } from "../pack/reader.js";
 import type { SealedRecord } from "../pack/record.js";
-import type { PlaceAnswer, PlaceRequest } from "../restore/protocol.js";
+import type { NameAnswer, NameRequest, PlaceAnswer, PlaceRequest } from "../restore/protocol.js";
 import type { ChunkSet } from "./chunk-set.js";
 import {
   type FileOutcome,
@@ -156,10 +156,17 @@ export class WorkerPool implements AsyncDisposable {
     });
   }
 
-  /** Puts a batch of restored files in place; the folders stay open until it resolves or rejects. */
+  /** Writes a batch of restored files; the folders stay open until it resolves or rejects. */
   async place(request: PlaceRequest, signal: AbortSignal): Promise<PlaceAnswer> {
     return await this.#withThread(signal, async (thread) => {
       return (await thread.run({ kind: "place", request }, signal)).result;
+    });
+  }
+
+  /** Names and closes the files of a batch that are on disk. When it rejects before it began, they are still open. */
+  async name(request: NameRequest, signal: AbortSignal): Promise<NameAnswer> {
+    return await this.#withThread(signal, async (thread) => {
+      return (await thread.run({ kind: "name", request }, signal)).result;
     });
   }
 

@@ -7,7 +7,7 @@ import type { RepositoryKeys } from "../keys.js";
 import type { FinishedPack } from "../pack/format.js";
 import type { PackProof } from "../pack/reader.js";
 import type { BundledChunk, RecordType, SealedRecord } from "../pack/record.js";
-import type { PlaceAnswer, PlaceRequest } from "../restore/protocol.js";
+import type { NameAnswer, NameRequest, PlaceAnswer, PlaceRequest } from "../restore/protocol.js";
 import type { ChunkId } from "../types.js";
 
 /** Limits of one batch; callers cut their work by them. */
@@ -85,7 +85,8 @@ export type WorkerTask =
   | { readonly kind: "abandon"; readonly job: number }
   | { readonly kind: "prove"; readonly pack: ProveRequest }
   | { readonly kind: "read"; readonly request: ReadRequest }
-  | { readonly kind: "place"; readonly request: PlaceRequest };
+  | { readonly kind: "place"; readonly request: PlaceRequest }
+  | { readonly kind: "name"; readonly request: NameRequest };
 
 export interface TaskMessage {
   readonly id: number;
@@ -124,7 +125,8 @@ export type WorkerAnswer =
   | { readonly kind: "abandon" }
   | { readonly kind: "prove"; readonly proof: PackProof }
   | { readonly kind: "read"; readonly packed: Packed }
-  | { readonly kind: "place"; readonly result: PlaceAnswer };
+  | { readonly kind: "place"; readonly result: PlaceAnswer }
+  | { readonly kind: "name"; readonly result: NameAnswer };
 
 export interface WireError {
   readonly code: ErrorCode;

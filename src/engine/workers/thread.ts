@@ -48,6 +48,9 @@ export class WorkerThread implements AsyncDisposable {
     const workerData: WorkerBirth = { ...birth, cancelled };
     const worker = new Worker(new URL("./worker.js", import.meta.url), {
       workerData,
+      // A restored file is opened in one thread and named and closed in another: when a thread ends, a descriptor that
+      // Node believes to be the thread's may long be that of something else.
+      trackUnmanagedFds: false,
       resourceLimits: { maxYoungGenerationSizeMb: YOUNG_HEAP_MIB },
     });
     const thread = new WorkerThread(worker, cancelled, onDeath);

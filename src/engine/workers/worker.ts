@@ -7,6 +7,7 @@ import { localFolderOf, openBackend } from "../../storage/open.js";
 import { provePack } from "../pack/reader.js";
 import { RecordOpener } from "../pack/record.js";
 import { type ByteSource, FileSource, objectSource } from "../pack/source.js";
+import { nameBatch } from "../restore/name-batch.js";
 import { placeBatch } from "../restore/place-batch.js";
 import { Ingest } from "./ingest.js";
 import {
@@ -91,6 +92,8 @@ class WorkerTasks {
         return { kind: "read", packed: await this.#read(task.request, checkCancelled) };
       case "place":
         return { kind: "place", result: await placeBatch(task.request, this.#opener, checkCancelled) };
+      case "name":
+        return { kind: "name", result: nameBatch(task.request) };
     }
   }
 

@@ -1,0 +1,151 @@
+/**
+ * Regular files of a batch, column by column: an object for each would be cloned on its way to a thread, which costs
+ * more than writing a small file. The thread makes one object at a time of them.
+ */
+import type { FileNode } from "../types.js";
+
+/** One regular file. */
+export interface FileOrder {
+  /** Position in the request's folders. */
+  readonly folder: number;
+  readonly name: string;
+  /** The folder was made by this run: nothing of that name was there. */
+  readonly fresh: boolean;
+  readonly sizeBytes: number;
+  readonly mtimeNs: bigint;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly linkCount: number;
+  /** 64 hex characters: what is delivered has this digest, or nothing is. */
+  readonly sha256: string;
+  readonly xattrs?: NonNullable<FileNode["xattrs"]>;
+  /** Its chunks are the places from here on. */
+  readonly firstPlace: number;
+  readonly placeCount: number;
+}
+
+export interface FileColumns {
+  /** All names one after the other, a byte for each character. */
+  readonly names: Uint8Array;
+  /** `FIELDS.length` numbers for each file. */
+  readonly numbers: Float64Array;
+  readonly mtimesNs: BigInt64Array;
+  /** 32 bytes for each file. */
+  readonly digests: Uint8Array;
+  /** By position; most files have none. */
+  readonly xattrs: ReadonlyMap<number, NonNullable<FileNode["xattrs"]>>;
+}
+
+/** Positions among the numbers of one file. */
+const AT = {
+  nameEnd: 0,
+  folder: 1,
+  fresh: 2,
+  sizeBytes: 3,
+  mode: 4,
+  uid: 5,
+  gid: 6,
+  linkCount: 7,
+  firstPlace: 8,
+  placeCount: 9,
+} as const;
+const NUMBERS = Object.keys(AT).length;
+const DIGEST_BYTES = 32;
+
+/** Gathers the files of one batch. */
+export class FileColumnsWriter {
+  readonly #names: string[] = [];
+  readonly #numbers: Float64Array;
+  readonly #mtimesNs: BigInt64Array;
+  readonly #digests: Buffer;
+  readonly #xattrs = new Map<number, NonNullable<FileNode["xattrs"]>>();
+  #count = 0;
+  #nameEnd = 0;
+
+  /** `filesMax` files at most are added. */
+  constructor(filesMax: number) {
+    this.#numbers = new Float64Array(filesMax * NUMBERS);
+    this.#mtimesNs = new BigInt64Array(filesMax);
+    this.#digests = Buffer.alloc(filesMax * DIGEST_BYTES);
+  }
+
+  /** Adds the file of a node whose chunks are the places from `firstPlace` on. */
+  add(
+    node: FileNode,
+    where: { readonly folder: number; readonly name: string; readonly fresh: boolean },
+    firstPlace: number,
+    placeCount: number,
+  ): void {
+    const index = this.#count;
+    const { folder, name, fresh } = where;
+    this.#count += 1;
+    this.#names.push(name);
+    this.#nameEnd += name.length;
+    const at = index * NUMBERS;
+    const numbers = this.#numbers;
+    numbers[at + AT.nameEnd] = this.#nameEnd;
+    numbers[at + AT.folder] = folder;
+    numbers[at + AT.fresh] = fresh ? 1 : 0;
+    numbers[at + AT.sizeBytes] = node.stat.sizeBytes;
+    numbers[at + AT.mode] = node.mode;
+    numbers[at + AT.uid] = node.uid;
+    numbers[at + AT.gid] = node.gid;
+    numbers[at + AT.linkCount] = node.linkCount;
+    numbers[at + AT.firstPlace] = firstPlace;
+    numbers[at + AT.placeCount] = placeCount;
+    this.#mtimesNs[index] = node.stat.mtimeNs;
+    this.#digests.write(node.sha256 ?? "", index * DIGEST_BYTES, DIGEST_BYTES, "hex");
+    if (node.xattrs !== undefined) this.#xattrs.set(index, node.xattrs);
+  }
+
+  /** The columns; nothing is added afterwards. */
+  take(): FileColumns {
+    const names = Buffer.from(this.#names.join(""), "latin1");
+    const [numbers, mtimesNs, digests] = [this.#numbers, this.#mtimesNs, this.#digests];
+    return { names: new Uint8Array(names), numbers, mtimesNs, digests: new Uint8Array(digests), xattrs: this.#xattrs };
+  }
+}
+
+/** How many files the columns hold. */
+export function fileCount({ mtimesNs }: FileColumns): number {
+  return mtimesNs.length;
+}
+
+/** One file of the columns; `index` is from 0 to before their count. */
+export function fileOrderAt(columns: FileColumns, index: number): FileOrder {
+  const { numbers } = columns;
+  const at = index * NUMBERS;
+  const number = (field: keyof typeof AT): number => numbers[at + AT[field]] ?? 0;
+  const xattrs = columns.xattrs.get(index);
+  return {
+    folder: number("folder"),
+    name: fileNameAt(columns, index),
+    fresh: number("fresh") === 1,
+    sizeBytes: number("sizeBytes"),
+    mtimeNs: columns.mtimesNs[index] ?? 0n,
+    mode: number("mode"),
+    uid: number("uid"),
+    gid: number("gid"),
+    linkCount: number("linkCount"),
+    sha256: bufferOf(columns.digests).toString("hex", index * DIGEST_BYTES, (index + 1) * DIGEST_BYTES),
+    ...(xattrs === undefined ? {} : { xattrs }),
+    firstPlace: number("firstPlace"),
+    placeCount: number("placeCount"),
+  };
+}
+
+/** The name of one file of the columns. */
+export function fileNameAt({ names, numbers }: FileColumns, index: number): string {
+  const start = index === 0 ? 0 : (numbers[(index - 1) * NUMBERS + AT.nameEnd] ?? 0);
+  return bufferOf(names).toString("latin1", start, numbers[index * NUMBERS + AT.nameEnd] ?? 0);
+}
+
+/** The folder of one file of the columns, as a position in the request's folders. */
+export function fileFolderAt({ numbers }: FileColumns, index: number): number {
+  return numbers[index * NUMBERS + AT.folder] ?? 0;
+}
+
+function bufferOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
