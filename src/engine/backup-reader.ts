@@ -194,6 +194,7 @@ export class SourceReader {
       this.#noteFailure(entry.path);
       return;
     }
+    this.#core.parts.pool.warm(); // while the walk goes on
     this.#batch.push({ path: entry.path, known });
     this.#batchBytes += entry.kind === "file" ? entry.stat.sizeBytes : 0;
   }

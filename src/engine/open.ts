@@ -113,7 +113,7 @@ export async function openCore(options: OpenOptions): Promise<OpenedCore> {
   const opened = await openCatalog(options, { backend, keys, config, chunkSet }, stack);
   if (!readOnly) await clearStaging(backend, io);
   const pool = stack.use(
-    await WorkerPool.start({
+    new WorkerPool({
       keys,
       storeUrl: options.storeUrl,
       stagingFolder: backend.stagingFolder,

@@ -26,7 +26,7 @@ describe("worker pool at rest", () => {
     clock = new FakeClock();
     chunkSet = new ChunkSet();
     threadsBefore = await threadCount();
-    pool = await WorkerPool.start({
+    pool = new WorkerPool({
       keys: testKeys(),
       storeUrl: store.url,
       stagingFolder: store.stagingFolder,

@@ -32,7 +32,7 @@ describe("worker pool", () => {
   beforeEach(async () => {
     const store = await openBackend(folder().at("store"), { create: true });
     chunkSet = new ChunkSet();
-    pool = await WorkerPool.start({
+    pool = new WorkerPool({
       keys: KEYS,
       storeUrl: store.url,
       stagingFolder: store.stagingFolder,
@@ -261,6 +261,7 @@ describe("worker pool", () => {
     await file.truncate(2 ** 40);
     const stop = new AbortController();
     const job = chunkSet.newJob();
+    await ingest([await live("first", "a thread runs")]);
     const work = pool.ingest({ job, mode: "pack", compression: "lz4", paths: [path] }, stop.signal);
     setTimeout(() => stop.abort(), 30);
     expect(await codeOf(work)).to.equal("INTERRUPTED");

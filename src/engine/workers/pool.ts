@@ -70,20 +70,13 @@ export class WorkerPool implements AsyncDisposable {
   #idle = deferred<undefined>();
   #ended = false;
 
-  private constructor(options: WorkerPoolOptions) {
+  /** Starts no thread yet: much of what is done with a repository needs none. */
+  constructor(options: WorkerPoolOptions) {
     this.#options = options;
     const wanted = options.workers ?? Math.min(availableParallelism(), WORKERS_DEFAULT_MAX);
     this.workers = Math.max(1, Math.min(wanted, WORKERS_MAX));
     this.#slots = new Semaphore(this.workers);
     this.#idle.resolve(undefined);
-  }
-
-  /** Starts the pool with its first thread ready. Throws INTERNAL when a thread cannot start. */
-  static async start(options: WorkerPoolOptions): Promise<WorkerPool> {
-    const pool = new WorkerPool(options);
-    pool.#free.push(await pool.#startThread());
-    pool.#awaitIdleness();
-    return pool;
   }
 
   /** Has a thread ready soon: there will be work. Costs nothing when there is one. */
@@ -183,6 +176,8 @@ export class WorkerPool implements AsyncDisposable {
     await Promise.all([...this.#threads].map((thread) => thread[Symbol.asyncDispose]()));
     await Promise.all(this.#retiring);
     await this.idle();
+    // One that was still being started for a task.
+    await Promise.all([...this.#threads].map((thread) => thread[Symbol.asyncDispose]()));
   }
 
   async #withThread<T>(signal: AbortSignal, work: (thread: WorkerThread) => Promise<T>): Promise<T> {
@@ -191,10 +186,11 @@ export class WorkerPool implements AsyncDisposable {
     this.#busy += 1;
     try {
       return await this.#slots.run(async () => {
-        if (this.#ended) throw new HoldfastError("INTERRUPTED", "the workers are being stopped");
+        this.#assertOpen();
         if (this.#free.length === 0) await this.#warming;
         const thread = this.#free.pop() ?? (await this.#startThread());
         try {
+          this.#assertOpen(); // starting one takes a while
           return await work(thread);
         } finally {
           if (thread.alive) this.#free.push(thread);
@@ -244,6 +240,10 @@ export class WorkerPool implements AsyncDisposable {
     });
     this.#threads.add(thread);
     return thread;
+  }
+
+  #assertOpen(): void {
+    if (this.#ended) throw new HoldfastError("INTERRUPTED", "the workers are being stopped");
   }
 
   #assertValid(job: number): void {

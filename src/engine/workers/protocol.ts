@@ -93,6 +93,10 @@ export interface TaskMessage {
   readonly task: WorkerTask;
 }
 
+/** The first message of a thread: everything is loaded. */
+export const READY = "ready";
+export type ReadyMessage = typeof READY;
+
 /** Many byte strings in one transferable buffer. */
 export interface Packed {
   readonly bytes: Uint8Array;

@@ -6,6 +6,8 @@ import {
   type AnswerMessage,
   CANCEL_SLOTS,
   fromWire,
+  READY,
+  type ReadyMessage,
   type WorkerAnswer,
   type WorkerBirth,
   type WorkerTask,
@@ -24,6 +26,7 @@ export class WorkerThread implements AsyncDisposable {
   readonly #tasks = new Map<number, Deferred<WorkerAnswer>>();
   readonly #onDeath: (thread: WorkerThread, reason: string) => void;
   #nextId = 1;
+  readonly #ready = deferred<undefined>();
   #dead: string | undefined;
 
   private constructor(
@@ -34,12 +37,15 @@ export class WorkerThread implements AsyncDisposable {
     this.#worker = worker;
     this.#cancelled = new Int32Array(cancelled);
     this.#onDeath = onDeath;
-    worker.on("message", (message: AnswerMessage) => this.#settle(message));
+    worker.on("message", (message: AnswerMessage | ReadyMessage) => this.#hear(message));
     worker.on("error", (error) => this.#die(messageOf(error)));
     worker.on("exit", (code) => this.#die(`it ended with code ${code}`));
   }
 
-  /** Starts a thread and waits until it runs. `onDeath` is called once, when it is gone for whatever reason. */
+  /**
+   * Starts a thread and waits until it is ready: one that is ended while it loads its native parts would end the whole
+   * process. `onDeath` is called once, when it is gone for whatever reason.
+   */
   static async start(
     birth: Omit<WorkerBirth, "cancelled">,
     onDeath: (thread: WorkerThread, reason: string) => void,
@@ -54,10 +60,7 @@ export class WorkerThread implements AsyncDisposable {
       resourceLimits: { maxYoungGenerationSizeMb: YOUNG_HEAP_MIB },
     });
     const thread = new WorkerThread(worker, cancelled, onDeath);
-    const online = deferred<undefined>();
-    worker.once("online", () => online.resolve(undefined));
-    worker.once("exit", () => online.resolve(undefined));
-    await online.promise;
+    await thread.#ready.promise;
     if (thread.#dead !== undefined) throw died(thread.#dead);
     return thread;
   }
@@ -104,6 +107,11 @@ export class WorkerThread implements AsyncDisposable {
     Atomics.store(this.#cancelled, id % CANCEL_SLOTS, id);
   }
 
+  #hear(message: AnswerMessage | ReadyMessage): void {
+    if (message === READY) this.#ready.resolve(undefined);
+    else this.#settle(message);
+  }
+
   #settle(message: AnswerMessage): void {
     const done = this.#tasks.get(message.id);
     if ("error" in message) done?.reject(fromWire(message.error));
@@ -113,6 +121,7 @@ export class WorkerThread implements AsyncDisposable {
   #die(reason: string): void {
     if (this.#dead !== undefined) return;
     this.#dead = reason;
+    this.#ready.resolve(undefined);
     for (const done of this.#tasks.values()) done.reject(died(reason));
     this.#onDeath(this, reason);
   }

@@ -14,6 +14,7 @@ import {
   type AnswerMessage,
   CANCEL_SLOTS,
   packBytes,
+  READY,
   type Packed,
   type ReadRequest,
   type TaskMessage,
@@ -160,6 +161,7 @@ function serve(port: NonNullable<typeof parentPort>, birth: WorkerBirth): void {
   port.on("message", (message: TaskMessage) => {
     last = last.then(() => answer(message));
   });
+  port.postMessage(READY);
 }
 
 if (parentPort !== null) serve(parentPort, workerData as WorkerBirth);
