@@ -31,7 +31,7 @@ RUN apt-get update \
 WORKDIR /opt/holdfast
 COPY --from=builder /opt/holdfast/package.json ./
 COPY --from=builder /opt/holdfast/node_modules node_modules
-COPY --from=builder /opt/holdfast/dist/src dist/src
+COPY --from=builder /opt/holdfast/dist/app dist/app
 COPY bin bin
 COPY config config
 RUN ln -s /opt/holdfast/bin/holdfast /usr/local/bin/holdfast

@@ -1,14 +1,16 @@
 // Builds holdfast: installs the packages when they are missing or not those of the lock file, then compiles src, test
-// and bench to dist. `--if-needed` does only what is out of date, and nothing at all, offline, when nothing is.
+// and bench to dist, and puts the program together in dist/app (bundle.mjs). `--if-needed` does only what is out of
+// date, and nothing at all, offline, when nothing is.
 // The new dist is made beside the old one and takes its place at the end, so that a build that fails leaves the old one.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { bundle } from "./bundle.mjs";
 
 const ROOT = join(import.meta.dirname, "..");
 const DIST = join(ROOT, "dist");
 const STAMP = ".built";
-const SOURCES = ["src", "test", "bench", "tsconfig.json", "package.json"];
+const SOURCES = ["src", "test", "bench", "scripts/bundle.mjs", "tsconfig.json", "package.json"];
 
 /** Newest modification time of a file, or of a folder and all in it, ms since the epoch; 0 when missing. */
 function newestMs(path) {
@@ -50,7 +52,17 @@ function install() {
   process.exit(1);
 }
 
-function compile() {
+async function isPutTogether(folder) {
+  try {
+    await bundle(folder);
+    return true;
+  } catch (error) {
+    console.error(`holdfast: the program could not be put together: ${error.message}`);
+    return false;
+  }
+}
+
+async function compile() {
   console.error("holdfast: building");
   const workshop = join(ROOT, ".build");
   const next = join(workshop, `next-${String(process.pid)}`);
@@ -59,7 +71,8 @@ function compile() {
   const startedMs = Date.now();
   try {
     const compiler = join(ROOT, "node_modules", "typescript", "bin", "tsc");
-    if (!run(process.execPath, [compiler, "-p", ROOT, "--outDir", next, "--noEmitOnError"])) {
+    const isCompiled = run(process.execPath, [compiler, "-p", ROOT, "--outDir", next, "--noEmitOnError"]);
+    if (!isCompiled || !(await isPutTogether(next))) {
       console.error("holdfast: the build failed; the last good one, if any, is untouched");
       process.exitCode = 1;
       return;
@@ -85,5 +98,5 @@ function isUpToDate() {
 if (existsSync(join(ROOT, "src"))) {
   const ifNeeded = process.argv.includes("--if-needed");
   if (!packagesAreInstalled()) install();
-  if (!ifNeeded || !isUpToDate()) compile();
+  if (!ifNeeded || !isUpToDate()) await compile();
 }

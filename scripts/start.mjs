@@ -15,4 +15,4 @@ if (process.getuid() === 0 && !env.HOLDFAST_STATE_DIR && !env.HOLDFAST_CONFIG) {
   }
 }
 process.argv = [process.execPath, program, "protect", "--foreground", ...args];
-await import("../dist/src/cli/main.js");
+await import("../dist/app/holdfast.js");

@@ -14,6 +14,7 @@ const COPIED = [
   ".npmrc",
   "tsconfig.json",
   "scripts/build.mjs",
+  "scripts/bundle.mjs",
   "scripts/start.mjs",
 ];
 /** Stands for the command line: says how it was called, and ends on the first signal, saying which. */

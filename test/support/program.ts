@@ -10,7 +10,9 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
-const MAIN = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
+/** What `bin/holdfast` starts, where this build has put it together; else the compiled module. */
+const BUILT = fileURLToPath(new URL("../../app/holdfast.js", import.meta.url));
+const MAIN = existsSync(BUILT) ? BUILT : fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
 const COMMAND_TIMEOUT_MS = 60_000;
 const START_TIMEOUT_MS = 20_000;
 
