@@ -5,6 +5,7 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { HoldfastError, errnoOf } from "./errors.js";
+import { keepDescriptorsFromChildren } from "./inheritance.js";
 
 export interface SpawnOptions {
   readonly timeoutMs: number;
@@ -17,6 +18,8 @@ export interface SpawnOptions {
   readonly outputBytesMax?: number;
   /** Runs as this user; only root may. */
   readonly user?: { readonly uid: number; readonly gid: number };
+  /** Descriptors that the program gets besides its streams, under the same numbers; they must be inheritable. */
+  readonly inherits?: readonly number[];
 }
 
 export interface SpawnResult {
@@ -37,6 +40,7 @@ export async function runProgram(command: readonly string[], options: SpawnOptio
   options.signal.throwIfAborted();
   const [program, ...args] = withoutCapabilities(command);
   if (program === undefined) throw new HoldfastError("SPAWN_FAILED", "no program was named");
+  keepDescriptorsFromChildren(options.inherits);
   const child = spawn(program, args, {
     cwd: options.cwd,
     env: {

@@ -7,7 +7,7 @@ import { constants, readFile, readdir, stat } from "node:fs/promises";
 import { HoldfastError, errnoOf, messageOf } from "../base/errors.js";
 import { type MountCalls, mountCalls } from "../base/native.js";
 import { type BytePath, pathBytes, pathText } from "../base/paths.js";
-import { runProgram } from "../base/spawn.js";
+import { type SpawnOptions, runProgram } from "../base/spawn.js";
 
 const DEVICE = "/dev/fuse";
 const TYPE = "fuse.holdfast";
@@ -127,7 +127,7 @@ async function mountByHelper(point: MountPoint, calls: MountCalls, signal: Abort
     const options = "ro,nosuid,nodev,default_permissions,fsname=holdfast,subtype=holdfast";
     const command = [HELPER, "-o", point.allowOther ? `${options},allow_other` : options, "--", helperPath(point.path)];
     const env = { _FUSE_COMMFD: String(theirs) };
-    await runHelper(command, env, signal);
+    await runHelper(command, { env, inherits: [theirs] }, signal);
     const fd = calls.receiveDescriptor(ours);
     if (fd === undefined) throw new HoldfastError("MOUNT_UNAVAILABLE", `${HELPER} gave no descriptor of ${DEVICE}`);
     calls.setNonBlocking(fd);
@@ -147,11 +147,11 @@ function helperPath(path: BytePath): string {
 
 async function runHelper(
   command: readonly string[],
-  env: Readonly<Record<string, string>>,
+  surroundings: Pick<SpawnOptions, "env" | "inherits">,
   signal: AbortSignal,
 ): Promise<void> {
   try {
-    const { exitCode, stderr } = await runProgram(command, { timeoutMs: HELPER_TIMEOUT_MS, signal, env });
+    const { exitCode, stderr } = await runProgram(command, { timeoutMs: HELPER_TIMEOUT_MS, signal, ...surroundings });
     if (exitCode === 0) return;
     throw new HoldfastError("MOUNT_UNAVAILABLE", stderr.trim().split("\n").at(-1) ?? `${HELPER} failed`, {
       hint: stderr.includes("allow_other")

@@ -1,9 +1,11 @@
 /** Starting programs: a clean environment, limits that hold for children and grandchildren, and honest results. */
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, readdir, readlink, writeFile } from "node:fs/promises";
 import { expect } from "chai";
+import { Level } from "level";
+import { mountCalls, nativeCalls } from "../../src/base/native.js";
 import { type SpawnOptions, runProgram } from "../../src/base/spawn.js";
 import { rejection } from "../support/rejection.js";
-import { requirePrograms, requireRoot } from "../support/requirements.js";
+import { requirePrograms, requireRoot, skip } from "../support/requirements.js";
 import { useTempFolder } from "../support/temp-folder.js";
 
 const LIMITS: SpawnOptions = { timeoutMs: 20_000, signal: new AbortController().signal };
@@ -30,6 +32,34 @@ describe("a started program", () => {
       expect(names).to.have.members(["PATH", "HOME", "LANG", "GIT_DIR"]);
     } finally {
       delete process.env["HOLDFAST_PASSWORD"];
+    }
+  });
+
+  it("gets none of our descriptors: not a database's, which LevelDB leaves open to every child", async function () {
+    requirePrograms(this, "ls");
+    if (nativeCalls() === undefined) skip(this, "koffi is not installed");
+    const database = new Level<string, string>(folder().at("database"));
+    await database.open();
+    await using _closing = { [Symbol.asyncDispose]: async () => await database.close() };
+    await database.put("key", "value");
+    const { stdout } = await runProgram(["ls", "-l", "/proc/self/fd"], LIMITS);
+    expect(await openOf("self"), "we have it open").to.include(`${folder().at("database")}/LOCK`);
+    expect(stdout.toString()).to.not.contain(folder().path);
+  });
+
+  it("gets a descriptor that it is meant to have", async function () {
+    if (nativeCalls() === undefined) skip(this, "koffi is not installed");
+    const calls = mountCalls();
+    if (calls === undefined) skip(this, "koffi is not installed");
+    const [ours, theirs] = calls.socketPair();
+    try {
+      const { stdout } = await runProgram(["ls", "/proc/self/fd"], { ...LIMITS, inherits: [theirs] });
+      const descriptors = stdout.toString().trim().split("\n").map(Number);
+      expect(descriptors).to.include(theirs);
+      expect(descriptors).to.not.include(ours);
+    } finally {
+      calls.closeDescriptor(ours);
+      calls.closeDescriptor(theirs);
     }
   });
 
@@ -140,4 +170,11 @@ async function isRunning(pid: number): Promise<boolean> {
   } catch {
     return false;
   }
+}
+
+/** What a process has open. */
+async function openOf(pid: string): Promise<readonly string[]> {
+  const folder = `/proc/${pid}/fd`;
+  const names = await readdir(folder);
+  return await Promise.all(names.map(async (name) => await readlink(`${folder}/${name}`).catch(() => "")));
 }

@@ -1,11 +1,13 @@
 /** How sources come up and go: each by itself, none kept waiting by another, and the end never by any. */
-import { rm } from "node:fs/promises";
+import { readFile, readdir, readlink, rm } from "node:fs/promises";
 import { expect } from "chai";
 import { type Clock, systemClock } from "../../src/base/clock.js";
 import { deferred } from "../../src/base/concurrency.js";
+import { nativeCalls } from "../../src/base/native.js";
 import { pathFromText } from "../../src/base/paths.js";
 import { launchIn } from "../support/launched.js";
 import { until } from "../support/program.js";
+import { skip } from "../support/requirements.js";
 import { useTempFolder } from "../support/temp-folder.js";
 
 /** Failed starts are tried again after 15 s; here sooner. */
@@ -45,6 +47,25 @@ describe("a daemon with several sources", () => {
     gate.resolve(undefined);
     await daemon.operation.started();
     expect(daemon.parts.monitor.status()).to.have.length(2);
+  });
+
+  it("leaves none of its files open to the watcher, which is a process of its own", async function () {
+    if (nativeCalls() === undefined) skip(this, "koffi is not installed");
+    await using daemon = await launchIn(folder(), await configured("one"));
+    await daemon.operation.start();
+    await daemon.operation.started();
+    const children = await readFile(`/proc/self/task/${String(process.pid)}/children`, "utf8");
+    const watchers: string[] = [];
+    for (const pid of children.trim().split(" ")) {
+      const command = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+      if (command.includes("watch/child.js")) watchers.push(pid);
+    }
+    expect(watchers).to.have.length(1);
+    const names = await readdir(`/proc/${watchers[0] ?? ""}/fd`);
+    const open = await Promise.all(
+      names.map(async (name) => await readlink(`/proc/${watchers[0] ?? ""}/fd/${name}`).catch(() => "")),
+    );
+    expect(open.filter((path) => path.startsWith(folder().path))).to.deep.equal([]);
   });
 
   it("gives up the first backup of a source that is no longer to be protected", async () => {

@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Clock, Timer } from "../../base/clock.js";
 import { messageOf } from "../../base/errors.js";
+import { keepDescriptorsFromChildren } from "../../base/inheritance.js";
 import type { Logger } from "../../base/observe.js";
 import { type BytePath, isTextPath, parentPath, pathFromText, pathText } from "../../base/paths.js";
 import type { EventCounts, WatchOrder, WatchReport } from "./protocol.js";
@@ -118,6 +119,7 @@ export class NativeWatcher implements AsyncDisposable {
   }
 
   #start(): void {
+    keepDescriptorsFromChildren();
     const child = fork(fileURLToPath(new URL("./child.js", import.meta.url)), [], {
       stdio: ["ignore", "ignore", "inherit", "ipc"],
       execArgv: ["--max-semi-space-size=2"],
