@@ -28,7 +28,15 @@ export interface SourceContext {
   readonly fault: Fault;
 }
 
-const DEFAULT_CHAIN: readonly StrategyName[] = ["latest_backup", "git_history", "temp_files", "manual_recovery"];
+const DEFAULT_CHAIN: readonly StrategyName[] = [
+  "latest_backup",
+  "fs_snapshots",
+  "git_history",
+  "package_manager",
+  "temp_files",
+  "sqlite_wal",
+  "manual_recovery",
+];
 
 /** One source; its name may still be doubled, see `uniqueNames`. */
 export function resolveSource(written: WrittenSource, context: SourceContext): SourceConfiguration {

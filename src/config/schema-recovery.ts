@@ -36,6 +36,26 @@ const sameContent = mapping("The same bytes at another protected path.", {
   strategy: Type.Literal("same_content"),
   max_age_hours: maxAgeHours,
 });
+const pinned = mapping("The file itself, which the daemon holds open because its source is critical.", {
+  strategy: Type.Literal("pinned"),
+});
+const fsSnapshots = mapping("Snapshots of the file's own file system: btrfs (snapper), ZFS, or mounted ones.", {
+  strategy: Type.Literal("fs_snapshots"),
+  roots: optional(texts("More snapshots: folders, `*` for a part of a name, each an image of the folder `of`.")),
+  of: optional(text("The folder that `roots` are images of; / unless told.")),
+  max_age_hours: maxAgeHours,
+});
+const packageManager = mapping("The same version of the Debian package that installed the file, checked.", {
+  strategy: Type.Literal("package_manager"),
+  archives: optional(texts("More folders with package files, absolute; apt's cache is always looked into.")),
+  download: optional(flag("Let apt download the package when it is not on this machine.", false)),
+  root: optional(text("Top of the system that dpkg manages; / unless told.")),
+  max_age_hours: maxAgeHours,
+});
+const sqliteWal = mapping("An SQLite database out of its write-ahead log.", {
+  strategy: Type.Literal("sqlite_wal"),
+  max_age_hours: maxAgeHours,
+});
 const logMatch = Type.Record(
   Type.String(),
   Type.Union([Type.String(), Type.Number(), Type.Boolean(), Type.Array(Type.String())]),
@@ -96,8 +116,12 @@ export const strategyStep = Type.Union(
     latestBackup,
     gitHistory,
     tempFiles,
+    pinned,
     openFiles,
     sameContent,
+    fsSnapshots,
+    packageManager,
+    sqliteWal,
     fromLogs,
     regenerate,
     manualRecovery,

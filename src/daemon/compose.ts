@@ -16,6 +16,7 @@ import { ChangeQueue } from "../policy/change-queue.js";
 import { JobRunner } from "../policy/job-runner.js";
 import { SpaceWatch } from "../policy/space.js";
 import { Healer } from "../recovery/healer.js";
+import { NO_PINS, type PinReader, Pins } from "../recovery/pins.js";
 import { localFolderOf } from "../storage/open.js";
 import { addProcessSeries } from "../telemetry/series.js";
 import { AutoRepair } from "./auto-repair.js";
@@ -45,14 +46,14 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
   const settings = { current: configuration };
   const database = await openStateDatabase(configuration.stateDir, clock, metrics.log);
   owner.defer(() => database.close());
-  const strategies = recoveryStrategies(repository, clock);
+  const bus = new EventBus((name, error) => metrics.log.error("event.fault", { name, message: messageOf(error) }));
+  const jobs = owner.use(new JobRunner(clock, metrics.log));
+  const book = await openBook(ground, repository, database, settings);
+  const strategies = recoveryStrategies(repository, clock, pinsOf({ ground, bus, repository, book }, owner));
   addProcessSeries(
     metrics,
     strategies.map(({ id }) => id),
   );
-  const bus = new EventBus((name, error) => metrics.log.error("event.fault", { name, message: messageOf(error) }));
-  const jobs = owner.use(new JobRunner(clock, metrics.log));
-  const book = await openBook(ground, repository, database, settings);
   const retention = await RetentionBook.open(configuration.stateDir, metrics.log);
   const bucket = database.sublevel("backups");
   const backupJobs = new BackupJobs({ clock, bus, observer: metrics, bucket });
@@ -114,6 +115,33 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
     await parts.telling.take(configuration.alerts, undefined);
   }
   return { parts, plan };
+}
+
+/** A command that works alone holds nothing: it is over before anything could be lost. */
+function pinsOf(
+  around: {
+    readonly ground: Ground;
+    readonly bus: EventBus;
+    readonly repository: Repository;
+    readonly book: SourceBook;
+  },
+  owner: ResourceStack,
+): PinReader {
+  const { ground, bus, repository, book } = around;
+  if (!ground.isDaemon) return NO_PINS;
+  const { clock, metrics, configuration } = ground;
+  return owner.use(
+    new Pins({
+      clock,
+      observer: metrics,
+      bus,
+      isCritical: (source) => book.find(source)?.configuration.priority === "critical",
+      filesOf: async function* (source) {
+        for await (const { path, node } of repository.currentEntries(source)) if (node.kind === "file") yield path;
+      },
+      stateDir: configuration.stateDir,
+    }),
+  );
 }
 
 async function openMonitor(

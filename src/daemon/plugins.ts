@@ -9,25 +9,39 @@ import { HoldfastError, messageOf } from "../base/errors.js";
 import type { ChannelConfiguration, EmailChannelConfiguration } from "../config/configuration.js";
 import { readSecret } from "../config/secrets.js";
 import type { VersionReader } from "../recovery/ports.js";
+import { NO_PINS, type PinReader } from "../recovery/pins.js";
 import { ProcessFiles } from "../recovery/proc.js";
 import type { RecoveryStrategy } from "../recovery/strategy.js";
+import { fsSnapshotsStrategy } from "../recovery/strategies/fs-snapshots.js";
 import { gitHistoryStrategy } from "../recovery/strategies/git-history.js";
 import { latestBackupStrategy } from "../recovery/strategies/latest-backup.js";
 import { manualRecoveryStrategy } from "../recovery/strategies/manual-recovery.js";
 import { openFilesStrategy } from "../recovery/strategies/open-files.js";
+import { packageManagerStrategy } from "../recovery/strategies/package-manager.js";
+import { pinnedStrategy } from "../recovery/strategies/pinned.js";
 import { reconstructFromLogsStrategy } from "../recovery/strategies/reconstruct-from-logs.js";
 import { regenerateStrategy } from "../recovery/strategies/regenerate.js";
 import { sameContentStrategy } from "../recovery/strategies/same-content.js";
+import { sqliteWalStrategy } from "../recovery/strategies/sqlite-wal.js";
 import { tempFilesStrategy } from "../recovery/strategies/temp-files.js";
 
 /** All strategies, in no order: chains are ordered by configuration. */
-export function recoveryStrategies(reader: VersionReader, clock: Clock): readonly RecoveryStrategy[] {
+export function recoveryStrategies(
+  reader: VersionReader,
+  clock: Clock,
+  pins: PinReader = NO_PINS,
+): readonly RecoveryStrategy[] {
+  const processes = new ProcessFiles(clock);
   return [
-    openFilesStrategy(new ProcessFiles(clock)),
+    pinnedStrategy(pins),
+    openFilesStrategy(processes),
     latestBackupStrategy(reader),
     sameContentStrategy(reader),
+    fsSnapshotsStrategy(),
     gitHistoryStrategy(),
+    packageManagerStrategy(),
     tempFilesStrategy(reader),
+    sqliteWalStrategy(reader, processes),
     reconstructFromLogsStrategy(),
     regenerateStrategy(),
     manualRecoveryStrategy(),

@@ -18,7 +18,7 @@ import type { AcceptanceLevel, Candidate, ChainStep, LostFile, RecoveryStrategy,
 /** Candidates looked at in one step; the rest is not asked for. */
 const STEP_CANDIDATES_MAX = 50;
 /** Strategies that every chain has, whether named or not, and the one before which they go when they are not. */
-const IMPLIED_FIRST = "open_files";
+const IMPLIED_FIRST = ["open_files", "pinned"];
 const IMPLIED_AFTER_BACKUP = "same_content";
 
 export interface ChainOptions {
@@ -387,7 +387,7 @@ class ChainRun {
 
 class OutsideFailure extends Error {}
 
-/** The chain with what every chain has: open descriptors first, the same content elsewhere after the backup. */
+/** The chain with what every chain has: what is held open first, the same content elsewhere after the backup. */
 export function withImplied(steps: readonly ChainStep[]): readonly ChainStep[] {
   const names = new Set(steps.map((step) => step.strategy));
   const full = [...steps];
@@ -395,7 +395,7 @@ export function withImplied(steps: readonly ChainStep[]): readonly ChainStep[] {
     const backup = full.findIndex((step) => step.strategy === "latest_backup");
     full.splice(backup + 1, 0, { strategy: IMPLIED_AFTER_BACKUP, parameters: {} });
   }
-  if (!names.has(IMPLIED_FIRST)) full.unshift({ strategy: IMPLIED_FIRST, parameters: {} });
+  for (const strategy of IMPLIED_FIRST) if (!names.has(strategy)) full.unshift({ strategy, parameters: {} });
   return full;
 }
 

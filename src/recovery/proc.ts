@@ -23,6 +23,8 @@ export interface HeldFile {
   readonly ino: bigint;
   readonly sizeBytes: number;
   readonly mtimeNs: bigint;
+  /** When the inode was made; 0 where the file system does not say. */
+  readonly birthNs: bigint;
   readonly uid: number;
   /** A process may still be writing to it. */
   readonly isWritable: boolean;
@@ -34,6 +36,8 @@ export interface Writer {
   readonly program: string;
 }
 
+/** What we hold ourselves is known as pins. */
+const OWN_PID = String(process.pid);
 const DELETED = Buffer.from(" (deleted)", "latin1");
 /** A finished look at all processes serves those who ask this soon after, ms: a batch does not look a thousand times. */
 const FRESH_MS = 250;
@@ -50,11 +54,14 @@ export class ProcessFiles {
     this.#procDir = procDir;
   }
 
-  /** All deleted regular files that some process holds open or mapped. At most 250 ms old. */
+  /** All deleted regular files that some other process holds open or mapped. At most 250 ms old. */
   async deletedFiles(signal: AbortSignal): Promise<readonly HeldFile[]> {
     const nowMs = this.#clock.monotonicMs();
     if (this.#last === undefined || nowMs - this.#last.atMs > FRESH_MS) {
-      this.#last = { atMs: nowMs, found: this.#eachProcess((pid) => heldBy(this.#procDir, pid)) };
+      this.#last = {
+        atMs: nowMs,
+        found: this.#eachProcess((pid) => (pid === OWN_PID ? [] : heldBy(this.#procDir, pid))),
+      };
     }
     const found = await this.#last.found;
     signal.throwIfAborted();
@@ -64,7 +71,7 @@ export class ProcessFiles {
   /** Other processes that have the inode open for writing. */
   async writersOf(dev: bigint, ino: bigint): Promise<readonly Writer[]> {
     return await this.#eachProcess((pid) => {
-      if (pid === String(process.pid) || !isWrittenBy(`${this.#procDir}/${pid}`, dev, ino)) return [];
+      if (pid === OWN_PID || !isWrittenBy(`${this.#procDir}/${pid}`, dev, ino)) return [];
       return [{ pid: Number(pid), program: programOf(`${this.#procDir}/${pid}`) }];
     });
   }
@@ -132,6 +139,7 @@ function describe(
     ino: stat.ino,
     sizeBytes: Number(stat.size),
     mtimeNs: stat.mtimeNs,
+    birthNs: stat.birthtimeNs,
     uid: Number(stat.uid),
   };
 }

@@ -35,7 +35,17 @@ describe("a configuration file", () => {
     expect(source?.onDelete).to.equal(undefined);
     expect(source?.paths.map(pathText)).to.deep.equal(["/srv/app"]);
     const chain = source?.recover[0]?.chain.map((step) => step.strategy);
-    expect(chain).to.deep.equal(["latest_backup", "git_history", "temp_files", "manual_recovery"]);
+    expect(chain).to.deep.equal([
+      ...[
+        "latest_backup",
+        "fs_snapshots",
+        "git_history",
+        "package_manager",
+        "temp_files",
+        "sqlite_wal",
+        "manual_recovery",
+      ],
+    ]);
     expect(loaded.schedule).to.deep.equal([
       { name: "every", type: "incremental", when: { kind: "every", everyMs: 21_600_000 }, sources: [] },
     ]);

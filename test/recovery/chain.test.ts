@@ -162,17 +162,18 @@ describe("the recovery chain", () => {
     expect(readdirSync(folder().at("scratch"))).to.deep.equal([]);
   });
 
-  it("asks open descriptors first and the same content elsewhere after the backup, named or not", () => {
+  it("asks for what is held open first and the same content elsewhere after the backup, named or not", () => {
     const named = (...names: string[]): string[] =>
       withImplied(names.map((strategy) => ({ strategy, parameters: {} }))).map((step) => step.strategy);
     expect(named("latest_backup", "git_history")).to.deep.equal([
+      "pinned",
       "open_files",
       "latest_backup",
       "same_content",
       "git_history",
     ]);
-    expect(named("git_history")).to.deep.equal(["open_files", "same_content", "git_history"]);
-    expect(named("same_content", "open_files")).to.deep.equal(["same_content", "open_files"]);
+    expect(named("git_history")).to.deep.equal(["pinned", "open_files", "same_content", "git_history"]);
+    expect(named("same_content", "open_files")).to.deep.equal(["pinned", "same_content", "open_files"]);
   });
 
   async function walk(

@@ -7,16 +7,18 @@ import { once } from "node:events";
 import { expect } from "chai";
 import { openAnchored } from "../../src/base/anchored.js";
 import { systemClock } from "../../src/base/clock.js";
-import type { BytePath } from "../../src/base/paths.js";
+import { type BytePath, pathFromText } from "../../src/base/paths.js";
 import { PriorityLanes, RestoreMemory } from "../../src/recovery/gate.js";
+import { lastGoodOf } from "../../src/recovery/heal-path.js";
 import { DEFAULT_HEALER_SETTINGS } from "../../src/recovery/healer.js";
 import { tupleOf } from "../../src/recovery/place-parents.js";
 import { ProcessFiles } from "../../src/recovery/proc.js";
 import { Quarantine } from "../../src/recovery/quarantine.js";
 import { BatchCollector, REPORT_RESULTS_MAX, type RecoveryResult } from "../../src/recovery/report.js";
+import { openFilesStrategy } from "../../src/recovery/strategies/open-files.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { spawnHolder } from "../support/file-holder.js";
-import { NEVER } from "../support/recovery-rig.js";
+import { NEVER, lostFile, nodeAt } from "../support/recovery-rig.js";
 import { rejection } from "../support/rejection.js";
 import { hasProgram, requireRoot, skip } from "../support/requirements.js";
 import { useTempFolder } from "../support/temp-folder.js";
@@ -209,6 +211,24 @@ describe("files of processes", () => {
     expect((await processes.writersOf(dev, ino)).map((entry) => entry.pid)).to.deep.equal([writer.pid]);
     await reader.end();
     await writer.end();
+  });
+
+  it("are not taken for the lost one because they got its inode number after it was freed", async () => {
+    const file = await folder().write("temporary", "another program's\n");
+    const good = lastGoodOf(nodeAt(pathFromText(file)));
+    const holder = await spawnHolder(file, "r");
+    await rm(file);
+    const offeredFor = async (ctimeNs: bigint): Promise<number> => {
+      const lost = lostFile(folder().bytes("data/lost"), { ...good, stat: { ...good.stat, ctimeNs } });
+      const search = { parameters: {}, note: () => undefined, scratchDir: folder().path };
+      let count = 0;
+      for await (const { sameInode } of openFilesStrategy(new ProcessFiles(systemClock)).find(lost, search, NEVER))
+        if (sameInode === true) count += 1;
+      return count;
+    };
+    expect(await offeredFor(good.stat.ctimeNs)).to.equal(1);
+    expect(await offeredFor(good.stat.ctimeNs - 1_000_000_000n)).to.equal(0);
+    await holder.end();
   });
 });
 

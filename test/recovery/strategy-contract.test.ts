@@ -1,22 +1,31 @@
 /** Every strategy that finds anything keeps the contract, on what really produces such traces. */
-import { rm } from "node:fs/promises";
+import { cp, readFile, rm } from "node:fs/promises";
 import { systemClock } from "../../src/base/clock.js";
+import { EventBus } from "../../src/base/events.js";
+import { silentObserver } from "../../src/base/observe.js";
 import { type BytePath, pathFromText } from "../../src/base/paths.js";
 import { lastGoodOf } from "../../src/recovery/heal-path.js";
+import { Pins } from "../../src/recovery/pins.js";
 import { ProcessFiles } from "../../src/recovery/proc.js";
 import type { LostFile, RecoveryStrategy } from "../../src/recovery/strategy.js";
+import { fsSnapshotsStrategy } from "../../src/recovery/strategies/fs-snapshots.js";
 import { gitHistoryStrategy } from "../../src/recovery/strategies/git-history.js";
 import { latestBackupStrategy } from "../../src/recovery/strategies/latest-backup.js";
 import { openFilesStrategy } from "../../src/recovery/strategies/open-files.js";
+import { packageManagerStrategy } from "../../src/recovery/strategies/package-manager.js";
+import { pinnedStrategy } from "../../src/recovery/strategies/pinned.js";
 import { reconstructFromLogsStrategy } from "../../src/recovery/strategies/reconstruct-from-logs.js";
 import { regenerateStrategy } from "../../src/recovery/strategies/regenerate.js";
 import { sameContentStrategy } from "../../src/recovery/strategies/same-content.js";
+import { sqliteWalStrategy } from "../../src/recovery/strategies/sqlite-wal.js";
 import { tempFilesStrategy } from "../../src/recovery/strategies/temp-files.js";
 import { type StrategyCase, strategyContract } from "../contract/strategy.js";
+import { DebianRoot } from "../support/debian-root.js";
 import { spawnHolder } from "../support/file-holder.js";
 import { git } from "../support/git.js";
 import { MemoryVersions, lostFile, nodeAt } from "../support/recovery-rig.js";
-import { requirePrograms } from "../support/requirements.js";
+import { requirePrograms, requireRoot } from "../support/requirements.js";
+import { makeLiveDatabase, query } from "../support/sqlite-database.js";
 import { TempFolder } from "../support/temp-folder.js";
 
 const TEXT = "line one\nline two\n";
@@ -67,6 +76,70 @@ strategyContract("temp_files", () =>
   }),
 );
 
+strategyContract("pinned", () =>
+  caseOf(async ({ folder, path }) => {
+    const bus = new EventBus(() => undefined);
+    const stateDir = folder.path;
+    const files = oneFile(path);
+    const pins = new Pins({
+      clock: systemClock,
+      observer: silentObserver,
+      bus,
+      isCritical: () => true,
+      filesOf: files,
+      stateDir,
+    });
+    bus.emit("watch.ready", { source: "data" });
+    await pins.settled();
+    const lost = lostFile(path, lastGoodOf(nodeAt(path)));
+    await rm(path);
+    return { strategy: pinnedStrategy(pins), lost, close: () => pins[Symbol.asyncDispose]() };
+  }),
+);
+
+strategyContract("fs_snapshots", () =>
+  caseOf(async ({ folder, path }) => {
+    await folder.write(`snapshots/1${path}`, TEXT);
+    await rm(path);
+    return {
+      strategy: fsSnapshotsStrategy(),
+      parameters: { roots: [`${folder.at("snapshots")}/*`] },
+      wrongParameters: { roots: ["relative"] },
+    };
+  }),
+);
+
+strategyContract("package_manager", (context) => {
+  requireRoot(context);
+  requirePrograms(context, "dpkg", "dpkg-deb", "dpkg-query", "md5sum");
+  return caseOf(async ({ folder, path }) => {
+    new DebianRoot(folder.path, folder.at("build")).install({
+      name: "hf-contract",
+      version: "1",
+      files: { [path.slice(folder.path.length)]: TEXT },
+    });
+    await rm(path);
+    const parameters = { root: folder.path };
+    return { strategy: packageManagerStrategy(), parameters, wrongParameters: { archives: ["relative"] } };
+  });
+});
+
+strategyContract("sqlite_wal", (context) => {
+  requirePrograms(context, "sqlite3");
+  return caseOf(async ({ folder }) => {
+    const file = folder.at("data/a.db");
+    makeLiveDatabase(file, "", "create table t(x); insert into t values (1);");
+    // The program itself says what the whole database is.
+    await cp(file, folder.at("whole.db"));
+    await cp(`${file}-wal`, folder.at("whole.db-wal"));
+    query(folder.at("whole.db"), "pragma wal_checkpoint(truncate);");
+    const content = await readFile(folder.at("whole.db"));
+    await rm(file);
+    const strategy = sqliteWalStrategy(new MemoryVersions(), new ProcessFiles(systemClock));
+    return { strategy, lost: lostFile(pathFromText(file)), content };
+  });
+});
+
 strategyContract("reconstruct_from_logs", () =>
   caseOf(async ({ folder, path }) => {
     await folder.write("logs/app.jsonl", `${JSON.stringify({ path: folder.at("data/file.txt"), content: TEXT })}\n`);
@@ -95,9 +168,17 @@ strategyContract("regenerate", () =>
   }),
 );
 
+function oneFile(path: BytePath): () => AsyncIterable<BytePath> {
+  // eslint-disable-next-line @typescript-eslint/require-await -- a port of asynchronous readers
+  return async function* () {
+    yield path;
+  };
+}
+
 interface Prepared {
   readonly strategy: RecoveryStrategy;
   readonly lost?: LostFile;
+  readonly content?: Buffer;
   readonly parameters?: Readonly<Record<string, unknown>>;
   readonly wrongParameters?: Readonly<Record<string, unknown>>;
   readonly close?: () => Promise<void>;
@@ -116,7 +197,7 @@ async function caseOf(prepare: (place: Place) => Promise<Prepared>): Promise<Str
   return {
     strategy: prepared.strategy,
     lost: prepared.lost ?? lostFile(path),
-    content: Buffer.from(TEXT),
+    content: prepared.content ?? Buffer.from(TEXT),
     unknown: lostFile(folder.bytes("data/never-was")),
     parameters: prepared.parameters ?? {},
     ...(prepared.wrongParameters === undefined ? {} : { wrongParameters: prepared.wrongParameters }),

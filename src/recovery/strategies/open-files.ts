@@ -25,9 +25,14 @@ export function openFilesStrategy(processes: ProcessFiles): RecoveryStrategy {
   };
 }
 
+/**
+ * The number of a deleted inode may be another file's a moment later, such as a program's nameless temporary file. That
+ * one was made after the lost file was last known good; where birth is not told, the name must agree.
+ */
 function isInodeOf(lost: LostFile, held: HeldFile): boolean {
   const stat = lost.lastGood?.stat;
-  return stat !== undefined && stat.dev === held.dev && stat.ino === held.ino;
+  if (stat?.dev !== held.dev || stat.ino !== held.ino) return false;
+  return held.birthNs === 0n ? held.path === lost.path : held.birthNs <= stat.ctimeNs;
 }
 
 function candidateOf(lost: LostFile, held: HeldFile, isLostInode: boolean): Candidate {

@@ -1,0 +1,34 @@
+/**
+ * `pinned`: the lost file itself, which the daemon holds open because its source is critical (`pins.ts`). It has every
+ * byte up to the deletion. Only the inode that was last known good at the path is offered, never whatever came after.
+ */
+import { pathText } from "../../base/paths.js";
+import type { PinReader } from "../pins.js";
+import { msOfNs } from "../regular-file.js";
+import type { Candidate, LostFile, RecoveryStrategy } from "../strategy.js";
+
+export function pinnedStrategy(pins: PinReader): RecoveryStrategy {
+  return {
+    id: "pinned",
+    effort: "perishable",
+    // eslint-disable-next-line @typescript-eslint/require-await -- a descriptor answers at once
+    async *find(lost: LostFile, _search, signal: AbortSignal): AsyncIterable<Candidate> {
+      signal.throwIfAborted();
+      const pin = pins.pinOf(lost.path);
+      const good = lost.lastGood?.stat;
+      if (pin === undefined || pin.stat.dev !== good?.dev || pin.stat.ino !== good.ino) return;
+      if (lost.present?.dev === pin.stat.dev && lost.present.ino === pin.stat.ino) return; // it is the damaged file
+      const { nameNow } = pin;
+      yield {
+        strategy: "pinned",
+        origin: "the file itself, held open by holdfast",
+        fidelity: "exact",
+        modifiedAtMs: msOfNs(pin.stat.mtimeNs),
+        sizeBytes: Number(pin.stat.size),
+        sameInode: true,
+        notes: nameNow === undefined || nameNow === lost.path ? [] : [`it is now called ${pathText(nameNow)}`],
+        open: (inner) => pin.read(inner),
+      };
+    },
+  };
+}

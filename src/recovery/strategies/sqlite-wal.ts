@@ -1,0 +1,143 @@
+/**
+ * `sqlite_wal`: a lost or broken SQLite database out of its write-ahead log (`name-wal`), which lies beside it or is
+ * still held open by a process: the last stored database with all committed pages of the log laid over it, or the log
+ * alone when it has every page. Whatever is committed is in it, also what no backup has. The stored database is used only
+ * if it is the last good one, for a log fits no other.
+ */
+import { createReadStream } from "node:fs";
+import type { FileNode } from "../../engine/types.js";
+import { type BytePath, pathText } from "../../base/paths.js";
+import type { VersionReader } from "../ports.js";
+import type { ProcessFiles } from "../proc.js";
+import { fidelityByTime, msOfNs, readSmallFile, regularFileAt } from "../regular-file.js";
+import type { Candidate, LostFile, RecoveryStrategy, Search } from "../strategy.js";
+import { type SqliteLog, readSqliteLog } from "./sqlite-log.js";
+
+const ID = "sqlite_wal";
+const SUFFIX = "-wal";
+/** The log is held in memory while it is laid over the database. */
+const LOG_BYTES_MAX = 256 * 2 ** 20;
+/** Versions among which the last good one is looked for. */
+const VERSIONS_MAX = 20;
+
+interface FoundLog {
+  readonly bytes: Buffer;
+  readonly origin: string;
+  readonly modifiedAtMs: number;
+  readonly ownerUid: number;
+}
+
+export function sqliteWalStrategy(reader: VersionReader, processes: ProcessFiles): RecoveryStrategy {
+  return {
+    id: ID,
+    effort: "makes",
+    async *find(lost: LostFile, search: Search, signal: AbortSignal): AsyncIterable<Candidate> {
+      const file = `${lost.path}${SUFFIX}` as BytePath;
+      const found = (await lyingBeside(file, signal)) ?? (await heldOpen(file, processes, signal));
+      const log = found === undefined ? undefined : readSqliteLog(found.bytes);
+      if (found === undefined) return;
+      if (log === undefined) {
+        search.note(`${pathText(file)} holds no committed transaction`);
+        return;
+      }
+      const base = await lastGoodNode(reader, lost);
+      const missing = missingPages(log, base);
+      if (missing > 0) {
+        const pages = `${String(missing)} of ${String(log.pageCount)} pages are missing`;
+        search.note(`${pathText(file)}: ${pages}, and the last good database that has them is not stored`);
+        return;
+      }
+      yield candidateOf({ lost, log, found, base, reader });
+    },
+  };
+}
+
+async function lyingBeside(file: BytePath, signal: AbortSignal): Promise<FoundLog | undefined> {
+  const stat = await regularFileAt(file);
+  const bytes = stat === undefined ? undefined : await readSmallFile(file, LOG_BYTES_MAX, signal);
+  if (stat === undefined || bytes === undefined) return undefined;
+  const modifiedAtMs = msOfNs(stat.mtimeNs);
+  return { bytes, origin: `write-ahead log ${pathText(file)}`, modifiedAtMs, ownerUid: Number(stat.uid) };
+}
+
+async function heldOpen(file: BytePath, processes: ProcessFiles, signal: AbortSignal): Promise<FoundLog | undefined> {
+  const held = (await processes.deletedFiles(signal)).find((each) => each.path === file);
+  if (held === undefined || held.sizeBytes > LOG_BYTES_MAX) return undefined;
+  const parts: Buffer[] = [];
+  for await (const part of createReadStream(held.link, { start: 0, end: LOG_BYTES_MAX, signal }))
+    parts.push(part as Buffer);
+  const origin = `write-ahead log that process ${String(held.pid)} (${held.program}) holds open`;
+  return { bytes: Buffer.concat(parts), origin, modifiedAtMs: msOfNs(held.mtimeNs), ownerUid: held.uid };
+}
+
+/** The stored version whose bytes are the last good ones. */
+async function lastGoodNode(reader: VersionReader, lost: LostFile): Promise<FileNode | undefined> {
+  const sha256 = lost.lastGood?.sha256;
+  if (sha256 === undefined) return undefined;
+  const versions = await reader.versions(lost.path, { limit: VERSIONS_MAX });
+  return versions.find((version) => version.node?.sha256 === sha256)?.node;
+}
+
+/** Pages that neither the log nor the stored database has. */
+function missingPages(log: SqliteLog, base: FileNode | undefined): number {
+  const stored = Math.floor((base?.stat.sizeBytes ?? 0) / log.pageBytes);
+  let missing = 0;
+  for (let page = stored + 1; page <= log.pageCount; page += 1) if (!log.pages.has(page)) missing += 1;
+  return missing;
+}
+
+interface Made {
+  readonly lost: LostFile;
+  readonly log: SqliteLog;
+  readonly found: FoundLog;
+  readonly base: FileNode | undefined;
+  readonly reader: VersionReader;
+}
+
+function candidateOf(made: Made): Candidate {
+  const { lost, log, found, base } = made;
+  return {
+    strategy: ID,
+    origin: found.origin,
+    fidelity: fidelityByTime(lost, found.modifiedAtMs),
+    modifiedAtMs: found.modifiedAtMs,
+    sizeBytes: log.pageCount * log.pageBytes,
+    ownerUid: found.ownerUid,
+    notes: [
+      `${String(log.commits)} committed transactions, checksums right; ${String(log.pages.size)} of ` +
+        `${String(log.pageCount)} pages from the log${base === undefined ? "" : ", the others from the last good version"}`,
+    ],
+    open: (signal) => pagesOf(made, signal),
+  };
+}
+
+/** The database page by page. */
+async function* pagesOf({ log, found, base, reader }: Made, signal: AbortSignal): AsyncIterable<Buffer> {
+  const stored = pagesOfStored(base, log.pageBytes, reader, signal);
+  for (let page = 1; page <= log.pageCount; page += 1) {
+    signal.throwIfAborted();
+    const under = await stored.next();
+    const offset = log.pages.get(page);
+    if (offset !== undefined) yield found.bytes.subarray(offset, offset + log.pageBytes);
+    else if (under.done !== true) yield under.value;
+    else throw new Error(`page ${String(page)} is in neither the log nor the stored database`);
+  }
+  await stored.return(undefined);
+}
+
+async function* pagesOfStored(
+  base: FileNode | undefined,
+  pageBytes: number,
+  reader: VersionReader,
+  signal: AbortSignal,
+): AsyncGenerator<Buffer, undefined> {
+  if (base === undefined) return undefined;
+  let rest: Buffer = Buffer.alloc(0);
+  for await (const part of reader.readContent(base, signal)) {
+    rest = rest.length === 0 ? part : Buffer.concat([rest, part]);
+    let at = 0;
+    for (; at + pageBytes <= rest.length; at += pageBytes) yield rest.subarray(at, at + pageBytes);
+    rest = rest.subarray(at);
+  }
+  return undefined;
+}
