@@ -12,6 +12,7 @@ export const PROBLEM_KINDS = [
   "pack_damaged",
   "tree_damaged",
   "content_damaged",
+  "parity_damaged",
 ] as const;
 
 export interface CheckProblem {

@@ -11,6 +11,7 @@ import { holderObjectKey } from "./index/chunk-index.js";
 import type { LevelOperation } from "./index/level-store.js";
 import type { ChunkLocation } from "./index/locations.js";
 import type { RepositoryKeys } from "./keys.js";
+import type { ParityStore } from "./parity/group-store.js";
 import { chunkOfBundle } from "./pack/reader.js";
 import type { RecordOpener } from "./pack/record.js";
 import type { ChunkId, FileNode } from "./types.js";
@@ -27,6 +28,7 @@ export interface ContentReaderOptions {
   readonly opener: RecordOpener;
   readonly catalog: Catalog;
   readonly chunkSet: ChunkSet;
+  readonly parity: ParityStore;
   readonly log: Logger;
 }
 
@@ -57,6 +59,8 @@ export class ContentReader {
       }
       if (damage !== undefined) break;
     }
+    const made = await this.#fromParity(id, signal);
+    if (made !== undefined) return made;
     if (damage === undefined) throw new HoldfastError("CHUNK_MISSING", `chunk ${id} is not in the store`);
     throw new HoldfastError("RECORD_DAMAGED", `chunk ${id} cannot be read: ${messageOf(damage)}`, { cause: damage });
   }
@@ -84,6 +88,36 @@ export class ContentReader {
     if (lost) chunkSet.delete(id);
     log.warn("chunk.suspect", { chunk: id, reason, lost });
     await catalog.write(operations);
+  }
+
+  /** The chunk out of the parity of a pack that should have it. Its place stays suspect, so that it is stored again. */
+  async #fromParity(id: ChunkId, signal: AbortSignal): Promise<Buffer | undefined> {
+    const { catalog, parity, log } = this.#options;
+    for (const location of catalog.chunks.locations(id)) {
+      const holder = catalog.chunks.holder(location.pack);
+      if (holder === undefined || holder.kind === "w") continue;
+      const place = { offsetBytes: location.offsetBytes, lengthBytes: location.recordBytes };
+      const bytes = await parity.range({ kind: holder.kind, sha256: holder.name }, place, signal);
+      try {
+        if (bytes === undefined) continue;
+        const plain = this.#plainOf(id, location, bytes);
+        log.warn("chunk.from_parity", { chunk: id, pack: holder.name });
+        return plain;
+      } catch (error) {
+        if (!isDamage(error)) throw error;
+      }
+    }
+    return undefined;
+  }
+
+  /** The chunk out of its record's bytes. Throws RECORD_DAMAGED. */
+  #plainOf(id: ChunkId, { innerOffsetBytes, lengthBytes }: ChunkLocation, record: Buffer): Buffer {
+    const { keys, opener } = this.#options;
+    const { header, plain } = opener.open(record);
+    if (innerOffsetBytes !== undefined)
+      return chunkOfBundle(keys, plain, { id, offsetBytes: innerOffsetBytes, lengthBytes });
+    if (header.id !== id) throw new HoldfastError("RECORD_DAMAGED", `another record stands in place of chunk ${id}`);
+    return plain;
   }
 
   async #readAt(id: ChunkId, location: ChunkLocation, signal: AbortSignal): Promise<Buffer> {

@@ -21,6 +21,7 @@ import { Gate, NameLocks } from "./lease/gate.js";
 import { type FinishedPack, type PackEntry, type PackKind, packKey } from "./pack/format.js";
 import { type RecordOpener, RecordSealer, type SealedRecord } from "./pack/record.js";
 import { PackWriter } from "./pack/writer.js";
+import type { ParityStore } from "./parity/group-store.js";
 import type { RepositoryConfig } from "./repository-config.js";
 import type { Delta } from "./tree/delta.js";
 import type { WalDamage, WalPlace, WriteAheadLog } from "./wal/log.js";
@@ -50,6 +51,7 @@ export interface CoreParts {
   readonly catalog: Catalog;
   readonly chunkSet: ChunkSet;
   readonly content: ContentReader;
+  readonly parity: ParityStore;
   readonly pool: WorkerPool;
   readonly writerId: string;
   readonly write: WriteSide | undefined;

@@ -7,6 +7,7 @@ import type { RepositoryCore } from "./core.js";
 import { Marks, markEntries, markTrees } from "./gc-mark.js";
 import { interruptedPlan } from "./index/epochs.js";
 import { type SweepPlan, allowDedup, brake, finishPlan, forbidDedup, planSweep, sweep } from "./gc-sweep.js";
+import { type ParityLayout, type ParityReport, maintainParity } from "./parity.js";
 import type { Repository } from "./repository.js";
 import { sealOwnLog } from "./seal.js";
 import { type ThinningPlan, forgetVersions, planThinning, removeLongAbsent, writeBase } from "./thinning.js";
@@ -19,6 +20,8 @@ export interface GcOptions {
   readonly allowShare?: number;
   /** Versions younger than this are kept, ms; older ones only as far as backups hold them. Undefined: all are kept. */
   readonly versionsKeptMs?: number | undefined;
+  /** Parity to bring up to the packs that are left; undefined: none is made, and what is there stays. */
+  readonly parity?: ParityLayout | undefined;
 }
 
 export interface GcReport {
@@ -29,6 +32,8 @@ export interface GcReport {
   readonly bytesFreed: number;
   readonly packsDeleted: number;
   readonly packsRewritten: number;
+  /** Undefined when none was asked for, or on a dry run. */
+  readonly parity?: ParityReport;
 }
 
 const ALLOW_SHARE = 0.3;
@@ -42,7 +47,11 @@ const BRAKE_FLOOR_BYTES = 64 * 2 ** 20;
 export async function gc(repository: Repository, options: GcOptions, signal: AbortSignal): Promise<GcReport> {
   const { core } = repository;
   core.writeSide();
-  return await core.longWork.run(() => collect(core, options, signal), signal);
+  return await core.longWork.run(async () => {
+    const report = await collect(core, options, signal);
+    if (options.parity === undefined || options.dryRun) return report;
+    return { ...report, parity: await maintainParity(core, options.parity, signal) };
+  }, signal);
 }
 
 async function collect(core: RepositoryCore, options: GcOptions, signal: AbortSignal): Promise<GcReport> {

@@ -32,6 +32,7 @@ import type { KeyRing } from "./key-ring.js";
 import { lockStore } from "./lease/store-lock.js";
 import type { LevelOperation } from "./index/level-store.js";
 import { RecordOpener } from "./pack/record.js";
+import { ParityStore } from "./parity/group-store.js";
 import { type RepositoryConfig, newConfig, readConfig, writeConfig } from "./repository-config.js";
 import type { InitOptions, InitResult, OpenOptions } from "./repository-types.js";
 import { sealSegments } from "./seal.js";
@@ -110,7 +111,8 @@ export async function openCore(options: OpenOptions): Promise<OpenedCore> {
     await writeConfig(backend, config, signal, missingCopies);
   }
   const chunkSet = new ChunkSet();
-  const opened = await openCatalog(options, { backend, keys, config, chunkSet }, stack);
+  const parity = new ParityStore(backend, keys.repositoryId);
+  const opened = await openCatalog(options, { backend, keys, config, chunkSet, parity }, stack);
   if (!readOnly) await clearStaging(backend, io);
   const pool = stack.use(
     new WorkerPool({
@@ -129,7 +131,7 @@ export async function openCore(options: OpenOptions): Promise<OpenedCore> {
   const write = readOnly
     ? undefined
     : await openWriteSide({ options, backend, keys, writerId, walRoot, opened, logs, stack });
-  const parts = { backend, config, keys, keyRing, chunkSet, pool, writerId, write, io, ...opened };
+  const parts = { backend, config, keys, keyRing, chunkSet, parity, pool, writerId, write, io, ...opened };
   const core = new RepositoryCore({ ...parts, clock: options.clock, observer: options.observer });
   await takeInLogs(core, logs, signal);
   return { core, owned: stack.move() };
@@ -158,13 +160,17 @@ interface OpenedCatalog {
   readonly lastSeq: number;
 }
 
+interface CatalogParts {
+  readonly backend: Backend;
+  readonly keys: RepositoryKeys;
+  readonly config: RepositoryConfig;
+  readonly chunkSet: ChunkSet;
+  readonly parity: ParityStore;
+}
+
 /** Opens the catalog and brings it up to the store, making it again when it cannot be trusted. */
-async function openCatalog(
-  options: OpenOptions,
-  parts: { backend: Backend; keys: RepositoryKeys; config: RepositoryConfig; chunkSet: ChunkSet },
-  stack: ResourceStack,
-): Promise<OpenedCatalog> {
-  const { backend, keys, config, chunkSet } = parts;
+async function openCatalog(options: OpenOptions, parts: CatalogParts, stack: ResourceStack): Promise<OpenedCatalog> {
+  const { backend, keys, config, chunkSet, parity } = parts;
   const { log } = options.observer;
   const folder = join(options.stateDir, "index");
   const id = config.repository_id;
@@ -175,7 +181,7 @@ async function openCatalog(
     : await finishInterrupted(backend, log, options.signal);
   const attempt = async (catalog: Catalog): Promise<OpenedCatalog & { rebuild: string | undefined }> => {
     await catalog.load();
-    const content = new ContentReader({ backend, keys, opener, catalog, chunkSet, log });
+    const content = new ContentReader({ backend, keys, opener, catalog, chunkSet, parity, log });
     const context: CatchUpContext = {
       backend,
       opener,

@@ -1,6 +1,6 @@
 /**
- * Repair: what a check finds damaged or missing is made good from where it still is - another copy of the repository,
- * the unchanged live files. Every repaired chunk is a new record in a new pack, proven by its id; nothing is overwritten
+ * Repair: what a check finds damaged or missing is made good from where it still is - parity, another copy of the
+ * repository, the unchanged live files. Every repaired chunk is a new record in a new pack, proven by its id; nothing is overwritten
  * and nothing is discarded: damaged packs stay until a garbage collection finds that all they hold is held elsewhere.
  */
 import type { Backend } from "../storage/backend.js";
@@ -8,6 +8,7 @@ import { check, type CheckProblem } from "./check.js";
 import type { RepositoryCore } from "./core.js";
 import { findInCopy, openCopy } from "./repair/from-copy.js";
 import { findInLiveFiles } from "./repair/from-live.js";
+import { findInParity, restoreMissingPacks } from "./repair/from-parity.js";
 import { FoundRecords } from "./repair/found-records.js";
 import { findLost, type LostChunks } from "./repair/lost.js";
 import { repairObjects } from "./repair/objects.js";
@@ -15,7 +16,7 @@ import type { Repository } from "./repository.js";
 import { TREE_LEVEL_MAX } from "./tree/node.js";
 
 /** Where repaired chunks came from, in the order in which the places are asked. */
-export const REPAIR_ORIGINS = ["copy", "live"] as const;
+export const REPAIR_ORIGINS = ["parity", "copy", "live"] as const;
 export type RepairOrigin = (typeof REPAIR_ORIGINS)[number];
 
 export interface RepairOptions {
@@ -32,7 +33,9 @@ export interface RepairReport {
   /** Chunks and tree nodes of which no whole place was known. */
   readonly chunksLost: number;
   readonly chunksRepaired: Readonly<Record<RepairOrigin, number>>;
-  /** Size of the packs that were written. */
+  /** Packs that were gone and came back whole out of parity, bytes. */
+  readonly packBytesRestored: number;
+  /** Size of the new packs that were written. */
   readonly bytesWritten: number;
   /** Keys of configuration copies, key slots, commits and fragments that were made good. */
   readonly objectsRepaired: readonly string[];
@@ -74,7 +77,8 @@ async function repairAll(repository: Repository, work: Work, signal: AbortSignal
   const objectsRepaired = await repairObjects({ core, copy: work.copy, writes: !work.dryRun, signal });
   // Only now: listing packs anew makes the index forget what of them was found damaged.
   await check(repository, { level: work.readData === true ? "full" : "structure" }, signal);
-  const totals: Totals = { lost: 0, bytesWritten: 0, repaired: { copy: 0, live: 0 } };
+  const totals: Totals = { lost: 0, bytesWritten: 0, repaired: { parity: 0, copy: 0, live: 0 } };
+  const packBytesRestored = work.dryRun ? 0 : await restoreMissingPacks(core, signal);
   // A tree node that was repaired shows what is lost below it.
   for (let round = 0; round <= TREE_LEVEL_MAX + 1; round += 1) {
     const lost = await findLost(core, signal);
@@ -90,7 +94,15 @@ async function repairAll(repository: Repository, work: Work, signal: AbortSignal
   const chunksLost = left + Object.values(repaired).reduce((sum, count) => sum + count, 0);
   const { dryRun } = work;
   const reopenNeeded = !dryRun && objectsRepaired.some((key) => key.startsWith("commits/"));
-  const report = { dryRun, chunksLost, chunksRepaired: repaired, bytesWritten, objectsRepaired, reopenNeeded };
+  const report = {
+    dryRun,
+    chunksLost,
+    chunksRepaired: repaired,
+    packBytesRestored,
+    bytesWritten,
+    objectsRepaired,
+    reopenNeeded,
+  };
   core.log.info("repair.done", { ...report, problemCount });
   return { ...report, problems, problemCount };
 }
@@ -104,8 +116,11 @@ async function repairChunks(
 ): Promise<void> {
   if (lost.size === 0) return;
   await using found = new FoundRecords(core, lost, !work.dryRun);
+  await findInParity(core, lost, found, signal);
+  totals.repaired.parity += found.count;
+  const fromParity = found.count;
   if (work.copy !== undefined) await findInCopy(core, work.copy, { lost, found }, signal);
-  totals.repaired.copy += found.count;
+  totals.repaired.copy += found.count - fromParity;
   const fromCopy = found.count;
   await findInLiveFiles(core, lost, found, signal);
   totals.repaired.live += found.count - fromCopy;

@@ -89,7 +89,7 @@ describe("repair", () => {
     await file.write("more");
     const report = await repaired();
     expect(report.chunksLost).to.be.greaterThan(2);
-    expect(report.chunksRepaired).to.deep.equal({ copy: 0, live: report.chunksLost });
+    expect(report.chunksRepaired).to.deep.equal({ parity: 0, copy: 0, live: report.chunksLost });
     expect(report.problems).to.deep.equal([]);
     await expectSoundAfterGc();
   });

@@ -3,9 +3,10 @@
  * is to be; a bundle is taken over whole.
  */
 import type { RepositoryCore } from "../core.js";
+import { readBundle } from "../pack/bundle.js";
 import { chunkOfBundle } from "../pack/reader.js";
 import type { FinishedPack, PackEntry, PackKind } from "../pack/format.js";
-import type { SealedRecord } from "../pack/record.js";
+import type { OpenedRecord, SealedRecord } from "../pack/record.js";
 import type { PackWriter } from "../pack/writer.js";
 import type { ChunkId } from "../types.js";
 import { isDamage, type LostChunks } from "./lost.js";
@@ -31,6 +32,14 @@ export class FoundRecords implements AsyncDisposable {
     if (!this.#isWhole(entry, bytes)) return false;
     await this.add({ ...entry, bytes });
     return true;
+  }
+
+  /** Takes a record that was opened, and so proven. Throws RECORD_DAMAGED when it is a bundle and not whole. */
+  async addOpened({ header, plain }: OpenedRecord, bytes: Buffer): Promise<void> {
+    const { id, type, plainBytes } = header;
+    const inner = type === "bundle" ? readBundle(plain) : undefined;
+    for (const chunk of inner ?? []) chunkOfBundle(this.#core.parts.keys, plain, chunk);
+    await this.add({ id, type, plainBytes, bytes, ...(inner === undefined ? {} : { inner }) });
   }
 
   /** Takes a record that is known to be whole. */

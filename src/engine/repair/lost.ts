@@ -55,8 +55,10 @@ async function lookThroughTrees(core: RepositoryCore, lost: LostChunks, signal: 
     if (visited.has(id)) continue;
     visited.add(id);
     const node = await openNode(core, id, signal);
-    if (node === undefined) note(lost, id);
-    else if ("children" in node) waiting.push(...node.children.map((child) => child.id));
+    // Parity may have given it: its place is lost all the same.
+    if (node === undefined || !core.parts.chunkSet.isDurable(id)) note(lost, id);
+    if (node === undefined) continue;
+    if ("children" in node) waiting.push(...node.children.map((child) => child.id));
     else for (const { path, value } of node.entries) noteFile(core, lost, { path, node: stateIn(value) });
   }
 }

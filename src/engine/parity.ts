@@ -1,0 +1,159 @@
+/**
+ * Parity over groups of packs: so many packs together get so many parity objects, and any that many of a group may be
+ * lost or damaged and come back (`repair`, and reads do it at once). Groups are made of what has none, largest packs
+ * first, so that packs of one size share a group; the last, smaller group is made anew when more packs come. A group
+ * that lost a pack to a garbage collection stays until its packs have new parity, so nothing is ever without.
+ */
+import { HoldfastError, hasCode } from "../base/errors.js";
+import type { RepositoryCore } from "./core.js";
+import { packKey } from "./pack/format.js";
+import type { ParityMember } from "./parity/format.js";
+import { PARITY_PREFIX, type StoredGroup } from "./parity/group-store.js";
+import { writeGroup } from "./parity/group-writer.js";
+import { SHARDS_MAX } from "./parity/reed-solomon.js";
+import type { Repository } from "./repository.js";
+
+/** How much parity is kept: `parityPacks` more for every `dataPacks` packs. */
+export interface ParityLayout {
+  /** 1 to 200. */
+  readonly dataPacks: number;
+  /** 1 to 50: how many of a group may be lost at once. */
+  readonly parityPacks: number;
+}
+
+export interface ParityReport {
+  readonly groupsWritten: number;
+  readonly groupsRemoved: number;
+  readonly bytesWritten: number;
+  /** Packs that could get no parity because they are not what their names say; `check` and `repair` deal with them. */
+  readonly packsDamaged: number;
+}
+
+/** Brings parity up to the packs that are there. Throws USAGE for a layout that cannot be, STORE_FULL, STORE_IO. */
+export async function writeParity(
+  repository: Repository,
+  layout: ParityLayout,
+  signal: AbortSignal,
+): Promise<ParityReport> {
+  const { core } = repository;
+  core.writeSide();
+  return await core.longWork.run(() => maintainParity(core, layout, signal), signal);
+}
+
+/** As `writeParity`, for one who holds the lock on long work. */
+export async function maintainParity(
+  core: RepositoryCore,
+  layout: ParityLayout,
+  signal: AbortSignal,
+): Promise<ParityReport> {
+  checkLayout(layout);
+  const packs = new Map<string, ParityMember>();
+  for (const { kind, name: sha256, sizeBytes } of core.parts.catalog.chunks.holders()) {
+    if (kind !== "w") packs.set(packKey(kind, sha256), { kind, sha256, sizeBytes });
+  }
+  const groups = await core.parts.parity.groups(signal);
+  const kept = keptGroups(groups, packs, layout);
+  for (const { members } of kept) for (const { kind, sha256 } of members) packs.delete(packKey(kind, sha256));
+  const written = await writeGroups(core, { waiting: [...packs.values()], layout }, signal);
+  // Only now: until here the old parity was still good for what is left of its packs.
+  const removed = groups.filter((group) => !kept.includes(group));
+  const keptKeys = new Set(kept.flatMap((group) => group.keys));
+  for (const key of removed.flatMap((group) => group.keys))
+    if (key !== undefined && !keptKeys.has(key) && !written.keys.has(key)) await core.parts.backend.delete(key, signal);
+  core.parts.parity.refresh();
+  const { groupsWritten, bytesWritten, packsDamaged } = written;
+  return { groupsWritten, groupsRemoved: removed.length, bytesWritten, packsDamaged };
+}
+
+function checkLayout({ dataPacks, parityPacks }: ParityLayout): void {
+  const isGood = dataPacks >= 1 && parityPacks >= 1 && dataPacks + parityPacks <= SHARDS_MAX;
+  if (!isGood || !Number.isInteger(dataPacks) || !Number.isInteger(parityPacks))
+    throw new HoldfastError("USAGE", `parity of ${String(dataPacks)}+${String(parityPacks)} packs cannot be made`);
+}
+
+/** Groups that stay: whole, of the wanted layout, all their packs there; a smaller one only while no pack is without. */
+function keptGroups(
+  groups: readonly StoredGroup[],
+  packs: ReadonlyMap<string, ParityMember>,
+  layout: ParityLayout,
+): StoredGroup[] {
+  const whole = groups.filter(
+    ({ members, parityCount, keys }) =>
+      parityCount === layout.parityPacks &&
+      members.length <= layout.dataPacks &&
+      !keys.includes(undefined) &&
+      members.every(({ kind, sha256 }) => packs.has(packKey(kind, sha256))),
+  );
+  const covered = new Set<string>();
+  const distinct = whole.filter(({ members }) => {
+    const keys = members.map(({ kind, sha256 }) => packKey(kind, sha256));
+    if (keys.some((key) => covered.has(key))) return false; // made twice, around a crash
+    for (const key of keys) covered.add(key);
+    return true;
+  });
+  const full = distinct.filter(({ members }) => members.length === layout.dataPacks);
+  const smaller = distinct.filter(({ members }) => members.length < layout.dataPacks);
+  return covered.size === packs.size && smaller.length <= 1 ? distinct : full;
+}
+
+interface Written {
+  groupsWritten: number;
+  bytesWritten: number;
+  packsDamaged: number;
+  /** Keys that are there now; an equal group may have been there before. */
+  readonly keys: Set<string>;
+}
+
+async function writeGroups(
+  core: RepositoryCore,
+  { waiting, layout }: { readonly waiting: readonly ParityMember[]; readonly layout: ParityLayout },
+  signal: AbortSignal,
+): Promise<Written> {
+  const { backend, io, keys } = core.parts;
+  const written: Written = { groupsWritten: 0, bytesWritten: 0, packsDamaged: 0, keys: new Set() };
+  let left = [...waiting].sort((a, b) => b.sizeBytes - a.sizeBytes || (a.sha256 < b.sha256 ? -1 : 1));
+  while (left.length > 0) {
+    const members = left.slice(0, layout.dataPacks);
+    const order = { members, parityCount: layout.parityPacks };
+    const outcome = await writeGroup(order, { backend, io, repositoryId: keys.repositoryId, signal }).catch(
+      async (error: unknown) => {
+        if (!hasCode(error, "OBJECT_MISSING")) throw error;
+        return { kind: "damaged" as const, members: await missing(core, members, signal) };
+      },
+    );
+    if (outcome.kind === "damaged" && outcome.members.length > 0) {
+      written.packsDamaged += outcome.members.length;
+      left = left.filter((pack) => !outcome.members.includes(pack));
+      core.log.warn("parity.pack_damaged", { packs: outcome.members.map(({ sha256 }) => sha256) });
+      continue;
+    }
+    left = left.slice(members.length);
+    if (outcome.kind !== "written") continue; // the pack was collected meanwhile
+    written.groupsWritten += 1;
+    written.bytesWritten += outcome.sizeBytes;
+    for (const key of outcome.keys) written.keys.add(key);
+  }
+  return written;
+}
+
+async function missing(
+  core: RepositoryCore,
+  members: readonly ParityMember[],
+  signal: AbortSignal,
+): Promise<ParityMember[]> {
+  const gone: ParityMember[] = [];
+  for (const member of members) {
+    if ((await core.parts.backend.stat(packKey(member.kind, member.sha256), signal)) === undefined) gone.push(member);
+  }
+  return gone;
+}
+
+/** Removes parity objects that are not what their names say; they are made again. Gives their keys. */
+export async function dropDamagedParity(
+  core: RepositoryCore,
+  keys: readonly string[],
+  signal: AbortSignal,
+): Promise<void> {
+  for (const key of keys) if (key.startsWith(PARITY_PREFIX)) await core.parts.backend.delete(key, signal);
+  core.parts.parity.refresh();
+}
