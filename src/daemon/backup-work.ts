@@ -4,8 +4,7 @@
  */
 import { hostname } from "node:os";
 import { HoldfastError, asHoldfastError, hasCode } from "../base/errors.js";
-import type { BytePath } from "../base/paths.js";
-import { pathText } from "../base/paths.js";
+import { type BytePath, isWithin, pathText } from "../base/paths.js";
 import { runProgram } from "../base/spawn.js";
 import type { CompressionConfiguration } from "../config/configuration.js";
 import type { BackupRequest, Repository, WalkedEntry } from "../engine/repository.js";
@@ -19,10 +18,15 @@ const GIT_TIMEOUT_MS = 5_000;
 /** Git is asked what state a source is in, and must run nothing that the repository configures. */
 const GIT_SAFE = ["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "safe.directory=*"];
 
+/** What a path whose file system is not mounted counts as. */
+const HIDDEN_ERRNO = "ENODEV";
+
 /** What is known of a source besides its files, and a backup must heed. */
 export interface WatchKnowledge {
   /** Why the storage of a source is away; undefined when it is there as far as anybody can tell. */
   awayReason(source: ProtectedSource): Promise<string | undefined>;
+  /** Folders of a source whose files cannot be seen now, since a mount is away or lies over them. */
+  hiddenPoints(source: ProtectedSource): Promise<readonly BytePath[]>;
   /** True while a loss or damage of the path is not decided: what stands there now is not to become its newest version. */
   isUndecided(source: string, path: BytePath): boolean;
   /** When a reading of the monitor began that found a path with this content, wall ms. */
@@ -124,19 +128,44 @@ export class BackupWork {
   }
 
   /**
-   * The empty folder below an unmounted disk can be walked, and what is away must not be noted as gone.
+   * The empty folder below an unmounted disk can be walked, and what is away must not be noted as gone. Of a disk below
+   * the root that is away, or hidden by another, the last state stays; it counts as one path that could not be read.
    */
   async *#heeding(source: ProtectedSource, signal: AbortSignal): AsyncGenerator<readonly WalkedEntry[]> {
-    yield* source.files.walk(signal);
+    const hidden = new Set(await this.#hiddenPoints(source));
+    for await (const entries of source.files.walk(signal)) {
+      yield hidden.size === 0 ? entries : entries.filter(({ path }) => !isBelowOne(hidden, path));
+    }
     // What went away while it was read looks removed.
     const error = await this.#away(source);
     if (error !== undefined) throw error;
+    for (const point of await this.#hiddenPoints(source)) hidden.add(point);
+    yield [...hidden].map((path) => ({ path, errno: HIDDEN_ERRNO }));
+  }
+
+  /** Those below which something is stored. */
+  async #hiddenPoints(source: ProtectedSource): Promise<readonly BytePath[]> {
+    const stored: BytePath[] = [];
+    for (const point of await this.#watch.hiddenPoints(source)) {
+      if (await this.#isStoredBelow(source.name, point)) stored.push(point);
+    }
+    return stored;
+  }
+
+  async #isStoredBelow(source: string, point: BytePath): Promise<boolean> {
+    for await (const { path } of this.#repository.currentEntries(source, point)) if (path !== point) return true;
+    return false;
   }
 
   async #away(source: ProtectedSource): Promise<HoldfastError | undefined> {
     const reason = await this.#watch.awayReason(source);
     return reason === undefined ? undefined : new HoldfastError("SOURCE_ROOT_GONE", reason);
   }
+}
+
+function isBelowOne(points: ReadonlySet<BytePath>, path: BytePath): boolean {
+  for (const point of points) if (isWithin(path, point)) return true;
+  return false;
 }
 
 interface BackupOrder {

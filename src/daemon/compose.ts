@@ -2,14 +2,14 @@
  * The only place that builds the parts and joins them: who gets which port, and which event goes where. Everything
  * built here is owned by the stack that is handed in and closed in reverse order.
  */
-import { readdirSync } from "node:fs";
 import { hostname } from "node:os";
 import { AlertDispatcher } from "../alerts/dispatcher.js";
 import { EventBus } from "../base/events.js";
 import { HoldfastError, messageOf } from "../base/errors.js";
 import type { ResourceStack } from "../base/lifecycle.js";
-import { type BytePath, isWithin, pathBytes, pathFromText, pathText } from "../base/paths.js";
+import { type BytePath, isWithin, pathFromText, pathText } from "../base/paths.js";
 import type { CommitReceipt, Repository } from "../engine/repository.js";
+import { isEmptyFolder } from "../monitor/look.js";
 import { Monitor } from "../monitor/monitor.js";
 import { BackupJobs } from "../policy/backup-jobs.js";
 import { ChangeQueue } from "../policy/change-queue.js";
@@ -61,6 +61,7 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
   const monitor = owner.use(await openMonitor(ground, repository, database, bus));
   const backupWork = new BackupWork(repository, book, version, {
     awayReason: async (source) => await awayReason(source, { ground, monitor, repository }),
+    hiddenPoints: async ({ files }) => await monitor.hiddenPoints(files),
     isUndecided: (name, path) => isUndecided(monitor, name, path),
     verifiedMs: (name, path, sha256) => {
       const record = monitor.registry.get(name, path);
@@ -96,11 +97,11 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
     bus,
     repository,
     book,
+    retention,
     monitor,
     healer,
     queue,
     jobs,
-    retention,
     backupWork,
     backupJobs,
     space,
@@ -191,15 +192,6 @@ async function awayReason(
     return `${pathText(folder)} is empty though files of it are stored: is its disk mounted? (Emptied on purpose: put any file there.)`;
   }
   return undefined;
-}
-
-/** False also for what is no folder or cannot be read. */
-function isEmptyFolder(folder: BytePath): boolean {
-  try {
-    return readdirSync(pathBytes(folder)).length === 0;
-  } catch {
-    return false;
-  }
 }
 
 function spaceWatch({ clock, metrics, configuration }: Ground, repository: Repository, bus: EventBus): SpaceWatch {

@@ -2,19 +2,16 @@
  * How a source comes to be protected and how it stops: its series and its memory, what is gone already, its first
  * backup, the watch. Each source stands alone: one that fails keeps none of the others waiting, and is tried again.
  */
-import { lstatSync } from "node:fs";
 import type { Timer } from "../base/clock.js";
 import { Mutex, deferred } from "../base/concurrency.js";
-import { HoldfastError, asHoldfastError, errnoOf } from "../base/errors.js";
-import { type BytePath, isWithin, pathBytes, pathText } from "../base/paths.js";
-import type { PathChange } from "../engine/repository-types.js";
+import { HoldfastError, asHoldfastError } from "../base/errors.js";
+import { pathText } from "../base/paths.js";
 import { addSourceSeries, removeSourceSeries, updateSourceTargets } from "../telemetry/series.js";
+import { acceptWhatIsGone } from "./gone-before.js";
 import type { Parts } from "./parts.js";
 import type { Plan } from "./plan.js";
 import type { ProtectedSource } from "./protected-source.js";
 
-/** Removals given to one commit. */
-const REMOVALS_AT_ONCE = 10_000;
 /** A source that could not be watched is tried again after this long, then after twice as long each time, ms. */
 const RETRY_MIN_MS = 15_000;
 const RETRY_MAX_MS = 10 * 60_000;
@@ -110,22 +107,9 @@ export class SourceStarts implements Disposable {
     for (const source of this.#parts.book.all()) await this.#watch(source, undefined);
   }
 
-  /**
-   * What went while nobody protected the source is no loss, its owner had said so: recorded as removed, the versions
-   * stay. Where the registry is known nothing is accepted: there the monitor judges. Below a missing folder neither.
-   */
+  /** Records what went while nobody protected the source (`gone-before.ts`). */
   async acceptWhatIsGone(source: ProtectedSource): Promise<void> {
-    const { repository, monitor, ground } = this.#parts;
-    if (repository.readOnly || (await monitor.registry.isBuilt(source.name))) return;
-    const folders = source.folders.filter((folder) => !isGone(folder));
-    const gone: PathChange[] = [];
-    for await (const { path } of repository.currentEntries(source.name)) {
-      const isBelow = folders.some((folder) => isWithin(path, folder));
-      if (isBelow && isGone(path)) gone.push({ path, kind: "remove" });
-    }
-    for (let start = 0; start < gone.length; start += REMOVALS_AT_ONCE) {
-      await repository.commitChanges(source.name, gone.slice(start, start + REMOVALS_AT_ONCE), ground.signal);
-    }
+    await acceptWhatIsGone(this.#parts, source);
   }
 
   [Symbol.dispose](): void {
@@ -205,15 +189,5 @@ export class SourceStarts implements Disposable {
       void this.#watch(source, Math.min(waitMs * 2, RETRY_MAX_MS));
     });
     this.#retries.set(source.name, timer);
-  }
-}
-
-/** True when nothing stands at the path; what cannot be looked at is not gone. */
-function isGone(path: BytePath): boolean {
-  try {
-    lstatSync(pathBytes(path));
-    return false;
-  } catch (error) {
-    return ["ENOENT", "ENOTDIR"].includes(errnoOf(error) ?? "");
   }
 }

@@ -124,9 +124,9 @@ export class Repository implements AsyncDisposable {
     return currentEntry(this.core, path, source);
   }
 
-  /** The last known states of a source, in path order. */
-  currentEntries(source: string): AsyncIterable<DatedEntry> {
-    return currentEntries(this.core, source);
+  /** The last known states of a source, or of what is at and below `under`, in path order. */
+  currentEntries(source: string, under?: BytePath): AsyncIterable<DatedEntry> {
+    return currentEntries(this.core, source, under);
   }
 
   /** The newest version of a path made until then; its node is undefined when it was removed. */

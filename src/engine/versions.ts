@@ -19,9 +19,13 @@ export function currentEntry(core: RepositoryCore, path: BytePath, source?: stri
   return undefined;
 }
 
-/** All last known states of a source in path order. */
-export async function* currentEntries(core: RepositoryCore, source: string): AsyncGenerator<DatedEntry> {
-  for await (const page of core.parts.catalog.entries.currentPages(source)) {
+/** All last known states of a source (or of what is at and below `under`) in path order. */
+export async function* currentEntries(
+  core: RepositoryCore,
+  source: string,
+  under?: BytePath,
+): AsyncGenerator<DatedEntry> {
+  for await (const page of core.parts.catalog.entries.currentPages(source, under)) {
     for (const record of page) {
       const { node, timeMs } = stateOf(record);
       yield { source, path: record.path, node, timeMs };

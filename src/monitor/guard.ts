@@ -105,6 +105,7 @@ export class SourceGuard {
     shared.metrics.degraded.set(0, { source: name });
     if (!(await registry.isBuilt(name))) {
       const count = await registry.rebuild(name, known.currentEntries(name), clock, signal);
+      for (const { folder } of source.roots) if (await this.#hasLostAll(folder)) this.#losses.begunWithout(folder);
       if (count > 0) shared.log.info("registry.rebuilt", { source: name, entries: count });
     }
     await this.#attack.start();
@@ -130,6 +131,20 @@ export class SourceGuard {
     );
     this.updateGauges();
     shared.bus.emit("watch.ready", { source: name });
+  }
+
+  /** True when a root is there and no file that is known below it; mostly one look tells. */
+  async #hasLostAll(root: BytePath): Promise<boolean> {
+    let hasMissing = false;
+    if (lookAt(root).is !== "there") return false;
+    for await (const page of this.context.shared.registry.entries(this.context.name, root)) {
+      for (const { path, record } of page) {
+        if (record.kind === "folder") continue;
+        if (lookAt(path).is !== "missing") return false;
+        hasMissing = true;
+      }
+    }
+    return hasMissing;
   }
 
   /** Stops watching and waits for what is under way. Idempotent. */

@@ -1,5 +1,5 @@
 /** One look at a path: what is there, or that nothing is. Synchronous, because a promise costs more than the call. */
-import { type BigIntStats, lstatSync } from "node:fs";
+import { type BigIntStats, lstatSync, readdirSync } from "node:fs";
 import { errnoOf } from "../base/errors.js";
 import { type BytePath, pathBytes } from "../base/paths.js";
 import { kindOf, nodeFromStat } from "../engine/metadata.js";
@@ -46,6 +46,15 @@ export function isAsRegistered(record: RegistryRecord, node: FileNode): boolean 
 /** A short text that differs whenever the file's stat does. */
 export function stampOf(stat: StatTuple): string {
   return `${String(stat.ino)}:${String(stat.sizeBytes)}:${String(stat.mtimeNs)}:${String(stat.ctimeNs)}`;
+}
+
+/** False also for what is no folder or cannot be read. */
+export function isEmptyFolder(folder: BytePath): boolean {
+  try {
+    return readdirSync(pathBytes(folder)).length === 0;
+  } catch {
+    return false;
+  }
 }
 
 /** One turn of the event loop, so that long work does not block others. */

@@ -5,7 +5,7 @@
  */
 import type { LossEvent, NoticedBy } from "../base/events.js";
 import { messageOf } from "../base/errors.js";
-import { type BytePath, parentPath } from "../base/paths.js";
+import { type BytePath, isWithin, parentPath } from "../base/paths.js";
 import type { Timer } from "../base/clock.js";
 import type { SourceContext } from "./context.js";
 import { type Intent, type MissingFile, judgeIntent, lossDetail } from "./intent.js";
@@ -67,6 +67,8 @@ export class LossJudge {
   readonly #missing = new Map<BytePath, MissingItem>();
   /** Paths of the round that is under way: whoever finds them missing meanwhile brings nothing new. */
   readonly #judged = new Set<BytePath>();
+  /** Roots whose stored files were not there at first. */
+  readonly #begunWithout = new Set<BytePath>();
   /** Losses of the open mass event. */
   #episode: LossEvent[] = [];
   #newestSinceMs = 0;
@@ -77,6 +79,14 @@ export class LossJudge {
     this.#context = context;
     this.#hooks = hooks;
     this.#breaker = new MassBreaker(context.mass);
+  }
+
+  /**
+   * Files were once stored of this root, and none was there when it was seen first: a disk that is not mounted, or a
+   * new machine. What is missing below it is one event, however little it is.
+   */
+  begunWithout(root: BytePath): void {
+    this.#begunWithout.add(root);
   }
 
   get pending(): number {
@@ -105,6 +115,7 @@ export class LossJudge {
   /** Forgets what is missing below a folder, because its storage is away. */
   forgetBelow(isAway: (path: BytePath) => boolean): void {
     for (const path of this.#missing.keys()) if (isAway(path)) this.#missing.delete(path);
+    for (const root of this.#begunWithout) if (isAway(root)) this.#begunWithout.delete(root);
   }
 
   async stop(): Promise<void> {
@@ -322,7 +333,7 @@ export class LossJudge {
     const { shared, name } = this.#context;
     const nowMs = this.#nowMs();
     const isRoot = missed.some(({ ground }) => ground.is === "deleted");
-    const isMass = isRoot || this.#breaker.isMass(missed.length, this.#files, nowMs);
+    const isMass = isRoot || this.#takeBegunWithout(missed) || this.#breaker.isMass(missed.length, this.#files, nowMs);
     const losses = missed.map((one) => this.#lossOf(one));
     for (const one of missed) this.#markLost(one, "deleted");
     shared.metrics.lost.add(losses.length, { source: name, kind: "deleted" });
@@ -337,6 +348,17 @@ export class LossJudge {
     this.#breaker.noteMass(nowMs);
     shared.log.warn("watch.mass_loss", { source: name, paths: this.#episode.length, new: losses.length });
     shared.bus.emit("mass.loss", { source: name, losses: this.#episode, isAttack: this.#hooks.isAttacked() });
+  }
+
+  /** True when something of a root is missing of which nothing was there at first; that is said once. */
+  #takeBegunWithout(missed: readonly Missed[]): boolean {
+    let isTaken = false;
+    for (const root of this.#begunWithout) {
+      if (!missed.some(({ path }) => isWithin(path, root))) continue;
+      this.#begunWithout.delete(root);
+      isTaken = true;
+    }
+    return isTaken;
   }
 
   #lossOf(missed: Missed): LossEvent {

@@ -20,6 +20,11 @@ export interface Burst {
   readonly quietSinceMs: number;
 }
 
+/** Whether so many of a source's files are one event; `count` are lost, `files` are there or lost. */
+export function isMassLoss(count: number, files: number, limits: MassLimits): boolean {
+  return count > limits.files || (count >= limits.minFiles && count > limits.share * files);
+}
+
 export class MassBreaker {
   readonly #limits: MassLimits;
   /** Steady times of losses that were reported one by one. */
@@ -42,9 +47,7 @@ export class MassBreaker {
     if (losses === 0) return false;
     if (nowMs < this.#episodeEndsMs) return true; // late ones join
     const recent = this.#recent(nowMs).length;
-    const count = losses + recent;
-    if (count > this.#limits.files) return true;
-    return count >= this.#limits.minFiles && count > this.#limits.share * (files + recent);
+    return isMassLoss(losses + recent, files + recent, this.#limits);
   }
 
   /** True while an event is open that late losses join. */

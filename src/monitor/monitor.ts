@@ -28,7 +28,7 @@ import type {
   SourceWatch,
 } from "./ports.js";
 import { Registry, type RegistryRecord } from "./registry.js";
-import { awayReasonOf } from "./roots.js";
+import { awayReasonOf, forgetGroundOf, hiddenPointsOf } from "./roots.js";
 import { Suspects } from "./suspects.js";
 import { FileValidation } from "./validation.js";
 import type { Verdict } from "./validator.js";
@@ -146,6 +146,16 @@ export class Monitor implements AsyncDisposable {
     guard.checkRoots();
     const status = guard.status();
     return status.state === "root_gone" ? status.reason : undefined;
+  }
+
+  /** Whatever stands at the roots of a source that nobody watches is its storage from now on. */
+  async forgetGround(source: SourceWatch): Promise<void> {
+    await forgetGroundOf(source, this.registry);
+  }
+
+  /** Folders of a source whose files cannot be seen now, since a mount is away or lies over them. */
+  async hiddenPoints(source: SourceWatch): Promise<readonly BytePath[]> {
+    return await hiddenPointsOf(source, this.registry);
   }
 
   /** Reads everything protected (or what is at and below `path`) now and lists what is not as it should be. */

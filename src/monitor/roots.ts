@@ -166,7 +166,7 @@ export class Roots {
   }
 
   get #mountsNote(): string {
-    return `mounts:${this.#context.name}`;
+    return mountsNote(this.#context.name);
   }
 
   /** Without it a restart knows less, and that is all. */
@@ -261,6 +261,26 @@ export class Roots {
 }
 
 /**
+ * Folders below the roots of a source whose files cannot be seen now: a file system that is not mounted, or, of a source
+ * that does not reach into other file systems, one that is mounted over them. What is mounted now is remembered.
+ */
+export async function hiddenPointsOf(
+  source: SourceWatch,
+  registry: Pick<Registry, "readNote" | "writeNote">,
+): Promise<readonly BytePath[]> {
+  const folders = source.roots.map(({ folder }) => folder);
+  const mounts = readMounts();
+  if (!source.crossMounts) {
+    const points = mounts.map(({ point }) => point);
+    return points.filter((point) => folders.some((folder) => point !== folder && isWithin(point, folder)));
+  }
+  const inner = new InnerMounts(folders, () => undefined);
+  inner.take(await registry.readNote(mountsNote(source.name)));
+  if (inner.look(mounts)) await registry.writeNote(mountsNote(source.name), inner.text());
+  return inner.away(mounts);
+}
+
+/**
  * Why a root of a source that nobody watches is away, compared with where it was when it was watched last. Undefined: all
  * are there, or were never seen.
  */
@@ -276,6 +296,15 @@ export async function awayReasonOf(
     if (verdict.state === "deleted") return `${pathText(folder)}: ${DELETED_REASON}`;
   }
   return undefined;
+}
+
+/** Forgets where the roots of a source were when it was watched last. */
+export async function forgetGroundOf(source: SourceWatch, registry: Pick<Registry, "writeNote">): Promise<void> {
+  for (const { folder } of source.roots) await registry.writeNote(noteKey(source.name, folder), "");
+}
+
+function mountsNote(source: string): string {
+  return `mounts:${source}`;
 }
 
 function noteKey(source: string, folder: BytePath): string {

@@ -62,6 +62,11 @@ export class InnerMounts {
     return hasChanged;
   }
 
+  /** Points that are not mounted now. */
+  away(mounts: readonly Mount[]): readonly BytePath[] {
+    return [...this.#known.keys()].filter((point) => !mounts.some((mount) => mount.point === point));
+  }
+
   /** Why what was known of a path says nothing: the mount that held it is away. */
   missingAbove(path: BytePath, mounts: readonly Mount[]): string | undefined {
     for (const point of this.#known.keys())
