@@ -9,12 +9,14 @@ import { commitRound, type Round, TouchedPaths } from "./backup-round.js";
 import { cutChanges } from "./commit.js";
 import type { Compression } from "./codec/codec.js";
 import type { RepositoryCore } from "./core.js";
-import { type CurrentRecord, STATE_OFFSET, stateOf } from "./index/entry-index.js";
+import { PAGE_ENDED, type CurrentCursor } from "./index/current-cursor.js";
+import { type CurrentRecord, STATE_OFFSET, slotOf, stateOf } from "./index/entry-index.js";
 import type { BackupProgress, BackupSource, WalkedEntry, WalkedNode } from "./repository-types.js";
 import { ByteWriter } from "./tree/bytes.js";
 import { isMarkedAbsent, isMarkedTorn, looksUnchanged } from "./tree/codec.js";
 import { type Delta, type DeltaChange, encodeDelta } from "./tree/delta.js";
 import { writeUnstamped } from "./tree/unstamped.js";
+import { WalkedBatch } from "./walked-batch.js";
 import { BATCH_BYTES_AIM, BATCH_FILES_MAX } from "./workers/pool.js";
 
 /** A round ends at this many files or bytes read: 16,384 nodes are about 20 MB of memory. */
@@ -71,6 +73,8 @@ export class SourceReader {
   readonly #touched = new TouchedPaths();
   /** False: the source had no entries when its reading began, so only what other commits touched is looked up. */
   #hadEntries = true;
+  /** The last path of the walk so far as it was in order; undefined: it was not. */
+  #lastPath: BytePath | "" | undefined = "";
   readonly #failures: BytePath[] = [];
   #batch: Wanted[] = [];
   #batchBytes = 0;
@@ -108,9 +112,19 @@ export class SourceReader {
     this.#core.deltaListeners.add(listener);
     this.#hadEntries = this.#core.parts.catalog.entries.sourceNames.has(this.#source.name);
     try {
+      await using cursor = this.#hadEntries ? this.#core.parts.catalog.entries.cursor(this.#source.name) : undefined;
       for await (const entries of this.#source.walk) {
         this.#signal.throwIfAborted();
-        for (const entry of entries) this.#look(entry);
+        if (cursor !== undefined && entries instanceof WalkedBatch && this.#goesOn(entries)) {
+          for (let index = 0; index < entries.length; index += 1) {
+            if (!this.#lookBeside(entries, index, cursor)) {
+              await cursor.fetch();
+              index -= 1;
+            }
+          }
+        } else {
+          for (const entry of entries) this.#look(entry, this.#current(entry.path));
+        }
         while (this.#batch.length >= BATCH_FILES_MAX || this.#batchBytes >= BATCH_BYTES_AIM) await this.#startBatch();
         this.#tell();
       }
@@ -152,14 +166,45 @@ export class SourceReader {
     return this.#core.parts.catalog.entries.current(this.#source.name, path);
   }
 
-  #look(entry: WalkedEntry): void {
+  /** True when the batch goes on in byte order; once it did not, nothing does. */
+  #goesOn(batch: WalkedBatch): boolean {
+    if (this.#lastPath === undefined) return false;
+    const isInOrder = batch.isSorted && this.#lastPath < batch.pathAt(0);
+    this.#lastPath = isInOrder ? batch.pathAt(batch.length - 1) : undefined;
+    return isInOrder;
+  }
+
+  /** Looks at an entry of a batch beside the current one; false when the cursor has to fetch first. */
+  #lookBeside(batch: WalkedBatch, index: number, cursor: CurrentCursor): boolean {
+    const value = cursor.find((key, keyStart) => batch.comparePath(index, key, keyStart));
+    if (value === PAGE_ENDED) return false;
+    if (value !== undefined && this.#isAsKnown(batch, index, value)) {
+      // What other commits did to the path meanwhile is in the backup anyway.
+      if (batch.kindAt(index) !== "folder") this.filesSeen += 1;
+      this.seen.add(slotOf(value));
+      return true;
+    }
+    const entry = batch.entryAt(index);
+    const { path } = entry;
+    const { name: source } = this.#source;
+    if (this.#touched.has(path)) this.#look(entry, this.#current(path));
+    else this.#look(entry, value === undefined ? undefined : { source, path, slot: slotOf(value), value });
+    return true;
+  }
+
+  #isAsKnown(batch: WalkedBatch, index: number, value: Buffer): boolean {
+    if (this.#options.everything || isMarkedTorn(value, STATE_OFFSET) || isMarkedAbsent(value, STATE_OFFSET))
+      return false;
+    return batch.looksUnchanged(index, value, STATE_OFFSET);
+  }
+
+  #look(entry: WalkedEntry, known: CurrentRecord | undefined): void {
     if ("errno" in entry) {
       this.unreadable += 1;
       this.#noteFailure(entry.path);
       return;
     }
     if (entry.kind !== "folder") this.filesSeen += 1;
-    const known = this.#current(entry.path);
     if (known === undefined) {
       this.#want(entry, known);
       return;

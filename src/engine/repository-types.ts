@@ -98,8 +98,8 @@ export interface BackupSource {
   readonly name: string;
   /** Folders and files the source consists of; absolute. */
   readonly roots: readonly BytePath[];
-  /** Every path of the source, folders included, in any order, each once. */
-  readonly walk: AsyncIterable<readonly WalkedEntry[]>;
+  /** Every path of the source, folders included, in any order, each once. In byte order, as WalkedBatch, it is quickest. */
+  readonly walk: AsyncIterable<Iterable<WalkedEntry>>;
   /** True: what stands at the path is not to become its newest version. Asked of paths that would be read only. */
   readonly heldBack?: (path: BytePath) => boolean;
   /** When a reading began that found a path with this content, wall ms; undefined when nobody knows. */

@@ -8,6 +8,7 @@ import { Worker } from "node:worker_threads";
 import { HoldfastError, errnoOf } from "../base/errors.js";
 import { type BytePath, isWithin, joinPath, nameOf, parentPath, pathBytes, pathText } from "../base/paths.js";
 import type { NodeKind } from "../engine/types.js";
+import { WalkedBatch } from "../engine/walked-batch.js";
 import { globBase, isGlob } from "./patterns.js";
 import { Selection, type SourceRoot } from "./selection.js";
 import type { WalkedEntry } from "./walk-tree.js";
@@ -15,6 +16,10 @@ import type { WalkAnswer, WalkOrder } from "./walk-worker.js";
 
 export type { SourceRoot } from "./selection.js";
 export type { WalkFailure, WalkedEntry, WalkedNode } from "./walk-tree.js";
+
+/** Entries in one batch of a walk. */
+const BATCH_MAX = 512;
+const PACKED_BATCH_MAX = 2048;
 
 export interface FileSourceOptions {
   readonly name: string;
@@ -81,19 +86,28 @@ export class FileSource {
    * the paths. What cannot be read comes as a failure. Throws SOURCE_ROOT_GONE when a root is missing.
    */
   async *walk(signal: AbortSignal, under?: BytePath): AsyncGenerator<readonly WalkedEntry[]> {
+    for await (const batch of this.#walkBatches(signal, BATCH_MAX, under)) yield [...batch];
+  }
+
+  /** Everything of the source as `walk` gives it, packed and in larger batches: what a backup takes. */
+  walkPacked(signal: AbortSignal): AsyncGenerator<WalkedBatch> {
+    return this.#walkBatches(signal, PACKED_BATCH_MAX);
+  }
+
+  async *#walkBatches(signal: AbortSignal, batchMax: number, under?: BytePath): AsyncGenerator<WalkedBatch> {
     signal.throwIfAborted();
     const starts = under === undefined ? this.#starts() : [under];
     for (const start of under === undefined ? this.roots.map((root) => root.folder) : []) requireFolder(start);
-    const order: WalkOrder = { spec: this.#selection.spec, starts };
+    const order: WalkOrder = { spec: this.#selection.spec, starts, batchMax };
     const worker = new Worker(new URL("./walk-worker.js", import.meta.url), { workerData: order });
     const answers = new AnswerQueue(worker, signal);
     try {
       answers.ask();
       for (;;) {
         const batch = await answers.next();
-        if (batch.length === 0) return;
+        if (batch.count === 0) return;
         answers.ask(); // the worker is ahead by one batch, never more
-        yield batch;
+        yield new WalkedBatch(batch);
       }
     } finally {
       answers.close();
@@ -204,7 +218,7 @@ function guessKind(path: BytePath): "file" | "folder" {
 }
 
 /** The real path as far as it exists; missing names at the end are kept as they are. */
-function realOrSame(path: BytePath): BytePath {
+export function realOrSame(path: BytePath): BytePath {
   try {
     return realpathSync(pathBytes(path), { encoding: "latin1" }) as BytePath;
   } catch {

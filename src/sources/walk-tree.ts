@@ -7,19 +7,12 @@ import { type BigIntStats, lstatSync, readdirSync, statfsSync } from "node:fs";
 import { errnoOf } from "../base/errors.js";
 import { type BytePath, joinPath, pathBytes } from "../base/paths.js";
 import { kindOf, nodeFromStat } from "../engine/metadata.js";
-import type { NodeKind, StatTuple } from "../engine/types.js";
+import type { NodeKind } from "../engine/types.js";
+import type { OwnedNode } from "../engine/walked-batch.js";
 import type { Selection } from "./selection.js";
 
 /** A path as the walk found it. */
-export interface WalkedNode {
-  readonly path: BytePath;
-  readonly kind: NodeKind;
-  readonly stat: StatTuple;
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
-  readonly linkCount: number;
-}
+export type WalkedNode = OwnedNode;
 
 /** A path that could not be looked at; it and all below it keep what is known of them. */
 export interface WalkFailure {

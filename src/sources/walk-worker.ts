@@ -1,19 +1,19 @@
 /** Worker thread that walks one tree and hands over a batch for each request, so that memory stays flat. */
 import { parentPort, workerData } from "node:worker_threads";
 import type { BytePath } from "../base/paths.js";
+import { WalkedBatchWriter, type WalkedColumns, buffersOf } from "../engine/walked-batch.js";
 import { Selection, type SelectionSpec } from "./selection.js";
 import { type WalkedEntry, walkTree } from "./walk-tree.js";
 
 export interface WalkOrder {
   readonly spec: SelectionSpec;
   readonly starts: readonly BytePath[];
+  /** Entries in one batch at most. */
+  readonly batchMax: number;
 }
 
 /** An empty batch ends the walk. */
-export type WalkAnswer = readonly WalkedEntry[];
-
-/** Entries in one batch at most. */
-const BATCH_MAX = 512;
+export type WalkAnswer = WalkedColumns;
 
 function* walkAll(order: WalkOrder): Generator<WalkedEntry> {
   const selection = new Selection(order.spec);
@@ -22,13 +22,15 @@ function* walkAll(order: WalkOrder): Generator<WalkedEntry> {
 
 if (parentPort !== null) {
   const port = parentPort;
-  const entries = walkAll(workerData as WalkOrder);
+  const order = workerData as WalkOrder;
+  const entries = walkAll(order);
   port.on("message", () => {
-    const batch: WalkedEntry[] = [];
+    const batch = new WalkedBatchWriter(order.batchMax);
     for (let next = entries.next(); next.done !== true; next = entries.next()) {
-      batch.push(next.value);
-      if (batch.length >= BATCH_MAX) break;
+      batch.add(next.value);
+      if (batch.isFull) break;
     }
-    port.postMessage(batch satisfies WalkAnswer);
+    const columns = batch.take();
+    port.postMessage(columns satisfies WalkAnswer, buffersOf(columns));
   });
 }

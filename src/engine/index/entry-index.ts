@@ -7,6 +7,7 @@ import type { BytePath } from "../../base/paths.js";
 import { ByteReader, ByteWriter } from "../tree/bytes.js";
 import { type EntryState, encodeState, readState, summaryOf } from "../tree/codec.js";
 import type { Delta, DeltaChange } from "../tree/delta.js";
+import { CurrentCursor } from "./current-cursor.js";
 import { BUCKET, type LevelOperation, type LevelStore, afterPrefix, bucketKey } from "./level-store.js";
 
 /** The current entry of a path. `slot` is a small number of its own, for bitmaps over all entries of a repository. */
@@ -86,7 +87,13 @@ export class EntryIndex {
 
   current(source: string, path: BytePath): CurrentRecord | undefined {
     const value = this.#level.get(pathKey("current", source, path));
-    return value === undefined ? undefined : { source, path, slot: value.readUInt32LE(0), value };
+    return value === undefined ? undefined : { source, path, slot: slotOf(value), value };
+  }
+
+  /** The current entries of a source beside a walk of it. */
+  cursor(source: string): CurrentCursor {
+    const prefix = sourcePrefix("current", source);
+    return new CurrentCursor(this.#level, prefix, afterSource(prefix));
   }
 
   /** The current entries of a source in path order, page by page, of one moment. */
@@ -97,7 +104,7 @@ export class EntryIndex {
       const records = page.map(([key, value]) => ({
         source,
         path: key.toString("latin1", prefix.length) as BytePath,
-        slot: value.readUInt32LE(0),
+        slot: slotOf(value),
         value,
       }));
       if (under === undefined) {
@@ -307,6 +314,11 @@ export class EntryIndex {
     this.#nextSlot += 1;
     return this.#nextSlot - 1;
   }
+}
+
+/** The slot in a current value. */
+export function slotOf(value: Buffer): number {
+  return value.readUInt32LE(0);
 }
 
 /** The state of a current record. */

@@ -165,6 +165,15 @@ export function looksUnchanged(encoded: Buffer, offset: number, kind: NodeKind, 
   );
 }
 
+/**
+ * The same, from bytes: `kind` is an index into NODE_KINDS, and at `statAt` lie inode, mtime, ctime and size as a state
+ * has them.
+ */
+export function hasSameStat(encoded: Buffer, offset: number, kind: number, stats: Buffer, statAt: number): boolean {
+  const [from, to] = [offset + AT.ino, offset + STATE_VARINTS_AT];
+  return encoded[offset + AT.kind] === kind && stats.compare(encoded, from, to, statAt, statAt + to - from) === 0;
+}
+
 /** True when the stored state at `offset` is marked absent. */
 export function isMarkedAbsent(encoded: Buffer, offset: number): boolean {
   return ((encoded[offset + AT.flags] ?? 0) & FLAG.absent) !== 0;
