@@ -131,10 +131,10 @@ export class BackupWork {
    * The empty folder below an unmounted disk can be walked, and what is away must not be noted as gone. Of a disk below
    * the root that is away, or hidden by another, the last state stays; it counts as one path that could not be read.
    */
-  async *#heeding(source: ProtectedSource, signal: AbortSignal): AsyncGenerator<readonly WalkedEntry[]> {
+  async *#heeding(source: ProtectedSource, signal: AbortSignal): AsyncGenerator<Iterable<WalkedEntry>> {
     const hidden = new Set(await this.#hiddenPoints(source));
-    for await (const entries of source.files.walk(signal)) {
-      yield hidden.size === 0 ? entries : entries.filter(({ path }) => !isBelowOne(hidden, path));
+    for await (const entries of source.files.walkPacked(signal)) {
+      yield hidden.size === 0 ? entries : [...entries].filter(({ path }) => !isBelowOne(hidden, path));
     }
     // What went away while it was read looks removed.
     const error = await this.#away(source);
@@ -178,7 +178,7 @@ interface BackupOrder {
 class AwayDuring {
   away: LeftOut | undefined;
 
-  async *follow(source: string, walk: AsyncIterable<readonly WalkedEntry[]>): AsyncGenerator<readonly WalkedEntry[]> {
+  async *follow(source: string, walk: AsyncIterable<Iterable<WalkedEntry>>): AsyncGenerator<Iterable<WalkedEntry>> {
     try {
       yield* walk;
     } catch (error) {
