@@ -1,9 +1,6 @@
 /** What editors leave behind, made by the real vim where it is installed, and the Trash. */
-import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { chown, mkdir, readFile, readdir, rename, rm, stat, symlink, utimes, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
+import { chown, mkdir, readFile, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { expect } from "chai";
 import fc from "fast-check";
 import { pathFromText } from "../../src/base/paths.js";
@@ -15,6 +12,7 @@ import { readVimSwap } from "../../src/recovery/strategies/vim-swap.js";
 import { MemoryVersions, NEVER, bytesOf, lostFile, nodeAt } from "../support/recovery-rig.js";
 import { requirePrograms, requireRoot } from "../support/requirements.js";
 import { type TempFolder, useTempFolder } from "../support/temp-folder.js";
+import { killVimAfter } from "../support/vim.js";
 
 describe("vim's swap files", function () {
   this.timeout(60_000);
@@ -193,45 +191,6 @@ describe("temporary files", () => {
     expect(await candidatesOf(lost, versions, folder())).to.deep.equal([]);
   });
 });
-
-interface VimEdit {
-  readonly keys: string;
-  /** Text that must be in the swap file before vim is killed. */
-  readonly until: string;
-  readonly command?: string;
-  /** vim's 'directory'; beside the file unless told. */
-  readonly swapFolder?: string;
-}
-
-/** Edits a file in a real vim, waits until it has written its swap file, and kills it. */
-async function killVimAfter(file: string, edit: VimEdit): Promise<void> {
-  const past = new Date(Date.now() - 60_000);
-  await utimes(file, past, past);
-  const swapFolder = edit.swapFolder ?? ".";
-  const args = ["--not-a-term", "-u", "NONE", "-N", "--cmd", `set updatetime=100 directory=${swapFolder}`];
-  const commands = [`call feedkeys("${edit.keys}", "tx")`, ...(edit.command === undefined ? [] : [edit.command])];
-  const vim = spawn("vim", [...args, ...commands.flatMap((command) => ["-c", command]), file], {
-    stdio: ["pipe", "ignore", "ignore"],
-    env: { ...process.env, TERM: "xterm", HOME: "/nonexistent" },
-  });
-  const ended = new Promise((resolve) => vim.on("exit", resolve));
-  const startMs = performance.now();
-  try {
-    while (!(await isInSwap(swapFolder === "." ? dirname(file) : swapFolder, edit.until))) {
-      if (performance.now() - startMs > 15_000) throw new Error("vim did not write its swap file");
-      await delay(50);
-    }
-  } finally {
-    vim.kill("SIGKILL");
-    await ended;
-  }
-}
-
-async function isInSwap(folder: string, text: string): Promise<boolean> {
-  for (const name of await readdir(folder))
-    if (name.endsWith(".swp") && (await readFile(join(folder, name))).includes(text)) return true;
-  return false;
-}
 
 /** What vim itself recovers from a killed vim's swap file. */
 async function vimRecovers(file: string): Promise<string> {

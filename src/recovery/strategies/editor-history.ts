@@ -1,8 +1,8 @@
 /** Local history of VS Code and its kin: `User/History/<hash>/entries.json` beside copies of each save. */
 import { type BytePath, joinPath } from "../../base/paths.js";
+import { anchoredNames, anchoredSmallFile } from "../anchored-file.js";
 import { isMapping } from "../parameters.js";
-import { readSmallFile } from "../regular-file.js";
-import { namesIn, percentDecoded } from "./trash.js";
+import { percentDecoded } from "./trash.js";
 
 export interface SavedCopy {
   readonly file: BytePath;
@@ -33,9 +33,10 @@ export async function findInEditorHistory(
 ): Promise<readonly SavedCopy[]> {
   for (const folder of HISTORY_FOLDERS) {
     const history = joinPath(home, folder);
-    for (const name of (await namesIn(history)).slice(0, FILES_MAX)) {
+    for (const name of anchoredNames(home, history).slice(0, FILES_MAX)) {
       signal.throwIfAborted();
-      const entries = await readSmallFile(joinPath(joinPath(history, name), "entries.json"), ENTRIES_BYTES_MAX, signal);
+      const list = joinPath(joinPath(history, name), "entries.json");
+      const entries = await anchoredSmallFile(home, list, ENTRIES_BYTES_MAX, signal);
       const copies = entries === undefined ? undefined : copiesIn(entries, joinPath(history, name), lost);
       if (copies !== undefined) return copies;
     }

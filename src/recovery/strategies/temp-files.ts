@@ -1,13 +1,16 @@
 /**
- * `temp_files`: what editors leave behind: vim's swap files (read without vim), autosaves and backups beside the file,
- * VS Code's local history; and the Trash, whose entries are only offered because they prove that somebody meant it.
+ * `temp_files`: what editors leave behind: vim's swap files (read without vim), autosaves and backups beside the file
+ * or in the editor's own folders, LibreOffice's recovery copies, VS Code's local history; and the Trash, whose entries
+ * are only offered because they prove that somebody meant it.
  * Parameters: `homes` (folders to look into instead of the users' homes), `swap_dirs` (further folders of swap files).
  */
 import type { BigIntStats } from "node:fs";
 import { type BytePath, joinPath, nameOf, parentPath, pathFromText, pathText } from "../../base/paths.js";
+import { anchoredStat, readAnchored } from "../anchored-file.js";
 import { ParameterReader } from "../parameters.js";
 import type { VersionReader } from "../ports.js";
 import type { Candidate, Fidelity, LostFile, RecoveryStrategy, Search } from "../strategy.js";
+import { findEditorCopies } from "./editor-copies.js";
 import { findInEditorHistory } from "./editor-history.js";
 import { likelyUsers } from "./homes.js";
 import { quoted } from "./latest-backup.js";
@@ -29,13 +32,17 @@ export function tempFilesStrategy(reader: VersionReader): RecoveryStrategy {
       const places = await placesOf(lost, search);
       for (const folder of places.swapFolders) yield* swapCandidates(reader, folder, { lost, search }, signal);
       yield* besideCandidates(lost, signal);
-      for (const home of places.homes) yield* historyCandidates(lost, home, signal);
+      for (const home of places.homes) {
+        yield* copyCandidates(lost, home, signal);
+        yield* historyCandidates(lost, home, signal);
+      }
       for (const trashed of await findInTrash(lost.path, places.homes, signal)) {
-        const stat = await regularFileAt(trashed.file);
+        const stat = anchoredStat(trashed.root, trashed.file);
         if (stat === undefined) continue;
         const when = trashed.deletedAt === "" ? "" : `, put there at ${trashed.deletedAt}`;
         yield {
           ...fileCandidate(lost, trashed.file, stat, `Trash: ${pathText(trashed.file)}`),
+          open: (inner) => readAnchored(trashed.root, trashed.file, inner),
           notes: [`it lies in the Trash ${pathText(trashed.trash)}${when}`],
           offerOnly: "it lies in the Trash, so somebody meant to delete it",
         };
@@ -172,9 +179,26 @@ async function* besideCandidates(lost: LostFile, signal: AbortSignal): AsyncIter
     const stat = await regularFileAt(file);
     if (stat === undefined) continue;
     const candidate = fileCandidate(lost, file, stat, `${what.label} ${pathText(file)}`);
-    yield what.isOlder && candidate.fidelity === "newer" && lost.lastGood !== undefined
-      ? { ...candidate, fidelity: "older", notes: ["editors write it before they save, so it holds what was before"] }
-      : candidate;
+    yield what.isOlder ? fromBeforeSave(lost, candidate) : candidate;
+  }
+}
+
+/** A copy that an editor made before it saved is older than the file, though it was written at the same time. */
+function fromBeforeSave(lost: LostFile, candidate: Candidate): Candidate {
+  if (candidate.fidelity !== "newer" || lost.lastGood === undefined) return candidate;
+  return { ...candidate, fidelity: "older", notes: ["editors write it before they save, so it holds what was before"] };
+}
+
+/** Copies that editors keep in folders of their own. */
+async function* copyCandidates(lost: LostFile, home: BytePath, signal: AbortSignal): AsyncIterable<Candidate> {
+  for (const { file, label, isOlder } of await findEditorCopies(lost.path, home, signal)) {
+    const stat = anchoredStat(home, file);
+    if (stat === undefined) continue;
+    const candidate = {
+      ...fileCandidate(lost, file, stat, `${label} ${pathText(file)}`),
+      open: (inner: AbortSignal) => readAnchored(home, file, inner),
+    };
+    yield isOlder ? fromBeforeSave(lost, candidate) : candidate;
   }
 }
 
@@ -192,10 +216,11 @@ function leftoverKind(name: string, found: string): { readonly label: string; re
 
 async function* historyCandidates(lost: LostFile, home: BytePath, signal: AbortSignal): AsyncIterable<Candidate> {
   for (const { file, savedAtMs } of await findInEditorHistory(lost.path, home, signal)) {
-    const stat = await regularFileAt(file);
+    const stat = anchoredStat(home, file);
     if (stat === undefined) continue;
     yield {
       ...fileCandidate(lost, file, stat, `editor history ${pathText(file)}`),
+      open: (inner) => readAnchored(home, file, inner),
       modifiedAtMs: savedAtMs,
       fidelity: fidelityByTime(lost, savedAtMs),
     };

@@ -20,6 +20,8 @@ export interface TrashedFile {
   readonly file: BytePath;
   /** The Trash folder. */
   readonly trash: BytePath;
+  /** Below this folder nothing may be reached through a link: the Trash is its owner's to write to. */
+  readonly root: BytePath;
   /** As the Trash notes it: local time without a zone; "" when it does not say. */
   readonly deletedAt: string;
 }
@@ -64,7 +66,8 @@ async function lookInto(trash: BytePath, base: BytePath, lost: BytePath, signal:
     const kept = joinPath(joinPath(trash, "files"), name.slice(0, -INFO_SUFFIX.length));
     const below = relativeTo(lost, original);
     const deletedAt = /^DeletionDate=(.*)$/m.exec(info.toString("latin1"))?.[1]?.trim() ?? "";
-    found.push({ file: below === "" ? kept : joinPath(kept, below), trash, deletedAt });
+    const file = below === "" ? kept : joinPath(kept, below);
+    found.push({ file, trash, root: trash, deletedAt });
   }
   return found;
 }
