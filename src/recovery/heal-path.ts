@@ -341,8 +341,10 @@ class FileHeal {
       return { ...told, outcome: "healed", message: `from ${taken.origin}`, taken };
     }
     if (placed?.kind === "returned") return { ...told, outcome: "returned", message: "somebody made the file again" };
-    if (placed?.kind === "changed")
-      return { ...told, outcome: "returned", message: "the file was changed in the meantime" };
+    if (placed?.kind === "changed") {
+      const kept = placed.keptAs === undefined ? "" : `; a save before the last is kept at ${pathText(placed.keptAs)}`;
+      return { ...told, outcome: "returned", message: `the file was changed in the meantime${kept}` };
+    }
     const offers = candidates.filter((candidate) => candidate.verdict === "offered").length;
     if (offers > 0 && !this.#job.byPerson)
       return { ...told, outcome: "waiting", message: `${String(offers)} candidates wait for a person's choice` };

@@ -14,7 +14,7 @@ import type { Awaitable, OwnWrite } from "./ports.js";
 
 /** Points that a placement passes; a crash may come after each. */
 export type PlaceStep =
-  "parents_ready" | "staged" | "proved" | "quarantined" | "announced" | "looked" | "visible" | "synced";
+  "parents_ready" | "staged" | "proved" | "quarantined" | "announced" | "looked" | "exchanged" | "visible" | "synced";
 
 /** What placing needs of others. */
 export interface PlaceHost {

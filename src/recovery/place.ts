@@ -5,7 +5,8 @@
  * either what was there or the good file, and at most a staging file with the incident's id in its name.
  *
  * A damaged target is exchanged for the good file in one step, and what came out is looked at: were it not what was
- * judged, it goes back. Where the system cannot exchange names, some microseconds lie between the last look and the
+ * judged, it goes back. What others saved meanwhile is never removed: where two saves met ours, the newest stands and the
+ * other is kept beside it. Where the system cannot exchange names, some microseconds lie between the last look and the
  * rename, in which another program's atomic save would be replaced.
  */
 import { createHash, randomBytes } from "node:crypto";
@@ -14,7 +15,7 @@ import { promisify } from "node:util";
 import { type AnchoredFolder, openAnchored } from "../base/anchored.js";
 import { STAGING_PREFIX } from "../base/atomic-file.js";
 import { HoldfastError, errnoOf, messageOf } from "../base/errors.js";
-import { type BytePath, nameOf, parentPath } from "../base/paths.js";
+import { type BytePath, joinPath, nameOf, parentPath } from "../base/paths.js";
 import { makeSpecialNode } from "../base/special-node.js";
 import { applyToDescriptor, applyToName, nodeFromStat } from "../engine/metadata.js";
 import type { FileNode, StatTuple } from "../engine/types.js";
@@ -38,7 +39,7 @@ export interface PlaceContent {
 
 /**
  * placed: there and proven · returned: somebody made the name in the meantime · changed: the damaged file is not what
- * was judged any more · unproven: the bytes could not be read or are not what they should be; try others.
+ * was judged any more (`keptAs`: what somebody saved in between and saved over since, now at that path) · unproven: the bytes could not be read or are not what they should be; try others.
  */
 export type PlaceOutcome =
   | {
@@ -48,10 +49,12 @@ export type PlaceOutcome =
       readonly gaps: readonly string[];
     }
   | { readonly kind: "returned" }
-  | { readonly kind: "changed" }
+  | { readonly kind: "changed"; readonly keptAs?: BytePath }
   | { readonly kind: "unproven"; readonly why: string };
 
 const READ_BYTES = 2 ** 20;
+/** Saves that come one after another while files are exchanged back; each takes some microseconds. */
+const EXCHANGES_MAX = 16;
 const NEW_FILE_MODE = 0o644;
 const writeAsync = promisify(write);
 const readAsync = promisify(read);
@@ -87,8 +90,9 @@ export async function placeFile(
       host.onStep?.("synced");
       return { kind: "placed", stat, sha256: written, gaps: gapTexts(gaps) };
     } finally {
+      const ours = tupleOf(fstatSync(fd, { bigint: true }));
+      if (isStaged && isOneOf(folder.lstat(staged), { ours, judged: target.present })) unlinkQuietly(folder, staged);
       closeSync(fd);
-      if (isStaged) unlinkQuietly(folder, staged);
     }
   });
 }
@@ -254,39 +258,87 @@ async function makeVisible(
   const found = folder.lstat(name);
   if (found === undefined || !isSameFile(tupleOf(found), judged)) return { kind: "changed" };
   host.onStep?.("looked");
-  if (!exchangeFor(folder, staged, name, { ours: file.stat, judged })) return { kind: "changed" };
+  const files = { ours: file.stat, judged };
+  if (!exchangeFor({ folder, staged, name }, files, () => host.onStep?.("exchanged"))) {
+    const keptAs = keptBeside({ folder, staged, name }, files);
+    return { kind: "changed", ...(keptAs === undefined ? {} : { keptAs: joinPath(parentPath(target.path), keptAs) }) };
+  }
   host.onStep?.("visible");
   return undefined;
 }
 
-/** Puts the staged file in the place of the judged one and removes that. False: another stood there, and stands again. */
-function exchangeFor(
-  folder: AnchoredFolder,
-  staged: string,
-  name: string,
-  files: { readonly ours: StatTuple; readonly judged: StatTuple },
-): boolean {
-  const isOut = (file: StatTuple): boolean => {
+interface Names {
+  readonly folder: AnchoredFolder;
+  readonly staged: string;
+  readonly name: string;
+}
+
+interface TwoFiles {
+  readonly ours: StatTuple;
+  readonly judged: StatTuple;
+}
+
+/**
+ * Puts the staged file in the place of the judged one and removes that. False: another stood there, and the newest that
+ * was saved since stands again; at the staging name is ours, or a save that another replaced.
+ */
+function exchangeFor({ folder, staged, name }: Names, { ours, judged }: TwoFiles, onExchanged: () => void): boolean {
+  const exchanged = (): StatTuple | undefined => {
+    if (!folder.exchange(staged, folder, name)) return undefined;
+    onExchanged();
     const out = folder.lstat(staged);
-    return out !== undefined && isSameFile(tupleOf(out), file);
+    return out === undefined ? ours : tupleOf(out);
   };
   try {
-    if (!folder.exchange(staged, folder, name)) {
+    let out = exchanged();
+    if (out === undefined) {
       folder.rename(staged, folder, name); // this system cannot exchange: the look just before must do
       return true;
     }
-    if (isOut(files.judged)) {
+    if (isSameFile(out, judged)) {
       folder.unlink(staged);
       return true;
     }
-    folder.exchange(staged, folder, name);
-    // Somebody saved anew while ours stood there: theirs is the newest and has to stand.
-    if (!isOut(files.ours)) folder.exchange(staged, folder, name);
+    let standing = ours;
+    for (let left = EXCHANGES_MAX; left > 0; left -= 1) {
+      const next = exchanged();
+      if (next === undefined || isSameInode(next, standing)) return false;
+      // Somebody saved anew while that stood there: theirs is the newest and has to stand.
+      [standing, out] = [out, next];
+    }
     return false;
   } catch (error) {
     if (errnoOf(error) === "ENOENT") return false; // the name was removed: its owner's will, a loss of its own
     throw error;
   }
+}
+
+/** Gives what is neither ours nor the judged file a name of its own beside its place; undefined: there is none such. */
+function keptBeside({ folder, staged, name }: Names, files: TwoFiles): BytePath | undefined {
+  const found = folder.lstat(staged);
+  if (found === undefined || isOneOf(found, files)) return undefined;
+  for (const free of [`${name}.kept-${randomBytes(4).toString("hex")}`, `kept-${randomBytes(8).toString("hex")}`]) {
+    try {
+      if (folder.renameToFree(staged, folder, free)) return free as BytePath;
+    } catch (error) {
+      if (errnoOf(error) !== "ENAMETOOLONG") throw error;
+    }
+  }
+  return staged as BytePath;
+}
+
+/** Ours is open, so its inode is nobody else's; that of the judged file may have been given to another meanwhile. */
+function isOneOf(
+  found: BigIntStats | undefined,
+  { ours, judged }: { readonly ours: StatTuple; readonly judged: StatTuple | undefined },
+): boolean {
+  if (found === undefined) return false;
+  const stat = tupleOf(found);
+  return isSameInode(stat, ours) || (judged !== undefined && isSameFile(stat, judged));
+}
+
+function isSameInode(a: StatTuple, b: StatTuple): boolean {
+  return a.dev === b.dev && a.ino === b.ino;
 }
 
 /** Makes a symbolic link, a FIFO or a device. */

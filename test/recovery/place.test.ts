@@ -281,6 +281,27 @@ describe("placing a file", () => {
     expect(stagingIn(folder().path)).to.deep.equal([]);
   });
 
+  it("removes nothing of what others save while names are exchanged: the newest stands, the other is kept", async function () {
+    if (nativeCalls() === undefined) return skip(this, "koffi does not load here");
+    const path = await folder().write("a.json", "{broken");
+    const target = damagedAt(folder(), "a.json");
+    let saves = 0;
+    const saving: PlaceHost = {
+      ...host(),
+      onStep: (step) => {
+        if ((step !== "looked" && step !== "exchanged") || saves === 3) return;
+        saves += 1;
+        writeFileSync(`${path}.new`, `save ${String(saves)}`);
+        renameSync(`${path}.new`, path);
+      },
+    };
+    const placed = await placeFile(target, contentOf("{}"), saving, NEVER);
+    expect(await readFile(path, "utf8")).to.equal("save 3");
+    const kept = placed.kind === "changed" ? placed.keptAs : undefined;
+    expect(await readFile(pathBytes(kept ?? target.path), "utf8")).to.equal("save 2");
+    expect(readdirSync(folder().path)).to.have.length(2);
+  });
+
   it("leaves a damaged file removed that its owner removed after the last look", async function () {
     if (nativeCalls() === undefined) return skip(this, "koffi does not load here");
     const path = await folder().write("a.json", "{broken");
