@@ -105,6 +105,8 @@ export interface RestoreReport {
   readonly restored: number;
   readonly skipped: number;
   readonly deleted: number;
+  /** Changed since they were last stored, and stored as new versions before they were replaced or removed. */
+  readonly kept: number;
   readonly bytes: number;
   readonly verified: boolean;
   readonly dry_run: boolean;

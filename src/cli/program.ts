@@ -129,6 +129,7 @@ function addCommand(program: Command, families: Map<string, Command>, spec: Comm
     const option = new Option(each.flags, each.description);
     command.addOption(each.choices === undefined ? option : option.choices([...each.choices]));
   }
+  if (spec.details !== undefined) command.addHelpText("after", `\n${spec.details}`);
   command.addHelpText("after", `\nExamples:\n${spec.examples.map((example) => `  ${example}`).join("\n")}`);
   command.action(async () => {
     const words = command.processedArgs.flat().filter((word): word is string => typeof word === "string");

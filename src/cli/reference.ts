@@ -32,6 +32,7 @@ function chapter(spec: CommandSpec): string {
   const parts = [
     `## holdfast ${[spec.name, ...words].join(" ")}`,
     `${spec.summary}${aliases}${shortForm}`,
+    ...(spec.details === undefined ? [] : [spec.details.replaceAll("\n", " ")]),
     ...listOf((spec.arguments ?? []).map((each) => `- \`${each.name.toUpperCase()}\`: ${each.description}`)),
     ...listOf((spec.options ?? []).map((each) => `- \`${each.flags}\`: ${each.description}${choices(each.choices)}`)),
     `\`\`\`sh\n${spec.examples.join("\n")}\n\`\`\``,

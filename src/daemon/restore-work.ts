@@ -77,6 +77,7 @@ export async function restoreNow(parts: Parts, request: RestoreRequest, context:
     restored: report.restored,
     skipped: report.skipped,
     deleted: report.deleted,
+    kept: report.kept,
     bytes: report.bytes,
     verified: request.verify && report.failedCount === 0,
     dry_run: request.dry_run,

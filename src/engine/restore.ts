@@ -6,11 +6,12 @@
  */
 import { statSync } from "node:fs";
 import { errnoOf, HoldfastError } from "../base/errors.js";
-import { type BytePath, pathBytes } from "../base/paths.js";
+import { type BytePath, pathBytes, pathText } from "../base/paths.js";
 import { localFolderOf } from "../storage/open.js";
 import type { RepositoryCore } from "./core.js";
 import { assertPlace, FolderTree } from "./restore/folders.js";
 import { FolderWork } from "./restore/folder-work.js";
+import { Keeper } from "./restore/keep-first.js";
 import { Ledger, type RestoreReport } from "./restore/ledger.js";
 import { syncFileSystem } from "./restore/make-durable.js";
 import { newStagingPrefix } from "./restore/place-name.js";
@@ -29,7 +30,10 @@ export interface RestoreSource {
 export interface RestoreRequest {
   /** What to restore: any order, folders before what is in them; path order is the fastest. */
   readonly entries: AsyncIterable<Entry>;
-  /** Absolute paths are made again below this folder (made when missing); undefined: their own places. */
+  /**
+   * Absolute paths are made again below this folder (made when missing). Undefined: their own places; what changed there
+   * since it was last stored is stored before it is replaced or removed, or else left alone (`always`: replaced anyway).
+   */
   readonly target: BytePath | undefined;
   readonly overwrite: Overwrite;
   /** Changes only the blocks of an existing file that differ, keeping its inode. Not safe against a crash midway. */
@@ -65,10 +69,12 @@ export async function restore(
   using tree = FolderTree.begin(request.target, request.dryRun);
   const ledger = new Ledger();
   const spared = sparedFolders([Buffer.from(storeFolder), ...(request.spare ?? []).map(pathBytes)]);
-  const folders = new FolderWork(tree, { ...request, spared, ledger });
+  const keeper = keeperFor(core, request, ledger, signal);
+  const folders = new FolderWork(tree, { ...request, spared, ledger, keeper });
   const { overwrite, inPlace, dryRun, verify, sparse } = request;
-  const options = { overwrite, inPlace, dryRun, verify, sparse, stagingPrefix: newStagingPrefix() };
-  const writing = new Writing({ core, storeFolder, tree, folders, ledger, options, signal, onProgress });
+  const onlyKept = keeper?.isStrict === true;
+  const options = { overwrite, inPlace, dryRun, verify, sparse, onlyKept, stagingPrefix: newStagingPrefix() };
+  const writing = new Writing({ core, storeFolder, tree, folders, ledger, options, keeper, signal, onProgress });
   try {
     for await (const entry of request.entries) {
       signal.throwIfAborted();
@@ -87,7 +93,20 @@ export async function restore(
   signal.throwIfAborted();
   await folders.finish(request.parentNode, signal);
   if (!request.dryRun) await makeDurable(folders, ledger, signal);
+  ledger.kept = keeper?.kept ?? 0;
   return ledger.report();
+}
+
+/** What stands at the original places is kept before it goes; elsewhere the paths are not those of the store. */
+function keeperFor(
+  core: RepositoryCore,
+  { target, dryRun, overwrite }: RestoreRequest,
+  ledger: Ledger,
+  signal: AbortSignal,
+): Keeper | undefined {
+  if (target !== undefined || dryRun) return undefined;
+  const warn = (path: BytePath, reason: string): void => ledger.warn(`${pathText(path)}: ${reason}`);
+  return new Keeper({ core, insists: overwrite === "always", warn, signal });
 }
 
 /** One sync for each file system that was written to: what is reported as restored survives a power cut. */

@@ -170,6 +170,7 @@ function fakeBackups({ note, job, backups, settings }: FakeGround): BackupServic
         restored: 1,
         skipped: 0,
         deleted: 0,
+        kept: 0,
         bytes: 5,
         verified: true,
         dry_run: request.dry_run,

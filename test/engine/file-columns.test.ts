@@ -18,6 +18,7 @@ const orders = fc.array(
     folder: fc.nat(1000),
     name: byteName,
     fresh: fc.boolean(),
+    keptStampNs: fc.bigInt({ min: 0n, max: 2n ** 63n - 1n }),
     sizeBytes: fc.maxSafeNat(),
     mtimeNs: fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
     mode: fc.integer({ min: 0, max: 0o7777 }),
@@ -37,11 +38,11 @@ describe("the columns that tell a thread what to restore", () => {
     fc.assert(
       fc.property(orders, (files) => {
         const writer = new FileColumnsWriter(files.length);
-        for (const { attribute, folder, name, fresh, firstPlace, placeCount, sizeBytes, mtimeNs, ...rest } of files) {
+        for (const { attribute, sizeBytes, mtimeNs, mode, uid, gid, linkCount, sha256, ...where } of files) {
           const stat = { dev: 0n, ino: 0n, ctimeNs: 0n, sizeBytes, mtimeNs };
           const xattrs = attribute === undefined ? {} : { xattrs: new Map([["user.x", attribute]]) };
-          const node: FileNode = { kind: "file", stat, ...rest, ...xattrs };
-          writer.add(node, { folder, name, fresh }, firstPlace, placeCount);
+          const node: FileNode = { kind: "file", stat, mode, uid, gid, linkCount, sha256, ...xattrs };
+          writer.add(node, where);
         }
         const columns = structuredClone(writer.take());
         expect(fileCount(columns)).to.equal(files.length);

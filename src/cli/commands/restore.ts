@@ -24,6 +24,13 @@ export const restoreCommands: readonly CommandSpec[] = [
   {
     name: "restore",
     summary: "Bring back a backup, some files of it, or the state at a time.",
+    details: [
+      "Without --target it restores to the original places: files that differ from the backup are replaced there, newer",
+      "ones as well. What was written since it was last stored is stored first, as a version (`holdfast versions PATH`);",
+      "a file that cannot be stored, or is written meanwhile, is left alone and listed. Files that are in no backup stay,",
+      "unless --delete is given. With --target, files of the same name below it are replaced and not stored first.",
+      "Look with --dry-run before you restore.",
+    ].join("\n"),
     options: [
       { flags: "--backup-id <id>", description: "id, unique prefix or latest (default: latest)" },
       { flags: "--at <time>", description: 'the state at a time instead: ISO time, "10m ago", "yesterday 14:00"' },
@@ -36,10 +43,14 @@ export const restoreCommands: readonly CommandSpec[] = [
       { flags: "--in-place", description: "change only the blocks that differ" },
       {
         flags: "--overwrite <when>",
-        description: "what to do with files that exist (default: if-changed)",
+        description:
+          "what to do with files that exist (default: if-changed); always also replaces what could not be stored before",
         choices: OVERWRITE,
       },
-      { flags: "--delete", description: "remove what is not in the backup" },
+      {
+        flags: "--delete",
+        description: "remove what is not in the backup (at the original places it is stored first)",
+      },
       { flags: "--dry-run", description: "only show the plan" },
       { flags: "--no-verify", description: "do not read back what was written" },
       { flags: "--verify", description: "read back what was written (default)" },
@@ -78,19 +89,27 @@ export const restoreCommands: readonly CommandSpec[] = [
     summary: "Check the repository: structure, and with --read-data every stored byte.",
     options: [
       { flags: "--read-data", description: "read everything" },
-      { flags: "--read-data-subset <share>", description: "read a share, such as 10%" },
+      { flags: "--read-data-subset <share>", description: "read a share, such as 10%: what was not read for longest" },
+      { flags: "--resume", description: "go on with a --read-data that was cut short" },
     ],
-    examples: ["holdfast check", "holdfast check --read-data-subset 10%"],
+    examples: ["holdfast check", "holdfast check --read-data-subset 10%", "holdfast check --read-data --resume"],
     run: check,
   },
   {
     name: "gc",
     summary: "Remove stored chunks that nothing needs any more.",
-    options: [{ flags: "--dry-run", description: "only tell what would be removed" }],
-    examples: ["holdfast gc --dry-run", "holdfast gc"],
+    options: [
+      { flags: "--dry-run", description: "only tell what would be removed" },
+      { flags: "--allow <share>", description: "share of the store that may go at once (default: 30%)" },
+    ],
+    examples: ["holdfast gc --dry-run", "holdfast gc", "holdfast gc --allow 80%"],
     run: async (context, _args, options) => {
       const api = await context.api("alone");
-      const body = { dry_run: isSet(options, "dryRun") };
+      const allow = textOption(options, "allow");
+      const body = {
+        dry_run: isSet(options, "dryRun"),
+        ...(allow === undefined ? {} : { allow_share: parseShare(allow) }),
+      };
       const result = await context.follow(api, await api.post<JobDocument>("/repository/gc", body, context.signal));
       printFacts(context, isSet(options, "dryRun") ? "garbage that would be removed" : "garbage removed", result);
       return EXIT.ok;
@@ -158,6 +177,10 @@ function printRestore(context: CommandContext, report: RestoreReport, target: st
   const verified = report.verified ? ", verified" : "";
   output.print(`restored ${counted(report.restored, "file")} (${formatSize(report.bytes)}) to ${place}${verified}`);
   if (report.skipped > 0) output.print(`skipped ${report.skipped} that are there already`);
+  if (report.kept > 0) {
+    output.print(`stored ${counted(report.kept, "changed file")} before they were replaced or removed`);
+    output.say("Each is its path's version now: holdfast versions PATH");
+  }
   if (report.deleted > 0) output.print(`removed ${report.deleted} that are not in the backup`);
   for (const warning of report.warnings) output.say(`warning: ${printable(warning)}`);
   for (const failure of report.failed.slice(0, LISTED_MAX)) {
@@ -196,7 +219,7 @@ function printVerify(context: CommandContext, report: VerifyReport): void {
 async function check(context: CommandContext, _args: readonly string[], options: Options): Promise<number | undefined> {
   const subset = textOption(options, "readDataSubset");
   const body = isSet(options, "readData")
-    ? { level: "full" }
+    ? { level: "full", resume: isSet(options, "resume") }
     : subset === undefined
       ? { level: "structure" }
       : { level: "sample", share: parseShare(subset) };
@@ -213,7 +236,8 @@ function printCheck(context: CommandContext, report: CheckReport): void {
   const isGood = report.problems.length === 0;
   output.print(isGood ? output.good(report.summary) : output.bad(report.summary));
   const read = `${report.records_checked} records, ${formatSize(report.bytes_checked)} read`;
-  output.print(`  ${report.packs_checked} packs, ${read}`);
+  const skipped = report.packs_skipped === 0 ? "" : `, ${report.packs_skipped} packs read before`;
+  output.print(`  ${report.packs_checked} packs, ${read}${skipped}`);
   for (const problem of report.problems.slice(0, LISTED_MAX)) {
     output.print(`  ${problem.kind}  ${printable(problem.detail)}`);
     for (const path of problem.paths.slice(0, 3)) output.print(`    hits ${printable(path.path)}`);

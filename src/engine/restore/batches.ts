@@ -17,6 +17,8 @@ export interface WantedFile {
   readonly name: string;
   readonly folder: OpenFolder;
   readonly fresh: boolean;
+  /** Stamp (`stampOf`) of what stands there and may be replaced, ns; nothing, or not looked at: undefined. */
+  readonly keptStampNs?: bigint;
 }
 
 /** Where one chunk lies. */
@@ -94,8 +96,9 @@ export function requestOf(batch: readonly LocatedFile[], storeFolder: string, op
   const files = new FileColumnsWriter(batch.length);
   let next = 0;
   for (const file of batch) {
-    const { entry, name, fresh, folder } = file.wanted;
-    files.add(entry.node, { folder: folders.numberOf(folder), name, fresh }, next, file.places.length);
+    const { entry, name, fresh, folder, keptStampNs = 0n } = file.wanted;
+    const chunks = { firstPlace: next, placeCount: file.places.length };
+    files.add(entry.node, { folder: folders.numberOf(folder), name, fresh, keptStampNs, ...chunks });
     for (const { holder, offsetBytes, recordBytes, insideBytes, lengthBytes } of file.places) {
       const at = next * PLACE_NUMBERS;
       places[at] = holders.numberOf(holder);

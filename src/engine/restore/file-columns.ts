@@ -11,6 +11,8 @@ export interface FileOrder {
   readonly name: string;
   /** The folder was made by this run: nothing of that name was there. */
   readonly fresh: boolean;
+  /** Stamp (`stampOf`) of what stood there and may be replaced, ns; 0 for nothing. Counts with `onlyKept`. */
+  readonly keptStampNs: bigint;
   readonly sizeBytes: number;
   readonly mtimeNs: bigint;
   readonly mode: number;
@@ -31,6 +33,7 @@ export interface FileColumns {
   /** `FIELDS.length` numbers for each file. */
   readonly numbers: Float64Array;
   readonly mtimesNs: BigInt64Array;
+  readonly keptStampsNs: BigInt64Array;
   /** 32 bytes for each file. */
   readonly digests: Uint8Array;
   /** By position; most files have none. */
@@ -53,11 +56,15 @@ const AT = {
 const NUMBERS = Object.keys(AT).length;
 const DIGEST_BYTES = 32;
 
+/** Where a file goes and its chunks lie. */
+export type FileWhere = Pick<FileOrder, "folder" | "name" | "fresh" | "keptStampNs" | "firstPlace" | "placeCount">;
+
 /** Gathers the files of one batch. */
 export class FileColumnsWriter {
   readonly #names: string[] = [];
   readonly #numbers: Float64Array;
   readonly #mtimesNs: BigInt64Array;
+  readonly #keptStampsNs: BigInt64Array;
   readonly #digests: Buffer;
   readonly #xattrs = new Map<number, NonNullable<FileNode["xattrs"]>>();
   #count = 0;
@@ -67,18 +74,14 @@ export class FileColumnsWriter {
   constructor(filesMax: number) {
     this.#numbers = new Float64Array(filesMax * NUMBERS);
     this.#mtimesNs = new BigInt64Array(filesMax);
+    this.#keptStampsNs = new BigInt64Array(filesMax);
     this.#digests = Buffer.alloc(filesMax * DIGEST_BYTES);
   }
 
-  /** Adds the file of a node whose chunks are the places from `firstPlace` on. */
-  add(
-    node: FileNode,
-    where: { readonly folder: number; readonly name: string; readonly fresh: boolean },
-    firstPlace: number,
-    placeCount: number,
-  ): void {
+  /** Adds the file of a node. */
+  add(node: FileNode, where: FileWhere): void {
     const index = this.#count;
-    const { folder, name, fresh } = where;
+    const { folder, name, fresh, firstPlace, placeCount } = where;
     this.#count += 1;
     this.#names.push(name);
     this.#nameEnd += name.length;
@@ -95,6 +98,7 @@ export class FileColumnsWriter {
     numbers[at + AT.firstPlace] = firstPlace;
     numbers[at + AT.placeCount] = placeCount;
     this.#mtimesNs[index] = node.stat.mtimeNs;
+    this.#keptStampsNs[index] = where.keptStampNs;
     this.#digests.write(node.sha256 ?? "", index * DIGEST_BYTES, DIGEST_BYTES, "hex");
     if (node.xattrs !== undefined) this.#xattrs.set(index, node.xattrs);
   }
@@ -102,8 +106,14 @@ export class FileColumnsWriter {
   /** The columns; nothing is added afterwards. */
   take(): FileColumns {
     const names = Buffer.from(this.#names.join(""), "latin1");
-    const [numbers, mtimesNs, digests] = [this.#numbers, this.#mtimesNs, this.#digests];
-    return { names: new Uint8Array(names), numbers, mtimesNs, digests: new Uint8Array(digests), xattrs: this.#xattrs };
+    return {
+      names: new Uint8Array(names),
+      numbers: this.#numbers,
+      mtimesNs: this.#mtimesNs,
+      keptStampsNs: this.#keptStampsNs,
+      digests: new Uint8Array(this.#digests),
+      xattrs: this.#xattrs,
+    };
   }
 }
 
@@ -124,6 +134,7 @@ export function fileOrderAt(columns: FileColumns, index: number): FileOrder {
     fresh: number("fresh") === 1,
     sizeBytes: number("sizeBytes"),
     mtimeNs: columns.mtimesNs[index] ?? 0n,
+    keptStampNs: keptStampAt(columns, index),
     mode: number("mode"),
     uid: number("uid"),
     gid: number("gid"),
@@ -139,6 +150,11 @@ export function fileOrderAt(columns: FileColumns, index: number): FileOrder {
 export function fileNameAt({ names, numbers }: FileColumns, index: number): string {
   const start = index === 0 ? 0 : (numbers[(index - 1) * NUMBERS + AT.nameEnd] ?? 0);
   return bufferOf(names).toString("latin1", start, numbers[index * NUMBERS + AT.nameEnd] ?? 0);
+}
+
+/** Stamp of what stood where a file of the columns goes, ns; 0 for nothing. */
+export function keptStampAt({ keptStampsNs }: FileColumns, index: number): bigint {
+  return keptStampsNs[index] ?? 0n;
 }
 
 /** The folder of one file of the columns, as a position in the request's folders. */

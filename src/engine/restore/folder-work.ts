@@ -10,6 +10,7 @@ import { type BytePath, nameOf, parentPath } from "../../base/paths.js";
 import { applyToDescriptor } from "../metadata.js";
 import type { Entry, FileNode } from "../types.js";
 import { type FolderTree, NEW_FOLDER_MODE } from "./folders.js";
+import type { Keeper } from "./keep-first.js";
 import type { Ledger } from "./ledger.js";
 import type { Overwrite } from "./protocol.js";
 import { clearLeftovers, type Spared, sweepFolder } from "./sweep.js";
@@ -24,9 +25,11 @@ export interface FolderWorkOptions {
   readonly dryRun: boolean;
   readonly spared: Spared;
   readonly ledger: Ledger;
+  readonly keeper: Keeper | undefined;
 }
 
 interface KnownFolder {
+  readonly source: string;
   node: FileNode;
   /** It was made by this run. */
   readonly fresh: boolean;
@@ -48,7 +51,7 @@ export class FolderWork {
   }
 
   /** Makes the folder of an entry or accepts what is there. Throws TARGET_EXISTS when that is no folder. */
-  async begin({ path, node }: Entry): Promise<void> {
+  async begin({ source, path, node }: Entry): Promise<void> {
     this.belongs(path);
     await this.#turn();
     const known = this.#known.get(path);
@@ -58,7 +61,7 @@ export class FolderWork {
     }
     const fresh = path === "/" ? false : this.#makeOrAccept(path);
     const names = this.#options.delete && !fresh ? new Set<string>() : undefined;
-    this.#known.set(path, { node, fresh, names });
+    this.#known.set(path, { source, node, fresh, names });
     if (fresh) this.#options.ledger.did(path, "folder");
   }
 
@@ -76,13 +79,18 @@ export class FolderWork {
   async finish(parentNode: ((path: BytePath) => FileNode | undefined) | undefined, signal: AbortSignal): Promise<void> {
     for (const place of this.#tree.made) {
       const node = this.#known.has(place) ? undefined : parentNode?.(place);
-      if (node?.kind === "folder") this.#known.set(place, { node, fresh: true, names: undefined });
+      if (node?.kind === "folder") this.#known.set(place, { source: "", node, fresh: true, names: undefined });
     }
     // Descending byte order: a folder comes after everything below it.
     for (const place of [...this.#known.keys()].sort().reverse()) {
       signal.throwIfAborted();
       const known = this.#known.get(place);
-      if (known !== undefined) await this.#finishFolder(place, known);
+      try {
+        if (known !== undefined) await this.#finishFolder(place, known);
+      } catch (error) {
+        signal.throwIfAborted();
+        this.#options.ledger.fail(place, error);
+      }
     }
   }
 
@@ -131,19 +139,19 @@ export class FolderWork {
     });
   }
 
-  async #finishFolder(place: BytePath, { node, fresh, names }: KnownFolder): Promise<void> {
+  async #finishFolder(place: BytePath, { source, node, fresh, names }: KnownFolder): Promise<void> {
     const { overwrite, dryRun, ledger } = this.#options;
     await this.#turn();
+    const open = this.#tree.open(place);
+    if (open === undefined) return;
     try {
-      this.#tree.with(place, (folder) => {
-        if (folder === undefined) return;
-        if (names !== undefined) sweepFolder(folder, place, names, this.#options);
-        if (dryRun || (overwrite === "never" && !fresh)) return;
-        ledger.gaps(place, applyToDescriptor(folder.fd, node));
-        this.noteDevice(place, folder);
-      });
-    } catch (error) {
-      ledger.fail(place, error);
+      const folder = open.anchored;
+      if (names !== undefined) await sweepFolder(folder, { path: place, source }, names, this.#options);
+      if (dryRun || (overwrite === "never" && !fresh)) return;
+      ledger.gaps(place, applyToDescriptor(folder.fd, node));
+      this.noteDevice(place, folder);
+    } finally {
+      this.#tree.release(open);
     }
   }
 

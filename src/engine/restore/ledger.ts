@@ -22,6 +22,8 @@ export interface RestoreReport {
   readonly restored: number;
   readonly skipped: number;
   readonly deleted: number;
+  /** Changed since they were last stored, and stored as new versions before they were replaced or removed. */
+  readonly kept: number;
   readonly bytes: number;
   readonly failed: readonly RestoreFailure[];
   /** All failures, also those beyond the list. */
@@ -40,6 +42,8 @@ export class Ledger {
   #skipped = 0;
   #deleted = 0;
   #failedCount = 0;
+  /** Changed things that were stored before they were replaced or removed. */
+  kept = 0;
   filesDone = 0;
   bytesDone = 0;
 
@@ -88,8 +92,14 @@ export class Ledger {
     if (this.#failed.length < FAILED_MAX) this.#failed.push(failure);
   }
 
+  /** Failures until now. */
+  get failedCount(): number {
+    return this.#failedCount;
+  }
+
   report(): RestoreReport {
-    const counts = { restored: this.#restored, skipped: this.#skipped, deleted: this.#deleted, bytes: this.bytesDone };
+    const { kept, bytesDone: bytes } = this;
+    const counts = { restored: this.#restored, skipped: this.#skipped, deleted: this.#deleted, kept, bytes };
     const lists = { failed: this.#failed, warnings: this.#warnings, plan: this.#plan };
     return { ...counts, failedCount: this.#failedCount, ...lists };
   }

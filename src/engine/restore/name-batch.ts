@@ -5,7 +5,8 @@
  */
 import { closeSync } from "node:fs";
 import type { AnchoredFolder } from "../../base/anchored.js";
-import { fileCount, fileFolderAt, fileNameAt } from "./file-columns.js";
+import { fileCount, fileFolderAt, fileNameAt, keptStampAt } from "./file-columns.js";
+import { assertKept } from "./kept-stamp.js";
 import { failedOutcome, isInPlace, moved, placedFolders } from "./place-batch.js";
 import { nameUnnamed, placeNew, unlinkQuietly } from "./place-name.js";
 import { type NameAnswer, type NameRequest, NOT_WAITING, type PutOutcome, type StagedName } from "./protocol.js";
@@ -24,7 +25,9 @@ export function nameBatch(request: NameRequest): NameAnswer {
       const place = folders[at];
       if (place?.isThere !== true) throw moved();
       const name = fileNameAt(request.files, index);
-      if (!giveName(place.folder, { fd, name, named: request.named.get(index) })) unnamable.push(index);
+      const keptStampNs = request.onlyKept ? keptStampAt(request.files, index) : undefined;
+      const waiting = { fd, name, named: request.named.get(index), keptStampNs };
+      if (!giveName(place.folder, waiting)) unnamable.push(index);
       else listOf(namedIn, at).push(index);
     } catch (error) {
       failed.set(index, failedOutcome(error));
@@ -44,13 +47,16 @@ interface Waiting {
   readonly fd: number;
   readonly name: string;
   readonly named: StagedName | undefined;
+  /** Stamp of what may be replaced; undefined: anything may. */
+  readonly keptStampNs: bigint | undefined;
 }
 
 /** False: a file without a name cannot have one here. */
-function giveName(folder: AnchoredFolder, { fd, name, named }: Waiting): boolean {
+function giveName(folder: AnchoredFolder, { fd, name, named, keptStampNs }: Waiting): boolean {
   if (named === undefined) return nameUnnamed(fd, folder, name);
   try {
     if (named.replaces && !isInPlace(folder)) throw moved();
+    if (named.replaces && keptStampNs !== undefined) assertKept(folder.lstat(name), keptStampNs);
     if (named.replaces) folder.rename(named.staged, folder, name);
     else placeNew(folder, named.staged, name);
     return true;

@@ -148,7 +148,9 @@ export class Placing {
     const { waiting, named, outcomes } = batch.answer;
     signal.throwIfAborted();
     try {
-      const { failed, unnamable } = await core.parts.pool.name({ folders, files, waiting, named }, signal);
+      const onlyKept = batch.request.options.onlyKept === true;
+      const request = { folders, files, waiting, named, onlyKept };
+      const { failed, unnamable } = await core.parts.pool.name(request, signal);
       batch.isOurs = false;
       const withoutName = new Set(unnamable);
       for (const { index, file } of waitingOf(batch)) {

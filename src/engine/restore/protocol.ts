@@ -25,6 +25,8 @@ export interface PutOptions {
   readonly sparse: boolean;
   /** Staging names of this run begin so. */
   readonly stagingPrefix: string;
+  /** Replaces what has the expected ctime and nothing else: only that was kept. */
+  readonly onlyKept?: boolean;
   /** New files are staged by a name of their own even where there are files without one. */
   readonly namedOnly?: boolean;
 }
@@ -91,6 +93,7 @@ export interface NameRequest {
   readonly files: FileColumns;
   readonly waiting: Int32Array;
   readonly named: ReadonlyMap<number, StagedName>;
+  readonly onlyKept: boolean;
 }
 
 export interface NameAnswer {

@@ -11,6 +11,7 @@ import { HoldfastError } from "../../base/errors.js";
 import { type Inheritance, type MetadataGap, applyToDescriptor, inheritanceOf, nodeFromStat } from "../metadata.js";
 import type { FileNode } from "../types.js";
 import type { FileOrder } from "./file-columns.js";
+import { assertKept } from "./kept-stamp.js";
 import { openUnnamed, unlinkQuietly } from "./place-name.js";
 import type { DoneOutcome, PutOptions, StagedName } from "./protocol.js";
 
@@ -53,6 +54,7 @@ export class FilePutter {
     const present = order.fresh ? undefined : folder.lstat(order.name);
     const kept = present === undefined ? undefined : await this.#keep(task, present);
     if (kept !== undefined) return { outcome: kept };
+    if (this.#options.onlyKept === true && !order.fresh) assertKept(present, order.keptStampNs);
     const patches = this.#options.inPlace && present?.isFile() === true && isAlone(present, order);
     if (this.#options.dryRun) {
       const action = present === undefined ? "write" : patches ? "patch" : "replace";

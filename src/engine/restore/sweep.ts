@@ -1,12 +1,15 @@
 /**
  * Removing what does not belong: with `delete`, names that are not among the entries; always, staging names that a
- * killed restore left. It never leaves the file system it is on, never follows a link, and spares the store.
+ * killed restore left. It never leaves the file system it is on, never follows a link, and spares the store. What is not
+ * stored is kept before it is removed.
  */
-import { fstatSync } from "node:fs";
+import { type BigIntStats, fstatSync } from "node:fs";
 import type { AnchoredFolder } from "../../base/anchored.js";
 import { STAGING_PREFIX } from "../../base/atomic-file.js";
 import { HoldfastError } from "../../base/errors.js";
 import { type BytePath, joinPath } from "../../base/paths.js";
+import type { Keeper } from "./keep-first.js";
+import { assertKept, stampOf } from "./kept-stamp.js";
 import type { Ledger } from "./ledger.js";
 import { isLeftover, unlinkQuietly } from "./place-name.js";
 
@@ -17,6 +20,14 @@ export interface SweepOptions {
   readonly dryRun: boolean;
   readonly spared: Spared;
   readonly ledger: Ledger;
+  /** Keeps what is to be removed; undefined: it need not be kept. */
+  readonly keeper: Keeper | undefined;
+}
+
+/** The place of a folder that is swept, and whose it is. */
+export interface SweptPlace {
+  readonly path: BytePath;
+  readonly source: string;
 }
 
 /** Removes the staging names of restores whose process is gone. */
@@ -25,44 +36,75 @@ export function clearLeftovers(folder: AnchoredFolder): void {
 }
 
 /** Removes everything in the folder that is not among `names`. What cannot be removed is listed as failed. */
-export function sweepFolder(
+export async function sweepFolder(
   folder: AnchoredFolder,
-  place: BytePath,
+  place: SweptPlace,
   names: ReadonlySet<string>,
   options: SweepOptions,
-): void {
-  for (const name of folder.names()) {
-    if (names.has(name) || name.startsWith(STAGING_PREFIX)) continue;
-    const below = joinPath(place, name);
-    try {
-      removeName(folder, { place: below, name }, options);
-    } catch (error) {
-      options.ledger.fail(below, error);
-    }
-  }
+): Promise<void> {
+  const surplus = folder.names().filter((name) => !names.has(name) && !name.startsWith(STAGING_PREFIX));
+  await new Sweep(options).remove(folder, place, surplus);
 }
 
-function removeName(
-  folder: AnchoredFolder,
-  { place, name }: { readonly place: BytePath; readonly name: string },
-  options: SweepOptions,
-): void {
-  const stat = folder.lstat(name);
-  if (stat === undefined) return;
-  if (stat.isDirectory()) {
-    if (stat.dev !== fstatSync(folder.fd, { bigint: true }).dev)
-      throw new HoldfastError("TARGET_UNSAFE", "it is on another file system");
-    if (options.spared.has(`${stat.dev}:${stat.ino}`)) throw new HoldfastError("TARGET_UNSAFE", "holdfast lives there");
-    const child = folder.child(name);
-    try {
-      for (const below of child.names()) removeName(child, { place: joinPath(place, below), name: below }, options);
-    } finally {
-      child.close();
+class Sweep {
+  readonly #options: SweepOptions;
+
+  constructor(options: SweepOptions) {
+    this.#options = options;
+  }
+
+  /** Removes names of a folder: the files first, which are kept together, then folders with what is in them. */
+  async remove(folder: AnchoredFolder, place: SweptPlace, names: readonly string[]): Promise<void> {
+    const found = names.flatMap((name) => {
+      const stat = folder.lstat(name);
+      return stat === undefined ? [] : [{ name, path: joinPath(place.path, name), stat }];
+    });
+    const files = found.filter(({ stat }) => !stat.isDirectory());
+    const refused = await this.#options.keeper?.keep(files.map((file) => ({ ...file, source: place.source })));
+    for (const file of files) this.#removeFile(folder, file, refused?.get(file.path));
+    for (const { name, path, stat } of found.filter((each) => each.stat.isDirectory())) {
+      await this.#removeFolder(folder, name, { path, stat, source: place.source });
     }
   }
-  if (!options.dryRun) {
-    if (stat.isDirectory()) folder.rmdir(name);
-    else folder.unlink(name);
+
+  #removeFile(
+    folder: AnchoredFolder,
+    { name, path, stat }: { readonly name: string; readonly path: BytePath; readonly stat: BigIntStats },
+    refused: string | undefined,
+  ): void {
+    const { dryRun, ledger, keeper } = this.#options;
+    try {
+      if (refused !== undefined) throw new HoldfastError("TARGET_EXISTS", refused);
+      if (keeper?.isStrict === true) assertKept(folder.lstat(name), stampOf(stat));
+      if (!dryRun) folder.unlink(name);
+      ledger.did(path, "delete");
+    } catch (error) {
+      ledger.fail(path, error);
+    }
   }
-  options.ledger.did(place, "delete");
+
+  async #removeFolder(
+    parent: AnchoredFolder,
+    name: string,
+    { path, source, stat }: SweptPlace & { readonly stat: BigIntStats },
+  ): Promise<void> {
+    const { dryRun, ledger, spared } = this.#options;
+    const failedBefore = ledger.failedCount;
+    try {
+      if (stat.dev !== fstatSync(parent.fd, { bigint: true }).dev)
+        throw new HoldfastError("TARGET_UNSAFE", "it is on another file system");
+      if (spared.has(`${stat.dev}:${stat.ino}`)) throw new HoldfastError("TARGET_UNSAFE", "holdfast lives there");
+      const child = parent.child(name);
+      try {
+        await this.remove(child, { path, source }, child.names());
+      } finally {
+        child.close();
+      }
+      if (ledger.failedCount > failedBefore) return; // what stays in it is listed already
+      if (!dryRun) parent.rmdir(name);
+      ledger.did(path, "delete");
+    } catch (error) {
+      ledger.fail(path, error);
+    }
+  }
 }

@@ -2,7 +2,7 @@
  * What is no folder: gathered into windows, whose files are put in place together. One window is filled while others
  * are written and brought to the disk. Links wait for the name they are links of.
  */
-import { readFileSync } from "node:fs";
+import { type BigIntStats, readFileSync } from "node:fs";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { deferred } from "../../base/concurrency.js";
 import { asHoldfastError, type HoldfastError } from "../../base/errors.js";
@@ -12,6 +12,8 @@ import type { Entry, FileNode } from "../types.js";
 import type { WantedFile } from "./batches.js";
 import type { FolderWork } from "./folder-work.js";
 import type { FolderTree, OpenFolder } from "./folders.js";
+import type { Keeper, PresentThing } from "./keep-first.js";
+import { stampOf } from "./kept-stamp.js";
 import type { Ledger } from "./ledger.js";
 import { Placing } from "./placing.js";
 import type { PutOptions, PutOutcome } from "./protocol.js";
@@ -43,6 +45,8 @@ export interface WritingOptions {
   readonly folders: FolderWork;
   readonly ledger: Ledger;
   readonly options: PutOptions;
+  /** Keeps what would be replaced; undefined: it need not be kept. */
+  readonly keeper: Keeper | undefined;
   readonly signal: AbortSignal;
   readonly onProgress: ((progress: { filesDone: number; bytesDone: number }) => void) | undefined;
 }
@@ -194,7 +198,37 @@ export class Writing {
   }
 
   async #files(files: readonly PendingFile[]): Promise<void> {
-    await this.#placing.place(files, ({ entry, first }, outcome) => this.#settled(entry, first, outcome));
+    const mayGo = await this.#keepPresent(files);
+    await this.#placing.place(mayGo, ({ entry, first }, outcome) => this.#settled(entry, first, outcome));
+  }
+
+  /** Keeps what stands where the files go; those that it could not be kept for are not restored. */
+  async #keepPresent(files: readonly PendingFile[]): Promise<readonly PendingFile[]> {
+    const { keeper, options } = this.#with;
+    if (keeper === undefined || options.overwrite === "never") return files;
+    const looked: { readonly file: PendingFile; readonly stat: BigIntStats | undefined }[] = [];
+    for (const file of files) {
+      await this.#turn();
+      looked.push({ file, stat: file.fresh ? undefined : file.folder.anchored.lstat(file.name) });
+    }
+    const refused = await keeper.keep(looked.flatMap(({ file, stat }) => presentThing(file.entry, stat)));
+    return looked.flatMap(({ file, stat }) => {
+      const reason = refused.get(file.entry.path);
+      if (reason === undefined) return stat === undefined ? [file] : [{ ...file, keptStampNs: stampOf(stat) }];
+      this.#settled(file.entry, file.first, leftAlone(reason));
+      return [];
+    });
+  }
+
+  /** Keeps what stands where a node or link goes; false when it could not be, which is noted. */
+  async #keepOne(entry: Entry, folder: OpenFolder | undefined, first: FirstName | undefined): Promise<boolean> {
+    const { keeper, folders, options } = this.#with;
+    if (keeper === undefined || folder === undefined || options.overwrite === "never") return true;
+    if (folders.isFresh(folder.place)) return true;
+    const refused = await keeper.keep(presentThing(entry, folder.anchored.lstat(nameOf(entry.path))));
+    const reason = refused.get(entry.path);
+    if (reason !== undefined) this.#settled(entry, first, leftAlone(reason));
+    return reason === undefined;
   }
 
   async #node(entry: Entry, folder: OpenFolder | undefined, first: FirstName | undefined): Promise<void> {
@@ -202,6 +236,7 @@ export class Writing {
     await this.#turn();
     try {
       const place = this.#nodePlace(entry, folder);
+      if (!(await this.#keepOne(entry, folder, first))) return;
       this.#settled(entry, first, await putNode(place, entry.node, options, signal));
     } catch (error) {
       first?.settle(false);
@@ -216,6 +251,7 @@ export class Writing {
     await this.#turn();
     signal.throwIfAborted();
     try {
+      if (!(await this.#keepOne(entry, folder, undefined))) return;
       const done = (await first.ready) ? this.#tryLink(entry, folder, first) : undefined;
       if (done !== undefined) this.#settled(entry, undefined, done);
       else if (entry.node.kind !== "file") await this.#node(entry, folder, undefined);
@@ -256,6 +292,14 @@ export class Writing {
     this.#steps += 1;
     if (this.#steps % STEPS_PER_TURN === 0) await nextTurn();
   }
+}
+
+function presentThing({ source, path }: Entry, stat: BigIntStats | undefined): PresentThing[] {
+  return stat === undefined || stat.isDirectory() ? [] : [{ source, path, stat }];
+}
+
+function leftAlone(message: string): PutOutcome {
+  return { kind: "failed", code: "TARGET_EXISTS", message };
 }
 
 /** One inode in one state: a number that was given to another file meanwhile does not join the two. */
