@@ -213,7 +213,7 @@ export const ERROR_CODES = {
   TARGET_UNSAFE: {
     exit: EXIT.failed,
     meaning: "A symbolic link or a foreign folder stands in the way of the target path; nothing was written.",
-    hint: "Look at the named folder before trying again.",
+    hint: "Look at the named folder; if it is a link that is meant to be there, restore to another folder with --target.",
   },
   TARGET_IO: {
     exit: EXIT.failed,

@@ -22,8 +22,10 @@ import { alertService } from "./services/alerts.js";
 import { backupService } from "./services/backups.js";
 import { browseService } from "./services/browse.js";
 import { recoveryService } from "./services/recovery.js";
+import { withRealPaths } from "./services/real-paths.js";
 import { repositoryService } from "./services/repository.js";
 import { retentionService } from "./services/retention.js";
+import { upkeepService } from "./services/upkeep.js";
 import { systemService } from "./services/system.js";
 import { watchService } from "./services/watch.js";
 import { configureSource, freeSourceName } from "./source-defaults.js";
@@ -116,16 +118,18 @@ export async function launch(
 }
 
 function servicesOf(parts: Parts, operation: Operation, load: () => Promise<Configuration>): Services {
-  return {
+  const services: Services = {
     backups: backupService(parts, operation),
     browse: browseService(parts),
     repository: repositoryService(parts, operation),
     retention: retentionService(parts),
+    upkeep: upkeepService(parts),
     watch: watchService(parts, operation),
     recovery: recoveryService(parts, operation),
     alerts: alertService(parts),
     system: systemService(parts, operation, load),
   };
+  return withRealPaths(services, parts);
 }
 
 /** The password that was given, in the order option, environment, configuration; undefined: the key beside the state. */

@@ -147,10 +147,10 @@ export class Operation implements AsyncDisposable {
     settings: SourceSettings,
   ): Promise<{ readonly source: ProtectedSource; readonly isNew: boolean }> {
     const { book } = this.#parts;
-    const covering = book.all().find((source) => paths.every((path) => source.configuration.paths.includes(path)));
+    const source = prepareFor(book, { name: name ?? book.freeName(paths), paths, settings });
+    const covering = book.all().find((candidate) => protects(candidate, source));
     if (covering !== undefined && name === undefined && Object.keys(settings).length === 0)
       return { source: covering, isNew: false };
-    const source = prepareFor(book, { name: name ?? book.freeName(paths), paths, settings });
     await book.add(source);
     await this.#starts.acceptWhatIsGone(source);
     await this.#starts.announce(source);
@@ -237,6 +237,12 @@ export class Operation implements AsyncDisposable {
   }
 }
 
+/** Whether a source has every place of another, by whatever links those were named. */
+function protects(source: ProtectedSource, other: ProtectedSource): boolean {
+  const places = new Set(source.files.roots.map((root) => JSON.stringify(root)));
+  return other.files.roots.every((root) => places.has(JSON.stringify(root)));
+}
+
 /** Throws USAGE when nothing would be protected. */
 function prepareFor(book: SourceBook, added: AddedSource): ProtectedSource {
   const source = book.prepareAdded(added);
@@ -245,7 +251,7 @@ function prepareFor(book: SourceBook, added: AddedSource): ProtectedSource {
 }
 
 function configuredError(name: string, verb: "Change" | "Remove"): HoldfastError {
-  return new HoldfastError("USAGE", `the source ${name} stands in the configuration`, {
-    hint: `${verb} it there, then run \`holdfast config reload\`.`,
+  return new HoldfastError("USAGE", `the source ${name} stands in the configuration, or was named at the start`, {
+    hint: `${verb} it there, then run \`holdfast config reload\`; or start holdfast without it.`,
   });
 }

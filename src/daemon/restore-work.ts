@@ -7,6 +7,7 @@ import type { Repository } from "../engine/repository.js";
 import type { Entry } from "../engine/types.js";
 import type { RestoreReport, RestoreRequest } from "../api/services.js";
 import { globOf } from "./glob.js";
+import { realOrSame } from "../sources/files.js";
 import type { WorkContext } from "./job-documents.js";
 import type { Parts } from "./parts.js";
 import type { ProtectedSource } from "./protected-source.js";
@@ -48,8 +49,9 @@ export async function restoreNow(parts: Parts, request: RestoreRequest, context:
   if (target !== undefined && !request.dry_run) await mkdir(pathBytes(target), { recursive: true });
   const selects = selectionOf(request.files);
   const chosen = filtered(entriesOf(repository, request, context.signal), request.sources, selects);
+  const placed = target === undefined ? relocated(chosen, movedPlaces(parts)) : chosen;
   let found = 0;
-  const counted = tap(chosen, () => (found += 1));
+  const counted = tap(placed, () => (found += 1));
   const report = await restore(
     repository,
     {
@@ -116,6 +118,31 @@ async function* filtered(
   for await (const entry of entries) {
     if (sources.length > 0 && !sources.includes(entry.source)) continue;
     if (selects(entry.path)) yield entry;
+  }
+}
+
+interface MovedPlace {
+  readonly from: BytePath;
+  readonly to: BytePath;
+}
+
+/**
+ * Protected places that lie behind a link now. The folders above what a person protects are that person's business, so
+ * a link there is followed, as healing does; a link below it never is.
+ */
+function movedPlaces({ book }: Parts): readonly MovedPlace[] {
+  const places = new Set(book.all().flatMap((source) => [...source.configuration.paths, ...source.folders]));
+  return [...places]
+    .map((from) => ({ from, to: realOrSame(from) }))
+    .filter(({ from, to }) => from !== to)
+    .sort((a, b) => b.from.length - a.from.length);
+}
+
+async function* relocated(entries: AsyncIterable<Entry>, moved: readonly MovedPlace[]): AsyncGenerator<Entry> {
+  for await (const entry of entries) {
+    const place = moved.find(({ from }) => isWithin(entry.path, from));
+    if (place === undefined) yield entry;
+    else yield { ...entry, path: (place.to + entry.path.slice(place.from.length)) as BytePath };
   }
 }
 

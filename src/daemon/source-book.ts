@@ -3,8 +3,9 @@
  * are kept in the state database and come back at the next start.
  */
 import { HoldfastError } from "../base/errors.js";
-import type { BytePath } from "../base/paths.js";
+import { type BytePath, pathFromText } from "../base/paths.js";
 import type { SourceConfiguration } from "../config/configuration.js";
+import { realOrSame } from "../sources/files.js";
 import { ProtectedSource, type SourceSurroundings } from "./protected-source.js";
 import { type AddedSource, type SourceSettings, freeSourceName } from "./source-defaults.js";
 
@@ -86,9 +87,16 @@ export class SourceBook {
 
   /** The source of that name or over that very path. Throws SOURCE_NOT_FOUND. */
   byNameOrPath(nameOrPath: string): ProtectedSource {
-    const found = this.#sources.get(nameOrPath) ?? this.all().find((source) => source.pathTexts.includes(nameOrPath));
+    const found = this.#sources.get(nameOrPath) ?? this.#over(nameOrPath);
     if (found === undefined) throw new HoldfastError("SOURCE_NOT_FOUND", `nothing is protected as "${nameOrPath}"`);
     return found;
+  }
+
+  #over(path: string): ProtectedSource | undefined {
+    const named = this.all().find((source) => source.pathTexts.includes(path));
+    if (named !== undefined || !path.startsWith("/")) return named;
+    const real = realOrSame(pathFromText(path));
+    return this.all().find(({ files }) => files.roots.some((root) => (root.file ?? root.folder) === real));
   }
 
   /** A free name for new paths, after the last name of the first one. */
