@@ -15,6 +15,8 @@ const DELETED = numberOption("deleted", 100_000);
 const RUNS = numberOption("runs", 1);
 const KNOWN_GOAL_MS = 2000;
 const DELETED_GOAL_MS = 5000;
+/** `--actors`: it is asked who did it, which costs root a thread. */
+const ACTORS = process.argv.includes("--actors");
 const LIMIT_MS = 300_000;
 /** What is deleted was there for a while: files that just came may have been moved, which is looked into. */
 const AGED_MS = 11_000;
@@ -88,7 +90,7 @@ interface Outcome {
 }
 
 async function run(burst: Burst, seed: string, files: number): Promise<Outcome> {
-  await using bench = await WatchBench.create();
+  await using bench = await WatchBench.create({ actors: ACTORS });
   burst.prepare?.(bench.folder.path);
   await bench.protect();
   await bench.quiet(400, LIMIT_MS);

@@ -14,6 +14,7 @@ const ENTRIES = {
   "walk-worker": "sources/walk-worker.js",
   "inspect-worker": "monitor/inspect/worker.js",
   "watch-child": "monitor/watch/child.js",
+  "actor-worker": "monitor/watch/actor-worker.js",
 };
 
 /** Packages with native parts or files beside them that they look for. */

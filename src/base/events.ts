@@ -20,6 +20,16 @@ export type DamageKind = (typeof DAMAGE_KINDS)[number];
 /** How a loss or damage was noticed. */
 export type NoticedBy = "event" | "sweep" | "scrub" | "scan" | "start";
 
+/** Who changed or removed something, as far as the system told. */
+export interface Actor {
+  readonly pid: number;
+  /** Name of the program; "" when it ended before anybody could look. Printable ASCII. */
+  readonly program: string;
+  /** Whom it ran as, and who had logged in; undefined when that is not known, or nobody had. */
+  readonly user: string | undefined;
+  readonly loginUser: string | undefined;
+}
+
 export interface LossEvent {
   readonly source: string;
   readonly path: BytePath;
@@ -29,6 +39,8 @@ export interface LossEvent {
   readonly seenAtMs: number;
   /** What a person should know, such as the validator's complaint; never file content. */
   readonly detail: string;
+  /** Known only where fanotify runs. */
+  readonly actor?: Actor;
 }
 
 export interface EventCatalogue {

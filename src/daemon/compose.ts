@@ -161,6 +161,7 @@ async function openMonitor(
     stateDir: configuration.stateDir,
     times: { scrubMs: configuration.verify.checksumsEveryMs },
     expectChange: () => repository.expectChanges(),
+    actors: true,
   });
 }
 

@@ -10,6 +10,7 @@ import type { Pauses } from "./pauses.js";
 import type { KnownVersions, MassLimits, SourceSettings, SourceWatch } from "./ports.js";
 import type { Registry } from "./registry.js";
 import { type ModeDecision, ModeRules } from "./rules.js";
+import type { Actors } from "./watch/actors.js";
 import { type FileValidation, ValidationRules } from "./validation.js";
 
 export interface MonitorMetrics {
@@ -71,6 +72,8 @@ export interface SharedParts {
   /** Content has begun to rest: soon there will be something to store. */
   readonly expectChange: () => void;
   readonly git: GitKnowledge;
+  /** Undefined: nobody is asked who did it. */
+  readonly actors: Actors | undefined;
 }
 
 const DEFAULT_GRACE_MS = 500;

@@ -3,7 +3,7 @@
  * becomes damage only when the file was sound before, held broken through the grace, nobody is writing it, and it was
  * not moved or rotated. Otherwise the content is a new version like any other.
  */
-import type { DamageKind, NoticedBy } from "../base/events.js";
+import type { Actor, DamageKind, NoticedBy } from "../base/events.js";
 import { messageOf } from "../base/errors.js";
 import { type BytePath, pathText } from "../base/paths.js";
 import { turn, isSameStat, lookAt, stampOf } from "./look.js";
@@ -13,6 +13,7 @@ import { isMovedAway } from "./intent/moves.js";
 import type { AttackWatch } from "./judge/attack-watch.js";
 import type { RegistryRecord } from "./registry.js";
 import type { ChecksOfPath, FileJudgement, Shape } from "./validation.js";
+import { withActor } from "./watch/actors.js";
 import { hasWriter } from "./writers.js";
 
 /** A tail of NULs counts from this many bytes and this share of the file on, where there was none. */
@@ -135,25 +136,28 @@ export class DamageJudge {
     }
     this.#changes().notAccepted(path);
     if (await this.#attack.takesDamage(change)) return;
-    reportDamage(this.#context, { path, stamp: stampOf(look.node.stat), ...suspicion }, item);
+    const [actor] = (await this.#context.shared.actors?.whoDid("written", [path])) ?? [];
+    reportDamage(this.#context, { path, actor, stamp: stampOf(look.node.stat), ...suspicion }, item);
   }
 }
 
 /** Marks the file as damaged and tells. */
 export function reportDamage(
   context: SourceContext,
-  damage: Suspicion & { readonly path: BytePath; readonly stamp: string },
+  damage: Suspicion & { readonly path: BytePath; readonly stamp: string; readonly actor?: Actor | undefined },
   item: { readonly noticedBy: NoticedBy; readonly seenAtMs: number },
 ): void {
   const { shared, name } = context;
-  const { path, kind, detail, stamp } = damage;
+  const { path, kind, stamp, actor } = damage;
+  const detail = withActor(damage.detail, actor);
   const record = shared.registry.get(name, path);
   if (record === undefined) return;
   shared.registry.put(name, path, { ...record, state: "lost", lossKind: kind, damagedStamp: stamp });
   if (record.state === "lost" && record.lossKind === kind) return; // told already; only what stands there differs
   shared.metrics.lost.add(1, { source: name, kind });
   const { noticedBy, seenAtMs } = item;
-  shared.bus.emit("file.lost", { source: name, path, kind, noticedBy, seenAtMs, detail });
+  const by = actor === undefined ? {} : { actor };
+  shared.bus.emit("file.lost", { source: name, path, kind, noticedBy, seenAtMs, detail, ...by });
 }
 
 /** What looks wrong about content, compared with what is registered; undefined when nothing does. */

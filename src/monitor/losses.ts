@@ -3,7 +3,7 @@
  * path is looked at once more, its mode and the evidence of intent are weighed, and what remains is a loss, told one
  * by one or, when there are many, as one event.
  */
-import type { LossEvent, NoticedBy } from "../base/events.js";
+import type { Actor, LossEvent, NoticedBy } from "../base/events.js";
 import { messageOf } from "../base/errors.js";
 import { type BytePath, isWithin, parentPath } from "../base/paths.js";
 import type { Timer } from "../base/clock.js";
@@ -12,6 +12,7 @@ import { type Intent, type MissingFile, judgeIntent, lossDetail } from "./intent
 import { lookAt, turn } from "./look.js";
 import { MassBreaker } from "./mass.js";
 import type { RegistryRecord } from "./registry.js";
+import { withActor } from "./watch/actors.js";
 
 interface MissingItem {
   readonly noticedBy: NoticedBy;
@@ -151,7 +152,7 @@ export class LossJudge {
       const due = this.#takeDue();
       const gone = await this.#stillGone(due);
       const losses = await this.#withoutMeant(gone);
-      this.#tell(losses);
+      this.#tell(losses, await this.#actorsOf(losses));
       await this.#context.shared.registry.room();
     } catch (error) {
       if (this.#context.signal.aborted) return;
@@ -328,13 +329,18 @@ export class LossJudge {
     shared.registry.put(name, path, { ...withoutLoss(record), state: "lost", lossKind: "deleted", reason });
   }
 
-  #tell(missed: readonly Missed[]): void {
+  async #actorsOf(missed: readonly Missed[]): Promise<readonly (Actor | undefined)[]> {
+    const paths = missed.map(({ path }) => path);
+    return (await this.#context.shared.actors?.whoDid("removed", paths)) ?? [];
+  }
+
+  #tell(missed: readonly Missed[], actors: readonly (Actor | undefined)[]): void {
     if (missed.length === 0) return;
     const { shared, name } = this.#context;
     const nowMs = this.#nowMs();
     const isRoot = missed.some(({ ground }) => ground.is === "deleted");
     const isMass = isRoot || this.#takeBegunWithout(missed) || this.#breaker.isMass(missed.length, this.#files, nowMs);
-    const losses = missed.map((one) => this.#lossOf(one));
+    const losses = missed.map((one, index) => this.#lossOf(one, actors[index]));
     for (const one of missed) this.#markLost(one, "deleted");
     shared.metrics.lost.add(losses.length, { source: name, kind: "deleted" });
     if (!isMass) {
@@ -361,10 +367,10 @@ export class LossJudge {
     return isTaken;
   }
 
-  #lossOf(missed: Missed): LossEvent {
+  #lossOf(missed: Missed, actor: Actor | undefined): LossEvent {
     const { path, item, ground } = missed;
     const why = ground.is === "deleted" ? ground.detail : "";
-    const detail = lossDetail(asMissingFile(missed), why);
+    const detail = withActor(lossDetail(asMissingFile(missed), why), actor);
     return {
       source: this.#context.name,
       path,
@@ -372,6 +378,7 @@ export class LossJudge {
       noticedBy: item.noticedBy,
       seenAtMs: item.seenAtMs,
       detail,
+      ...(actor === undefined ? {} : { actor }),
     };
   }
 }

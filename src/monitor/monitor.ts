@@ -32,6 +32,7 @@ import { awayReasonOf, forgetGroundOf, hiddenPointsOf } from "./roots.js";
 import { Suspects } from "./suspects.js";
 import { FileValidation } from "./validation.js";
 import type { Verdict } from "./validator.js";
+import { Actors } from "./watch/actors.js";
 import { NativeWatcher } from "./watch/native.js";
 
 export type { Pause } from "./pauses.js";
@@ -90,6 +91,7 @@ export class Monitor implements AsyncDisposable {
       arrivals: new Arrivals(),
       expectChange: options.expectChange ?? ((): void => undefined),
       git: new GitKnowledge(() => clock.monotonicMs()),
+      actors: options.actors === true ? new Actors({ clock, log: observer.log }) : undefined,
     });
   }
 
@@ -291,6 +293,7 @@ export class Monitor implements AsyncDisposable {
     this.#sources.clear();
     await this.#native?.[Symbol.asyncDispose]();
     this.#native = undefined;
+    await this.#shared.actors?.[Symbol.asyncDispose]();
     await this.#shared.validation[Symbol.asyncDispose]();
     await this.registry[Symbol.asyncDispose]();
   }

@@ -172,6 +172,8 @@ export interface MonitorOptions {
   readonly times?: Partial<MonitorTimes>;
   /** False: no events are used, only sweeps (as on file systems that have none). Default true. */
   readonly nativeEvents?: boolean;
+  /** True: as root, a thread listens to who changes what, where the kernel can tell. Default false. */
+  readonly actors?: boolean;
   /** Content has begun to rest: about `restMs` later there will be something to store. Called often, must be cheap. */
   readonly expectChange?: () => void;
 }

@@ -7,6 +7,7 @@ import { deferred } from "../base/concurrency.js";
 import type { BytePath } from "../base/paths.js";
 import type { WatchRoot } from "./ports.js";
 import { type RootIdentity, type RootVerdict, earlessReason, judgeRoot, readMounts } from "./watch/mounts.js";
+import type { Actors } from "./watch/actors.js";
 import { type HeardChanges, type NativeWatcher, type WatchHandle, canHear } from "./watch/native.js";
 
 export interface RootHooks {
@@ -23,6 +24,8 @@ export interface RootOptions {
   readonly clock: Clock;
   readonly native: Pick<NativeWatcher, "watch"> | undefined;
   readonly pollMs: number;
+  /** Asked who did what, beside the ears. */
+  readonly actors?: Pick<Actors, "watch"> | undefined;
 }
 
 /** Ears are set anew at most this often, ms. */
@@ -40,6 +43,7 @@ export class RootWatch {
   readonly #options: RootOptions;
   readonly #hooks: RootHooks;
   #handle: WatchHandle | undefined;
+  #unwatchActors: (() => void) | undefined;
   #poll: Timer | undefined;
   #retry: Timer | undefined;
   #rewatchTimer: Timer | undefined;
@@ -72,6 +76,7 @@ export class RootWatch {
   async open(): Promise<void> {
     this.#isFirst = true;
     this.#ready = deferred<undefined>();
+    this.#unwatchActors ??= this.#options.actors?.watch(this.root.folder);
     const native = this.#options.native;
     if (this.earless !== undefined || native === undefined) {
       this.#startPolling();
@@ -99,6 +104,8 @@ export class RootWatch {
 
   /** Stops listening. What these ears missed is theirs: whoever opens new ones looks through everything anyway. */
   close(): void {
+    this.#unwatchActors?.();
+    this.#unwatchActors = undefined;
     this.#handle?.close();
     this.#handle = undefined;
     this.#isDeaf = false;

@@ -51,7 +51,8 @@ export class Roots {
   constructor(context: SourceContext, native: NativeWatcher | undefined, pollMs: number, hooks: RootsHooks) {
     this.#context = context;
     this.#hooks = hooks;
-    const options = { clock: context.shared.clock, native, pollMs };
+    const { clock, actors } = context.shared;
+    const options = { clock, native, pollMs, actors };
     this.#roots = mergedRoots(context.source.roots).map((root) => ({
       watch: new RootWatch(root, options, this.#hooksOf(root.folder)),
       devices: new Set(),

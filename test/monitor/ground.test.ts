@@ -174,6 +174,7 @@ async function contextOf(bench: WatchBench, bus: EventBus): Promise<SourceContex
     pauses: await Pauses.open(monitorSublevel(new Level(bench.state.at("pauses")))),
     validation: new FileValidation(systemClock, bench.state.at("inspect")),
     arrivals: new Arrivals(),
+    actors: undefined,
     git: new GitKnowledge(() => 0),
     expectChange: () => undefined,
   };

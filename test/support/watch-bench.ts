@@ -89,6 +89,8 @@ export interface BenchOptions {
   readonly clock?: Clock;
   readonly times?: Partial<MonitorTimes>;
   readonly nativeEvents?: boolean;
+  /** True: who did it is asked, which only root can. */
+  readonly actors?: boolean;
   /** False: nothing is acknowledged as durable by itself. */
   readonly commits?: boolean;
   readonly logger?: Logger;
@@ -135,6 +137,7 @@ export class WatchBench implements AsyncDisposable {
       known: this.repository,
       stateDir: this.state.path,
       ...(this.#options.times === undefined ? {} : { times: this.#options.times }),
+      actors: this.#options.actors ?? false,
       ...(this.#options.nativeEvents === undefined ? {} : { nativeEvents: this.#options.nativeEvents }),
     });
   }

@@ -4,18 +4,19 @@
  * burst it is compared first, so that an attack is stopped from being stored. After the alarm a suspicious version is no longer accepted: it is held, with all the others, in one incident that freezes
  * retention, until a person has decided.
  */
-import type { LossEvent } from "../../base/events.js";
+import type { Actor, LossEvent } from "../../base/events.js";
 import { messageOf } from "../../base/errors.js";
 import { type BytePath, joinPath, nameOf, parentPath, pathText } from "../../base/paths.js";
 import type { Timer } from "../../base/clock.js";
 import type { Entry } from "../../engine/types.js";
 import type { SettledChange } from "../changes.js";
-import type { SourceContext } from "../context.js";
+import type { SharedParts, SourceContext } from "../context.js";
 import { isSameContentStat } from "../ledger.js";
 import { lookAt, stampOf } from "../look.js";
 import type { RegistryRecord } from "../registry.js";
 import { decodeRecord, encodeRecord } from "../registry-record.js";
 import { matcherOf } from "../rules.js";
+import { withActor } from "../watch/actors.js";
 import { Notes, type Suspicion, Suspicions } from "./suspicions.js";
 
 /** Versions that wait to be compared; beyond, changes are accepted unseen. Each keeps a registry record, near 1 KiB. */
@@ -295,15 +296,16 @@ export class AttackWatch {
     const detail = kind === "encrypted" ? `looks encrypted: ${reason}` : `replaced by an encrypted copy: ${reason}`;
     const loss: LossEvent = { source: name, path, kind, noticedBy: "event", seenAtMs: suspicion.atMs, detail };
     this.#held = [...this.#held.filter((one) => one.path !== path), loss];
-    this.#tellTimer ??= shared.clock.after(TELL_AFTER_MS, () => this.#tell());
+    this.#tellTimer ??= shared.clock.after(TELL_AFTER_MS, () => void this.#tell());
   }
 
-  #tell(): void {
+  async #tell(): Promise<void> {
     this.#tellTimer = undefined;
-    const losses = this.#held;
+    const held = this.#held;
     this.#held = [];
-    const { shared, name } = this.#context;
-    if (losses.length > 0) shared.bus.emit("mass.loss", { source: name, losses, isAttack: true });
+    const { shared, name, signal } = this.#context;
+    const losses = await withActors(shared.actors, held);
+    if (losses.length > 0 && !signal.aborted) shared.bus.emit("mass.loss", { source: name, losses, isAttack: true });
   }
 
   #allClear(): void {
@@ -322,6 +324,21 @@ export class AttackWatch {
       log.warn("watch.note_failed", { source: this.#context.name, message: messageOf(error) });
     });
   }
+}
+
+/** Who did each, where that is known. */
+async function withActors(actors: SharedParts["actors"], losses: readonly LossEvent[]): Promise<readonly LossEvent[]> {
+  if (actors === undefined) return losses;
+  const known = new Map<BytePath, Actor | undefined>();
+  for (const kind of ["removed", "written"] as const) {
+    const paths = losses.filter((loss) => (loss.kind === "deleted") === (kind === "removed")).map(({ path }) => path);
+    const found = await actors.whoDid(kind, paths);
+    for (const [index, path] of paths.entries()) known.set(path, found[index]);
+  }
+  return losses.map((loss) => {
+    const actor = known.get(loss.path);
+    return actor === undefined ? loss : { ...loss, detail: withActor(loss.detail, actor), actor };
+  });
 }
 
 /** Stamp of the file that stands at a path; undefined when none does. */

@@ -1,0 +1,152 @@
+/**
+ * Worker thread that reads fanotify's events and answers who did what. It only listens: nothing waits for it, and when
+ * it cannot run the watcher hears as before. It sleeps in `poll` until the kernel or the daemon (by its bell) has
+ * something; the limit on the sleep lets the thread end with its process.
+ */
+import { closeSync, openSync, readSync, readlinkSync } from "node:fs";
+import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { systemClock } from "../../base/clock.js";
+import { errnoOf, messageOf } from "../../base/errors.js";
+import { type FanotifyCalls, fanotifyCalls } from "../../base/native-fanotify.js";
+import { type BytePath, pathBytes } from "../../base/paths.js";
+import type { ActorOrder, ActorReport } from "./actor-protocol.js";
+import { DeedBook } from "./deeds.js";
+import { FAN, type FanPlace, parseFanEvents } from "./fan-events.js";
+import { ProcessBook } from "./processes.js";
+
+const MASK = FAN.closeWrite | FAN.delete | FAN.rename | FAN.openExec | FAN.onFolder;
+const READ_BYTES = 2 ** 18;
+const SLEEP_MS = 250;
+/** Reads before orders get a turn. */
+const READS_MAX = 16;
+
+class Listener {
+  readonly #calls: FanotifyCalls;
+  readonly #group: number;
+  readonly #bell: number;
+  readonly #processes = new ProcessBook(() => systemClock.monotonicMs());
+  readonly #deeds: DeedBook;
+  /** A watched folder on each marked file system, by its id. Never held open: that would keep it from being unmounted. */
+  readonly #mounts = new Map<string, BytePath>();
+  readonly #roots = new Map<number, BytePath>();
+  readonly #buffer = Buffer.alloc(READ_BYTES);
+
+  constructor(calls: FanotifyCalls, bell: number) {
+    this.#calls = calls;
+    this.#bell = bell;
+    this.#group = calls.openGroup();
+    const ports = {
+      pathOf: (place: FanPlace) => this.#pathOf(place),
+      actorOf: (pid: number) => this.#processes.of(pid),
+      monotonicMs: () => systemClock.monotonicMs(),
+    };
+    this.#deeds = new DeedBook(ports, process.pid);
+  }
+
+  /** Works until it is told to end. */
+  run(): void {
+    try {
+      for (let isWanted = true; isWanted; isWanted = this.#obeyAll()) {
+        const [hasEvents, hasOrders] = this.#calls.waitReadable([this.#group, this.#bell], SLEEP_MS);
+        if (hasEvents === true) this.#read();
+        if (hasOrders === true) readSync(this.#bell, Buffer.alloc(8));
+      }
+    } finally {
+      closeSync(this.#group);
+    }
+  }
+
+  /** False: the end was ordered. */
+  #obeyAll(): boolean {
+    if (parentPort === null) return false;
+    for (let next = receiveMessageOnPort(parentPort); next !== undefined; next = receiveMessageOnPort(parentPort)) {
+      const order = next.message as ActorOrder;
+      if (order.type === "end") return false;
+      if (order.type === "watch") this.#watch(order.id, order.root);
+      else if (order.type === "unwatch") this.#unwatch(order.id);
+      else {
+        this.#read(); // what the kernel still holds may be the answer
+        tell({ type: "answer", id: order.id, actors: order.paths.map((path) => this.#deeds.whoDid(order.kind, path)) });
+      }
+    }
+    return true;
+  }
+
+  #watch(id: number, root: BytePath): void {
+    let fd: number | undefined;
+    try {
+      fd = openSync(pathBytes(root), "r");
+      this.#calls.markFileSystem(this.#group, MASK, pathBytes(root));
+      this.#mounts.set(this.#calls.fileSystemId(fd), root);
+      this.#roots.set(id, root);
+      this.#deeds.watchOnly([...this.#roots.values()]);
+      tell({ type: "listening", id });
+    } catch (error) {
+      tell({ type: "unheard", reason: messageOf(error) });
+    } finally {
+      if (fd !== undefined) closeSync(fd);
+    }
+  }
+
+  #unwatch(id: number): void {
+    this.#roots.delete(id);
+    this.#deeds.watchOnly([...this.#roots.values()]);
+  }
+
+  #read(): void {
+    for (let count = 0; count < READS_MAX; count += 1) {
+      const length = this.#readOnce();
+      if (length === 0) return;
+      for (const event of parseFanEvents(this.#buffer.subarray(0, length))) {
+        if ((event.mask & FAN.openExec) !== 0n && event.place !== undefined)
+          this.#processes.started(event.pid, event.place.name);
+        if ((event.mask & ~(FAN.openExec | FAN.onFolder | FAN.overflow)) !== 0n) this.#deeds.take(event);
+      }
+    }
+  }
+
+  #readOnce(): number {
+    try {
+      return readSync(this.#group, this.#buffer, 0, READ_BYTES, null);
+    } catch (error) {
+      if (errnoOf(error) === "EAGAIN") return 0;
+      throw error;
+    }
+  }
+
+  #pathOf(place: FanPlace): BytePath | undefined {
+    const mount = this.#mounts.get(place.fileSystem);
+    if (mount === undefined) return undefined;
+    let root: number | undefined;
+    let fd: number | undefined;
+    try {
+      root = openSync(pathBytes(mount), "r");
+      fd = this.#calls.openByHandle(root, place.folder);
+      const path = readlinkSync(`/proc/self/fd/${String(fd)}`, "latin1");
+      return path.endsWith(" (deleted)") ? undefined : (path as BytePath);
+    } catch {
+      return undefined; // gone meanwhile
+    } finally {
+      for (const open of [fd, root]) if (open !== undefined) closeSync(open);
+    }
+  }
+}
+
+function tell(report: ActorReport): void {
+  parentPort?.postMessage(report);
+}
+
+function main(): void {
+  const calls = fanotifyCalls();
+  if (calls === undefined) {
+    tell({ type: "deaf", reason: "the package koffi is not installed" });
+    return;
+  }
+  try {
+    new Listener(calls, (workerData as { readonly bell: number }).bell).run();
+  } catch (error) {
+    tell({ type: "deaf", reason: messageOf(error) });
+  }
+}
+
+main();

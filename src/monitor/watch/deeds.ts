@@ -1,0 +1,161 @@
+/**
+ * Who did what to which path lately, from fanotify's events. A folder is named by a handle, which is turned into its
+ * path once and remembered; of a folder that is gone already the event of its own removal tells the path, and what
+ * happened in it is named then.
+ */
+import type { Actor } from "../../base/events.js";
+import { type BytePath, isWithin, joinPath, parentPath } from "../../base/paths.js";
+import { FAN, type FanEvent, type FanPlace } from "./fan-events.js";
+
+export type DeedKind = "removed" | "written";
+
+export interface DeedPorts {
+  /** The path of a folder; undefined when it is gone. */
+  pathOf(place: FanPlace): BytePath | undefined;
+  actorOf(pid: number): Actor;
+  monotonicMs(): number;
+}
+
+interface Deed {
+  readonly kind: DeedKind;
+  readonly actor: Actor;
+  readonly atMs: number;
+}
+
+interface Unplaced extends Deed {
+  readonly name: string;
+}
+
+/** 50,000 deeds of about 200 bytes are 10 MB; older ones go, and their folder's newest stands for them. */
+const DEEDS_MAX = 50_000;
+const FOLDERS_MAX = 10_000;
+const HANDLES_MAX = 20_000;
+const UNPLACED_MAX = 20_000;
+/** A deed explains what is missed this long after it at most, ms. */
+const KEEP_MS = 600_000;
+
+export class DeedBook {
+  readonly #ports: DeedPorts;
+  readonly #ownPid: number;
+  readonly #deeds = new Map<BytePath, Deed>();
+  /** The newest removal in each folder. */
+  readonly #inFolder = new Map<BytePath, Deed>();
+  /** Path of each folder by its handle; undefined: it holds nothing that is watched. */
+  readonly #handles = new Map<string, BytePath | undefined>();
+  readonly #unplaced = new Map<string, Unplaced[]>();
+  #unplacedCount = 0;
+  #roots: readonly BytePath[] = [];
+
+  constructor(ports: DeedPorts, ownPid: number) {
+    this.#ports = ports;
+    this.#ownPid = ownPid;
+  }
+
+  /** Only what is at or below these folders is remembered. */
+  watchOnly(roots: readonly BytePath[]): void {
+    this.#roots = roots;
+    this.#handles.clear();
+  }
+
+  take(event: FanEvent): void {
+    const { mask, pid, place, target, self } = event;
+    const isFolder = (mask & FAN.onFolder) !== 0n;
+    const isRemoval = (mask & (FAN.delete | FAN.rename | FAN.movedFrom)) !== 0n;
+    if (pid !== this.#ownPid) {
+      const deed = { actor: this.#ports.actorOf(pid), atMs: this.#ports.monotonicMs() };
+      if (place !== undefined) this.#note(place, { ...deed, kind: isRemoval ? "removed" : "written" });
+      if (target !== undefined) this.#note(target, { ...deed, kind: "written" });
+    }
+    if (!isFolder) return;
+    if ((mask & FAN.delete) !== 0n && place !== undefined && self !== undefined) this.#folderRemoved(place, self);
+    else if (isRemoval) this.#handles.clear(); // the paths of all folders in it are others now
+  }
+
+  /** Who did it last; undefined: nobody was seen. */
+  whoDid(kind: DeedKind, path: BytePath): Actor | undefined {
+    const sinceMs = this.#ports.monotonicMs() - KEEP_MS;
+    const fits = (deed: Deed | undefined): deed is Deed => deed?.kind === kind && deed.atMs >= sinceMs;
+    const own = this.#deeds.get(path);
+    if (fits(own)) return own.actor;
+    if (kind === "written") return undefined;
+    const near = this.#inFolder.get(parentPath(path));
+    if (fits(near)) return near.actor;
+    for (let folder = parentPath(path); folder !== "/"; folder = parentPath(folder)) {
+      const above = this.#deeds.get(folder);
+      if (fits(above)) return above.actor;
+    }
+    return undefined;
+  }
+
+  #note(place: FanPlace, deed: Deed): void {
+    const key = keyOf(place.fileSystem, place.folder);
+    if (!this.#handles.has(key)) {
+      const found = this.#ports.pathOf(place);
+      if (found === undefined) {
+        this.#keepUnplaced(key, { ...deed, name: place.name });
+        return;
+      }
+      this.#learn(key, found);
+    }
+    const folder = this.#handles.get(key);
+    if (folder !== undefined) this.#remember(folder, place.name, deed);
+  }
+
+  #learn(key: string, folder: BytePath): void {
+    const isWatched = this.#roots.some((root) => isWithin(folder, root) || parentPath(root) === folder);
+    this.#handles.set(key, isWatched ? folder : undefined);
+    dropOldest(this.#handles, HANDLES_MAX);
+  }
+
+  #remember(folder: BytePath, name: string, deed: Deed): void {
+    const path = name === "." || name === "" ? folder : joinPath(folder, name);
+    if (!this.#roots.some((root) => isWithin(path, root))) return;
+    this.#deeds.delete(path);
+    this.#deeds.set(path, deed);
+    dropOldest(this.#deeds, DEEDS_MAX);
+    if (deed.kind !== "removed") return;
+    const holder = parentPath(path);
+    this.#inFolder.delete(holder);
+    this.#inFolder.set(holder, deed);
+    dropOldest(this.#inFolder, FOLDERS_MAX);
+  }
+
+  #keepUnplaced(key: string, deed: Unplaced): void {
+    const list = this.#unplaced.get(key) ?? [];
+    list.push(deed);
+    this.#unplaced.set(key, list);
+    this.#unplacedCount += 1;
+    while (this.#unplacedCount > UNPLACED_MAX) {
+      const [oldest] = this.#unplaced.keys();
+      if (oldest === undefined) return;
+      this.#unplacedCount -= this.#unplaced.get(oldest)?.length ?? 0;
+      this.#unplaced.delete(oldest);
+    }
+  }
+
+  /** A folder was removed: its parent and name tell where that was, which was too late to be asked. */
+  #folderRemoved(place: FanPlace, self: Buffer): void {
+    const key = keyOf(place.fileSystem, self);
+    const parentKey = keyOf(place.fileSystem, place.folder);
+    const waiting = this.#unplaced.get(key) ?? [];
+    this.#unplaced.delete(key);
+    this.#unplacedCount -= waiting.length;
+    this.#handles.delete(key); // the handle may come to name another folder
+    const parent = this.#handles.get(parentKey);
+    for (const { name, ...deed } of waiting) {
+      const below = `${place.name}/${name}`;
+      if (parent !== undefined) this.#remember(parent, below, deed);
+      else if (!this.#handles.has(parentKey)) this.#keepUnplaced(parentKey, { ...deed, name: below });
+    }
+  }
+}
+
+function keyOf(fileSystem: string, handle: Buffer): string {
+  return fileSystem + handle.toString("latin1");
+}
+
+function dropOldest<K, V>(map: Map<K, V>, countMax: number): void {
+  if (map.size <= countMax) return;
+  const [oldest] = map.keys();
+  if (oldest !== undefined) map.delete(oldest);
+}

@@ -1,0 +1,102 @@
+/**
+ * Which program a process runs and for whom. A program such as `rm` is gone when its deed is read, so what is started
+ * is remembered at its start; of processes that run longer /proc tells. Numbers are used again: a start replaces what
+ * was known.
+ */
+import { readFileSync } from "node:fs";
+import type { Actor } from "../../base/events.js";
+
+/** Starts that are remembered; the oldest go first. About 200 bytes each. */
+const PROCESSES_MAX = 8192;
+/** A script names itself, then its interpreter, then the loader, all within this time, ms. */
+const ONE_START_MS = 50;
+const PROGRAM_LENGTH_MAX = 64;
+const USERS_KEEP_MS = 60_000;
+const NOBODY_LOGGED_IN = 0xffff_ffff;
+
+interface Known extends Actor {
+  readonly startedMs: number;
+  /** The loader came: the next program is another start. */
+  readonly isComplete: boolean;
+}
+
+export class ProcessBook {
+  readonly #known = new Map<number, Known>();
+  readonly #procFolder: string;
+  readonly #monotonicMs: () => number;
+  #users = new Map<number, string>();
+  #usersReadMs = -Infinity;
+
+  constructor(monotonicMs: () => number, procFolder = "/proc") {
+    this.#monotonicMs = monotonicMs;
+    this.#procFolder = procFolder;
+  }
+
+  /** A process begins to run the program of this name. */
+  started(pid: number, program: string): void {
+    const nowMs = this.#monotonicMs();
+    const before = this.#known.get(pid);
+    const isSameStart = before !== undefined && !before.isComplete && nowMs - before.startedMs < ONE_START_MS;
+    const isLoader = /^ld-|^ld\.so|^ld64|^ld-musl/.test(program);
+    if (isSameStart || isLoader) {
+      if (before !== undefined && isLoader) this.#known.set(pid, { ...before, isComplete: true });
+      return;
+    }
+    this.#remember(pid, { ...this.#owner(pid), pid, program: clean(program), startedMs: nowMs, isComplete: false });
+  }
+
+  /** What is known of a process. */
+  of(pid: number): Actor {
+    let known = this.#known.get(pid);
+    if (known === undefined) {
+      const program = clean(this.#read(pid, "comm").trim());
+      known = { ...this.#owner(pid), pid, program, startedMs: this.#monotonicMs(), isComplete: true };
+      if (program !== "") this.#remember(pid, known);
+    }
+    const { program, user, loginUser } = known;
+    return { pid, program, user, loginUser };
+  }
+
+  #remember(pid: number, known: Known): void {
+    this.#known.delete(pid);
+    this.#known.set(pid, known);
+    const [oldest] = this.#known.keys();
+    if (this.#known.size > PROCESSES_MAX && oldest !== undefined) this.#known.delete(oldest);
+  }
+
+  #owner(pid: number): Pick<Actor, "user" | "loginUser"> {
+    const uid = /^Uid:\s+(\d+)/m.exec(this.#read(pid, "status"))?.[1];
+    const login = this.#read(pid, "loginuid").trim();
+    return { user: this.#userOf(uid), loginUser: this.#userOf(login) };
+  }
+
+  #userOf(text: string | undefined): string | undefined {
+    const uid = Number(text);
+    if (text === undefined || text === "" || uid === NOBODY_LOGGED_IN) return undefined;
+    if (this.#monotonicMs() - this.#usersReadMs > USERS_KEEP_MS) this.#readUsers();
+    return this.#users.get(uid) ?? text;
+  }
+
+  #readUsers(): void {
+    this.#usersReadMs = this.#monotonicMs();
+    const lines = readOrNothing("/etc/passwd").split("\n");
+    this.#users = new Map(lines.map((line) => line.split(":")).map((fields) => [Number(fields[2]), fields[0] ?? ""]));
+  }
+
+  #read(pid: number, name: string): string {
+    return readOrNothing(`${this.#procFolder}/${String(pid)}/${name}`);
+  }
+}
+
+function readOrNothing(path: string): string {
+  try {
+    return readFileSync(path, "latin1");
+  } catch {
+    return "";
+  }
+}
+
+/** Anybody can name a program as he likes: nothing of it may reach a terminal unseen. */
+function clean(program: string): string {
+  return program.replace(/[^\x20-\x7e]/g, "?").slice(0, PROGRAM_LENGTH_MAX);
+}

@@ -1,0 +1,142 @@
+/** Who did it: told where root may listen to fanotify, unknown elsewhere, and never in the way of what is heard. */
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { expect } from "chai";
+import fc from "fast-check";
+import { systemClock } from "../../src/base/clock.js";
+import { fanotifyCalls } from "../../src/base/native-fanotify.js";
+import { silentObserver } from "../../src/base/observe.js";
+import type { BytePath } from "../../src/base/paths.js";
+import { DeedBook } from "../../src/monitor/watch/deeds.js";
+import { FAN, type FanEvent, parseFanEvents } from "../../src/monitor/watch/fan-events.js";
+import { Actors } from "../../src/monitor/watch/actors.js";
+import { ProcessBook } from "../../src/monitor/watch/processes.js";
+import { TempFolder } from "../support/temp-folder.js";
+import { requireRoot } from "../support/requirements.js";
+import { WatchBench } from "../support/watch-bench.js";
+
+const at = (path: string): BytePath => path as BytePath;
+const ROOT = at("/srv/data");
+
+describe("who did it", () => {
+  describe("as root, by fanotify", () => {
+    beforeEach(function () {
+      requireRoot(this);
+      if (fanotifyCalls() === undefined) this.skip();
+    });
+
+    it("is told with the loss of a file, by program, process and user, though the program has ended", async () => {
+      await using bench = await WatchBench.create({ actors: true });
+      const file = await bench.folder.write("papers/plan.txt", "a plan");
+      await bench.protect();
+      await bench.quiet();
+      execFileSync("rm", [file]);
+      await bench.until("the loss", () => bench.losses.length > 0);
+      const [loss] = bench.losses;
+      expect(loss?.actor).to.include({ program: "rm", user: "root" });
+      expect(loss?.detail).to.match(/is gone, by rm \(process \d+, user root\)/);
+    });
+
+    it("is told of a tree that went before anybody could look, of what came by a rename, and of damage", async () => {
+      await using bench = await WatchBench.create({ actors: true });
+      for (const name of ["one", "two", "three"]) await bench.folder.write(`tree/deep/${name}.txt`, name);
+      const config = await bench.folder.write("config.json", '{"port": 1}');
+      await bench.protect();
+      await bench.quiet();
+      execFileSync("rm", ["-r", bench.folder.at("tree")]);
+      execFileSync("bash", ["-c", 'printf "{broken" > "$1.new"; mv "$1.new" "$1"', "bash", config]);
+      await bench.until("all", () => bench.losses.length === 4);
+      const programs = new Map(bench.losses.map(({ kind, actor }) => [kind, actor?.program]));
+      expect(Object.fromEntries(programs)).to.deep.equal({ deleted: "rm", invalid_structure: "mv" });
+    });
+
+    it("does not keep the file system from being unmounted, nor name holdfast itself", async () => {
+      await using folder = await TempFolder.create("actors");
+      mkdirSync(folder.at("disk"));
+      execFileSync("mount", ["-t", "tmpfs", "none", folder.at("disk")]);
+      await using actors = new Actors({ clock: systemClock, log: silentObserver.log });
+      const unwatch = actors.watch(folder.bytes("disk"));
+      while (!actors.isListening) await new Promise((resolve) => setTimeout(resolve, 5));
+      writeFileSync(folder.at("disk/own.txt"), "own");
+      const [own] = await actors.whoDid("written", [folder.bytes("disk/own.txt")]);
+      const child = spawn("bash", ["-c", 'echo x > "$1"', "bash", folder.at("disk/other.txt")]);
+      await once(child, "close");
+      const [other] = await actors.whoDid("written", [folder.bytes("disk/other.txt")]);
+      execFileSync("umount", [folder.at("disk")]); // throws when it is busy
+      unwatch();
+      expect([own, other?.program, other?.pid]).to.deep.equal([undefined, "bash", child.pid]);
+    });
+  });
+
+  it("is unknown, and that is said once and not as a fault, where nobody may listen", async () => {
+    const said: string[] = [];
+    const log = { ...silentObserver.log, info: (event: string) => void said.push(event) };
+    process.env["HOLDFAST_NO_NATIVE"] = "1";
+    try {
+      await using actors = new Actors({ clock: systemClock, log });
+      actors.watch(at("/tmp"));
+      actors.watch(at("/var"));
+      expect(await actors.whoDid("removed", [at("/tmp/x")])).to.deep.equal([]);
+      expect(said).to.deep.equal(["watch.actors_unknown"]);
+    } finally {
+      delete process.env["HOLDFAST_NO_NATIVE"];
+    }
+  });
+
+  describe("from events", () => {
+    const folders = new Map<string, BytePath>([["d", at("/srv/data/d")]]);
+    const bookOf = (): DeedBook => {
+      const book = new DeedBook(
+        {
+          pathOf: ({ folder }) => folders.get(folder.toString("latin1")),
+          actorOf: (pid) => ({ pid, program: `p${String(pid)}`, user: undefined, loginUser: undefined }),
+          monotonicMs: () => 0,
+        },
+        1,
+      );
+      book.watchOnly([ROOT]);
+      return book;
+    };
+    const event = (mask: bigint, pid: number, folder: string, name: string, self = ""): FanEvent => ({
+      mask,
+      pid,
+      place: { fileSystem: "f", folder: Buffer.from(folder), name },
+      target: undefined,
+      self: self === "" ? undefined : Buffer.from(self),
+    });
+
+    it("names what went in folders that were gone already, when the removal of the last folder tells where", () => {
+      const book = bookOf();
+      book.take(event(FAN.delete, 7, "gone2", "file.txt"));
+      book.take(event(FAN.delete | FAN.onFolder, 7, "gone1", "inner", "gone2"));
+      expect(book.whoDid("removed", at("/srv/data/d/outer/inner/file.txt"))).to.equal(undefined);
+      book.take(event(FAN.delete | FAN.onFolder, 7, "d", "outer", "gone1"));
+      expect(book.whoDid("removed", at("/srv/data/d/outer/inner/file.txt"))?.program).to.equal("p7");
+    });
+
+    it("is never our own process, and nobody for what is outside or was only written", () => {
+      const book = bookOf();
+      book.take(event(FAN.delete, 1, "d", "a"));
+      book.take(event(FAN.closeWrite, 8, "d", "b"));
+      expect(book.whoDid("removed", at("/srv/data/d/a"))).to.equal(undefined);
+      expect(book.whoDid("removed", at("/srv/data/d/b"))).to.equal(undefined);
+      expect(book.whoDid("written", at("/srv/data/d/b"))?.pid).to.equal(8);
+    });
+
+    it("remembers a program from its start: of a script the script, and a number used again is another", () => {
+      let nowMs = 0;
+      const book = new ProcessBook(() => nowMs, "/nowhere");
+      for (const name of ["tidy.sh", "bash", "ld-linux-x86-64.so.2"]) book.started(40, name);
+      expect(book.of(40).program).to.equal("tidy.sh");
+      nowMs += 5;
+      for (const name of ["r\u001bm", "ld-linux-x86-64.so.2"]) book.started(40, name);
+      expect(book.of(40).program).to.equal("r?m");
+      expect(book.of(41)).to.deep.equal({ pid: 41, program: "", user: undefined, loginUser: undefined });
+    });
+
+    it("takes any bytes without an exception", () => {
+      fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => void parseFanEvents(Buffer.from(bytes))));
+    });
+  });
+});
