@@ -6,12 +6,13 @@ import { createHash } from "node:crypto";
 import { decodeCommit } from "./commit-log.js";
 import type { RepositoryCore } from "./core.js";
 import { stateOf } from "./index/entry-index.js";
-import { newestBaseKey } from "./thinning.js";
+import { forgettable, newestBaseKey } from "./thinning.js";
 import { ByteReader } from "./tree/bytes.js";
 import { readState } from "./tree/codec.js";
 import type { Delta } from "./tree/delta.js";
 import { type LoadNode, visitNodes } from "./tree/reader.js";
 import type { ChunkId, FileNode } from "./types.js";
+import { pathHistories } from "./versions.js";
 import { ChunkSet } from "./workers/chunk-set.js";
 
 /** What is needed. Sets of 16-byte prefixes: about 30 MB per million chunks. */
@@ -54,13 +55,21 @@ function versionId(source: string, path: string, seq: number): ChunkId {
   return hash.update(`\0${String(seq)}`).digest("hex") as ChunkId;
 }
 
-/** Marks what backups and the last base hold. Throws CHUNK_MISSING, RECORD_DAMAGED: then nothing may be collected. */
-export async function markTrees(core: RepositoryCore, marks: Marks, signal: AbortSignal): Promise<void> {
+/**
+ * Marks what backups hold, and with `withBase` what the last base holds. Throws CHUNK_MISSING, RECORD_DAMAGED: then
+ * nothing may be collected.
+ */
+export async function markTrees(
+  core: RepositoryCore,
+  marks: Marks,
+  withBase: boolean,
+  signal: AbortSignal,
+): Promise<void> {
   const { catalog, backend, content, opener } = core.parts;
   const load: LoadNode = (id, inner) => content.chunk(id, inner);
   const visited = new Set<string>();
   const roots = catalog.commits.backups().flatMap(({ sources }) => sources);
-  const baseKey = newestBaseKey(catalog.commits);
+  const baseKey = withBase ? newestBaseKey(catalog.commits) : undefined;
   if (baseKey !== undefined) {
     const { body } = decodeCommit(opener, baseKey, await backend.get(baseKey, signal)).header;
     if (body.kind === "base") roots.push(...body.sources);
@@ -100,4 +109,27 @@ export async function markEntries(core: RepositoryCore, marks: Marks, signal: Ab
       for (const { version } of page) if (version.state !== undefined) marks.addNode(version.state.node);
     }
   }
+}
+
+/**
+ * Marks what current entries and versions would hold if a thinning were carried out, for a collection that only tells;
+ * gives the number of versions that it would forget. The trees of kept backups must be marked by then, and no base.
+ */
+export async function markAfterThinning(
+  core: RepositoryCore,
+  marks: Marks,
+  throughSeq: number,
+  signal: AbortSignal,
+): Promise<number> {
+  const { entries } = core.parts.catalog;
+  let forgotten = 0;
+  for (const source of entries.sourceNames) {
+    for await (const history of pathHistories(entries, source, signal)) {
+      const { path, versions } = history;
+      const old = forgettable(history, throughSeq).filter((seq) => !marks.hasVersion(source, path, seq));
+      forgotten += old.length;
+      for (const { seq, state } of versions) if (state !== undefined && !old.includes(seq)) marks.addNode(state.node);
+    }
+  }
+  return forgotten;
 }

@@ -4,7 +4,7 @@
  * moment loses nothing: until the plan is written nothing is deleted, and from then on the next open carries it out.
  */
 import type { RepositoryCore } from "./core.js";
-import { Marks, markEntries, markTrees } from "./gc-mark.js";
+import { Marks, markAfterThinning, markEntries, markTrees } from "./gc-mark.js";
 import { interruptedPlan } from "./index/epochs.js";
 import { type SweepPlan, allowDedup, brake, finishPlan, forbidDedup, planSweep, sweep } from "./gc-sweep.js";
 import { type ParityLayout, type ParityReport, maintainParity } from "./parity.js";
@@ -63,15 +63,20 @@ async function collect(core: RepositoryCore, options: GcOptions, signal: AbortSi
     await removeLongAbsent(core, options.versionsKeptMs, signal);
   }
   const thinning =
-    options.versionsKeptMs === undefined || options.dryRun
+    options.versionsKeptMs === undefined
       ? undefined
       : planThinning(catalog.commits, clock.nowMs(), options.versionsKeptMs);
-  if (thinning !== undefined) await writeBase(core, thinning, signal);
+  if (thinning !== undefined && !options.dryRun) await writeBase(core, thinning, signal);
   const marks = new Marks(catalog.chunks.counts.chunks);
   const listener = (delta: Delta): void => marks.addDelta(delta);
   core.deltaListeners.add(listener);
   try {
-    await markTrees(core, marks, signal);
+    const isTold = thinning !== undefined && options.dryRun;
+    await markTrees(core, marks, !isTold, signal);
+    if (isTold) {
+      const versionsRemoved = await markAfterThinning(core, marks, thinning.throughSeq, signal);
+      return await remove(core, { options, marks, thinning, versionsRemoved }, signal);
+    }
     const versionsRemoved = thinning === undefined ? 0 : await forget(core, thinning, marks, signal);
     await markEntries(core, marks, signal);
     return await remove(core, { options, marks, thinning, versionsRemoved }, signal);

@@ -155,13 +155,16 @@ describe("garbage collection", () => {
     const before = await totalSize(rig);
     {
       await using repository = await rig.open();
-      const dry = await gc(repository, { dryRun: true, versionsKeptMs: 0 }, UNLIMITED);
-      expect(dry.dryRun).to.equal(true);
       await systemClock.sleep(5, UNLIMITED);
+      const dry = await gc(repository, { dryRun: true, versionsKeptMs: 0 }, UNLIMITED);
+      expect(await repository.versions(folder().bytes("data/a"))).to.have.length(12);
       const report = await gc(repository, { dryRun: false, versionsKeptMs: 0 }, UNLIMITED);
       expect(report.versionsRemoved).to.be.greaterThan(20);
       expect(report.packsDeleted).to.be.greaterThan(5);
       expect(report.packsRewritten).to.be.greaterThan(0);
+      expect(dry, "a dry run tells what the real one does").to.deep.equal({ ...report, dryRun: true });
+      const after = await gc(repository, { dryRun: true, versionsKeptMs: 0 }, UNLIMITED);
+      expect([after.versionsRemoved, after.chunksRemoved]).to.deep.equal([0, 0]);
       await expectWhole(repository);
     }
     expect(await totalSize(rig)).to.be.lessThan(before / 2);
@@ -184,7 +187,9 @@ describe("garbage collection", () => {
       await repository.seal(UNLIMITED);
     }
     await systemClock.sleep(5, UNLIMITED);
-    await gc(repository, { dryRun: false, versionsKeptMs: 0 }, UNLIMITED);
+    const dry = await gc(repository, { dryRun: true, versionsKeptMs: 0 }, UNLIMITED);
+    const report = await gc(repository, { dryRun: false, versionsKeptMs: 0 }, UNLIMITED);
+    expect(dry.versionsRemoved).to.equal(report.versionsRemoved);
     const entries = repository.backupEntries(kept.backup_id, { under: folder().bytes("data/a") }, UNLIMITED);
     for await (const entry of entries) {
       expect((await contentOf(repository, entry.node)).toString()).to.equal("the first content");
@@ -196,8 +201,8 @@ describe("garbage collection", () => {
     expect(contents).to.include("the first content");
     expect(contents).to.not.include("content 3");
     await repository.deleteBackups([kept.backup_id], UNLIMITED);
-    const report = await gc(repository, { dryRun: false, versionsKeptMs: 0 }, UNLIMITED);
-    expect(report.packsDeleted + report.packsRewritten).to.be.greaterThan(0);
+    const last = await gc(repository, { dryRun: false, versionsKeptMs: 0 }, UNLIMITED);
+    expect(last.packsDeleted + last.packsRewritten).to.be.greaterThan(0);
     expect((await check(repository, { level: "full" }, UNLIMITED)).problems).to.deep.equal([]);
   });
 
