@@ -98,7 +98,7 @@ export class IncidentHealer {
     return await this.#close(incident, "waiting", {}, reason);
   }
 
-  /** Moves an incident to a state and tells it. */
+  /** Moves an incident on and tells it. Throws INCIDENT_STATE when somebody else has moved it meanwhile. */
   async conclude(incident: Incident, state: IncidentState, reason: string): Promise<Incident> {
     return await this.#close(incident, state, {}, reason);
   }
@@ -176,7 +176,7 @@ export class IncidentHealer {
   }
 
   async #close(incident: Incident, state: IncidentState, change: IncidentChange, reason: string): Promise<Incident> {
-    const after = await this.#options.book.change(incident.id, { ...change, state, reason });
+    const after = await this.#options.book.change(incident.id, { ...change, state, reason }, [incident.state]);
     const { id, source, pathCount } = after;
     const told = { id, source, paths: pathCount };
     const { bus, observer } = this.#options;

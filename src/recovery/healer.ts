@@ -244,7 +244,9 @@ export class Healer implements AsyncDisposable {
     const done = work().catch((error: unknown) => {
       if (this.#stop.signal.aborted) return;
       const { code, message } = asHoldfastError(error);
-      this.#options.observer.log.error("recovery.fault", { code, message });
+      // Somebody else decided about the incident first, and theirs counts.
+      if (code === "INCIDENT_STATE") this.#options.observer.log.debug("recovery.outrun", { message });
+      else this.#options.observer.log.error("recovery.fault", { code, message });
     });
     this.#working.add(done);
     void done.finally(() => this.#working.delete(done));
@@ -287,12 +289,11 @@ export class Healer implements AsyncDisposable {
     return this.#memory.breakerReason(path);
   }
 
+  /** Heals when its turn has come, unless somebody has moved the incident on until then: throws INCIDENT_STATE. */
   async #healNow(incident: Incident, policy: HealPolicy, isApproved = false): Promise<void> {
     await this.#lanes.run(policy.priority, async () => {
-      const healing = await this.#book.change(incident.id, {
-        state: "healing",
-        reason: isApproved ? "approved" : "under way",
-      });
+      const change = { state: "healing", reason: isApproved ? "approved" : "under way" } as const;
+      const healing = await this.#book.change(incident.id, change, [incident.state]);
       await this.#incidents.heal(healing, isApproved, this.#stop.signal);
     });
   }
