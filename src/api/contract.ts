@@ -151,6 +151,7 @@ export type RestoreBody = Static<typeof restoreBody>;
 export const checkBody = body({
   level: optional(oneOf(["structure", "sample", "full"], "How deep; `structure` unless told.")),
   share: optional(Type.Number({ description: "Share of the data to read for `sample`.", minimum: 0, maximum: 1 })),
+  resume: optional(flag("Go on with a `full` check that was cut short.")),
 });
 export type CheckBody = Static<typeof checkBody>;
 
@@ -177,8 +178,26 @@ export const policyBody = body(policy);
 export const newPolicyBody = body({ id: name("Name of the policy."), ...policy });
 export type NewPolicyBody = Static<typeof newPolicyBody>;
 
-export const dryRunBody = body({ dry_run: optional(flag("Only tell what would be done.")) });
-export type DryRunBody = Static<typeof dryRunBody>;
+export const garbageBody = body({
+  dry_run: optional(flag("Only tell what would be done.")),
+  allow_share: optional(
+    Type.Number({ description: "Share of the store that may go at once; 0.3 unless told.", minimum: 0, maximum: 1 }),
+  ),
+});
+export type GarbageBody = Static<typeof garbageBody>;
+export const repairBody = body({
+  dry_run: optional(flag("Only tell what could be repaired.")),
+  read_data: optional(flag("Read and prove everything stored first.")),
+  from: optional(text("Folder with another copy of the repository.")),
+});
+export type RepairBody = Static<typeof repairBody>;
+export const addKeyBody = body({ password: text("The new password.") });
+export type AddKeyBody = Static<typeof addKeyBody>;
+export const rotateKeysBody = body({
+  new_password: optional(text("Opens the repository from now on; the key in use unless told.")),
+});
+export type RotateKeysBody = Static<typeof rotateKeysBody>;
+
 export const cleanupBody = body({
   dry_run: optional(flag("Only tell what would be done.")),
   force: optional(flag("Remove even a large share of the backups at once.")),

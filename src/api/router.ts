@@ -24,6 +24,7 @@ import { observeRoutes } from "./routes/observe.js";
 import { recoveryRoutes } from "./routes/recovery.js";
 import { retentionRoutes } from "./routes/retention.js";
 import { systemRoutes } from "./routes/system.js";
+import { upkeepRoutes } from "./routes/upkeep.js";
 import { watchRoutes } from "./routes/watch.js";
 import type { Caller, Services } from "./services.js";
 
@@ -107,6 +108,7 @@ function allRoutes(options: RouterOptions, closing: AbortSignal): readonly Route
   const table = [
     ...dataRoutes,
     ...retentionRoutes,
+    ...upkeepRoutes,
     ...browseRoutes,
     ...watchRoutes,
     ...recoveryRoutes,

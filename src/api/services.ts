@@ -9,6 +9,7 @@ import type { BytePath } from "../base/paths.js";
 import type { Manifest } from "../engine/types.js";
 import type { BrowseService } from "./browse-service.js";
 import type { RetentionService } from "./retention-service.js";
+import type { RepairRequest, UpkeepService } from "./upkeep-service.js";
 import type { PauseDocument, SourceDocument, WatchService } from "./watch-service.js";
 
 export interface PathDocument {
@@ -160,14 +161,18 @@ export interface BackupService {
 
 export interface CheckRequest {
   readonly level: "structure" | "sample" | "full";
-  /** 0 to 1, for `sample`. */
+  /** 0 to 1, for `sample`: the packs that were not read for longest. */
   readonly share?: number;
+  /** Go on with a `full` check that was cut short. */
+  readonly resume?: boolean;
 }
 export interface CheckReport {
   readonly level: string;
   /** One sentence. */
   readonly summary: string;
   readonly packs_checked: number;
+  /** Packs that a resumed check had read before. */
+  readonly packs_skipped: number;
   readonly records_checked: number;
   readonly bytes_checked: number;
   /** At most 1,000, the worst first. */
@@ -215,6 +220,11 @@ export interface TierDocument {
   /** Every change of a file between backups stays this long. */
   readonly versions_kept_seconds: number;
 }
+export interface GarbageRequest {
+  readonly dry_run: boolean;
+  /** Share of the store's bytes that may go at once, 0 to 1; 0.3 unless told. */
+  readonly allow_share?: number;
+}
 export interface RecoveryKeyDocument {
   readonly recovery_key: string;
   /** True: it was made just now. */
@@ -224,7 +234,9 @@ export interface RepositoryService {
   describe(): Promise<RepositoryDocument>;
   tiers(): Promise<readonly TierDocument[]>;
   check(request: CheckRequest): Promise<JobDocument>;
-  collectGarbage(dryRun: boolean): Promise<JobDocument>;
+  /** Ends in a `RepairDocument`. */
+  repair(request: RepairRequest): Promise<JobDocument>;
+  collectGarbage(request: GarbageRequest): Promise<JobDocument>;
   cleanup(request: CleanupRequest): Promise<JobDocument>;
   /** The recovery key again; a new one where none is kept, and then all given out before stay valid. */
   recoveryKey(): Promise<RecoveryKeyDocument>;
@@ -463,6 +475,7 @@ export interface Services {
   readonly browse: BrowseService;
   readonly repository: RepositoryService;
   readonly retention: RetentionService;
+  readonly upkeep: UpkeepService;
   readonly watch: WatchService;
   readonly recovery: RecoveryService;
   readonly alerts: AlertService;

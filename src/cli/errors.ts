@@ -39,7 +39,6 @@ export const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "tiers",
   "replicate",
   "hold",
-  "repair",
   "record-verification",
 ]);
 

@@ -6,6 +6,7 @@ import { type CommandContext, type CommandSpec, type Options, argument } from ".
 import { backupCommands } from "./commands/backups.js";
 import { browseCommands } from "./commands/browse.js";
 import { operateCommands } from "./commands/operate.js";
+import { upkeepCommands } from "./commands/upkeep.js";
 import { recoveryCommands } from "./commands/recovery.js";
 import { restoreCommands } from "./commands/restore.js";
 import { watchCommands } from "./commands/watch.js";
@@ -43,6 +44,7 @@ export const allCommands: readonly CommandSpec[] = [
   ...restoreCommands,
   ...recoveryCommands,
   ...operateCommands,
+  ...upkeepCommands,
   completionCommand,
 ];
 

@@ -30,6 +30,8 @@ export interface Configuration {
   readonly log: LogConfiguration;
   /** Changes of a path between backups are all kept this long, ms (`tiers.hot.keep`). */
   readonly versionsKeptMs: number;
+  /** Parity that collections keep beside the packs: so many packs more for every so many; undefined: none. */
+  readonly parity: { readonly dataPacks: number; readonly parityPacks: number } | undefined;
   /** What was doubtful but not wrong (a world-readable secret, a path that is covered twice), for people. */
   readonly warnings: readonly string[];
 }

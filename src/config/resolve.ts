@@ -64,6 +64,7 @@ export function resolveConfiguration(
     limits: resolveLimits(file),
     log: { level: file.log?.level ?? "info" },
     versionsKeptMs: versionsKept(file),
+    parity: resolveParity(file, fault),
     warnings: overlapWarnings(sources),
   };
   checkSchedules(configuration, file, fault);
@@ -74,6 +75,18 @@ export function resolveConfiguration(
 
 function versionsKept(file: ConfigFile): number {
   return parseDurationMs(file.tiers?.hot?.keep ?? "7d");
+}
+
+/** Shards of one group that the code can tell apart. */
+const PARITY_SHARDS_MAX = 255;
+
+function resolveParity(file: ConfigFile, fault: Fault): Configuration["parity"] {
+  const [, dataPacks, parityPacks] = /^(\d+)\+(\d+)$/.exec(file.parity ?? "") ?? [];
+  if (dataPacks === undefined || parityPacks === undefined) return undefined;
+  const layout = { dataPacks: Number(dataPacks), parityPacks: Number(parityPacks) };
+  if (layout.dataPacks + layout.parityPacks > PARITY_SHARDS_MAX)
+    fault(["parity"], "a group has at most 255 packs, parity included", "Write parity: 10+2.");
+  return layout;
 }
 
 function resolveVerify(file: ConfigFile): VerifyConfiguration {

@@ -239,6 +239,14 @@ export const configFileSchema = mapping(
   "holdfast.yaml",
   {
     store: optional(text("Where the repository is: a folder. Relative paths count from this file.")),
+    parity: optional(
+      text(
+        "Parity beside the packs, such as `10+2`: of any 10 packs 2 may be lost. Made by `gc`; `none` unless told.",
+        {
+          pattern: "^(none|[1-9]\\d{0,2}\\+[1-9]\\d?)$",
+        },
+      ),
+    ),
     state_dir: optional(text("Folder of the daemon's own state (index, registry, quarantine, key).")),
     include: optional(
       texts("More files of this form, as globs; lists are joined, mappings merged.", {

@@ -86,13 +86,19 @@ export async function cleanUpStore(
  * Removes what nothing refers to, and versions whose time is up. Throws LIMIT_REACHED when a brake holds it or a mass loss
  * waits for a person.
  */
-export async function collectGarbage(parts: Parts, dryRun: boolean, signal: AbortSignal): Promise<GarbageReport> {
+export async function collectGarbage(
+  parts: Parts,
+  { dryRun, allowShare }: { readonly dryRun: boolean; readonly allowShare?: number | undefined },
+  signal: AbortSignal,
+): Promise<GarbageReport> {
   const frozen = dryRun ? undefined : await frozenReason(parts);
   if (frozen !== undefined)
     throw new HoldfastError("LIMIT_REACHED", `nothing is removed: ${frozen}`, {
       hint: "Approve or deny the incident first: `holdfast incidents`.",
     });
-  const report = await gc(parts.repository, { dryRun, versionsKeptMs: await versionsKeptMs(parts) }, signal);
+  const { parity } = parts.settings.current;
+  const limits = { versionsKeptMs: await versionsKeptMs(parts), ...(allowShare === undefined ? {} : { allowShare }) };
+  const report = await gc(parts.repository, { dryRun, ...limits, parity }, signal);
   return { chunksRemoved: report.chunksRemoved, bytesFreed: report.bytesFreed };
 }
 
@@ -112,7 +118,7 @@ function cleanupPorts(parts: Parts): CleanupPorts {
       return (await repository.listBackups()).map(stampOf);
     },
     deleteBackups: (ids, signal) => repository.deleteBackups(ids, signal),
-    collectGarbage: (dryRun, signal) => collectGarbage(parts, dryRun, signal),
+    collectGarbage: (dryRun, signal) => collectGarbage(parts, { dryRun }, signal),
     frozenBecause: () => frozenReason(parts),
   };
 }

@@ -190,12 +190,18 @@ export function checkDocument(report: StoreCheckReport): CheckReport {
     level: report.level,
     summary: count === 0 ? "the store is sound" : `${String(count)} problems, the first: ${first}`,
     packs_checked: report.packsChecked,
+    packs_skipped: report.packsSkipped,
     records_checked: report.recordsChecked,
     bytes_checked: report.bytesChecked,
-    problems: report.problems.map(({ kind, detail, paths }) => ({
-      kind,
-      detail,
-      paths: paths.map(({ path }) => pathFields(path)),
-    })),
+    problems: problemDocuments(report.problems),
   };
+}
+
+/** Problems of a store as documents. */
+export function problemDocuments(problems: StoreCheckReport["problems"]): CheckReport["problems"] {
+  return problems.map(({ kind, detail, paths }) => ({
+    kind,
+    detail,
+    paths: paths.map(({ path }) => pathFields(path)),
+  }));
 }

@@ -7,7 +7,7 @@ import { HoldfastError, hasCode, messageOf } from "../base/errors.js";
 import { mapLimited } from "../base/concurrency.js";
 import type { RepositoryCore } from "./core.js";
 import { type CheckProblem, Findings } from "./check-findings.js";
-import { checkCommits, checkConfig, checkFragments, checkKeysAndLog } from "./check-objects.js";
+import { checkCommits, checkConfig, checkFragments, checkKeysAndLog, checkParity } from "./check-objects.js";
 import { type ChunkHolder, holderObjectKey } from "./index/chunk-index.js";
 import { stateOf } from "./index/entry-index.js";
 import type { Repository } from "./repository.js";
@@ -23,13 +23,17 @@ export type CheckLevel = (typeof CHECK_LEVELS)[number];
 
 export interface CheckOptions {
   readonly level: CheckLevel;
-  /** Share of the packs that `sample` reads, 0 to 1; default 0.1. */
+  /** Share of the packs that `sample` reads, those first that were not read for longest, 0 to 1; default 0.1. */
   readonly share?: number;
+  /** Goes on with a full check that was cut short: what it has read and found whole is not read again. */
+  readonly resume?: boolean;
 }
 
 export interface CheckReport {
   readonly level: CheckLevel;
   readonly packsChecked: number;
+  /** Packs that a resumed check had read before. */
+  readonly packsSkipped: number;
   readonly recordsChecked: number;
   readonly bytesChecked: number;
   /** The worst first; at most `PROBLEMS_MAX`. */
@@ -59,6 +63,7 @@ export async function check(
   await checkCommits(core, findings, signal);
   await checkFragments(core, findings, signal);
   const counted = await checkPacks(core, { options, findings, onProgress }, signal);
+  if (options.level === "full") await checkParity(core, findings, signal);
   await checkTrees(core, findings, signal);
   await checkEntries(core, findings, signal);
   return { level: options.level, ...counted, problems: findings.worstFirst(), problemCount: findings.count };
@@ -74,8 +79,9 @@ async function checkPacks(
   core: RepositoryCore,
   { options, findings, onProgress }: PackWork,
   signal: AbortSignal,
-): Promise<Pick<CheckReport, "packsChecked" | "recordsChecked" | "bytesChecked">> {
-  const counted = { packsChecked: 0, recordsChecked: 0, bytesChecked: 0 };
+): Promise<Pick<CheckReport, "packsChecked" | "packsSkipped" | "recordsChecked" | "bytesChecked">> {
+  const counted = { packsChecked: 0, packsSkipped: 0, recordsChecked: 0, bytesChecked: 0 };
+  const { verified } = core.parts.catalog;
   const holders = [...core.parts.catalog.chunks.holders()].filter(({ kind }) => kind !== "w");
   const lost: number[] = [];
   for (const holder of holders) {
@@ -84,11 +90,12 @@ async function checkPacks(
     if (await isMissing(core, holder, findings, signal)) lost.push(holder.number);
   }
   if (lost.length > 0) await markAllSuspect(core, new Set(lost));
-  const share = options.level === "full" ? 1 : options.level === "sample" ? (options.share ?? SHARE) : 0;
-  const toRead = chooseShare(
-    holders.filter(({ number }) => !lost.includes(number)),
-    share,
+  await verified.keepOnly(new Set(holders.map(({ name }) => name)));
+  const sinceMs = await startedMs(core, options);
+  const toRead = chooseShare(core, options, holders).filter(
+    ({ name, number }) => !lost.includes(number) && verified.timeOf(name) < sinceMs,
   );
+  if (options.level === "full") counted.packsSkipped = holders.length - lost.length - toRead.length;
   let packsDone = 0;
   await mapLimited(toRead, core.parts.pool.workers, signal, async (holder, inner) => {
     const proof = await provePack(core, holder, findings, inner);
@@ -97,19 +104,25 @@ async function checkPacks(
     packsDone += 1;
     onProgress?.({ packsDone, packsTotal: toRead.length });
   });
+  if (options.level === "full") await verified.noteFullCheck(undefined);
   return counted;
 }
 
-/** Every n-th pack from a random start, so that repeated samples come around to all of them. */
-function chooseShare(holders: readonly ChunkHolder[], share: number): ChunkHolder[] {
-  if (share <= 0) return [];
-  const step = 1 / Math.min(1, share);
-  const chosen: ChunkHolder[] = [];
-  for (let at = Math.random() * Math.min(step, holders.length); at < holders.length; at += step) {
-    const holder = holders[Math.floor(at)];
-    if (holder !== undefined) chosen.push(holder);
-  }
-  return share >= 1 ? [...holders] : chosen;
+/** Packs read whole at this time or later need not be read again: when the full check began that is resumed, wall ms. */
+async function startedMs({ parts: { catalog, clock } }: RepositoryCore, options: CheckOptions): Promise<number> {
+  if (options.level !== "full") return Number.POSITIVE_INFINITY;
+  const before = catalog.verified.fullCheckStartedMs;
+  if (options.resume === true && before !== undefined && before <= clock.nowMs()) return before;
+  await catalog.verified.noteFullCheck(clock.nowMs());
+  return Number.POSITIVE_INFINITY;
+}
+
+/** The share of the packs to read, those first that waited longest, so that repeated samples come around to all of them. */
+function chooseShare(core: RepositoryCore, options: CheckOptions, holders: readonly ChunkHolder[]): ChunkHolder[] {
+  const { verified } = core.parts.catalog;
+  const share = options.level === "full" ? 1 : options.level === "sample" ? (options.share ?? SHARE) : 0;
+  const oldestFirst = [...holders].sort((a, b) => verified.timeOf(a.name) - verified.timeOf(b.name));
+  return oldestFirst.slice(0, Math.ceil(Math.min(1, Math.max(0, share)) * holders.length));
 }
 
 async function isMissing(
@@ -162,6 +175,8 @@ async function provePack(
     if (!proof.nameMatches || proof.damaged.length > 0) {
       const what = `${String(proof.damaged.length)} of its chunks cannot be read`;
       findings.add("pack_damaged", `the pack ${key} is not what it was written as; ${what}`);
+    } else if (proof.directoryFault === undefined) {
+      await catalog.verified.note(holder.name, core.parts.clock.nowMs());
     }
     return { records: proof.records, bytes: proof.bytes };
   } catch (error) {

@@ -9,6 +9,7 @@ import { HoldfastError } from "../base/errors.js";
 import type { Secret } from "../base/observe.js";
 import type { RepositoryCore } from "./core.js";
 import {
+  type KeyRing,
   type PasswordKdfName,
   type SlotInfo,
   type UnlockWith,
@@ -19,14 +20,6 @@ import {
   removeSlot,
 } from "./keys.js";
 import { MASTERS_MAX } from "./crypto/slots.js";
-
-/** The masters of an open repository; empty without encryption. */
-export interface KeyRing {
-  /** The first one first. */
-  readonly masters: readonly Buffer[];
-  /** The slot that the key in use opened. */
-  readonly slotId: string | undefined;
-}
 
 export interface RotateOptions {
   /** Opens the repository from now on: the key in use, or another. */

@@ -109,6 +109,14 @@ export async function addSlot(
   return infoOf({ id, slot: parseSlot(bytes) }, slot.masters.length);
 }
 
+/** The masters of an open repository; empty without encryption. */
+export interface KeyRing {
+  /** The first one first. */
+  readonly masters: readonly Buffer[];
+  /** The slot that the key in use opened. */
+  readonly slotId: string | undefined;
+}
+
 /** What a secret opened. */
 export interface Unlocked {
   /** The first one first. */

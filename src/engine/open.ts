@@ -20,6 +20,7 @@ import { Catalog } from "./index/catalog.js";
 import { type CatchUpContext, catchUp, reasonToRebuild } from "./index/catch-up.js";
 import { finishInterrupted, newestEpoch } from "./index/epochs.js";
 import {
+  type KeyRing,
   type RepositoryKeys,
   addSlot,
   deriveKeys,
@@ -28,7 +29,6 @@ import {
   newRecoveryKey,
   unlockMasters,
 } from "./keys.js";
-import type { KeyRing } from "./key-ring.js";
 import { lockStore } from "./lease/store-lock.js";
 import type { LevelOperation } from "./index/level-store.js";
 import { RecordOpener } from "./pack/record.js";

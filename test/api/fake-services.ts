@@ -10,6 +10,7 @@ import type {
   Services,
   SystemService,
 } from "../../src/api/services.js";
+import type { UpkeepService } from "../../src/api/upkeep-service.js";
 import type { WatchService } from "../../src/api/watch-service.js";
 import { HoldfastError } from "../../src/base/errors.js";
 import { pathText } from "../../src/base/paths.js";
@@ -105,6 +106,7 @@ export function fakeServices(): FakeServices {
     backups: fakeBackups(ground),
     browse: fakeBrowse(ground),
     repository: fakeRepository(ground),
+    upkeep: fakeUpkeep(ground),
     retention: fakeRetention(ground),
     watch: fakeWatch(ground),
     recovery: fakeRecovery(ground),
@@ -212,6 +214,25 @@ function fakeBrowse({ note, backups }: FakeGround): BrowseService {
   };
 }
 
+function fakeUpkeep({ note }: FakeGround): UpkeepService {
+  const key = { id: "ab".repeat(32), kind: "password", created_at: "2026-01-15T12:00:00.000Z" };
+  return {
+    addKey: (password) => {
+      note("addKey", password);
+      return Promise.resolve(key);
+    },
+    removeKey: (id) => {
+      note("removeKey", id);
+      return Promise.resolve(key);
+    },
+    rotateKeys: (password) => {
+      note("rotateKeys", password ?? null);
+      const rotation = { rotations: 1, keys_removed: 2, restart_needed: true };
+      return Promise.resolve({ recovery_key: "AAAAA-BBBBB", ...rotation });
+    },
+  };
+}
+
 function fakeRepository({ job }: FakeGround): RepositoryService {
   return {
     describe: () => Promise.resolve(repositoryDocument()),
@@ -224,11 +245,18 @@ function fakeRepository({ job }: FakeGround): RepositoryService {
         level: request.level,
         summary: "no damage found",
         packs_checked: 1,
+        packs_skipped: 0,
         records_checked: 2,
         bytes_checked: 3,
         problems: [],
       }),
-    collectGarbage: (dryRun) => job("gc", dryRun),
+    repair: (request) =>
+      job("repair", request, {
+        ...{ dry_run: request.dry_run, summary: "the store is sound: there is nothing to repair", chunks_lost: 0 },
+        ...{ chunks_repaired: { parity: 0, copy: 0, live: 0 }, pack_bytes_restored: 0, bytes_written: 0 },
+        ...{ objects_repaired: [], restart_needed: false, problems: [] },
+      }),
+    collectGarbage: (request) => job("gc", request),
     cleanup: (request) =>
       job("cleanup", request, {
         dry_run: request.dry_run,

@@ -27,17 +27,22 @@ describe("a freeze after a mass loss", () => {
       const place = folder().below(state);
       const { id } = await withIncident(place, state, 0);
       await using daemon = await launchIn(place, {});
-      const refused = await rejection(collectGarbage(daemon.parts, false, NEVER));
+      const refused = await rejection(collectGarbage(daemon.parts, { dryRun: false }, NEVER));
       expect(hasCode(refused, "LIMIT_REACHED"), state).to.equal(true);
       expect(String(refused)).to.contain(id);
-      expect((await collectGarbage(daemon.parts, true, NEVER)).chunksRemoved, "a dry run removes nothing").to.equal(0);
+      expect(
+        (await collectGarbage(daemon.parts, { dryRun: true }, NEVER)).chunksRemoved,
+        "a dry run removes nothing",
+      ).to.equal(0);
     }
   });
 
   it("holds it also when the incident is old and a thousand newer ones are open", async () => {
     await withIncident(folder(), "waiting", NEWER_INCIDENTS);
     await using daemon = await launchIn(folder(), {});
-    expect(hasCode(await rejection(collectGarbage(daemon.parts, false, NEVER)), "LIMIT_REACHED")).to.equal(true);
+    expect(hasCode(await rejection(collectGarbage(daemon.parts, { dryRun: false }, NEVER)), "LIMIT_REACHED")).to.equal(
+      true,
+    );
   }).timeout(120_000);
 
   it("leaves a cleanup owed that nobody asked for, and it is done when the incident is decided", async () => {

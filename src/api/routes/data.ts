@@ -183,8 +183,8 @@ export const dataRoutes: readonly Route[] = [
     summary: "Check the repository.",
     body: contract.checkBody,
     handle: async (call) => {
-      const { level, share } = (call.body ?? {}) as contract.CheckBody;
-      const request = { level: level ?? "structure", ...(share === undefined ? {} : { share }) } as const;
+      const { level, ...how } = (call.body ?? {}) as contract.CheckBody;
+      const request = { level: level ?? "structure", ...how } as const;
       return accepted(await call.services.repository.check(request));
     },
   },
@@ -193,10 +193,11 @@ export const dataRoutes: readonly Route[] = [
     path: `${BASE}/repository/gc`,
     role: "admin",
     summary: "Remove chunks that nothing needs.",
-    body: contract.dryRunBody,
+    body: contract.garbageBody,
     handle: async (call) => {
-      const dryRun = ((call.body ?? {}) as contract.DryRunBody).dry_run ?? false;
-      return accepted(await call.services.repository.collectGarbage(dryRun));
+      const { dry_run: dryRun = false, allow_share: share } = (call.body ?? {}) as contract.GarbageBody;
+      const request = { dry_run: dryRun, ...(share === undefined ? {} : { allow_share: share }) };
+      return accepted(await call.services.repository.collectGarbage(request));
     },
   },
   {

@@ -1,12 +1,14 @@
 /** The repository itself over the API: facts, check, garbage, retention, keys. */
 import { isoTime } from "../../base/clock.js";
 import { check } from "../../engine/check.js";
+import { repair } from "../../engine/repair.js";
 import type { RepositoryService } from "../../api/services.js";
 import { collectGarbage } from "../cleanup-work.js";
 import { checkDocument } from "../documents.js";
 import { startJob } from "../job-documents.js";
 import type { Operation } from "../operation.js";
 import type { Parts } from "../parts.js";
+import { repairDocument } from "../repair-document.js";
 import { shownRecoveryKey } from "../recovery-key.js";
 import { repositoryDocument } from "../status.js";
 
@@ -24,10 +26,9 @@ export function repositoryService(parts: Parts, operation: Operation): Repositor
       ] as const;
     },
     async check(request) {
-      const options = { level: request.level, ...(request.share === undefined ? {} : { share: request.share }) };
       return await Promise.resolve(
         startJob(jobs, "check", "read", async (job) => {
-          const report = checkDocument(await check(repository, options, job.signal));
+          const report = checkDocument(await check(repository, request, job.signal));
           if (report.problems.length === 0 && request.level === "full") await storeGauges.noteWholeCheck();
           if (report.problems.length === 0) bus.emit("integrity.passed", { what: "store" });
           else bus.emit("integrity.failed", { what: "store", code: "RECORD_DAMAGED", message: report.summary });
@@ -35,10 +36,22 @@ export function repositoryService(parts: Parts, operation: Operation): Repositor
         }),
       );
     },
-    async collectGarbage(dryRun) {
+    async repair(request) {
+      return await Promise.resolve(
+        startJob(jobs, "repair", "write", async (job) => {
+          const options = { dryRun: request.dry_run, readData: request.read_data, copyUrl: request.from };
+          const report = await repair(repository, options, job.signal);
+          const document = repairDocument(report);
+          if (report.problemCount === 0) bus.emit("integrity.passed", { what: "store" });
+          else bus.emit("integrity.failed", { what: "store", code: "RECORD_DAMAGED", message: document.summary });
+          return document;
+        }),
+      );
+    },
+    async collectGarbage({ dry_run: dryRun, allow_share: allowShare }) {
       return await Promise.resolve(
         startJob(jobs, "gc", "write", async (job) => {
-          const report = await collectGarbage(parts, dryRun, job.signal);
+          const report = await collectGarbage(parts, { dryRun, allowShare }, job.signal);
           return { dry_run: dryRun, chunks_removed: report.chunksRemoved, bytes_freed: report.bytesFreed };
         }),
       );

@@ -7,6 +7,7 @@ import type { Logger } from "../../base/observe.js";
 import { ChunkIndex } from "./chunk-index.js";
 import { CommitIndex } from "./commit-index.js";
 import { EntryIndex } from "./entry-index.js";
+import { VerifiedPacks } from "./verified-packs.js";
 import { type LevelOperation, LevelStore, bucketKey } from "./level-store.js";
 
 /** Raised when the meaning of anything in LevelDB changes: an older index is then made again. */
@@ -17,6 +18,7 @@ export class Catalog implements AsyncDisposable {
   readonly chunks: ChunkIndex;
   readonly entries: EntryIndex;
   readonly commits: CommitIndex;
+  readonly verified: VerifiedPacks;
   /** True when nothing was in it: everything has to be read from the store. */
   readonly isNew: boolean;
 
@@ -26,6 +28,7 @@ export class Catalog implements AsyncDisposable {
     this.chunks = new ChunkIndex(level);
     this.entries = new EntryIndex(level);
     this.commits = new CommitIndex(level);
+    this.verified = new VerifiedPacks(level);
   }
 
   /** Opens the index in `folder`, or begins a new one when it is damaged or of another repository. INDEX_LOCKED. */
@@ -62,6 +65,7 @@ export class Catalog implements AsyncDisposable {
   async load(): Promise<void> {
     await this.commits.load();
     await this.chunks.load();
+    await this.verified.load();
     await this.entries.load();
     // What the commits taken in so far changed is not told by source: each counts as having changed them all.
     for (const { kind, lastSeq } of this.commits.applied()) {

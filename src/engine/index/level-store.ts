@@ -25,6 +25,7 @@ export const BUCKET = {
   backup: 9,
   fragment: 10,
   removed: 11,
+  verified: 12,
 } as const;
 export type BucketName = keyof typeof BUCKET;
 
