@@ -40,7 +40,7 @@ export function sqliteWalStrategy(reader: VersionReader, processes: ProcessFiles
         search.note(`${pathText(file)} holds no committed transaction`);
         return;
       }
-      const base = await lastGoodNode(reader, lost);
+      const base = missingPages(log, undefined) === 0 ? undefined : await lastGoodNode(reader, lost);
       const missing = missingPages(log, base);
       if (missing > 0) {
         const pages = `${String(missing)} of ${String(log.pageCount)} pages are missing`;
