@@ -16,8 +16,9 @@ import { fastTempParent, TempFolder } from "../support/temp-folder.js";
 const KILLS = process.env["HOLDFAST_TESTS_THOROUGH"] === "1" ? 1000 : 200;
 /** Repositories that are worked on at once. */
 const LANES = 2;
-/** A kill comes up to so long after the first thing was acknowledged. */
-const WORK_MS_MAX = 120;
+/** A kill comes after up to so many acknowledgements, and a moment. */
+const ACKNOWLEDGED_MAX = 40;
+const MOMENT_MS_MAX = 12;
 /** One in so many kills comes while the repository is being opened. */
 const WHILE_OPENING_EVERY = 8;
 const OPENING_MS_MAX = 350;
@@ -39,11 +40,11 @@ async function workUntilKilled(folder: TempFolder, key: string, kill: number, to
   });
   const killIn = (ms: number): unknown => setTimeout(() => child.kill("SIGKILL"), ms);
   if (kill % WHILE_OPENING_EVERY === 0) killIn(Math.random() * OPENING_MS_MAX);
-  let isWorking = false;
+  let left = Math.ceil(Math.random() * ACKNOWLEDGED_MAX);
   for await (const line of createInterface({ input: child.stdout })) {
     const [what, name = "", digest = ""] = line.split(" ");
-    if (!isWorking) killIn(Math.random() * WORK_MS_MAX);
-    isWorking = true;
+    left -= 1;
+    if (left === 0) killIn(Math.random() * MOMENT_MS_MAX);
     // A line that the kill cut off was not told.
     if (what === "backup" && digest === "none") told.backups.add(name);
     if (what !== "version" || digest.length !== DIGEST_LENGTH) continue;

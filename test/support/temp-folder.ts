@@ -23,6 +23,11 @@ export class TempFolder implements AsyncDisposable {
     return new TempFolder(await realpath(await mkdtemp(join(parent, `holdfast-${label}-`))));
   }
 
+  /** A folder that another process made and will remove; `path` is absolute and free of symbolic links. */
+  static at(path: string): TempFolder {
+    return new TempFolder(path);
+  }
+
   /** A folder below this one that goes with it; it is made when it is missing. */
   below(name: string): TempFolder {
     const path = this.at(name);

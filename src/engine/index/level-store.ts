@@ -11,6 +11,7 @@ import { crc32 } from "node:zlib";
 import { Level } from "level";
 import { HoldfastError, errnoOf, messageOf } from "../../base/errors.js";
 import { NOTES_NAME, breakSeal, sealFolder } from "./index-seal.js";
+import { noteClosed, noteOpened } from "./unclean-ends.js";
 
 /** First byte of every key. Numbers are permanent; a retired one stays listed. */
 export const BUCKET = {
@@ -81,6 +82,7 @@ export class LevelStore implements AsyncDisposable {
     if (changed !== undefined) {
       throw new HoldfastError("INDEX_DAMAGED", `${changed} of the local index changed while nobody used it`);
     }
+    await noteOpened(folder);
     const database: Database = new Level<Buffer, Buffer>(folder, {
       keyEncoding: "buffer",
       valueEncoding: "buffer",
@@ -199,6 +201,7 @@ export class LevelStore implements AsyncDisposable {
     while (this.#flushing !== undefined) await this.#flushing;
     await this.#database.close();
     try {
+      await noteClosed(this.#folder);
       await this.#keepNotes();
       await sealFolder(this.#folder);
     } catch {
