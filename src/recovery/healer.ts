@@ -45,7 +45,7 @@ const FINDINGS_SINGLE_MAX = 20;
 /** Closed incidents looked at when the memory of restores is filled again at start. */
 const MEMORY_INCIDENTS = 1000;
 const PRUNE_EVERY_MS = 3_600_000;
-/** How often what failed for want of space or was put off is tried again. */
+/** How often what failed at its target or was put off is tried again. */
 const RETRY_EVERY_MS = 10 * 60_000;
 /** Quiet after a returned file before a mass incident is looked at, ms. */
 const RETURNED_QUIET_MS = 5_000;

@@ -1,6 +1,6 @@
 /**
  * What was begun and is not finished, and when it is taken up again: heals that a crash interrupted, heals that were
- * put off because the storage was away, and heals that failed for want of space.
+ * put off because the storage was away, and heals whose target could not be written or was not safe.
  */
 import { mapLimited } from "../base/concurrency.js";
 import { hasCode } from "../base/errors.js";
@@ -25,8 +25,10 @@ export interface UnfinishedOptions extends Pick<HealerOptions, "watch" | "policy
   readonly signal: AbortSignal;
 }
 
-/** How many incidents are looked at to find those that failed for want of space. */
+/** How many incidents are looked at to find those whose target failed. */
 const RETRIED_MAX = 200;
+/** Failures of the place, not of the content: no space, folders that moved, a link in the way. They may pass. */
+const FAILURES_OF_TARGET: ReadonlySet<string | undefined> = new Set(["TARGET_IO", "TARGET_UNSAFE"]);
 
 export class Unfinished {
   readonly #options: UnfinishedOptions;
@@ -59,12 +61,16 @@ export class Unfinished {
     this.#options.work(() => this.#retake(id));
   }
 
-  /** Tries again what was put off or failed for want of space; what no strategy could bring is left to a person. */
+  /** Tries again what was put off or failed at its target; what no strategy could bring is left to a person. */
   async retry(): Promise<void> {
     const { book } = this.#options;
     await this.#retakeAll(book.putOffOf());
     for (const incident of await book.list({ onlyOpen: true, limit: RETRIED_MAX }))
-      if (incident.state === "failed" && incident.failure?.code === "TARGET_IO" && incident.putOff === undefined)
+      if (
+        incident.state === "failed" &&
+        FAILURES_OF_TARGET.has(incident.failure?.code) &&
+        incident.putOff === undefined
+      )
         await this.#healAgain(incident, incident.paths[0], false);
   }
 

@@ -488,6 +488,27 @@ describe("the healer", () => {
     }
   });
 
+  it("tries again by itself when a link stood in the way and is gone", async () => {
+    const clock = new FakeClock(Date.now());
+    await using rig = await startedRig(folder(), { clock });
+    const path = await rig.protect("d/a.txt", "good");
+    await rm(folder().at("data/d"), { recursive: true });
+    await folder().folder("outside");
+    await symlink(folder().at("outside"), folder().at("data/d"));
+    await rig.lose(path);
+    const [failed] = await rig.healer.incidents({ onlyOpen: true, limit: 1 });
+    expect([failed?.state, failed?.failure?.code]).to.deep.equal(["failed", "TARGET_UNSAFE"]);
+    await clock.advance(10 * 60_000);
+    await rig.healer.idle();
+    expect((await rig.healer.incident(failed?.id ?? "")).state).to.equal("failed");
+    expect(readdirSync(folder().at("outside"))).to.deep.equal([]);
+    await rm(folder().at("data/d"));
+    await clock.advance(10 * 60_000);
+    await rig.healer.idle();
+    expect((await rig.healer.incident(failed?.id ?? "")).state).to.equal("healed");
+    expect(await readFile(folder().at("data/d/a.txt"), "utf8")).to.equal("good");
+  });
+
   it("keeps private what is in quarantine", async () => {
     await using rig = await startedRig(folder());
     const path = await rig.protect("a.json", "{}", 0o644);
