@@ -5,21 +5,17 @@ import Mocha from "mocha";
 const { Base, Spec } = Mocha.reporters;
 const { EVENT_TEST_PENDING, EVENT_RUN_END } = Mocha.Runner.constants;
 
-/** The reason given for skipping a test: its own, or that of the nearest suite around it. */
-function reasonOf(test) {
-  for (let subject = test; subject !== undefined; subject = subject.parent) {
-    if (subject.skipReason !== undefined) return subject.skipReason;
-  }
-  return "no reason given";
-}
+/** The reason that test/support/requirements.ts put into the title of a test or of a suite around it. */
+const REASON = / \[skipped: ([^\]]*)\]/;
 
 export class HoldfastReporter extends Spec {
   constructor(runner, options) {
     super(runner, options);
     const skipped = new Map();
     runner.on(EVENT_TEST_PENDING, (test) => {
-      const reason = reasonOf(test);
-      skipped.set(reason, [...(skipped.get(reason) ?? []), test.fullTitle()]);
+      const title = test.fullTitle();
+      const reason = REASON.exec(title)?.[1] ?? "no reason given";
+      skipped.set(reason, [...(skipped.get(reason) ?? []), title.replace(REASON, "")]);
     });
     runner.once(EVENT_RUN_END, () => {
       for (const [reason, titles] of skipped) {

@@ -9,16 +9,14 @@ import { join } from "node:path";
 import { pathFromText } from "../../src/base/paths.js";
 import { hasTrueCtime } from "../../src/engine/rot.js";
 
-/** What the reporter reads from a test or one of the suites above it. */
-interface Skippable {
-  skipReason?: string;
-}
-
-/** Ends the running test (or, from a `before` hook, its whole suite) as skipped, for a reason that is printed. */
+/**
+ * Ends the running test (or, from a `before` hook, its whole suite) as skipped, for a reason that is printed. It becomes
+ * part of the title, the one thing of a test that reaches the reporter from another process.
+ */
 export function skip(context: Mocha.Context, reason: string): never {
   const running: Mocha.Runnable | undefined = context.test;
   const subject = running !== undefined && "type" in running && running.type === "hook" ? running.parent : running;
-  if (subject !== undefined) (subject as Skippable).skipReason = reason;
+  if (subject !== undefined) subject.title += ` [skipped: ${reason}]`;
   return context.skip();
 }
 
@@ -26,11 +24,11 @@ export function skip(context: Mocha.Context, reason: string): never {
 export function requirePrograms(context: Mocha.Context, ...programs: string[]): void {
   const missing = programs.filter((program) => !hasProgram(program));
   if (missing.length > 0) skip(context, `not installed: ${missing.join(", ")}`);
+}
+
 /** Skips when the temporary folder lies where no content can be told to have changed without a write, as in memory. */
 export function requireTrueCtime(context: Mocha.Context): void {
   if (!hasTrueCtime(pathFromText(tmpdir()))) skip(context, "the temporary folder's file system keeps no true ctime");
-}
-
 }
 
 /** Skips when the tests do not run as root. */

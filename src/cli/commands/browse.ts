@@ -76,15 +76,15 @@ async function tellIfAlone(context: CommandContext): Promise<void> {
   if (!daemon) context.output.say("No daemon runs: the repository is in use by this command until it ends.");
 }
 
-/** Bytes of randomness in a password. */
-const PASSWORD_BYTES = 18;
+/** Bytes of randomness in a password; it is written in hex, which no program takes for an option or a name of its own. */
+const PASSWORD_BYTES = 16;
 const LOOPBACK = /^(?:127(?:\.\d{1,3}){3}|::1|localhost)$/;
 
 async function serveWebdav(context: CommandContext, _args: readonly string[], options: Options): Promise<number> {
   const { host, port } = listenAddress(textOption(options, "listen") ?? "127.0.0.1:0", isSet(options, "allowRemote"));
   const { output, signal, clock } = context;
   const { WEBDAV_USER, WebdavServer } = await import("../../browse/webdav.js");
-  const password = new Secret(randomBytes(PASSWORD_BYTES).toString("base64url"));
+  const password = new Secret(randomBytes(PASSWORD_BYTES).toString("hex"));
   const library = browseLibrary(await context.api("alone"));
   await using server = await WebdavServer.listen({ library, clock, host, port, password }, signal);
   const url = `http://${host.includes(":") ? `[${host}]` : host}:${server.port}/`;
