@@ -57,6 +57,11 @@ const UNDECIDED_PAUSE_MS = 500;
 /** New files that are not looked at yet may be what was moved: wait for them this long, ms. */
 const ARRIVALS_WAIT_MAX_MS = 5000;
 const RETRY_MS = 100;
+/** An attack that deletes must be seen before the grace is over: so many missing files at a time are looked into at once. */
+const GLANCES_MAX = 16;
+/** How soon, and how often: the new name may be heard of after the deletion, ms. */
+const GLANCE_MS = 50;
+const GLANCES_OF_ONE = 4;
 /** Folders whose names are looked at before a verdict. */
 const SURVEYS_MAX = 8;
 const SLICE = 256;
@@ -70,6 +75,10 @@ export class LossJudge {
   readonly #judged = new Set<BytePath>();
   /** Roots whose stored files were not there at first. */
   readonly #begunWithout = new Set<BytePath>();
+  /** Missing files that are looked into before their grace is over, and how often they were. */
+  readonly #glances = new Map<BytePath, number>();
+  #glanceTimer: Timer | undefined;
+  #glancing: Promise<void> | undefined;
   /** Losses of the open mass event. */
   #episode: LossEvent[] = [];
   #newestSinceMs = 0;
@@ -101,6 +110,8 @@ export class LossJudge {
     this.#newestSinceMs = sinceMs;
     this.#missing.set(path, { noticedBy, seenAtMs, sinceMs, dueMs: sinceMs + this.#context.graceMs });
     this.#schedule(this.#context.graceMs);
+    if (this.#glances.size < GLANCES_MAX) this.#glances.set(path, 0);
+    this.#scheduleGlance();
   }
 
   has(path: BytePath): boolean {
@@ -121,7 +132,9 @@ export class LossJudge {
 
   async stop(): Promise<void> {
     this.#timer?.cancel();
+    this.#glanceTimer?.cancel();
     await this.#running;
+    await this.#glancing;
   }
 
   #nowMs(): number {
@@ -138,6 +151,31 @@ export class LossJudge {
         this.#scheduleNext();
       });
     });
+  }
+
+  #scheduleGlance(): void {
+    if (this.#glanceTimer !== undefined || this.#glances.size === 0 || this.#context.signal.aborted) return;
+    this.#glanceTimer = this.#context.shared.clock.after(GLANCE_MS, () => {
+      this.#glancing ??= this.#glance().finally(() => {
+        this.#glanceTimer = this.#glancing = undefined;
+        this.#scheduleGlance();
+      });
+    });
+  }
+
+  /** Whether the content of what is missing stands encrypted elsewhere: an attack is told before anything is a loss. */
+  async #glance(): Promise<void> {
+    const { shared, name, signal } = this.#context;
+    for (const [path, count] of [...this.#glances]) {
+      this.#glances.delete(path);
+      const item = this.#missing.get(path);
+      const record = shared.registry.get(name, path);
+      if (signal.aborted || item === undefined || record?.state !== "live") continue;
+      if (count + 1 < GLANCES_OF_ONE) this.#glances.set(path, count + 1);
+      if (lookAt(path).is !== "missing") continue;
+      const { seenAtMs, noticedBy } = item;
+      if (await this.#hooks.takesDeparture({ path, record, seenAtMs, noticedBy })) this.#missing.delete(path);
+    }
   }
 
   #scheduleNext(): void {
@@ -228,7 +266,7 @@ export class LossJudge {
       const isMissing = missingNow();
       const missing = slice.flatMap(([path, item], index) => {
         const record = records[index];
-        if (record?.state !== "live" && record?.state !== "lost") return [];
+        if (record === undefined || !isMissed(record)) return [];
         if (isMissing(path)) return [{ path, record, item }];
         this.#isBack(path, item);
         return [];
@@ -388,6 +426,11 @@ interface Missed {
   readonly record: RegistryRecord;
   readonly item: MissingItem;
   readonly ground: Ground;
+}
+
+/** Not removed on purpose, and not told already as a part of an attack. */
+function isMissed({ state, lossKind }: RegistryRecord): boolean {
+  return state === "live" || (state === "lost" && lossKind !== "deleted");
 }
 
 /** Looks whether paths are missing; what lies in a folder that is missing needs no look of its own. */

@@ -91,6 +91,20 @@ describe("an attack on many files", () => {
     expect(new Set(namesOf(bench, attackOf(bench)))).to.deep.equal(new Set(TEN.slice(0, 4)));
   });
 
+  it("is told before the grace of deletions is over, and the files of it are no single losses after that", async () => {
+    await using bench = await protectedFiles(TEN, { graceMs: 4000 });
+    const startedMs = performance.now();
+    for (const name of TEN) {
+      const path = bench.folder.at(name);
+      writeFileSync(`${path}.crypt`, encrypted(readFileSync(path)));
+      rmSync(path);
+    }
+    await bench.until("the alarm", () => attackOf(bench).length >= 3);
+    expect(performance.now() - startedMs).to.be.lessThan(4000);
+    await bench.until("all are told", () => new Set(namesOf(bench, attackOf(bench))).size === TEN.length);
+    expect(bench.losses).to.deep.equal([]);
+  });
+
   it("is remembered across a restart", async () => {
     await using bench = await protectedFiles(TEN);
     for (const name of TEN.slice(0, 2)) encrypt(bench.folder.at(name));

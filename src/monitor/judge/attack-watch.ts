@@ -283,6 +283,8 @@ export class AttackWatch {
     this.#isAlarmed = true;
     this.#context.shared.log.error("watch.attack_suspected", { source: this.#context.name, paths: suspicions.length });
     for (const suspicion of suspicions) this.#hold(suspicion);
+    this.#tellTimer?.cancel();
+    void this.#tell(); // the alarm waits for nobody; what follows is told together
   }
 
   #hold(suspicion: Suspicion): void {
