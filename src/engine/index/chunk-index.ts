@@ -134,7 +134,8 @@ export class ChunkIndex {
   locations(id: ChunkId): ChunkLocation[] {
     const value = this.#level.get(chunkKey(id));
     if (value === undefined) return [];
-    return decodeLocations(value).sort((a, b) => Number(a.suspect) - Number(b.suspect));
+    const found = decodeLocations(value);
+    return found.length < 2 ? found : found.sort((a, b) => Number(a.suspect) - Number(b.suspect));
   }
 
   /** Registers a holder (known ones keep their number) and appends the operations that keep it. */

@@ -39,14 +39,14 @@ export function decodeLocations(value: Buffer): ChunkLocation[] {
   const locations: ChunkLocation[] = [];
   while (reader.remaining > 0) {
     const flags = reader.byte();
-    const place = {
+    locations.push({
       pack: reader.varint(),
       offsetBytes: reader.varint(),
       recordBytes: reader.varint(),
       lengthBytes: reader.varint(),
-    };
-    const innerOffsetBytes = (flags & FLAG.bundled) === 0 ? undefined : reader.varint();
-    locations.push({ ...place, innerOffsetBytes, suspect: (flags & FLAG.suspect) !== 0 });
+      innerOffsetBytes: (flags & FLAG.bundled) === 0 ? undefined : reader.varint(),
+      suspect: (flags & FLAG.suspect) !== 0,
+    });
   }
   return locations;
 }

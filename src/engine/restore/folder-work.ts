@@ -43,6 +43,8 @@ export class FolderWork {
   readonly #known = new Map<BytePath, KnownFolder>();
   /** One folder of each file system written to. */
   readonly #devices = new Map<bigint, BytePath>();
+  /** Folders whose file system is known. */
+  readonly #noted = new Set<BytePath>();
   #sinceTurn = 0;
 
   constructor(tree: FolderTree, options: FolderWorkOptions) {
@@ -96,6 +98,11 @@ export class FolderWork {
 
   /** Notes the file system of a folder that is written to. */
   noteDevice(place: BytePath, folder: AnchoredFolder): void {
+    if (this.#noted.has(place)) return;
+    // A new folder lies where the one above it does.
+    const isNew = this.isFresh(place) && this.#noted.has(parentPath(place));
+    this.#noted.add(place);
+    if (isNew) return;
     const { dev } = fstatSync(folder.fd, { bigint: true });
     if (!this.#devices.has(dev)) this.#devices.set(dev, place);
   }

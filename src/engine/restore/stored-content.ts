@@ -18,6 +18,8 @@ export class StoredContent implements Disposable {
   readonly #opener: RecordOpener;
   readonly #files = new Map<number, number>();
   readonly #records = new Map<string, Buffer>();
+  /** Nearly always the one that is wanted next: a batch is in the order of its records. */
+  #last: { readonly object: number; readonly offsetBytes: number; readonly plain: Buffer } | undefined;
   #keptBytes = 0;
   #window = Buffer.alloc(0);
 
@@ -44,6 +46,14 @@ export class StoredContent implements Disposable {
   }
 
   #record(object: number, offsetBytes: number, recordBytes: number): Buffer {
+    const last = this.#last;
+    if (last?.object === object && last.offsetBytes === offsetBytes) return last.plain;
+    const plain = this.#knownOrOpened(object, offsetBytes, recordBytes);
+    this.#last = { object, offsetBytes, plain };
+    return plain;
+  }
+
+  #knownOrOpened(object: number, offsetBytes: number, recordBytes: number): Buffer {
     const name = `${object}:${offsetBytes}`;
     const known = this.#records.get(name);
     if (known !== undefined) return known;
@@ -97,6 +107,7 @@ export class StoredContent implements Disposable {
     for (const fd of this.#files.values()) closeSync(fd);
     this.#files.clear();
     this.#records.clear();
+    this.#last = undefined;
   }
 }
 
