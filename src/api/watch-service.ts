@@ -12,6 +12,8 @@ export interface SourceDocument {
   readonly files: number;
   readonly bytes: number;
   readonly pending_changes: number;
+  /** Files that cannot be read at the moment; their last good versions are kept. */
+  readonly files_unreadable: number;
   readonly on_delete: "heal" | "hold" | "allow";
   readonly priority: string;
   readonly newest_commit_at: string | null;

@@ -69,6 +69,11 @@ export class Operation implements AsyncDisposable {
     return this.#starts.reason(source);
   }
 
+  /** How many files the first backup of a source could not read; told once. */
+  takeUnreadable(source: string): number {
+    return this.#starts.takeUnreadable(source);
+  }
+
   /** For a command that works alone: lets the monitor know the sources, so that it can scan and judge. */
   async readyToScan(): Promise<void> {
     if (this.#parts.ground.isDaemon) return;

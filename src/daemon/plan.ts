@@ -64,8 +64,11 @@ export class Plan {
   }
 
   /** Makes a backup as a job and waits for it; the signal cancels it. Throws what it failed with. */
-  async backUpNow(request: CreateBackupRequest, signal?: AbortSignal): Promise<void> {
-    await this.#wait("backup", "write", (job) => this.backUp(request, job), signal);
+  async backUpNow(request: CreateBackupRequest, signal?: AbortSignal): Promise<BackupReport | undefined> {
+    let report: BackupReport | undefined;
+    const work = async (job: WorkContext): Promise<BackupReport> => (report = await this.backUp(request, job));
+    await this.#wait("backup", "write", work, signal);
+    return report;
   }
 
   /** Makes a backup, and tells how it went. Throws when it could be of no source at all. */

@@ -33,6 +33,8 @@ export class SourceStarts implements Disposable {
   readonly #reasons = new Map<string, string>();
   readonly #starts = new Map<string, Start>();
   readonly #retries = new Map<string, Timer>();
+  /** Files that the first backup of a source could not read, until somebody asks. */
+  readonly #unreadable = new Map<string, number>();
   #isClosed = false;
 
   constructor(parts: Parts, plan: Plan) {
@@ -43,6 +45,13 @@ export class SourceStarts implements Disposable {
   /** Why the monitor does not know a source. */
   reason(source: string): string | undefined {
     return this.#reasons.get(source);
+  }
+
+  /** How many files the first backup of a source could not read; told once, for afterwards the change queue knows. */
+  takeUnreadable(source: string): number {
+    const count = this.#unreadable.get(source) ?? 0;
+    this.#unreadable.delete(source);
+    return count;
   }
 
   /** Makes the source known: series, targets, memory of its backups. */
@@ -74,6 +83,7 @@ export class SourceStarts implements Disposable {
     backupJobs.unwatch(source.name);
     if (!willReturn) removeSourceSeries(ground.metrics, source.name);
     this.#reasons.delete(source.name);
+    this.#unreadable.delete(source.name);
     this.#starts.delete(source.name);
   }
 
@@ -145,7 +155,10 @@ export class SourceStarts implements Disposable {
     if (!this.#isWanted(source) || this.#parts.ground.signal.aborted) return;
     this.#reasons.set(name, "first backup");
     try {
-      await this.#plan.backUpNow({ type: "full", sources: [name], tags: ["first"], compression: true }, signal);
+      const request = { type: "full", sources: [name], tags: ["first"], compression: true } as const;
+      const report = await this.#plan.backUpNow(request, signal);
+      const unreadable = report?.sources.find(({ source: its }) => its === name)?.files_unreadable ?? 0;
+      if (unreadable > 0) this.#unreadable.set(name, unreadable);
     } catch (error) {
       if (signal.aborted) return;
       // What could not be stored now is stored path by path once the source is watched.

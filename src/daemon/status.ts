@@ -1,6 +1,6 @@
 /** The one screen: how everything is, why it is not healthy, what to do next. */
 import { isoTime } from "../base/clock.js";
-import { pathFields } from "../base/paths.js";
+import { pathFields, pathText } from "../base/paths.js";
 import { formatDuration } from "../base/units.js";
 import type { HealthDocument, RepositoryDocument, StatusDocument } from "../api/services.js";
 import type { SourceDocument } from "../api/watch-service.js";
@@ -162,6 +162,12 @@ function sourceFindings({ parts, sources }: Judged): Finding[] {
         text: `${source.name} is paused`,
         nextStep: "holdfast resume",
       });
+    if (source.files_unreadable > 0) {
+      const [first] = parts.queue.unreadable(source.name);
+      const example = first === undefined ? "" : `, such as ${pathText(first.path)} (${first.errno})`;
+      const text = `${source.name}: files that cannot be read: ${String(source.files_unreadable)}${example}`;
+      findings.push({ check: "backups", level: "attention", text, nextStep: "holdfast doctor" });
+    }
     const overdueMs = overdue(parts, source);
     if (overdueMs > 0) {
       const text = `${source.name}: changes have waited ${formatDuration(overdueMs)} longer than their target`;

@@ -441,6 +441,7 @@ export function sourceDocument(name: string): never {
     newest_commit_at: "2026-01-15T11:59:00.000Z",
     last_backup_at: null,
     rpo_seconds: 900,
+    files_unreadable: name === "sealed" ? 2 : 0,
     added_at_run_time: false,
   } as never;
 }

@@ -102,6 +102,7 @@ describe("the command line with a daemon", () => {
       0,
       'protect {"paths":["/data/more"],"name":"more","on_delete":"hold"}',
     ],
+    ["protect /data/sealed --name sealed", 3, 'protect {"paths":["/data/sealed"],"name":"sealed"}'],
     ["unprotect data", 0, 'unprotect "data"'],
     ["unprotect /data", 0, 'unprotect "/data"'],
     ["pause --for 5m --reason deploy", 0, 'pause [null,300000,"deploy"]'],

@@ -103,7 +103,7 @@ async function protect(
   const isForeground = isSet(options, "foreground");
   if (!isForeground) {
     const added = await addToDaemon(context, args, { name: textOption(options, "name"), on_delete: onDelete });
-    if (added) return EXIT.ok;
+    if (added !== undefined) return added;
     if (!context.mayAsk) {
       throw new HoldfastError("DAEMON_UNREACHABLE", "no daemon runs that could protect it", {
         hint: "Start it with `holdfast daemon`, or protect in this terminal: holdfast protect --foreground PATH.",
@@ -114,12 +114,12 @@ async function protect(
   return await runDaemon(daemonOptions(context, options, args));
 }
 
-/** False when no daemon answers. */
+/** The exit code; undefined when no daemon answers. */
 async function addToDaemon(
   context: CommandContext,
   args: readonly string[],
   fields: Readonly<Record<string, string | undefined>>,
-): Promise<boolean> {
+): Promise<number | undefined> {
   try {
     const api = await context.api("daemon");
     const body = { paths: args.map((path) => pathText(pathFromText(path))), ...fields };
@@ -131,9 +131,12 @@ async function addToDaemon(
       if (state === "root_gone")
         context.output.say(`It waits until that is there. If the path was mistyped: holdfast unprotect ${name}`);
     }
-    return true;
+    const unreadable = sources.reduce((total, source) => total + source.files_unreadable, 0);
+    if (unreadable === 0) return EXIT.ok;
+    context.output.say(`${unreadable} files could not be read and are not protected. See: holdfast status`);
+    return EXIT.partial;
   } catch (error) {
-    if (hasCode(error, "DAEMON_UNREACHABLE")) return false;
+    if (hasCode(error, "DAEMON_UNREACHABLE")) return undefined;
     throw error;
   }
 }

@@ -20,7 +20,9 @@ export function watchService(parts: Parts, operation: Operation): WatchService {
       needDaemon();
       const { paths, name, ...settings } = request;
       const source = await operation.protect(paths, name, changedSettings({}, settings));
-      return [documentOf(parts, operation, source)];
+      const document = documentOf(parts, operation, source);
+      const unreadable = Math.max(document.files_unreadable, operation.takeUnreadable(source.name));
+      return [{ ...document, files_unreadable: unreadable }];
     },
     async change(name, { paths, ...settings }) {
       needDaemon();
@@ -102,6 +104,7 @@ export function sourceDocuments(parts: Parts, operation: Operation): readonly So
       files: status?.files ?? 0,
       bytes: status?.bytes ?? 0,
       pending_changes: Math.max(status?.pending ?? 0, parts.queue.pending(source.name)),
+      files_unreadable: parts.queue.unreadable(source.name).length,
       on_delete: onDelete(source),
       priority: source.configuration.priority,
       newest_commit_at: isoOrNull(freshness.newestCopyMs(source.name)),
