@@ -54,6 +54,7 @@ export function judge(
     checks.push("identity: the last good content, byte for byte");
     return verdict("identical", "it is the last good content");
   }
+  if (candidate.unfit !== undefined) return verdict(unfitVerdict(lost, candidate, facts), candidate.unfit);
   const flaw = facts === undefined ? undefined : contentFlaw(lost, facts);
   if (flaw !== undefined) return verdict("offer", flaw);
   if (candidate.sameInode === true && lost.kind === "deleted") {
@@ -80,6 +81,17 @@ interface Scored {
   readonly candidate: Candidate;
   readonly facts: ContentFacts;
   readonly score: Score;
+}
+
+/** Other bytes than the file's are never put back; unread ones of the right size could still be the right ones. */
+function unfitVerdict(lost: LostFile, candidate: Candidate, facts: ContentFacts | undefined): Verdict["verdict"] {
+  return facts === undefined && mayBeIdentical(lost, candidate) ? "offer" : "refuse";
+}
+
+/** Of the right size and not known to be something else: only its bytes can tell. */
+export function mayBeIdentical(lost: LostFile, candidate: Candidate): boolean {
+  const good = lost.lastGood;
+  return good?.sha256 !== undefined && candidate.sha256 === undefined && candidate.sizeBytes === good.stat.sizeBytes;
 }
 
 function isIdentical(lost: LostFile, sha256: string | undefined, gitBlobId: string | undefined): boolean {

@@ -6,7 +6,14 @@
 import type { Clock } from "../base/clock.js";
 import { HoldfastError, hasCode, messageOf } from "../base/errors.js";
 import type { Counter, Observer } from "../base/observe.js";
-import { type AcceptanceRule, type ContentFacts, type Verdict, compareAcceptable, judge } from "./acceptance.js";
+import {
+  type AcceptanceRule,
+  type ContentFacts,
+  type Verdict,
+  compareAcceptable,
+  judge,
+  mayBeIdentical,
+} from "./acceptance.js";
 import { ChainRecord, JUDGED_MAX } from "./chain-record.js";
 import type { JudgedCandidate, SearchedStrategy } from "./incident.js";
 import { maxAgeMsOf } from "./parameters.js";
@@ -248,7 +255,7 @@ class ChainRun {
     if (claimed.verdict === "identical" && candidate.sameInode !== true)
       return await this.#tryIdentical(candidate, claimed);
     const isHopeless =
-      claimed.verdict === "refuse" || (claimed.verdict === "offer" && !this.#mayBeIdentical(candidate));
+      claimed.verdict === "refuse" || (claimed.verdict === "offer" && !mayBeIdentical(this.#walk.lost, candidate));
     if (isHopeless) {
       this.#record.add(candidate, claimed, undefined);
       return false;
@@ -262,12 +269,6 @@ class ChainRun {
     const score = scoreOf(this.#walk.lost, candidate, facts, false);
     if (verdict.verdict === "acceptable") this.#pool.push({ step, candidate, facts, score, secured: copy, record });
     return false;
-  }
-
-  /** Of the right size and not known to be something else: only its bytes can tell. */
-  #mayBeIdentical(candidate: Candidate): boolean {
-    const good = this.#walk.lost.lastGood;
-    return good?.sha256 !== undefined && candidate.sha256 === undefined && candidate.sizeBytes === good.stat.sizeBytes;
   }
 
   async #tryIdentical(

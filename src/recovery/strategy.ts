@@ -63,6 +63,8 @@ export interface Candidate {
   readonly notes: readonly string[];
   /** Why it is never applied without a person, such as a Trash entry; undefined when it may be. */
   readonly offerOnly?: string;
+  /** Why the bytes are not the file's as they stand (a filter lies between); only the right digest makes up for it. */
+  readonly unfit?: string;
   /** Attributes to give the restored file; undefined: those last known. */
   readonly metadata?: FileNode;
   /** The bytes are already at the path (a regenerate script put them there). */

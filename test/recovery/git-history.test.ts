@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { chown, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { expect } from "chai";
 import { pathFromBytes, pathFromText } from "../../src/base/paths.js";
+import { type ContentFacts, judge } from "../../src/recovery/acceptance.js";
 import { lastGoodOf } from "../../src/recovery/heal-path.js";
 import type { Candidate, LostFile } from "../../src/recovery/strategy.js";
 import { gitHistoryStrategy } from "../../src/recovery/strategies/git-history.js";
@@ -161,14 +162,51 @@ describe("git history", () => {
     expect(lost.path).to.contain("repo");
   });
 
-  it("says so and offers no more than a part where the work tree's bytes differ from git's", async () => {
+  it("works in a submodule, whose repository lies elsewhere", async () => {
+    const inner = await repository(folder(), async (file, run) => await commit(file, run, FIRST));
+    const outer = await folder().folder("outer");
+    await git(outer, "init", "-q");
+    await git(outer, "-c", "protocol.file.allow=always", "submodule", "add", "-q", inner.repo, "sub");
+    await rm(`${outer}/sub/file.txt`);
+    expect(Object.keys(await contentsOf(lostFile(folder().bytes("outer/sub/file.txt"))))).to.deep.equal([FIRST]);
+  });
+
+  it("gives the work tree's line ends where git stores others", async () => {
     const { lost, notes } = await repository(folder(), async (file, run) => {
       await run("config", "core.autocrlf", "true");
       await commit(file, run, "a\r\nb\r\n");
     });
     const found = await candidatesOf(unregistered(lost), {}, notes);
-    expect(found.map((candidate) => candidate.fidelity)).to.deep.equal(["partial"]);
+    expect(await Promise.all(found.map(textOf))).to.deep.equal(["a\r\nb\r\n"]);
+    expect(found[0]?.sizeBytes).to.equal(6);
     expect(notes.join()).to.contain("autocrlf");
+    await writeFile(folder().at("repo/.gitattributes"), "*.txt -text\n");
+    expect(await Promise.all((await candidatesOf(unregistered(lost))).map(textOf))).to.deep.equal(["a\nb\n"]);
+  });
+
+  it("marks what a filter would change as unfit: it is refused unless its digest is the right one", async () => {
+    const { lost, notes } = await repository(folder(), async (file, run) => {
+      await commit(file, run, FIRST);
+    });
+    await writeFile(folder().at("repo/.gitattributes"), "*.txt filter=git-crypt\n");
+    const rule = {
+      accept: "partial",
+      maxAgeMs: undefined,
+      nowMs: 0,
+      damagedSha256: undefined,
+      byPerson: true,
+    } as const;
+    const facts = (digest: string): ContentFacts => ({
+      sha256: digest,
+      sizeBytes: FIRST.length,
+      validity: { verdict: "valid", detail: "text" },
+    });
+    const [candidate] = await candidatesOf(unregistered(lost), {}, notes);
+    if (candidate === undefined) throw new Error("nothing was found");
+    expect(notes.join()).to.contain("filter=git-crypt");
+    expect(judge(unregistered(lost), candidate, undefined, rule).verdict).to.equal("refuse");
+    expect(judge(unregistered(lost), candidate, facts(sha256(FIRST)), rule).verdict).to.equal("refuse");
+    expect(judge(lost, candidate, facts(sha256(FIRST)), rule).verdict).to.equal("identical");
   });
 
   it("takes an LFS object by its digest, and says so when there is only the pointer", async () => {

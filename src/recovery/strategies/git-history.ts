@@ -7,7 +7,14 @@ import { isoTime } from "../../base/clock.js";
 import { type BytePath, joinPath, pathText } from "../../base/paths.js";
 import { ParameterReader } from "../parameters.js";
 import type { Candidate, LostFile, RecoveryStrategy, Search } from "../strategy.js";
-import { BLOB_BYTES_MAX, type GitObject, GitRepository, lfsPointer } from "./git-repository.js";
+import {
+  BLOB_BYTES_MAX,
+  type GitObject,
+  GitRepository,
+  type Transformation,
+  lfsPointer,
+  withCrlf,
+} from "./git-repository.js";
 import { quoted } from "./latest-backup.js";
 import { fidelityByTime, readRegularFile, regularFileAt } from "../regular-file.js";
 import { lineSimilarity } from "./similarity.js";
@@ -73,7 +80,7 @@ interface GitCase {
 class GitSearch {
   readonly #given: GitCase;
   readonly #seen = new Set<string>();
-  #transformation: string | undefined;
+  #transformation: Transformation | undefined;
   #reference: { readonly object: GitObject; readonly origin: string } | undefined;
 
   constructor(given: GitCase) {
@@ -85,7 +92,7 @@ class GitSearch {
     if (blobId !== undefined) yield* this.#at([{ name: blobId, origin: "object of the right id", timeMs: undefined }]);
     this.#transformation = await this.#given.repository.transformationOf(this.#given.name, this.#given.signal);
     if (this.#transformation !== undefined)
-      this.#given.search.note(`git stores other bytes than the work tree has (${this.#transformation})`);
+      this.#given.search.note(`git stores other bytes than the work tree has (${this.#transformation.what})`);
     yield* this.#at(
       ["0", "2", "3", "1"].map((stage) => ({
         name: `:${stage}:${this.#given.name}`,
@@ -168,18 +175,41 @@ class GitSearch {
     const isLastGood = good?.gitBlobId === object.oid;
     const timeMs = place.timeMs ?? (await this.#given.repository.writtenAtMs(object.oid, this.#given.signal));
     const fidelity = timeMs === undefined ? "older" : fidelityByTime(this.#given.lost, timeMs);
-    const changed = this.#transformation;
     return {
       strategy: ID,
       origin: `git ${place.origin} in ${pathText(this.#given.repository.workTree)}`,
-      fidelity: isLastGood ? "exact" : changed === undefined ? fidelity : "partial",
+      fidelity: isLastGood ? "exact" : fidelity,
       ...(timeMs === undefined ? {} : { modifiedAtMs: timeMs }),
-      sizeBytes: object.sizeBytes,
       ...(isLastGood && good.sha256 !== undefined ? { sha256: good.sha256 } : {}),
       ownerUid: this.#given.repository.ownerUid,
-      notes: changed === undefined ? [] : [`the work tree's bytes differ from git's: ${changed}`],
       command: this.#commandFor(object.oid),
-      open: (signal) => this.#bytesOf(object.oid, signal),
+      ...(await this.#contentOf(object, isLastGood ? undefined : this.#transformation)),
+    };
+  }
+
+  /** The bytes as the work tree has them, as far as we can tell. */
+  async #contentOf(
+    object: GitObject,
+    change: Transformation | undefined,
+  ): Promise<Pick<Candidate, "sizeBytes" | "notes" | "unfit" | "open">> {
+    const { repository, signal } = this.#given;
+    const stored = async (inner: AbortSignal): Promise<Buffer> => await repository.blob(object.oid, inner);
+    if (change?.kind === "crlf") {
+      return {
+        sizeBytes: withCrlf(await stored(signal)).length,
+        notes: [`with the line ends of the work tree (${change.what})`],
+        open: async function* (inner) {
+          yield withCrlf(await stored(inner));
+        },
+      };
+    }
+    return {
+      sizeBytes: object.sizeBytes,
+      notes: [],
+      ...(change === undefined ? {} : { unfit: `git's bytes are not the work tree's (${change.what} lies between)` }),
+      open: async function* (inner) {
+        yield await stored(inner);
+      },
     };
   }
 
@@ -239,9 +269,5 @@ class GitSearch {
 
   #commandFor(oid: string): string {
     return `git -C ${quoted(pathText(this.#given.repository.workTree))} cat-file blob ${oid} > RECOVERED`;
-  }
-
-  async *#bytesOf(oid: string, signal: AbortSignal): AsyncIterable<Buffer> {
-    yield await this.#given.repository.blob(oid, signal);
   }
 }

@@ -23,6 +23,13 @@ export interface GitCommit {
   readonly timeMs: number;
 }
 
+/** What lies between the stored bytes and the work tree's: other line ends, or something that we do not do. */
+export interface Transformation {
+  readonly kind: "crlf" | "unknown";
+  /** As git calls it: `filter=lfs`. */
+  readonly what: string;
+}
+
 const COMMAND_TIMEOUT_MS = 30_000;
 /** Output of a listing; 16 MiB are about 300,000 commits. */
 const LIST_BYTES_MAX = 16 * 2 ** 20;
@@ -172,8 +179,8 @@ export class GitRepository {
     return text.startsWith("/") ? (text as BytePath) : joinPath(this.workTree, text);
   }
 
-  /** Why the work tree's bytes differ from the stored ones ("filter=lfs", "line ends"); undefined when they do not. */
-  async transformationOf(name: string, signal: AbortSignal): Promise<string | undefined> {
+  /** What git does to the stored bytes when it writes the work tree's; undefined when nothing. */
+  async transformationOf(name: string, signal: AbortSignal): Promise<Transformation | undefined> {
     const wanted = ["filter", "ident", "working-tree-encoding", "eol", "text"];
     const answer = await this.#run(
       ["check-attr", "-z", "--stdin", ...wanted],
@@ -181,15 +188,19 @@ export class GitRepository {
       Buffer.from(`${name}\0`, "latin1"),
     );
     const fields = answer.stdout.toString("latin1").split("\0");
-    const attribute = (wantedName: string): string | undefined => {
-      const value = fields[fields.findIndex((field, index) => index % 3 === 1 && field === wantedName) + 1];
-      return value === undefined || value === "unspecified" || value === "unset" ? undefined : value;
-    };
-    for (const changing of ["filter", "ident", "working-tree-encoding"])
-      if (attribute(changing) !== undefined) return `${changing}=${attribute(changing) ?? ""}`;
-    if (attribute("eol") === "crlf") return "eol=crlf";
+    const attribute = (wantedName: string): string | undefined =>
+      fields[fields.findIndex((field, index) => index % 3 === 1 && field === wantedName) + 1];
+    for (const changing of ["filter", "ident", "working-tree-encoding"]) {
+      const value = attribute(changing);
+      if (value !== undefined && value !== "unspecified" && value !== "unset")
+        return { kind: "unknown", what: `${changing}=${value}` };
+    }
+    if (attribute("text") === "unset") return undefined; // `-text`: line ends are left alone
+    if (attribute("eol") === "crlf") return { kind: "crlf", what: "eol=crlf" };
+    if (attribute("eol") === "lf") return undefined;
     const autocrlf = await this.#run(["config", "--get", "core.autocrlf"], signal);
-    return /^(?:true|yes|on|1)$/i.test(autocrlf.stdout.toString("latin1").trim()) ? "core.autocrlf=true" : undefined;
+    const isOn = /^(?:true|yes|on|1)$/i.test(autocrlf.stdout.toString("latin1").trim());
+    return isOn ? { kind: "crlf", what: "core.autocrlf=true" } : undefined;
   }
 
   async #run(
@@ -219,6 +230,15 @@ export function lfsPointer(content: Buffer): { readonly sha256: string; readonly
   const size = /^size (\d+)$/m.exec(content.toString("latin1"))?.[1];
   return sha256 === undefined || size === undefined ? undefined : { sha256, sizeBytes: Number(size) };
 }
+
+/** Text as a work tree with CRLF line ends has it; what looks binary to git, or has such ends already, stays as it is. */
+export function withCrlf(content: Buffer): Buffer {
+  if (content.subarray(0, BINARY_LOOK_BYTES).includes(0) || content.includes("\r")) return content;
+  return Buffer.from(content.toString("latin1").replaceAll("\n", "\r\n"), "latin1");
+}
+
+/** git takes a file with a NUL among its first bytes for binary. */
+const BINARY_LOOK_BYTES = 8000;
 
 /** Owner of a `.git` folder, or of a `.git` file that names one. */
 async function ownerOf(gitPath: BytePath): Promise<{ readonly uid: number; readonly gid: number } | undefined> {
