@@ -14,6 +14,7 @@ import type { PackProof } from "../pack/reader.js";
 import type { SealedRecord } from "../pack/record.js";
 import type { NameAnswer, NameRequest, PlaceAnswer, PlaceRequest } from "../restore/protocol.js";
 import type { ChunkSet } from "./chunk-set.js";
+import type { DigestRequest } from "./digest-batch.js";
 import {
   type FileOutcome,
   type IngestAnswer,
@@ -146,6 +147,13 @@ export class WorkerPool implements AsyncDisposable {
     return await this.#withThread(signal, async (thread) => {
       const { packed } = await thread.run({ kind: "read", request }, signal);
       return { plains: unpackBytes(packed) };
+    });
+  }
+
+  /** Positions of the files whose content these places do not give. */
+  async digest(request: DigestRequest, signal: AbortSignal): Promise<readonly number[]> {
+    return await this.#withThread(signal, async (thread) => {
+      return (await thread.run({ kind: "digest", request }, signal)).failed;
     });
   }
 

@@ -9,6 +9,7 @@ import type { PackProof } from "../pack/reader.js";
 import type { BundledChunk, RecordType, SealedRecord } from "../pack/record.js";
 import type { NameAnswer, NameRequest, PlaceAnswer, PlaceRequest } from "../restore/protocol.js";
 import type { ChunkId } from "../types.js";
+import type { DigestRequest } from "./digest-batch.js";
 
 /** Limits of one batch; callers cut their work by them. */
 export const BATCH_FILES_MAX = 512;
@@ -85,6 +86,7 @@ export type WorkerTask =
   | { readonly kind: "abandon"; readonly job: number }
   | { readonly kind: "prove"; readonly pack: ProveRequest }
   | { readonly kind: "read"; readonly request: ReadRequest }
+  | { readonly kind: "digest"; readonly request: DigestRequest }
   | { readonly kind: "place"; readonly request: PlaceRequest }
   | { readonly kind: "name"; readonly request: NameRequest };
 
@@ -129,6 +131,7 @@ export type WorkerAnswer =
   | { readonly kind: "abandon" }
   | { readonly kind: "prove"; readonly proof: PackProof }
   | { readonly kind: "read"; readonly packed: Packed }
+  | { readonly kind: "digest"; readonly failed: readonly number[] }
   | { readonly kind: "place"; readonly result: PlaceAnswer }
   | { readonly kind: "name"; readonly result: NameAnswer };
 

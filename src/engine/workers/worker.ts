@@ -9,6 +9,7 @@ import { RecordOpener } from "../pack/record.js";
 import { type ByteSource, FileSource, objectSource } from "../pack/source.js";
 import { nameBatch } from "../restore/name-batch.js";
 import { placeBatch } from "../restore/place-batch.js";
+import { digestBatch } from "./digest-batch.js";
 import { Ingest } from "./ingest.js";
 import {
   type AnswerMessage,
@@ -91,6 +92,8 @@ class WorkerTasks {
       }
       case "read":
         return { kind: "read", packed: await this.#read(task.request, checkCancelled) };
+      case "digest":
+        return { kind: "digest", failed: await digestBatch(task.request, this.#opener, checkCancelled) };
       case "place":
         return { kind: "place", result: await placeBatch(task.request, this.#opener, checkCancelled) };
       case "name":
