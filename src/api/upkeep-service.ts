@@ -15,6 +15,8 @@ export interface RepairDocument {
   readonly chunks_repaired: Readonly<Record<"parity" | "copy" | "live", number>>;
   readonly pack_bytes_restored: number;
   readonly bytes_written: number;
+  /** Damaged parity objects that were removed; a collection makes them again. */
+  readonly parity_dropped: number;
   readonly objects_repaired: readonly string[];
   /** True: start holdfast again and repair again; then it goes on with what the commits refer to that came back. */
   readonly restart_needed: boolean;

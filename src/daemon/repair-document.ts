@@ -11,6 +11,7 @@ export function repairDocument(report: RepairReport): RepairDocument {
     chunks_repaired: report.chunksRepaired,
     pack_bytes_restored: report.packBytesRestored,
     bytes_written: report.bytesWritten,
+    parity_dropped: report.parityDropped,
     objects_repaired: report.objectsRepaired,
     restart_needed: report.reopenNeeded,
     problems: problemDocuments(report.problems),

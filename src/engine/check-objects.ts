@@ -1,12 +1,11 @@
 /** The part of a check that reads small objects whole: configuration copies, commit chains, index fragments. */
-import { createHash } from "node:crypto";
 import { HoldfastError, hasCode, messageOf } from "../base/errors.js";
 import type { Findings } from "./check-findings.js";
 import { NO_PREVIOUS, type StoredCommit, decodeCommit, sha256Of } from "./commit-log.js";
 import type { RepositoryCore } from "./core.js";
 import { decodeFragment } from "./index/fragments.js";
 import { damagedSlots } from "./keys.js";
-import { PARITY_PREFIX } from "./parity/group-store.js";
+import { damagedParity } from "./parity.js";
 import { readConfig } from "./repository-config.js";
 
 export async function checkConfig(core: RepositoryCore, findings: Findings, signal: AbortSignal): Promise<void> {
@@ -83,29 +82,19 @@ function checkChain(chain: readonly StoredCommit[], retired: ReadonlySet<string>
 
 /** Reads every parity object: its name must be its hash, and its group whole. */
 export async function checkParity(core: RepositoryCore, findings: Findings, signal: AbortSignal): Promise<void> {
-  const { backend, parity } = core.parts;
-  for await (const { key, sizeBytes } of backend.list(PARITY_PREFIX, signal)) {
-    const hash = createHash("sha256");
-    try {
-      for (let offset = 0; offset < sizeBytes; offset += PARITY_READ_BYTES) {
-        hash.update(await backend.getRange(key, offset, PARITY_READ_BYTES, signal));
-      }
-    } catch (error) {
-      if (!hasCode(error, "OBJECT_MISSING")) throw error;
-      continue; // made anew beside us
-    }
-    if (hash.digest("hex") === key.slice(PARITY_PREFIX.length)) continue;
-    findings.add("parity_damaged", `the parity object ${key} is not what its name says; a collection makes it again`);
+  for (const key of await damagedParity(core, signal)) {
+    findings.add(
+      "parity_damaged",
+      `the parity object ${key} is not what its name says; a repair that reads removes it`,
+    );
   }
-  for (const { keys, members } of await parity.groups(signal)) {
+  for (const { keys, members } of await core.parts.parity.groups(signal)) {
     const lost = keys.filter((key) => key === undefined).length;
     if (lost === 0) continue;
     const detail = `a group of ${String(members.length)} packs lacks ${String(lost)} of its parity objects`;
     findings.add("parity_damaged", `${detail}; a collection makes them again`);
   }
 }
-
-const PARITY_READ_BYTES = 2 ** 20;
 
 /** Reads every fragment: its name must be its hash, and it must open. */
 export async function checkFragments(core: RepositoryCore, findings: Findings, signal: AbortSignal): Promise<void> {

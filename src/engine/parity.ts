@@ -4,6 +4,7 @@
  * first, so that packs of one size share a group; the last, smaller group is made anew when more packs come. A group
  * that lost a pack to a garbage collection stays until its packs have new parity, so nothing is ever without.
  */
+import { createHash } from "node:crypto";
 import { HoldfastError, hasCode } from "../base/errors.js";
 import type { RepositoryCore } from "./core.js";
 import { packKey } from "./pack/format.js";
@@ -52,6 +53,7 @@ export async function maintainParity(
     if (kind !== "w") packs.set(packKey(kind, sha256), { kind, sha256, sizeBytes });
   }
   const groups = await core.parts.parity.groups(signal);
+  await dropUnreadable(core, groups, signal);
   const kept = keptGroups(groups, packs, layout);
   for (const { members } of kept) for (const { kind, sha256 } of members) packs.delete(packKey(kind, sha256));
   const written = await writeGroups(core, { waiting: [...packs.values()], layout }, signal);
@@ -63,6 +65,20 @@ export async function maintainParity(
   core.parts.parity.refresh();
   const { groupsWritten, bytesWritten, packsDamaged } = written;
   return { groupsWritten, groupsRemoved: removed.length, bytesWritten, packsDamaged };
+}
+
+/** Objects that belong to no group because they cannot be read: they would stand in the way of those made again. */
+async function dropUnreadable(
+  core: RepositoryCore,
+  groups: readonly StoredGroup[],
+  signal: AbortSignal,
+): Promise<void> {
+  const readable = new Set(groups.flatMap(({ keys }) => keys));
+  const unreadable: string[] = [];
+  for await (const { key } of core.parts.backend.list(PARITY_PREFIX, signal)) {
+    if (!readable.has(key)) unreadable.push(key);
+  }
+  await dropParity(core, unreadable, signal);
 }
 
 function checkLayout({ dataPacks, parityPacks }: ParityLayout): void {
@@ -148,12 +164,28 @@ async function missing(
   return gone;
 }
 
-/** Removes parity objects that are not what their names say; they are made again. Gives their keys. */
-export async function dropDamagedParity(
-  core: RepositoryCore,
-  keys: readonly string[],
-  signal: AbortSignal,
-): Promise<void> {
-  for (const key of keys) if (key.startsWith(PARITY_PREFIX)) await core.parts.backend.delete(key, signal);
+const READ_BYTES = 2 ** 20;
+
+/** Keys of the parity objects that are not what their names say: all of them are read. */
+export async function damagedParity(core: RepositoryCore, signal: AbortSignal): Promise<string[]> {
+  const { backend } = core.parts;
+  const damaged: string[] = [];
+  for await (const { key, sizeBytes } of backend.list(PARITY_PREFIX, signal)) {
+    const hash = createHash("sha256");
+    try {
+      for (let offset = 0; offset < sizeBytes; offset += READ_BYTES)
+        hash.update(await backend.getRange(key, offset, READ_BYTES, signal));
+    } catch (error) {
+      if (!hasCode(error, "OBJECT_MISSING")) throw error;
+      continue; // made anew beside us
+    }
+    if (hash.digest("hex") !== key.slice(PARITY_PREFIX.length)) damaged.push(key);
+  }
+  return damaged;
+}
+
+/** Removes parity objects that are damaged: they hold nothing but what packs say, and are made again. */
+export async function dropParity(core: RepositoryCore, keys: readonly string[], signal: AbortSignal): Promise<void> {
+  for (const key of keys) await core.parts.backend.delete(key, signal);
   core.parts.parity.refresh();
 }

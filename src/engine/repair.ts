@@ -12,6 +12,7 @@ import { findInParity, restoreMissingPacks } from "./repair/from-parity.js";
 import { FoundRecords } from "./repair/found-records.js";
 import { findLost, type LostChunks } from "./repair/lost.js";
 import { repairObjects } from "./repair/objects.js";
+import { damagedParity, dropParity } from "./parity.js";
 import type { Repository } from "./repository.js";
 import { TREE_LEVEL_MAX } from "./tree/node.js";
 
@@ -35,6 +36,8 @@ export interface RepairReport {
   readonly chunksRepaired: Readonly<Record<RepairOrigin, number>>;
   /** Packs that were gone and came back whole out of parity, bytes. */
   readonly packBytesRestored: number;
+  /** Damaged parity objects that were removed; a collection makes them again. */
+  readonly parityDropped: number;
   /** Size of the new packs that were written. */
   readonly bytesWritten: number;
   /** Keys of configuration copies, key slots, commits and fragments that were made good. */
@@ -78,6 +81,8 @@ async function repairAll(repository: Repository, work: Work, signal: AbortSignal
   // Only now: listing packs anew makes the index forget what of them was found damaged.
   await check(repository, { level: work.readData === true ? "full" : "structure" }, signal);
   const totals: Totals = { lost: 0, bytesWritten: 0, repaired: { parity: 0, copy: 0, live: 0 } };
+  const parityDropped = work.readData === true ? await damagedParity(core, signal) : [];
+  if (!work.dryRun) await dropParity(core, parityDropped, signal);
   const packBytesRestored = work.dryRun ? 0 : await restoreMissingPacks(core, signal);
   // A tree node that was repaired shows what is lost below it.
   for (let round = 0; round <= TREE_LEVEL_MAX + 1; round += 1) {
@@ -99,6 +104,7 @@ async function repairAll(repository: Repository, work: Work, signal: AbortSignal
     chunksLost,
     chunksRepaired: repaired,
     packBytesRestored,
+    parityDropped: parityDropped.length,
     bytesWritten,
     objectsRepaired,
     reopenNeeded,

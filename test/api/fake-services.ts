@@ -253,7 +253,12 @@ function fakeRepository({ job }: FakeGround): RepositoryService {
     repair: (request) =>
       job("repair", request, {
         ...{ dry_run: request.dry_run, summary: "the store is sound: there is nothing to repair", chunks_lost: 0 },
-        ...{ chunks_repaired: { parity: 0, copy: 0, live: 0 }, pack_bytes_restored: 0, bytes_written: 0 },
+        ...{
+          chunks_repaired: { parity: 0, copy: 0, live: 0 },
+          pack_bytes_restored: 0,
+          bytes_written: 0,
+          parity_dropped: 0,
+        },
         ...{ objects_repaired: [], restart_needed: false, problems: [] },
       }),
     collectGarbage: (request) => job("gc", request),
@@ -436,12 +441,12 @@ export function sourceDocument(name: string): never {
     files: 2,
     bytes: 10,
     pending_changes: 0,
+    files_unreadable: name === "sealed" ? 2 : 0,
     on_delete: "heal",
     priority: "medium",
     newest_commit_at: "2026-01-15T11:59:00.000Z",
     last_backup_at: null,
     rpo_seconds: 900,
-    files_unreadable: name === "sealed" ? 2 : 0,
     added_at_run_time: false,
   } as never;
 }

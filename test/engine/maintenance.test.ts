@@ -9,6 +9,7 @@ import { type CheckReport, check } from "../../src/engine/check.js";
 import { gc } from "../../src/engine/gc.js";
 import type { Repository } from "../../src/engine/repository.js";
 import type { Manifest } from "../../src/engine/types.js";
+import { FakeClock } from "../support/fake-clock.js";
 import { EngineRig, UNLIMITED, contentOf, storeFiles, upsert, walkFolder } from "../support/engine-rig.js";
 import { useTempFolder } from "../support/temp-folder.js";
 
@@ -98,6 +99,44 @@ describe("check", () => {
       "fragment_damaged",
       "config_damaged",
     ]);
+  });
+
+  it("takes those packs first that were not read for longest, and comes around to all of them", async () => {
+    const rig = await EngineRig.create(folder());
+    const clock = new FakeClock();
+    await using repository = await rig.open({ clock });
+    for (let number = 0; number < 6; number += 1) {
+      await folder().write(`data/${String(number)}`, randomBytes(2000 + number));
+      await upsert(repository, "docs", [folder().bytes("data", String(number))]);
+      await repository.seal(UNLIMITED);
+    }
+    const { catalog } = repository.core.parts;
+    const times = (): number[] => [...catalog.chunks.holders()].map(({ name }) => catalog.verified.timeOf(name)).sort();
+    for (let round = 1; round <= 3; round += 1) {
+      clock.jumpWall(1000);
+      await check(repository, { level: "sample", share: 0.333 }, UNLIMITED);
+    }
+    const [oldest = 0] = times();
+    expect(oldest, "three samples of a third have read all six").to.be.greaterThan(0);
+    clock.jumpWall(1000);
+    await check(repository, { level: "sample", share: 0.333 }, UNLIMITED);
+    expect(times().filter((time) => time === oldest)).to.have.length(0);
+  });
+
+  it("goes on with a full check that was cut short, also after a new start", async () => {
+    const { rig } = await filled();
+    const clock = new FakeClock();
+    const stop = new AbortController();
+    {
+      await using repository = await rig.open({ clock });
+      const cut = check(repository, { level: "full" }, stop.signal, () => stop.abort());
+      expect(await cut.catch(() => "cut")).to.equal("cut");
+    }
+    await using repository = await rig.open({ clock });
+    const resumed = await check(repository, { level: "full", resume: true }, UNLIMITED);
+    expect(resumed.packsSkipped).to.be.greaterThan(0).and.lessThan(resumed.packsChecked);
+    const whole = await check(repository, { level: "full", resume: true }, UNLIMITED);
+    expect(whole.packsSkipped, "the one before had ended").to.equal(0);
   });
 
   it("notices a commit that was taken out of the chain", async () => {

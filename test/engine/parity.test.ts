@@ -1,7 +1,7 @@
 /** Parity on real repositories: lost and damaged packs come back, reads go on meanwhile, collections keep it right. */
 import { expect } from "chai";
 import { randomBytes } from "node:crypto";
-import { chmod, open, readFile, rm, truncate, unlink } from "node:fs/promises";
+import { chmod, open, readFile, rm, truncate, unlink, writeFile } from "node:fs/promises";
 import { check } from "../../src/engine/check.js";
 import { gc } from "../../src/engine/gc.js";
 import { type ParityReport, writeParity } from "../../src/engine/parity.js";
@@ -175,6 +175,25 @@ describe("parity", () => {
       expect(await storeFiles(rig.storeUrl, "staging")).to.deep.equal([]);
       await expectContents(repository);
     }
+  });
+
+  it("that is damaged itself is told by a full check and made again by a collection", async () => {
+    await protect();
+    const [first, second] = await parity();
+    await ruin(first ?? "");
+    await unlink(second ?? "");
+    await using repository = await rig.open();
+    await writeFile(folder().at("store/parity", "ab".repeat(32)), "no parity at all");
+    const [third] = (await parity()).filter((key) => key !== first);
+    await using handle = await open(third ?? "", "r+");
+    await handle.write(Buffer.alloc(9), 0, 9, 5000);
+    const before = await check(repository, { level: "full" }, UNLIMITED);
+    expect(new Set(before.problems.map(({ kind }) => kind))).to.deep.equal(new Set(["parity_damaged"]));
+    const report = await repair(repository, { dryRun: false, readData: true }, UNLIMITED);
+    expect(report.parityDropped).to.equal(3);
+    await gc(repository, { dryRun: false, parity: LAYOUT }, UNLIMITED);
+    const after = await check(repository, { level: "full" }, UNLIMITED);
+    expect(after.problems).to.deep.equal([]);
   });
 
   it("refuses a layout that cannot be", async () => {

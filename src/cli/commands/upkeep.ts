@@ -118,6 +118,7 @@ function printRepair({ output }: CommandContext, report: RepairDocument): void {
   if (parity + copy + live > 0)
     output.print(`  from parity ${String(parity)}, from the copy ${String(copy)}, from live files ${String(live)}`);
   if (report.pack_bytes_restored > 0) output.print(`  packs restored ${formatSize(report.pack_bytes_restored)}`);
+  if (report.parity_dropped > 0) output.print(`  damaged parity removed ${String(report.parity_dropped)}`);
   for (const key of report.objects_repaired.slice(0, LISTED_MAX)) output.print(`  repaired ${printable(key)}`);
   for (const problem of report.problems.slice(0, LISTED_MAX)) {
     output.print(`  ${problem.kind}  ${printable(problem.detail)}`);
