@@ -52,6 +52,13 @@ export const CONDITIONS = {
     repeatMs: 12 * HOUR_MS,
     isRaisedAnew: true,
   },
+  expected_missing: {
+    ...lasting,
+    severity: "warning",
+    settleMs: 5 * SECOND_MS,
+    repeatMs: 12 * HOUR_MS,
+    isRaisedAnew: true,
+  },
 } as const satisfies Record<string, ConditionTraits>;
 
 export type Condition = keyof typeof CONDITIONS;

@@ -121,6 +121,13 @@ export const READINGS = {
     ]),
   ],
   "integrity.passed": ({ what }) => [clear("integrity_check_failed", what, "")],
+  "files.missing": ({ source, match, detail }) => [
+    raise("expected_missing", source, match, [
+      ["expected", match],
+      ["reason", detail],
+    ]),
+  ],
+  "files.expected": ({ source, match }) => [clear("expected_missing", source, match)],
   "watch.degraded": ({ source, reason }) => [raise("watch_degraded", source, "watch", [["reason", reason]])],
   "watch.restored": ({ source }) => [clear("watch_degraded", source, "watch")],
   "root.gone": ({ source, root, reason }) => [

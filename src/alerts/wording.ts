@@ -192,6 +192,13 @@ const WORDS: Readonly<Record<Condition, (record: AlertRecord) => Words>> = {
     advice: "See the reason; a missing folder may have to be mounted:",
     commands: ["holdfast status", "holdfast doctor"],
   }),
+  expected_missing: (record) => ({
+    subject: `files that ${record.source} should hold are missing`,
+    summary: `${record.source} does not hold the files that its \`expect\` asks for.`,
+    done: "Nothing was changed: these files may never have been written. Files that were stored and are lost are told and healed apart from this.",
+    advice: "See whether what writes them still runs, and which versions are stored:",
+    commands: ["holdfast status", "holdfast incidents"],
+  }),
 };
 
 const RESOLVED: Readonly<Record<Condition, string>> = {
@@ -204,6 +211,7 @@ const RESOLVED: Readonly<Record<Condition, string>> = {
   storage_full: "the store has space again",
   integrity_check_failed: "the integrity check passes again",
   watch_degraded: "changes are heard at once again",
+  expected_missing: "the expected files are there again",
 };
 
 function resolvedWords(record: AlertRecord, nowMs: number): Words {

@@ -81,6 +81,10 @@ export interface EventCatalogue {
   "incident.failed": { readonly id: string; readonly source: string; readonly paths: number; readonly message: string };
   "incident.held": { readonly id: string; readonly source: string; readonly paths: number; readonly reason: string };
   "incident.closed": { readonly id: string; readonly source: string; readonly outcome: string };
+  /** Files that the source is expected to hold are not there, or none is new enough. Told when it begins or differs. */
+  "files.missing": { readonly source: string; readonly match: string; readonly detail: string };
+  /** They are as expected again. */
+  "files.expected": { readonly source: string; readonly match: string };
   /** Everything of a source has been looked at once since it is watched: modes and contents are known. */
   "watch.ready": { readonly source: string };
   "watch.degraded": { readonly source: string; readonly reason: string };

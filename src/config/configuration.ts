@@ -98,7 +98,15 @@ export interface SourceConfiguration {
   readonly validate: readonly ValidateConfiguration[];
   /** Patterns of files that nobody should ever touch. */
   readonly canaries: readonly string[];
+  readonly expect: readonly ExpectConfiguration[];
   readonly recover: readonly RecoverConfiguration[];
+}
+
+/** Files that must be there. */
+export interface ExpectConfiguration {
+  readonly match: string;
+  readonly filesMin: number;
+  readonly ageMaxMs: number | undefined;
 }
 
 /** First match decides the mode. */
@@ -258,6 +266,7 @@ export const ALERT_CONDITIONS = [
   "storage_full",
   "integrity_check_failed",
   "watch_degraded",
+  "expected_missing",
 ] as const;
 export type AlertCondition = (typeof ALERT_CONDITIONS)[number];
 export const SEVERITIES = ["info", "warning", "critical"] as const;

@@ -62,6 +62,11 @@ export function resolveSource(written: WrittenSource, context: SourceContext): S
     rules: firstOf(source.rules, []),
     validate: firstOf(source.validate, []).map((check) => resolveValidation(check, context)),
     canaries: firstOf(source.canaries, []),
+    expect: firstOf(source.expect, []).map(({ match, min_files, max_age }) => ({
+      match,
+      filesMin: min_files ?? 1,
+      ageMaxMs: max_age === undefined ? undefined : parseDurationMs(max_age),
+    })),
     recover: resolveRecover(firstOf(source.recover, defaults.recover, [])),
   };
 }

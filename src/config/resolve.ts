@@ -211,6 +211,7 @@ export const DEFAULT_SEVERITY = {
   storage_full: "critical",
   integrity_check_failed: "critical",
   watch_degraded: "warning",
+  expected_missing: "warning",
 } as const satisfies Record<AlertRuleConfiguration["when"], AlertRuleConfiguration["severity"]>;
 
 type WrittenChannel = NonNullable<NonNullable<ConfigFile["alerts"]>["channels"]>[string];

@@ -127,6 +127,16 @@ const sourceMapping = mapping(
     canaries: optional(
       texts("Patterns of files that nobody should ever touch: whoever changes one is taken for an attacker at once."),
     ),
+    expect: optional(
+      Type.Array(
+        mapping("Files that must be there, counted at each look at all files.", {
+          match,
+          min_files: optional(count("At least so many files.", { minimum: 1, default: 1 })),
+          max_age: optional(duration("How long ago the newest of them may have been changed.")),
+        }),
+        { description: "Files that must be there; an alert tells when they are not.", maxItems: 1000 },
+      ),
+    ),
     recover: optional(recover),
   },
   { "x-later": ["encrypt", "watch", "schedule", "bandwidth", "hooks", "before", "after"] },

@@ -26,6 +26,8 @@ const FOLLOWED: readonly EventName[] = [
   "incident.failed",
   "incident.held",
   "incident.closed",
+  "files.missing",
+  "files.expected",
   "watch.degraded",
   "watch.restored",
   "root.gone",

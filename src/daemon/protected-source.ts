@@ -84,6 +84,7 @@ export class ProtectedSource {
       graceMs: configuration.graceMs,
       restMs: configuration.restMs,
       canaries: configuration.canaries,
+      expect: configuration.expect,
       mass,
     };
   }

@@ -3,6 +3,7 @@ import type { Clock } from "../base/clock.js";
 import type { EventBus } from "../base/events.js";
 import type { Counter, Gauge, Logger, Observer } from "../base/observe.js";
 import type { BytePath } from "../base/paths.js";
+import { Expectations } from "./expectations.js";
 import type { Arrivals } from "./intent/arrivals.js";
 import type { GitKnowledge } from "./intent/git.js";
 import type { OwnWriteLedger } from "./ledger.js";
@@ -90,6 +91,7 @@ export class SourceContext {
   readonly mass: MassLimits;
   readonly validationRules: ValidationRules;
   readonly canaries: readonly string[];
+  readonly expectations: Expectations;
   /** Aborted when the source is no longer watched. */
   readonly signal: AbortSignal;
   readonly #modes: ModeRules;
@@ -104,6 +106,7 @@ export class SourceContext {
     this.mass = { ...DEFAULT_MASS, ...settings.mass };
     this.validationRules = new ValidationRules(folders, settings.validation);
     this.canaries = settings.canaries ?? [];
+    this.expectations = new Expectations(settings.expect ?? [], folders);
     this.signal = signal;
     this.#modes = new ModeRules(source.name, folders, settings.mode, settings.rules);
   }

@@ -11,6 +11,7 @@ import type { SourceContext } from "./context.js";
 import { DamageJudge } from "./damage.js";
 import { AttackWatch } from "./judge/attack-watch.js";
 import type { DirtyItem } from "./dirty.js";
+import type { ExpectationTally } from "./expectations.js";
 import { FolderKeeper } from "./folders.js";
 import { FreshReadings } from "./fresh.js";
 import { SECOND_DELETION_MS } from "./intent.js";
@@ -46,6 +47,8 @@ export class SourceGuard {
   readonly #timers: Timer[] = [];
   readonly #degraded = new Map<string, string>();
   #overflowTimer: Timer | undefined;
+  /** Expectations that do not hold, with why. */
+  #unmet: ReadonlyMap<string, string> = new Map();
   /** Until everything has been looked at once; nothing is protected before. */
   #isScanning = true;
   #sweeping: Promise<void> | undefined;
@@ -305,21 +308,46 @@ export class SourceGuard {
     shared.metrics.rescans.add(1, { reason });
     const sides = { walked: source.walk(signal, under), known: shared.registry.entries(name, under) };
     const item = itemOf(noticedBy, this.context.nowMs());
+    const isWholeRoot = source.roots.some(({ folder }) => folder === under);
+    const tally = isWholeRoot ? this.context.expectations.newTally() : undefined;
     try {
       await reconcile(
         sides,
         {
-          found: (entry, known) => this.#found(entry, known, noticedBy),
+          found: (entry, known) => {
+            if (tally !== undefined && "stat" in entry && entry.kind === "file")
+              tally.saw(entry.path, entry.stat.mtimeNs);
+            this.#found(entry, known, noticedBy);
+          },
           absent: (known) => this.#absent(known, item),
           pause: () => this.#changes.room(),
         },
         signal,
       );
+      if (tally !== undefined) this.#tellExpectations(under, tally);
     } catch (error) {
       if (this.context.signal.aborted) return;
       if (hasCode(error, "SOURCE_ROOT_GONE")) this.#roots.check();
       else shared.log.error("watch.reconcile_failed", { source: name, ...asHoldfastError(error).toDocument() });
     }
+  }
+
+  /** Says which expectations began or ceased to hold; of a source that is not whole nothing is said. */
+  #tellExpectations(root: BytePath, tally: ExpectationTally): void {
+    const { shared, name, expectations, source } = this.context;
+    expectations.looked(root, tally);
+    const roots = source.roots.map(({ folder }) => folder);
+    const unmet = this.#roots.goneReason === undefined ? expectations.unmet(roots, this.context.nowMs()) : undefined;
+    if (unmet === undefined) return;
+    const before = this.#unmet;
+    this.#unmet = new Map(unmet.map(({ match, detail }) => [match, detail]));
+    for (const { match, detail } of unmet) {
+      if (before.has(match)) continue;
+      shared.log.warn("watch.files_missing", { source: name, match, detail });
+      shared.bus.emit("files.missing", { source: name, match, detail });
+    }
+    for (const match of before.keys())
+      if (!this.#unmet.has(match)) shared.bus.emit("files.expected", { source: name, match });
   }
 
   #found(entry: WalkedEntry, known: KnownPath | undefined, noticedBy: NoticedBy): void {

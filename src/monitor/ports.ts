@@ -8,6 +8,7 @@ import type { Observer } from "../base/observe.js";
 import type { BytePath } from "../base/paths.js";
 import type { CommitReceipt } from "../engine/repository-types.js";
 import type { DatedEntry, Entry, FileNode, NodeKind, StatTuple, UnreadablePath } from "../engine/types.js";
+import type { ExpectRule } from "./expectations.js";
 import type { StateSublevel } from "./state-sublevel.js";
 import type { ModeRule, ProtectionMode } from "./rules.js";
 import type { ValidationRule } from "./validator.js";
@@ -71,6 +72,8 @@ export interface SourceSettings {
   readonly mass?: Partial<MassLimits>;
   /** Patterns of files that nobody should ever touch: whoever does is taken for an attacker at once. */
   readonly canaries?: readonly string[];
+  /** Files that must be there. */
+  readonly expect?: readonly ExpectRule[];
 }
 
 /** When many losses are one: more than `files` within `withinMs`, or more than `share` of the source and `minFiles`. */
