@@ -3,6 +3,7 @@ import { inProcessTransport } from "../api/in-process.js";
 import type { Transport } from "../api/transport.js";
 import { systemClock } from "../base/clock.js";
 import { ResourceStack } from "../base/lifecycle.js";
+import { memoryCalls } from "../base/native-memory.js";
 import type { Logger } from "../base/observe.js";
 import { silentObserver } from "../base/observe.js";
 import { type LaunchOptions, launch, loadFor, passwordFor } from "./launch.js";
@@ -21,6 +22,7 @@ export interface StandaloneOptions extends LaunchOptions {
 
 /** Opens the store for one command. Throws REPO_NOT_FOUND, REPO_LOCKED, INDEX_LOCKED, REPO_KEY_WRONG, CONFIG_INVALID. */
 export async function openStandalone(options: StandaloneOptions): Promise<Standalone> {
+  memoryCalls().keepSmall();
   await using owner = new ResourceStack();
   const log = options.log ?? silentObserver.log;
   const configuration = await loadFor(options);

@@ -4,11 +4,15 @@
  */
 import { HoldfastError } from "../../base/errors.js";
 
-const START_BYTES = 4096;
+/** Small, since most structures are: such buffers come out of a common one. */
+const START_BYTES = 512;
 
 function damaged(what: string): HoldfastError {
   return new HoldfastError("RECORD_DAMAGED", `a stored structure is damaged: ${what}`);
 }
+
+/** From here on shifts do not reach. */
+const VARINT_WORD = 2 ** 31;
 
 /** Collects bytes; grows as needed; `take` hands them out and begins anew. */
 export class ByteWriter {
@@ -41,10 +45,15 @@ export class ByteWriter {
     if (!Number.isSafeInteger(value) || value < 0) throw new RangeError(`${String(value)} is no varint`);
     this.#reserve(8);
     let rest = value;
-    while (rest >= 0x80) {
+    while (rest >= VARINT_WORD) {
       this.#buffer[this.#length] = (rest % 0x80) | 0x80;
       this.#length += 1;
       rest = Math.floor(rest / 0x80);
+    }
+    while (rest >= 0x80) {
+      this.#buffer[this.#length] = (rest & 0x7f) | 0x80;
+      this.#length += 1;
+      rest >>>= 7;
     }
     this.#buffer[this.#length] = rest;
     this.#length += 1;

@@ -6,7 +6,7 @@ import { hash } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Compression } from "../codec/codec.js";
 import type { RepositoryKeys } from "../keys.js";
-import { BUNDLE_BYTES_AIM, BUNDLE_CHUNKS_MAX, encodeBundle } from "../pack/bundle.js";
+import { BundleBuilder } from "../pack/bundle.js";
 import { chunkIdOfDigest, type RecordSealer } from "../pack/record.js";
 import type { ChunkId, ChunkRef } from "../types.js";
 import type { ChunkSetReader } from "./chunk-set.js";
@@ -30,8 +30,7 @@ export class ChunkStore {
   /** Stored in this batch; the main thread marks them in the ChunkSet when the batch is answered. */
   readonly #own = new Set<ChunkId>();
   #known: ChunkSetReader | undefined;
-  #bundle: { id: ChunkId; plain: Buffer }[] = [];
-  #bundleBytes = 0;
+  readonly #bundle = new BundleBuilder();
   #sealedBytes = 0;
 
   constructor(options: ChunkStoreOptions) {
@@ -59,7 +58,7 @@ export class ChunkStore {
 
   async #store(ref: ChunkRef, plain: Uint8Array, bundled: boolean): Promise<ChunkRef> {
     const { id } = ref;
-    if (bundled) await this.#bundleUp(id, Buffer.from(plain));
+    if (bundled) await this.#bundleUp(id, plain);
     else await this.#sealChunk(id, plain);
     return ref;
   }
@@ -75,25 +74,21 @@ export class ChunkStore {
 
   /** Seals what waits in the bundle. */
   async flush(): Promise<void> {
-    const chunks = this.#bundle;
-    const [only] = chunks;
-    this.#bundle = [];
-    this.#bundleBytes = 0;
-    if (only === undefined) return;
-    if (chunks.length === 1) {
-      await this.#sealChunk(only.id, only.plain);
+    if (this.#bundle.count === 0) return;
+    const { plain, inner } = this.#bundle.take();
+    const [only] = inner;
+    if (only !== undefined && inner.length === 1) {
+      await this.#sealChunk(only.id, plain.subarray(only.offsetBytes));
       return;
     }
-    const { plain, inner } = encodeBundle(chunks);
     const record = this.#options.sealer.seal("bundle", plain, this.#options.compression);
     await this.sink.put({ ...record, inner });
     await this.#breathe(plain.length);
   }
 
-  async #bundleUp(id: ChunkId, plain: Buffer): Promise<void> {
-    this.#bundle.push({ id, plain });
-    this.#bundleBytes += plain.length;
-    if (this.#bundleBytes >= BUNDLE_BYTES_AIM || this.#bundle.length >= BUNDLE_CHUNKS_MAX) await this.flush();
+  async #bundleUp(id: ChunkId, plain: Uint8Array): Promise<void> {
+    this.#bundle.add(id, plain);
+    if (this.#bundle.isFull) await this.flush();
   }
 
   async #sealChunk(id: ChunkId, plain: Uint8Array): Promise<void> {

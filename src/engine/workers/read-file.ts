@@ -140,7 +140,8 @@ interface OpenFile {
 }
 
 async function readContent(file: OpenFile, context: ReadContext): Promise<Content> {
-  return file.sizeBytes <= SMALL_FILE_BYTES_MAX ? await readSmall(file, context) : await readLarge(file, context);
+  if (file.sizeBytes <= SMALL_FILE_BYTES_MAX) return await readSmall(file, context);
+  return file.sizeBytes <= CHUNK_BYTES_MAX ? await readMiddle(file, context) : await readLarge(file, context);
 }
 
 /** A file of one chunk: its digest is the chunk's too, so its bytes are hashed once. */
@@ -152,6 +153,22 @@ async function readSmall({ fd, sizeBytes, inGit }: OpenFile, context: ReadContex
   const chunks = chunk === undefined ? [] : [await context.store.put(chunk, true, sha256)];
   // It may have grown beyond the one chunk that is kept: its state says so, and it is read again or torn.
   return { chunks, sha256, gitBlobId: git?.digest("hex"), sizeBytes: chunk?.length ?? 0 };
+}
+
+/** A file that may be one chunk: all of it is in the window, so that a digest of both is taken once. */
+async function readMiddle({ fd, sizeBytes, inGit }: OpenFile, context: ReadContext): Promise<Content> {
+  const git = inGit ? gitHash(sizeBytes) : undefined;
+  const reader = new WindowReader(fd, sizeBytes, context, git === undefined ? [] : [git]);
+  const whole = reader.whole();
+  const sha256 = hash("sha256", whole, "hex");
+  const profile = CHUNK_PROFILES[context.profile];
+  const chunks: ChunkRef[] = [];
+  for (let chunk = reader.next(profile); chunk !== undefined; chunk = reader.next(profile)) {
+    const isWhole = chunk.length === whole.length;
+    const ref = context.store.put(chunk, sizeBytes <= BUNDLED_FILE_BYTES_MAX, isWhole ? sha256 : undefined);
+    chunks.push(ref instanceof Promise ? await ref : ref);
+  }
+  return { chunks, sha256, gitBlobId: git?.digest("hex"), sizeBytes: reader.readBytes };
 }
 
 async function readLarge({ fd, sizeBytes, inGit }: OpenFile, context: ReadContext): Promise<Content> {
@@ -200,6 +217,12 @@ class WindowReader {
     const chunk = chunker.window.subarray(this.#start, this.#start + length);
     this.#start += length;
     return chunk;
+  }
+
+  /** All of a file that is no longer than CHUNK_BYTES_MAX: a view that is valid until the next call. */
+  whole(): Uint8Array {
+    if (!this.#atEnd) this.#refill();
+    return this.#context.chunker.window.subarray(0, this.#end);
   }
 
   #refill(): void {
