@@ -128,6 +128,12 @@ export const READINGS = {
     ]),
   ],
   "files.expected": ({ source, match }) => [clear("expected_missing", source, match)],
+  "source.removed": ({ source, roots }) => [
+    clear("backup_failed", source, ""),
+    clear("backup_overdue", source, ""),
+    clear("watch_degraded", source, "watch"),
+    ...roots.map((root) => clear("watch_degraded", source, `root ${root}`)),
+  ],
   "watch.degraded": ({ source, reason }) => [raise("watch_degraded", source, "watch", [["reason", reason]])],
   "watch.restored": ({ source }) => [clear("watch_degraded", source, "watch")],
   "root.gone": ({ source, root, reason }) => [

@@ -5,6 +5,7 @@
  */
 import type { Static, TSchema } from "typebox";
 import * as Type from "typebox/type";
+import { CONDITIONS } from "../alerts/rules.js";
 import { BACKUP_TYPES } from "../base/ids.js";
 import { VERIFY_LEVELS } from "./services.js";
 
@@ -269,7 +270,7 @@ export const alertsQuery = body({ all: optional(flag("Also the resolved ones."))
 export type AlertsQuery = Static<typeof alertsQuery>;
 
 export const silenceBody = body({
-  condition: text("Name of the condition."),
+  condition: oneOf(Object.keys(CONDITIONS), "Name of the condition."),
   duration_seconds: Type.Number({ description: "How long.", exclusiveMinimum: 0, maximum: 90 * 86_400 }),
 });
 export type SilenceBody = Static<typeof silenceBody>;

@@ -53,7 +53,7 @@ export const ERROR_CODES = {
   REPO_NOT_FOUND: {
     exit: EXIT.noRepository,
     meaning: "There is no repository at the given place.",
-    hint: "Run `holdfast init --store PATH`, or check the store path.",
+    hint: "Protect something (`holdfast protect PATH`) or run `holdfast init`; or check the store path.",
   },
   REPO_EXISTS: {
     exit: EXIT.failed,

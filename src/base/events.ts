@@ -87,6 +87,8 @@ export interface EventCatalogue {
   "files.expected": { readonly source: string; readonly match: string };
   /** Everything of a source has been looked at once since it is watched: modes and contents are known. */
   "watch.ready": { readonly source: string };
+  /** Nobody protects it any more. */
+  "source.removed": { readonly source: string; readonly roots: readonly BytePath[] };
   "watch.degraded": { readonly source: string; readonly reason: string };
   "watch.restored": { readonly source: string };
   "root.gone": { readonly source: string; readonly root: BytePath; readonly reason: string };

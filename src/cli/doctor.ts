@@ -115,6 +115,8 @@ async function checkKey(configuration: Configuration): Promise<Finding> {
     }
   }
   if (names.length > 0) return fine("key", `a key file is in ${folder}`);
+  const { isUnmade } = await import("../daemon/store.js");
+  if (await isUnmade(configuration.storeUrl)) return fine("key", `will be made with the repository, in ${folder}`);
   const detail = "no key file lies beside the state: a password must be given at each start";
   return configuration.encryption.key === undefined
     ? warning("key", detail, "Give --password-file, or set encryption.key")

@@ -57,6 +57,17 @@ export function parserError(failure: CommanderFailure, args: readonly string[]):
       hint: "`holdfast help` lists what is.",
     });
   }
+  if (failure.code === "commander.help") {
+    const wanted =
+      named === "help"
+        ? args
+            .filter((arg) => !arg.startsWith("-"))
+            .slice(1)
+            .join(" ")
+        : "";
+    const message = wanted === "" ? `${named} needs a command` : `unknown command '${wanted}'`;
+    return new HoldfastError("USAGE", message, { hint: `See \`holdfast help${wanted === "" ? ` ${named}` : ""}\`.` });
+  }
   const [first, ...others] = failure.message.replace(/^error: /, "").split("\n");
   const suggestion = /\(Did you mean (.+)\?\)/.exec(others.join(" "))?.[1];
   const hint = suggestion === undefined ? "See `holdfast help`." : `Did you mean ${suggestion}?`;

@@ -66,9 +66,19 @@ export async function runCommandLine(args: readonly string[], around: CliSurroun
     return exitCode;
   } catch (error) {
     if (!(error instanceof CommanderError)) return tellError(output, error);
-    const wrongUsage = parserError(error, args);
+    const wrongUsage = unknownInFamily(args) ?? parserError(error, args);
     return wrongUsage === undefined ? EXIT.ok : tellError(output, wrongUsage);
   }
+}
+
+/** A family's first command is taken where none is named; a word that names none must not pass for its argument. */
+function unknownInFamily(args: readonly string[]): HoldfastError | undefined {
+  const [family = "", word] = args.filter((arg) => !arg.startsWith("-"));
+  const names = allCommands.map(({ name }) => name.split(" ")).filter(([first, second]) => first === family && second);
+  const isKnown = names.some(([, second]) => second === word) || word === "help";
+  if (names.length === 0 || word === undefined || isKnown) return undefined;
+  const known = names.map(([, second]) => second).join(", ");
+  return new HoldfastError("USAGE", `unknown command '${word}' of ${family}`, { hint: `One of ${known}.` });
 }
 
 /** Before the options are parsed an error must already know whether JSON was asked for. */

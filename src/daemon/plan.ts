@@ -5,6 +5,7 @@
 import { isoTime } from "../base/clock.js";
 import { HoldfastError, asHoldfastError } from "../base/errors.js";
 import type { ResourceStack } from "../base/lifecycle.js";
+import { formatDuration } from "../base/units.js";
 import type { Configuration, ScheduleConfiguration, When as ConfiguredWhen } from "../config/configuration.js";
 import { check } from "../engine/check.js";
 import type { BackupOutcome, LeftOut } from "../policy/backup-jobs.js";
@@ -220,7 +221,7 @@ export function recurrenceOf(when: ConfiguredWhen, timeZone: string | undefined)
 /** Every so many ms, counted from the epoch, so that a restart does not move it. */
 function everyRecurrence(everyMs: number): Recurrence {
   return {
-    text: `every ${String(Math.round(everyMs / 60_000))} minutes`,
+    text: `every ${formatDuration(everyMs)}`,
     nextAfter: (afterMs) => (Math.floor(afterMs / everyMs) + 1) * everyMs,
   };
 }

@@ -70,7 +70,7 @@ export class SourceStarts implements Disposable {
 
   /** Stops watching; `willReturn`: it is started anew at once, so what is known of it stays. */
   async stop(source: ProtectedSource, willReturn: boolean): Promise<void> {
-    const { monitor, ground, queue, backupJobs } = this.#parts;
+    const { monitor, ground, queue, backupJobs, bus } = this.#parts;
     this.#retries.get(source.name)?.cancel();
     this.#retries.delete(source.name);
     this.#starts
@@ -85,6 +85,7 @@ export class SourceStarts implements Disposable {
     this.#reasons.delete(source.name);
     this.#unreadable.delete(source.name);
     this.#starts.delete(source.name);
+    if (!willReturn) bus.emit("source.removed", { source: source.name, roots: source.folders });
   }
 
   /**

@@ -189,12 +189,13 @@ function incidentFindings(incidents: readonly Incident[]): Finding[] {
   const failed = incidents.filter((incident) => incident.state === "failed");
   const waiting = incidents.filter((incident) => incident.state === "waiting");
   if (failed[0] !== undefined) {
-    const text = `${String(failed.length)} incidents could not be healed`;
+    const text = `${counted(failed.length, "incident")} could not be healed`;
     findings.push({ check: "incidents", level: "failing", text, nextStep: `holdfast incidents show ${failed[0].id}` });
   }
   if (waiting[0] !== undefined) {
     const files = waiting.reduce((sum, incident) => sum + incident.pathCount, 0);
-    const text = `${String(waiting.length)} incidents (${String(files)} files) wait for your decision`;
+    const verb = waiting.length === 1 ? "waits" : "wait";
+    const text = `${counted(waiting.length, "incident")} (${counted(files, "file")}) ${verb} for your decision`;
     findings.push({
       check: "incidents",
       level: "attention",
@@ -203,6 +204,10 @@ function incidentFindings(incidents: readonly Incident[]): Finding[] {
     });
   }
   return findings;
+}
+
+function counted(count: number, noun: string): string {
+  return `${String(count)} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 function stateOf(findings: readonly Finding[]): StatusDocument["state"] {

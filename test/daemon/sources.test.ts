@@ -66,6 +66,18 @@ describe("changing a source", () => {
     expect(await textOf(folder().at("notes", "keep.txt"))).to.equal(undefined);
   });
 
+  it("leaves no alert behind when it is protected no more", async () => {
+    await using daemon = await protecting();
+    const { watch, alerts } = daemon.services;
+    await watch.protect({ paths: [folder().bytes("mistyped")] });
+    const ofIt = async (): Promise<number> => {
+      return (await alerts.alerts(false)).filter(({ source }) => source === "mistyped").length;
+    };
+    await until("its absence is told", 5_000, async () => (await ofIt()) > 0);
+    await watch.unprotect("mistyped");
+    await until("nothing is told of it", 5_000, async () => (await ofIt()) === 0);
+  });
+
   it("refuses sources of the configuration, names that nobody has, and an empty list of paths", async () => {
     await using daemon = await protecting();
     const { watch } = daemon.services;

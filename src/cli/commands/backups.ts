@@ -104,10 +104,13 @@ export const backupCommands: readonly CommandSpec[] = [
     run: async (context, args) => {
       const api = await context.api("alone");
       const query = queryText({ a: argument(args, 0), b: argument(args, 1) });
+      let count = 0;
       for await (const line of api.lines<DiffDocument>(`/diff${query}`, context.signal)) {
+        count += 1;
         if (context.output.json) context.output.jsonLine(line);
         else context.output.print(`${DIFF_SIGNS[line.change]} ${printable(line.path)}`);
       }
+      if (count === 0) context.output.say("nothing differs");
       return EXIT.ok;
     },
   },

@@ -84,8 +84,8 @@ export const operateCommands: readonly CommandSpec[] = [
     options: [{ flags: "--for <duration>", description: "how long (default: 1h)" }],
     examples: ["holdfast alerts silence file_recovered --for 2h"],
     run: async (context, args, options) => {
-      const api = await context.api("daemon");
       const seconds = parseDurationMs(textOption(options, "for") ?? "1h") / 1000;
+      const api = await context.api("daemon");
       const body = { condition: argument(args, 0), duration_seconds: seconds };
       const done = await api.post<unknown>("/alerts/silence", body, context.signal);
       if (context.output.json) context.output.document(done);
@@ -282,7 +282,9 @@ async function checkConfig(context: CommandContext): Promise<number | undefined>
   if (output.json) output.document({ file: loaded.file ?? null, ok: true, warnings: loaded.warnings });
   else
     output.print(
-      `${printable(loaded.file ?? "no file: the embedded defaults")} is good (${counted(loaded.sources.length, "source")})`,
+      loaded.file === undefined
+        ? "there is no configuration file; the embedded defaults hold"
+        : `${printable(loaded.file)} is good (${counted(loaded.sources.length, "source")})`,
     );
   return EXIT.ok;
 }

@@ -132,7 +132,6 @@ async function restore(
   _args: readonly string[],
   options: Options,
 ): Promise<number | undefined> {
-  const api = await context.api("alone");
   const at = textOption(options, "at");
   const target = textOption(options, "target");
   const request = {
@@ -148,6 +147,7 @@ async function restore(
     verify: options["verify"] !== false,
     sparse: isSet(options, "sparse"),
   };
+  const api = await context.api("alone");
   const report = await context.follow<RestoreReport>(
     api,
     await api.post<JobDocument>("/restore", request, context.signal),

@@ -218,12 +218,12 @@ function printHealth(output: Output, health: HealthDocument): void {
 }
 
 async function pause(context: CommandContext, args: readonly string[], options: Options): Promise<number | undefined> {
-  const api = await context.api("daemon");
   const body = {
     ...pathField(args[0]),
     duration_seconds: parseDurationMs(textOption(options, "for") ?? "10m") / 1000,
     reason: textOption(options, "reason") ?? "",
   };
+  const api = await context.api("daemon");
   const paused = await api.post<PauseDocument>("/pause", body, context.signal);
   if (context.output.json) context.output.document(paused);
   else {

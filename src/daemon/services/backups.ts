@@ -5,6 +5,7 @@ import type { FileNode, Manifest } from "../../engine/types.js";
 import type { Repository } from "../../engine/repository.js";
 import type {
   BackupFilter,
+  BackupReport,
   BackupService,
   CreateBackupRequest,
   DiffDocument,
@@ -23,7 +24,7 @@ import { globOf } from "../glob.js";
 import { checkRestore, restoreNow } from "../restore-work.js";
 import { verifyBackup } from "../verify-work.js";
 import { pathFields } from "../../base/paths.js";
-import { startJob } from "../job-documents.js";
+import { type WorkContext, startJob } from "../job-documents.js";
 
 /** Versions of one path that are listed. */
 const VERSIONS_MAX = 10_000;
@@ -33,7 +34,9 @@ export function backupService(parts: Parts, operation: Operation): BackupService
   return {
     async create(request: CreateBackupRequest): Promise<JobDocument> {
       backupWork.check(request.sources);
-      return await Promise.resolve(startJob(jobs, "backup", "write", (job) => operation.plan.backUp(request, job)));
+      const work = async (job: WorkContext): Promise<BackupReport> =>
+        withRules(await operation.plan.backUp(request, job), await keptRules(parts));
+      return await Promise.resolve(startJob(jobs, "backup", "write", work));
     },
     list: async (filter) => await listBackups(parts, filter),
     show: async (id) => withRules(await repository.backup(id), await keptRules(parts)),
@@ -106,7 +109,7 @@ async function keptRules(parts: Parts): Promise<KeptBackups> {
   return keptBackups(stamps, policiesOf(parts), parts.ground.clock.nowMs());
 }
 
-function withRules(manifest: Manifest, rules: KeptBackups): Manifest {
+function withRules<M extends Manifest>(manifest: M, rules: KeptBackups): M {
   return { ...manifest, retention: { ...manifest.retention, kept_by: rules.get(manifest.backup_id) ?? [] } };
 }
 
