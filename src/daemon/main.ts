@@ -1,7 +1,7 @@
 /**
  * The daemon: loads the configuration, opens the store, composes the parts, serves the API, and stays until it is told
  * to stop. SIGTERM and SIGINT end it cleanly, SIGHUP takes the configuration anew, an error that nobody caught ends it
- * with exit code 1.
+ * with exit code 1. When the local index proves damaged all is closed and begun anew, which makes the index again.
  */
 import { existsSync } from "node:fs";
 import { ApiServer } from "../api/server.js";
@@ -36,21 +36,45 @@ const STALL_MAX_MS = 10 * 60_000;
 const LOCK_WAIT_MS = 30_000;
 const LOCK_RETRY_MS = 250;
 
-/** Runs until it is told to stop; gives the exit code. Throws what keeps it from starting. */
+/** A local index that proves damaged so often in one process lies on a disk that fails: the supervisor is to decide. */
+const INDEX_MENDS_MAX = 3;
+
+/** Runs until it is told to stop; gives the exit code. Throws what keeps it from starting, and INDEX_DAMAGED. */
 export async function runDaemon(options: DaemonOptions): Promise<number> {
   const stop = new AbortController();
   memoryCalls().keepSmall();
   await using signals = new Signals(stop);
-  try {
-    await protectUntilStopped(options, signals, stop.signal);
-  } catch (error) {
-    // Told to stop before it stood: what was begun has been closed, nothing is lost.
-    if (!stop.signal.aborted) throw error;
+  const [inherited] = takeInheritedSockets(process.env, process.pid);
+  for (let mends = 0; ; mends += 1) {
+    const damage = await damageOf({ options, signals, inherited, run: new AbortController() }, stop.signal);
+    if (damage === undefined) return EXIT.ok;
+    // A socket that was inherited went with the server, and only the service manager can give it again.
+    if (mends === INDEX_MENDS_MAX || inherited !== undefined) throw damage;
   }
-  return EXIT.ok;
 }
 
-async function protectUntilStopped(options: DaemonOptions, signals: Signals, signal: AbortSignal): Promise<void> {
+/** Runs once, to its end; gives why to begin anew, and undefined when it was told to stop. */
+async function damageOf(run: Run, stopping: AbortSignal): Promise<HoldfastError | undefined> {
+  const { signal: damaged } = run.run;
+  try {
+    await protectUntilStopped(run, AbortSignal.any([stopping, damaged]));
+  } catch (error) {
+    if (!stopping.aborted && hasCode(error, "INDEX_DAMAGED")) return error;
+    // Told to stop before it stood: what was begun has been closed, nothing is lost.
+    if (!stopping.aborted && !damaged.aborted) throw error;
+  }
+  return stopping.aborted ? undefined : asHoldfastError(damaged.reason);
+}
+
+interface Run {
+  readonly options: DaemonOptions;
+  readonly signals: Signals;
+  readonly inherited: InheritedSocket | undefined;
+  /** Aborted to begin anew. */
+  readonly run: AbortController;
+}
+
+async function protectUntilStopped({ options, signals, inherited, run }: Run, signal: AbortSignal): Promise<void> {
   const configuration = await loadFor(options);
   await using owner = new ResourceStack();
   const log = owner.use(daemonLog(options, configuration));
@@ -62,10 +86,10 @@ async function protectUntilStopped(options: DaemonOptions, signals: Signals, sig
   const isWatched = options.announce !== undefined; // then only errors are logged, beside what is announced
   const levels = isWatched ? {} : { setLogLevel: (level: LogLevel) => log.setLevel(level) };
   const ground = { configuration, log, clock: systemClock, isDaemon: true, ...levels, signal };
-  const [inherited] = takeInheritedSockets(process.env, process.pid);
   // A socket that the service manager holds for us is ours: nobody would answer on it but this daemon.
   const rival = inherited === undefined ? configuration.socket.path : undefined;
   const launched = await launchPatiently({ options, ground, rival }, owner);
+  beginAnewWhenDamaged(launched, run, log);
   const asides = new Asides(log, signal);
   owner.defer(async () => await asides.ended());
   owner.use(await serve(launched, inherited, signal));
@@ -84,9 +108,27 @@ async function protectUntilStopped(options: DaemonOptions, signals: Signals, sig
     await announceProtected(launched, options);
   });
   log.info("daemon.started", { pid: process.pid, store: configuration.storeUrl, socket: configuration.socket.path });
-  await signals.stopped();
+  await aborted(signal);
+  if (run.signal.aborted) return;
   notifier.stopping("Finishing");
   log.info("daemon.stopping", { signal: signals.reason });
+}
+
+/** What is acknowledged is in the store, and the index can be made from it. */
+function beginAnewWhenDamaged({ parts }: Launched, run: AbortController, log: Log): void {
+  const { indexDamage } = parts.repository;
+  const begin = (): void => {
+    const { code, message } = asHoldfastError(indexDamage.reason);
+    log.error("index.damaged", { code, message, next: "everything is closed and begun anew with a fresh index" });
+    run.abort(indexDamage.reason);
+  };
+  if (indexDamage.aborted) begin();
+  else indexDamage.addEventListener("abort", begin, { once: true });
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }
 
 /** Work beside the main flow; it is waited for at the end, and its failures are logged. */
@@ -290,15 +332,11 @@ async function announceProtected({ services }: Launched, { announce }: DaemonOpt
 /** SIGTERM and SIGINT stop, SIGHUP reloads. A second SIGINT does not wait. */
 class Signals implements AsyncDisposable {
   readonly #stop: AbortController;
-  readonly #ended: Promise<void>;
   #reload: () => void = () => undefined;
   reason = "";
 
   constructor(stop: AbortController) {
     this.#stop = stop;
-    this.#ended = new Promise((resolve) => {
-      stop.signal.addEventListener("abort", () => resolve(), { once: true });
-    });
     process.on("SIGTERM", this.#onStop);
     process.on("SIGINT", this.#onStop);
     process.on("SIGHUP", this.#onReload);
@@ -306,10 +344,6 @@ class Signals implements AsyncDisposable {
 
   onReload(reload: () => void): void {
     this.#reload = reload;
-  }
-
-  async stopped(): Promise<void> {
-    await this.#ended;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

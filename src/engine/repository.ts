@@ -63,6 +63,7 @@ export class Repository implements AsyncDisposable {
   readonly #owned: ResourceStack;
   readonly #facts: StoreFacts;
   readonly #closing = new AbortController();
+  readonly #indexDamage = new AbortController();
   #sealing: Promise<void> | undefined;
   #timer: Timer | undefined;
 
@@ -70,6 +71,7 @@ export class Repository implements AsyncDisposable {
     this.core = core;
     this.#owned = owned;
     this.#facts = new StoreFacts(core);
+    core.parts.catalog.onDamaged((error) => this.#indexDamage.abort(error));
     if (core.parts.write !== undefined) {
       this.#timer = core.parts.clock.every(SEAL_AGE_MS, () => this.#sealInBackground());
     }
@@ -100,6 +102,11 @@ export class Repository implements AsyncDisposable {
 
   get readOnly(): boolean {
     return this.core.parts.write === undefined;
+  }
+
+  /** Aborted with INDEX_DAMAGED when the local index proves damaged in use: it is made again at the next `open`. */
+  get indexDamage(): AbortSignal {
+    return this.#indexDamage.signal;
   }
 
   /** Whose log and commits this process writes; kept in the state folder. */

@@ -94,7 +94,7 @@ export class ChangeJudge {
   accept(change: SettledChange, valid?: boolean): void {
     const { path, record, item } = change;
     const { name, shared } = this.#context;
-    this.#hooks.accepting(change);
+    this.#compareQuietly(change);
     if (record?.state === "lost" && record.kind !== "folder") shared.bus.emit("file.returned", { source: name, path });
     this.#inspected.delete(path);
     this.#awaiting.delete(path);
@@ -104,6 +104,17 @@ export class ChangeJudge {
       if (oldest !== undefined) this.#awaiting.delete(oldest);
     }
     shared.bus.emit("file.changed", { source: name, path, seenAtMs: item.seenAtMs });
+  }
+
+  /** The version is told all the same when it cannot be compared with the one before: nothing may keep it from being stored. */
+  #compareQuietly(change: SettledChange): void {
+    try {
+      this.#hooks.accepting(change);
+    } catch (error) {
+      const { name, shared } = this.#context;
+      const path = pathText(change.path);
+      shared.log.warn("watch.not_compared", { source: name, path, message: messageOf(error) });
+    }
   }
 
   /** A file has other content under the stat that is registered: it is judged as what rests with a new stat is. */

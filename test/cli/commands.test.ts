@@ -102,7 +102,6 @@ describe("the command line with a daemon", () => {
       0,
       'protect {"paths":["/data/more"],"name":"more","on_delete":"hold"}',
     ],
-    ["protect /data/sealed --name sealed", 3, 'protect {"paths":["/data/sealed"],"name":"sealed"}'],
     ["unprotect data", 0, 'unprotect "data"'],
     ["unprotect /data", 0, 'unprotect "/data"'],
     ["pause --for 5m --reason deploy", 0, 'pause [null,300000,"deploy"]'],
@@ -147,6 +146,15 @@ describe("the command line with a daemon", () => {
       }
     });
   }
+
+  it("protect says how many files it could not read, and ends with 3", async () => {
+    const told = await run("protect", "/data/sealed", "--name", "sealed");
+    expect(told.exitCode).to.equal(3);
+    expect(told.stderr).to.contain("2 files could not be read");
+    const document = await run("protect", "/data/sealed", "--name", "sealed", "--json");
+    expect(document.exitCode).to.equal(3);
+    expect((JSON.parse(document.stdout) as [Record<string, unknown>])[0]).to.include({ files_unreadable: 2 });
+  });
 
   it("takes --format json where --json is meant", async () => {
     expect(JSON.parse((await run("list", "--format", "json")).stdout)).to.have.length(2);

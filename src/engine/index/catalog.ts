@@ -2,7 +2,7 @@
  * The local index of one repository: chunks, paths, commits. Disposable: deleted, damaged or older than the store, it
  * is made again or caught up (`catch-up.ts`). It is only ever behind the store, never the only place of anything.
  */
-import { hasCode } from "../../base/errors.js";
+import { type HoldfastError, hasCode } from "../../base/errors.js";
 import type { Logger } from "../../base/observe.js";
 import { ChunkIndex } from "./chunk-index.js";
 import { CommitIndex } from "./commit-index.js";
@@ -71,6 +71,11 @@ export class Catalog implements AsyncDisposable {
     for (const { kind, lastSeq } of this.commits.applied()) {
       if (kind === "deltas" || kind === "base") this.entries.changedThrough(lastSeq);
     }
+  }
+
+  /** Tells when something proves damaged from now on; the next `open` makes the index again. */
+  onDamaged(listener: (error: HoldfastError) => void): void {
+    this.#level.onDamaged = listener;
   }
 
   /** Number of the last garbage collection that this index knows of; another one means: make it again. */

@@ -65,6 +65,8 @@ export class LevelStore implements AsyncDisposable {
   readonly notes: Buffer | undefined;
   /** Asked at a clean close for what `notes` shall be at the next start; undefined: nothing. */
   takeNotes: () => Buffer | undefined = () => undefined;
+  /** Told when something proves damaged, each time. */
+  onDamaged: (error: HoldfastError) => void = () => undefined;
 
   private constructor(database: Database, folder: string, notes: Buffer | undefined) {
     this.#database = database;
@@ -133,7 +135,9 @@ export class LevelStore implements AsyncDisposable {
     } catch (error) {
       cause = new AggregateError([cause, error], `${reasonOf(cause)}; ${messageOf(error)}`);
     }
-    return new HoldfastError("INDEX_DAMAGED", `the local index is damaged: ${reasonOf(cause)}`, { cause });
+    const damaged = new HoldfastError("INDEX_DAMAGED", `the local index is damaged: ${reasonOf(cause)}`, { cause });
+    this.onDamaged(damaged);
+    return damaged;
   }
 
   /** Resolves when the operations are in LevelDB; earlier calls land before later ones. */
