@@ -113,9 +113,8 @@ export async function provePack(
   };
   const { entries, fault } = await directoryOrScan(source, opener, signal);
   const damaged: ChunkId[] = [];
-  for (const entry of entries) {
+  for await (const { entry, bytes } of recordsReadAhead(source, entries, signal)) {
     signal.throwIfAborted();
-    const bytes = await source.read(entry.offsetBytes, entry.recordBytes, signal);
     if (entry.offsetBytes === hashedBytes) {
       hash.update(bytes);
       hashedBytes += bytes.length;
@@ -136,6 +135,29 @@ export async function provePack(
 }
 
 const HASH_BYTES = 2 ** 20;
+
+/** The bytes of each record; the next one is read while the caller opens the one before it. */
+async function* recordsReadAhead(
+  source: ByteSource,
+  entries: readonly PackEntry[],
+  signal: AbortSignal,
+): AsyncGenerator<{ readonly entry: PackEntry; readonly bytes: Buffer }> {
+  const read = (entry: PackEntry | undefined): Promise<Buffer> | undefined => {
+    const reading = entry === undefined ? undefined : source.read(entry.offsetBytes, entry.recordBytes, signal);
+    reading?.catch(() => undefined); // it is told when its turn comes, if it does
+    return reading;
+  };
+  let next = read(entries[0]);
+  try {
+    for (const [index, entry] of entries.entries()) {
+      const bytes = await next;
+      next = read(entries[index + 1]);
+      if (bytes !== undefined) yield { entry, bytes };
+    }
+  } finally {
+    await next?.catch(() => undefined); // the source may be closed afterwards
+  }
+}
 
 function damagedIn(entry: PackEntry, bytes: Buffer, opener: RecordOpener): ChunkId[] {
   const listed = entry.inner?.map((chunk) => chunk.id) ?? [];

@@ -137,7 +137,7 @@ export class WorkerPool implements AsyncDisposable {
     this.#options.chunkSet.abandonJob(job);
   }
 
-  /** Opens every record of a pack of the store. Throws OBJECT_MISSING. */
+  /** Opens every record of a pack of the store; `entries` only with a `directoryFault`. Throws OBJECT_MISSING. */
   async prove(pack: ProveRequest, signal: AbortSignal): Promise<PackProof> {
     return await this.#withThread(signal, async (thread) => (await thread.run({ kind: "prove", pack }, signal)).proof);
   }
