@@ -169,7 +169,7 @@ export class WalkedBatch implements Iterable<OwnedNode | WalkFailure> {
   /** True when the stored state at `offset` has the same kind, size, times and inode: the file need not be read. */
   looksUnchanged(index: number, encoded: Buffer, offset: number): boolean {
     const kind = this.#columns.kinds[index] ?? FAILED;
-    return hasSameStat(encoded, offset, kind, this.#stats, index * STAT_BYTES + STAT_AT.ino);
+    return hasSameStat(encoded, offset, { kind, bytes: this.#stats, at: index * STAT_BYTES + STAT_AT.ino });
   }
 
   entryAt(index: number): OwnedNode | WalkFailure {

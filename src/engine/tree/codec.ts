@@ -165,13 +165,19 @@ export function looksUnchanged(encoded: Buffer, offset: number, kind: NodeKind, 
   );
 }
 
-/**
- * The same, from bytes: `kind` is an index into NODE_KINDS, and at `statAt` lie inode, mtime, ctime and size as a state
- * has them.
- */
-export function hasSameStat(encoded: Buffer, offset: number, kind: number, stats: Buffer, statAt: number): boolean {
+/** What a walk found, as bytes. */
+export interface FoundStat {
+  /** Index into NODE_KINDS. */
+  readonly kind: number;
+  /** Where inode, mtime, ctime and size lie, one after the other as a state has them. */
+  readonly bytes: Buffer;
+  readonly at: number;
+}
+
+/** The same as `looksUnchanged`, from bytes. */
+export function hasSameStat(encoded: Buffer, offset: number, { kind, bytes, at }: FoundStat): boolean {
   const [from, to] = [offset + AT.ino, offset + STATE_VARINTS_AT];
-  return encoded[offset + AT.kind] === kind && stats.compare(encoded, from, to, statAt, statAt + to - from) === 0;
+  return encoded[offset + AT.kind] === kind && bytes.compare(encoded, from, to, at, at + to - from) === 0;
 }
 
 /** True when the stored state at `offset` is marked absent. */
