@@ -12,7 +12,12 @@ import { type ContentProof, proveContent } from "../engine/content-proof.js";
 import { restore } from "../engine/restore.js";
 import type { Entry, Manifest } from "../engine/types.js";
 import type { VerifyReport, VerifyRequest } from "../api/services.js";
-import { SOURCE_GAUGES, VERIFICATION_METRICS } from "../telemetry/series.js";
+import {
+  RESTORE_TEST_DURATION,
+  RESTORE_TEST_PHASES,
+  SOURCE_GAUGES,
+  VERIFICATION_METRICS,
+} from "../telemetry/series.js";
 import type { WorkContext } from "./job-documents.js";
 import type { Parts } from "./parts.js";
 
@@ -28,6 +33,8 @@ interface Outcome {
   readonly files: number;
   readonly bytes: number;
   readonly problems: readonly Problem[];
+  /** Of a restore test, seconds. */
+  readonly phases?: { readonly restore: number; readonly compare: number };
 }
 
 /** Verifies a backup; what is wrong is in the report. Throws BACKUP_NOT_FOUND. */
@@ -80,7 +87,11 @@ function measure({ book, ground }: Parts, { manifest, request, outcome, seconds 
     const damaged = outcome.problems.filter(({ path }) => found.holds(pathFromText(path))).length;
     metrics.gauge(VERIFICATION_METRICS.checksumFailures).set(damaged, { source });
     if (damaged === 0) metrics.gauge(SOURCE_GAUGES.verified).set(clock.nowMs() / 1000, { source });
-    if (request.level === "restore") metrics.gauge(VERIFICATION_METRICS.restoreDuration).set(seconds, { source });
+    if (request.level !== "restore") continue;
+    metrics.gauge(VERIFICATION_METRICS.restoreDuration).set(seconds, { source });
+    if (damaged === 0) metrics.gauge(VERIFICATION_METRICS.restoreTested).set(clock.nowMs() / 1000, { source });
+    for (const phase of RESTORE_TEST_PHASES)
+      metrics.gauge(RESTORE_TEST_DURATION).set(outcome.phases?.[phase] ?? 0, { source, phase });
   }
 }
 
@@ -114,7 +125,7 @@ async function verifyContent(
  * looked at that each file is there, and is as long as it should be.
  */
 async function verifyByRestore(parts: Parts, backupId: string, sample: number, context: WorkContext): Promise<Outcome> {
-  const { repository } = parts;
+  const { repository, ground } = parts;
   const folder = await mkdtemp(join(tmpdir(), "holdfast-verify-"));
   try {
     const { bavail, bsize } = await statfs(folder);
@@ -129,7 +140,9 @@ async function verifyByRestore(parts: Parts, backupId: string, sample: number, c
       verify: true,
       sparse: true,
     } as const;
+    const startedMs = ground.clock.monotonicMs();
     const report = await restore(repository, { entries: each(chosen), target, ...options }, context.signal);
+    const restoredMs = ground.clock.monotonicMs();
     const problems: Problem[] = report.failed.map(({ path, message }) => ({ ...pathFields(path), problem: message }));
     let bytes = 0;
     for (const { path, node } of chosen) {
@@ -138,7 +151,11 @@ async function verifyByRestore(parts: Parts, backupId: string, sample: number, c
       if (found?.size === node.stat.sizeBytes || problems.some((problem) => problem.path === pathText(path))) continue;
       problems.push({ ...pathFields(path), problem: "the restored file is missing or of another length" });
     }
-    return { files: chosen.length, bytes, problems };
+    const phases = {
+      restore: (restoredMs - startedMs) / 1000,
+      compare: (ground.clock.monotonicMs() - restoredMs) / 1000,
+    };
+    return { files: chosen.length, bytes, problems, phases };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -74,7 +74,19 @@ export const VERIFICATION_METRICS = {
     help: "Damaged files that the last verification of the source found.",
     labels: ["source"],
   },
+  restoreTested: {
+    name: "holdfast_restore_test_last_success_timestamp_seconds",
+    help: "When files of the source were last restored for a test, and were whole, Unix time; 0: never.",
+    labels: ["source"],
+  },
 } as const satisfies Record<string, MetricSpec<"source">>;
+
+export const RESTORE_TEST_PHASES = ["restore", "compare"] as const;
+export const RESTORE_TEST_DURATION: MetricSpec<"source" | "phase"> = {
+  name: "holdfast_restore_test_duration_seconds",
+  help: "How long the parts of the last restore test of the source took.",
+  labels: ["source", "phase"],
+};
 
 /** What the store holds; measured now and then, since counting everything takes a while. */
 export const STORE_METRICS = {
@@ -143,6 +155,7 @@ export interface SourceFacts {
 export function addSourceSeries(observer: Observer, source: SourceFacts): void {
   for (const spec of [...Object.values(SOURCE_GAUGES), ...Object.values(VERIFICATION_METRICS)])
     observer.gauge(spec).set(0, { source: source.name });
+  for (const phase of RESTORE_TEST_PHASES) observer.gauge(RESTORE_TEST_DURATION).set(0, { source: source.name, phase });
   const backups = observer.counter(BACKUPS_TOTAL);
   for (const type of BACKUP_TYPES) {
     for (const outcome of BACKUP_OUTCOMES) backups.add(0, { source: source.name, type, outcome });
@@ -165,4 +178,5 @@ export function updateSourceTargets(observer: Observer, source: SourceFacts): vo
 export function removeSourceSeries(observer: Observer, source: string): void {
   for (const spec of [...Object.values(SOURCE_GAUGES), ...Object.values(VERIFICATION_METRICS)])
     observer.gauge(spec).remove({ source });
+  for (const phase of RESTORE_TEST_PHASES) observer.gauge(RESTORE_TEST_DURATION).remove({ source, phase });
 }

@@ -32,6 +32,8 @@ describe("verify", () => {
     const { validation } = await daemon.services.backups.show("latest");
     expect(validation).to.include({ integrity_check: "passed", restore_test: "passed" });
     const metrics = await daemon.services.system.metrics();
+    expect(metrics).to.match(/^holdfast_restore_test_last_success_timestamp_seconds\{source="data"\} 1\d{9}/m);
+    expect(metrics).to.match(/^holdfast_restore_test_duration_seconds\{source="data",phase="restore"\} 0\.\d*[1-9]/m);
     expect(metrics).to.match(/^backup_verification_last_success_timestamp\{source="data"\} 1\d{9}/m);
   });
 
