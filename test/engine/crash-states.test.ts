@@ -207,5 +207,7 @@ describe("after a power cut at any moment", function () {
     await using again = await rig.open();
     expect(again.current(data.bytes("a"))?.node.sha256).to.equal(digestOf("one"));
     expect(again.current(data.bytes("b"))?.node.sha256).to.equal(digestOf("later"));
+    expect(again.core.logDamage, "nothing that was acknowledged is damaged").to.deep.equal([]);
+    await expectSound(again);
   });
 });

@@ -18,6 +18,7 @@ import {
   encodeSegmentHeader,
   FRAME_HEAD_BYTES,
   NO_HASH,
+  SEGMENT_BYTES_MAX,
   SEGMENT_HEADER_BYTES,
   type SegmentInfo,
   segmentPath,
@@ -33,7 +34,6 @@ export { replayLog, type ReplayedCommit, type ReplayedRecord, type WalDamage, ty
 export const WAL_QUEUE_BYTES_MAX = 64 * 2 ** 20;
 /** Bytes written at once at most, so that one fdatasync stays short. */
 const GROUP_BYTES_MAX = 16 * 2 ** 20;
-const SEGMENT_BYTES_MAX = 32 * 2 ** 20;
 
 export interface WalReceipt {
   /** Number of the commit: consecutive, from 1. */

@@ -18,6 +18,7 @@ import {
   NO_HASH,
   parseFrame,
   parseSegmentHeader,
+  SEGMENT_BYTES_MAX,
   SEGMENT_HEADER_BYTES,
   type SegmentInfo,
   segmentNumber,
@@ -99,8 +100,10 @@ export async function replayLog(
   for (const [index, segment] of scanned.entries()) {
     const following = scanned.slice(index + 1).find(({ frames }) => frames.length > 0);
     const frames = withoutRefused(segment.frames, following?.frames[0]);
-    // The log went on behind all other writes, so those were durable: only the last one can be torn.
-    const lastWriteBytes = following === undefined ? frames.at(-1)?.groupStartBytes : undefined;
+    // Only the last write of a segment can be torn, and that of a full one was durable when the log went on. A smaller
+    // one may be followed by what a start wrote after a power cut, which had found the last write torn as well.
+    const isFollowed = following !== undefined && segment.sizeBytes >= SEGMENT_BYTES_MAX;
+    const lastWriteBytes = isFollowed ? undefined : frames.at(-1)?.groupStartBytes;
     await delivery.deliver(segment, frames, lastWriteBytes ?? Number.POSITIVE_INFINITY, signal);
   }
   return {

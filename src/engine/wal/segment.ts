@@ -7,6 +7,8 @@ import { crc32 } from "node:zlib";
 import { HoldfastError } from "../../base/errors.js";
 
 export const SEGMENT_HEADER_BYTES = 80;
+/** A new segment begins when one reaches this size. */
+export const SEGMENT_BYTES_MAX = 32 * 2 ** 20;
 const MAGIC = Buffer.from("HFWAL1\0\0", "latin1");
 const VERSION = 1;
 const AT = { version: 8, encrypted: 9, segment: 12, repository: 20, salt: 52, crc: 76 };
