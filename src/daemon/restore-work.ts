@@ -49,7 +49,8 @@ export async function restoreNow(parts: Parts, request: RestoreRequest, context:
   if (target !== undefined && !request.dry_run) await mkdir(pathBytes(target), { recursive: true });
   const selects = selectionOf(request.files);
   const chosen = filtered(entriesOf(repository, request, context.signal), request.sources, selects);
-  const placed = target === undefined ? relocated(chosen, movedPlaces(parts)) : chosen;
+  const moved = target === undefined ? movedPlaces(parts) : [];
+  const placed = relocated(chosen, moved);
   let found = 0;
   const counted = tap(placed, () => (found += 1));
   const report = await restore(
@@ -63,6 +64,7 @@ export async function restoreNow(parts: Parts, request: RestoreRequest, context:
       dryRun: request.dry_run,
       verify: request.verify,
       sparse: request.sparse,
+      storedPath: (path) => storedPathOf(path, moved),
       parentNode: (path) => repository.current(path)?.node,
       spare: [pathFromText(settings.current.stateDir)],
     },
@@ -144,6 +146,12 @@ async function* relocated(entries: AsyncIterable<Entry>, moved: readonly MovedPl
     if (place === undefined) yield entry;
     else yield { ...entry, path: (place.to + entry.path.slice(place.from.length)) as BytePath };
   }
+}
+
+/** The path under which something at a moved place is stored. */
+function storedPathOf(path: BytePath, moved: readonly MovedPlace[]): BytePath {
+  const place = moved.find(({ to }) => isWithin(path, to));
+  return place === undefined ? path : ((place.from + path.slice(place.to.length)) as BytePath);
 }
 
 async function* tap(entries: AsyncIterable<Entry>, onEntry: () => void): AsyncGenerator<Entry> {

@@ -45,6 +45,8 @@ export interface RestoreRequest {
   readonly verify: boolean;
   /** Runs of zeros become holes. */
   readonly sparse: boolean;
+  /** Under which path the store knows what stands at an original place, where entries come with other paths. */
+  readonly storedPath?: (path: BytePath) => BytePath;
   /** The kept state of a folder that has to be made on the way to an entry and is no entry itself. */
   readonly parentNode?: (path: BytePath) => FileNode | undefined;
   /** Folders that `delete` never removes, beside the store. */
@@ -100,13 +102,13 @@ export async function restore(
 /** What stands at the original places is kept before it goes; elsewhere the paths are not those of the store. */
 function keeperFor(
   core: RepositoryCore,
-  { target, dryRun, overwrite }: RestoreRequest,
+  { target, dryRun, overwrite, storedPath = (path) => path }: RestoreRequest,
   ledger: Ledger,
   signal: AbortSignal,
 ): Keeper | undefined {
   if (target !== undefined || dryRun) return undefined;
   const warn = (path: BytePath, reason: string): void => ledger.warn(`${pathText(path)}: ${reason}`);
-  return new Keeper({ core, insists: overwrite === "always", warn, signal });
+  return new Keeper({ core, storedPath, insists: overwrite === "always", warn, signal });
 }
 
 /** One sync for each file system that was written to: what is reported as restored survives a power cut. */

@@ -8,6 +8,7 @@ import {
   openSync,
   readFileSync,
   readlinkSync,
+  renameSync,
   symlinkSync,
   unlinkSync,
   writeFileSync,
@@ -123,6 +124,28 @@ describe("a restore to the original places", () => {
     } finally {
       closeSync(fd);
     }
+  });
+
+  it("stores it under the path that the store knows when the place lies behind a link by now", async () => {
+    const rig = await EngineRig.create(folder());
+    await using repository = await rig.open();
+    await folder().write("data/a", "old");
+    await backUpFolder(repository, data());
+    renameSync(data(), folder().at("real"));
+    symlinkSync(folder().at("real"), data());
+    writeFileSync(place("a"), "new");
+    const [from, to] = [data(), folder().bytes("real")];
+    const swapped = (path: BytePath, a: BytePath, b: BytePath): BytePath =>
+      (path.startsWith(a) ? b + path.slice(a.length) : path) as BytePath;
+    const entries = (async function* () {
+      for await (const entry of repository.backupEntries("latest", {}, UNLIMITED))
+        yield { ...entry, path: swapped(entry.path, from, to) };
+    })();
+    const storedPath = (path: BytePath): BytePath => swapped(path, to, from);
+    const report = await restoreLatest(repository, undefined, { entries, storedPath, overwrite: "if-changed" });
+    expect(report).to.deep.include({ failed: [], kept: 1 });
+    expect(readFileSync(folder().at("real/a"), "utf8")).to.equal("old");
+    expect(await versionsOf(repository, "a")).to.deep.equal(["new", "old"]);
   });
 
   it("keeps nothing where the paths are not the original ones", async () => {

@@ -11,6 +11,7 @@ import type { RepositoryCore } from "../core.js";
 import { STATE_OFFSET } from "../index/entry-index.js";
 import { kindOf } from "../metadata.js";
 import type { CommitReceipt } from "../repository-types.js";
+import type { FileNode } from "../types.js";
 import { isMarkedAbsent, isMarkedTorn, looksUnchanged } from "../tree/codec.js";
 
 /** Paths stored by one commit: its content waits in memory, and others want their turn. */
@@ -26,6 +27,8 @@ export interface PresentThing {
 
 export interface KeeperOptions {
   readonly core: RepositoryCore;
+  /** Under which path the store knows what stands at a path. */
+  readonly storedPath: (path: BytePath) => BytePath;
   /** What cannot be kept may go as well; `warn` is told of it. */
   readonly insists: boolean;
   readonly warn: (path: BytePath, reason: string) => void;
@@ -69,7 +72,8 @@ export class Keeper {
   }
 
   #isStored({ source, path, stat }: PresentThing): boolean {
-    const record = this.#options.core.parts.catalog.entries.current(source, path);
+    const { core, storedPath } = this.#options;
+    const record = core.parts.catalog.entries.current(source, storedPath(path));
     const kind = kindOf(stat);
     if (record === undefined || kind === undefined) return false;
     const { value } = record;
@@ -80,14 +84,17 @@ export class Keeper {
   }
 
   async #store(source: string, things: readonly PresentThing[], refused: Map<BytePath, string>): Promise<void> {
-    const { core, signal } = this.#options;
+    const { core, storedPath, signal } = this.#options;
     const refuse = (path: BytePath, reason: string): unknown =>
       refused.set(path, `it changed since it was last stored and could not be kept: ${reason}`);
     try {
-      const changes = things.map(({ path }) => ({ path, kind: "upsert" }) as const);
+      const changes = things.map(({ path }) => ({ path: storedPath(path), kind: "upsert" }) as const);
       const receipt = await commitChanges(core, source, changes, signal);
-      const reasons = reasonsAgainst(receipt, things);
-      for (const [path, reason] of reasons) refuse(path, reason);
+      const outcomes = new Outcomes(receipt);
+      for (const { path, stat } of things) {
+        const reason = outcomes.reasonAgainst(storedPath(path), stat);
+        if (reason !== undefined) refuse(path, reason);
+      }
       this.#kept += receipt.stored.length;
     } catch (error) {
       signal.throwIfAborted();
@@ -101,18 +108,24 @@ function hasContent({ stat }: PresentThing): boolean {
   return kindOf(stat) !== undefined;
 }
 
-/** What was not stored as it stood when it was looked at. What vanished meanwhile is in nobody's way. */
-function reasonsAgainst(receipt: CommitReceipt, things: readonly PresentThing[]): Map<BytePath, string> {
-  const reasons = new Map<BytePath, string>();
-  const nodes = new Map([...receipt.stored, ...receipt.unchanged].map(({ path, node }) => [path, node]));
-  const errnos = new Map(receipt.unreadable.map(({ path, errno }) => [path, errno]));
-  const vanished = new Set(receipt.vanished);
-  for (const { path, stat } of things) {
-    const node = nodes.get(path);
-    if (node === undefined && !vanished.has(path)) reasons.set(path, errnos.get(path) ?? "it is nothing that is kept");
-    else if (node !== undefined && (node.torn === true || node.stat.ctimeNs !== stat.ctimeNs)) {
-      reasons.set(path, "it is being written");
-    }
+/** What became of the things that were to be stored. */
+class Outcomes {
+  readonly #nodes: ReadonlyMap<BytePath, FileNode>;
+  readonly #errnos: ReadonlyMap<BytePath, string>;
+  readonly #vanished: ReadonlySet<BytePath>;
+
+  constructor({ stored, unchanged, unreadable, vanished }: CommitReceipt) {
+    this.#nodes = new Map([...stored, ...unchanged].map(({ path, node }) => [path, node]));
+    this.#errnos = new Map(unreadable.map(({ path, errno }) => [path, errno]));
+    this.#vanished = new Set(vanished);
   }
-  return reasons;
+
+  /** Why it was not stored as it stood when it was looked at. What vanished meanwhile is in nobody's way. */
+  reasonAgainst(path: BytePath, stat: BigIntStats): string | undefined {
+    const node = this.#nodes.get(path);
+    if (node !== undefined) {
+      return node.torn === true || node.stat.ctimeNs !== stat.ctimeNs ? "it is being written" : undefined;
+    }
+    return this.#vanished.has(path) ? undefined : (this.#errnos.get(path) ?? "it is nothing that is kept");
+  }
 }
