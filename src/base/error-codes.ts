@@ -75,6 +75,11 @@ export const ERROR_CODES = {
     meaning: "The key or password does not open this repository.",
     hint: "Give the right password file or key, or use the recovery key.",
   },
+  KEY_SERVICE_FAILED: {
+    exit: EXIT.wrongKey,
+    meaning: "The key service (AWS KMS, Vault) did not answer, or refused.",
+    hint: "See the message; check `encryption.key_service`, or open with another key such as the recovery key.",
+  },
   REPO_KEY_MISSING: {
     exit: EXIT.wrongKey,
     meaning: "The repository is encrypted and no key was given.",

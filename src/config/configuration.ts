@@ -293,7 +293,30 @@ export interface EncryptionConfiguration {
   readonly kdf: "pbkdf2-sha256" | "scrypt";
   /** Undefined: a random key beside the state. */
   readonly key: SecretReference | undefined;
+  /** Wraps the key in place of a password. */
+  readonly keyService: KeyServiceConfiguration | undefined;
 }
+export type KeyServiceConfiguration =
+  | {
+      readonly service: "vault-transit";
+      readonly address: string;
+      readonly key: string;
+      readonly mount: string | undefined;
+      readonly namespace: string | undefined;
+      readonly token: SecretReference;
+      /** PEM file, absolute. */
+      readonly caFile: string | undefined;
+    }
+  | {
+      readonly service: "aws-kms";
+      readonly keyId: string;
+      readonly region: string;
+      readonly endpoint: string | undefined;
+      readonly accessKeyId: SecretReference;
+      readonly secretAccessKey: SecretReference;
+      readonly sessionToken: SecretReference | undefined;
+      readonly caFile: string | undefined;
+    };
 
 export interface SocketConfiguration {
   readonly path: string;

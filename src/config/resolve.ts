@@ -12,6 +12,7 @@ import type {
   ChannelConfiguration,
   Configuration,
   EncryptionConfiguration,
+  KeyServiceConfiguration,
   LimitsConfiguration,
   MassConfiguration,
   MetricsConfiguration,
@@ -58,7 +59,7 @@ export function resolveConfiguration(
     mass: resolveMass(file.mass ?? {}),
     verify: resolveVerify(file),
     alerts: resolveAlerts(file, baseFolder, fault),
-    encryption: resolveEncryption(file),
+    encryption: resolveEncryption(file, baseFolder, fault),
     socket: resolveSocket(file, baseFolder, { places, stateDir }),
     metrics: resolveMetrics(file, fault),
     limits: resolveLimits(file),
@@ -96,13 +97,38 @@ function resolveVerify(file: ConfigFile): VerifyConfiguration {
   };
 }
 
-function resolveEncryption(file: ConfigFile): EncryptionConfiguration {
+function resolveEncryption(file: ConfigFile, baseFolder: string, fault: Fault): EncryptionConfiguration {
+  const { key, key_service: service } = file.encryption ?? {};
+  if (key !== undefined && service !== undefined)
+    fault(["encryption", "key_service"], "both a key and a key service are given", "Keep one of them.");
   return {
+    keyService: service === undefined ? undefined : resolveKeyService(service, baseFolder),
     enabled: file.defaults?.encrypt ?? true,
     cipher: file.encryption?.cipher ?? "aes-256-gcm",
     kdf: file.encryption?.kdf ?? "pbkdf2-sha256",
     key: file.encryption?.key,
   };
+}
+
+type KeyServiceFile = NonNullable<NonNullable<ConfigFile["encryption"]>["key_service"]>;
+
+function resolveKeyService(
+  { vault, aws_kms: kms }: KeyServiceFile,
+  baseFolder: string,
+): KeyServiceConfiguration | undefined {
+  const caOf = (ca: string | undefined): string | undefined => (ca === undefined ? undefined : resolve(baseFolder, ca));
+  if (vault !== undefined) {
+    const { address, key, mount, namespace, token } = vault;
+    return { service: "vault-transit", address, key, mount, namespace, token, caFile: caOf(vault.ca) };
+  }
+  if (kms === undefined) return undefined;
+  const secrets = {
+    accessKeyId: kms.access_key_id,
+    secretAccessKey: kms.secret_access_key,
+    sessionToken: kms.session_token,
+  };
+  const { key_id: keyId, region, endpoint } = kms;
+  return { service: "aws-kms", keyId, region, endpoint, ...secrets, caFile: caOf(kms.ca) };
 }
 
 function resolveLimits(file: ConfigFile): LimitsConfiguration {

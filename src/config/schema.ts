@@ -244,6 +244,35 @@ const alertRule = mapping(
   { "x-later": ["escalate", "for", "auto_recreate_backup"] },
 );
 
+/** A key service wraps the repository's key, so that no password is needed; its answer lies in the store. */
+const keyService = mapping(
+  "A service that wraps the key in place of a password; the recovery key opens without it.",
+  {
+    vault: optional(
+      mapping("HashiCorp Vault's transit engine.", {
+        address: text("Such as https://vault.example.org:8200."),
+        key: text("Name of the transit key."),
+        mount: optional(text("Where the engine is mounted; `transit` unless told.")),
+        namespace: optional(text("Vault namespace.")),
+        token: secret("Token that may encrypt and decrypt with the key."),
+        ca: optional(text("PEM file of an authority of one's own.")),
+      }),
+    ),
+    aws_kms: optional(
+      mapping("AWS KMS.", {
+        key_id: text("Key id, ARN or alias/name."),
+        region: text("Such as eu-central-1."),
+        endpoint: optional(text("Address, where it is not that of the region.")),
+        access_key_id: secret("Access key that may use Encrypt and Decrypt."),
+        secret_access_key: secret("Its secret."),
+        session_token: optional(secret("Token of temporary credentials.")),
+        ca: optional(text("PEM file of an authority of one's own.")),
+      }),
+    ),
+  },
+  { minProperties: 1, maxProperties: 1 },
+);
+
 /** The configuration file. */
 export const configFileSchema = mapping(
   "holdfast.yaml",
@@ -354,6 +383,7 @@ export const configFileSchema = mapping(
           cipher: optional(choice("Cipher.", ["aes-256-gcm"], "aes-256-gcm")),
           kdf: optional(choice("How a password becomes a key.", ["pbkdf2-sha256", "scrypt"], "pbkdf2-sha256")),
           key: optional(secret("Password; a random key beside the state unless told.")),
+          key_service: optional(keyService),
         },
         { "x-later": ["recovery_key"] },
       ),

@@ -15,6 +15,7 @@ import { loadConfiguration } from "../config/load.js";
 import { readSecret } from "../config/secrets.js";
 import { Metrics } from "../telemetry/prometheus.js";
 import { compose } from "./compose.js";
+import { keyServiceFor } from "./key-service.js";
 import { workersWithin } from "./limits.js";
 import { Operation } from "./operation.js";
 import type { Ground, Parts } from "./parts.js";
@@ -95,10 +96,12 @@ export async function launch(
   const version = await holdfastVersion();
   const metrics = new Metrics({ log, processMetrics: isDaemon, build: { version, commit: "" } });
   const password = await passwordFor(options, configuration, log, signal);
+  const keyService = password === undefined ? await keyServiceFor(configuration, ground, signal) : undefined;
   const store: StoreOptions = {
     storeUrl: configuration.storeUrl,
     stateDir: configuration.stateDir,
     password,
+    keyService,
     encrypt: configuration.encryption.enabled && options.noEncrypt !== true,
     passwordKdf: configuration.encryption.kdf,
     workers: workersWithin(configuration.limits),
@@ -109,7 +112,7 @@ export async function launch(
   const made = mayMake && (await isUnmade(configuration.storeUrl)) ? await makeRepository(store) : undefined;
   const repository = owner.use(await openRepository(store));
   const given = setLogLevel === undefined ? {} : { setLogLevel };
-  const composed: Ground = { configuration, password, clock, metrics, version, isDaemon, ...given, signal };
+  const composed: Ground = { configuration, password, keyService, clock, metrics, version, isDaemon, ...given, signal };
   const { parts, plan } = await compose(composed, repository, owner);
   const operation = owner.use(await Operation.prepare(parts, plan));
   const services = servicesOf(parts, operation, async () => await loadFor(options));

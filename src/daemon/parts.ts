@@ -10,6 +10,7 @@ import type { ChangeQueue } from "../policy/change-queue.js";
 import type { JobRunner } from "../policy/job-runner.js";
 import type { SpaceWatch } from "../policy/space.js";
 import type { Healer } from "../recovery/healer.js";
+import type { KeyService } from "../storage/key-service.js";
 import type { Metrics } from "../telemetry/prometheus.js";
 import type { BackupWork } from "./backup-work.js";
 import type { EventLog } from "./event-log.js";
@@ -23,6 +24,8 @@ export interface Ground {
   readonly configuration: Configuration;
   /** From a file, the environment or the configuration; undefined: the key beside the state. */
   readonly password: Secret | undefined;
+  /** Opens the repository where no password was given. */
+  readonly keyService: KeyService | undefined;
   readonly clock: Clock;
   readonly metrics: Metrics;
   readonly version: string;

@@ -7,6 +7,7 @@ import { memoryCalls } from "../base/native-memory.js";
 import type { Logger } from "../base/observe.js";
 import { silentObserver } from "../base/observe.js";
 import { type LaunchOptions, launch, loadFor, passwordFor } from "./launch.js";
+import { keyServiceFor } from "./key-service.js";
 import { workersWithin } from "./limits.js";
 import { type MadeRepository, makeRepository } from "./store.js";
 
@@ -43,10 +44,13 @@ export async function initRepository(
   const log = options.log ?? silentObserver.log;
   const configuration = await loadFor(options);
   const encrypt = options.encrypt ?? (configuration.encryption.enabled && options.noEncrypt !== true);
+  const password = await passwordFor(options, configuration, log, options.signal);
+  const ground = { clock: systemClock, log };
   const made = await makeRepository({
+    keyService: password === undefined ? await keyServiceFor(configuration, ground, options.signal) : undefined,
     storeUrl: configuration.storeUrl,
     stateDir: configuration.stateDir,
-    password: await passwordFor(options, configuration, log, options.signal),
+    password,
     encrypt,
     passwordKdf: configuration.encryption.kdf,
     workers: workersWithin(configuration.limits),

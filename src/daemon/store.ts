@@ -10,8 +10,10 @@ import type { Clock } from "../base/clock.js";
 import { HoldfastError, errnoOf, messageOf } from "../base/errors.js";
 import type { Secret } from "../base/observe.js";
 import { type Observer } from "../base/observe.js";
+import { isRecoveryKey } from "../engine/keys.js";
 import { Repository, type Unlock } from "../engine/repository.js";
 import { readConfig, type RepositoryConfig } from "../engine/repository-config.js";
+import type { KeyService } from "../storage/key-service.js";
 import { localFolderOf, openBackend } from "../storage/open.js";
 import { keepRecoveryKey } from "./recovery-key.js";
 
@@ -25,6 +27,8 @@ export interface StoreOptions {
   readonly stateDir: string;
   /** A password from a file, the environment or the configuration; wins over the key beside the state. */
   readonly password: Secret | undefined;
+  /** Wraps the key of a repository that no password opens. */
+  readonly keyService?: KeyService | undefined;
   readonly encrypt: boolean;
   /** How a password of a new repository is stretched. */
   readonly passwordKdf: "scrypt" | "pbkdf2-sha256";
@@ -48,7 +52,9 @@ export interface MadeRepository {
  * that no crash leaves one that nobody can open. Throws REPO_EXISTS, REPO_NOT_EMPTY, STORE_READ_ONLY.
  */
 export async function makeRepository(options: StoreOptions): Promise<MadeRepository> {
-  const keyBytes = options.encrypt && options.password === undefined ? randomBytes(KEY_BYTES) : undefined;
+  const { password, keyService } = options;
+  const keyBytes =
+    options.encrypt && password === undefined && keyService === undefined ? randomBytes(KEY_BYTES) : undefined;
   const pending = keyFileOf(options.stateDir, PENDING_KEY);
   if (keyBytes !== undefined) {
     await makeStateFolder(join(options.stateDir, "keys"));
@@ -57,7 +63,7 @@ export async function makeRepository(options: StoreOptions): Promise<MadeReposit
   const made = await Repository.init({
     storeUrl: options.storeUrl,
     encrypt: options.encrypt,
-    ...(options.password === undefined ? {} : { password: options.password }),
+    ...(password === undefined ? (keyService === undefined ? {} : { keyService }) : { password }),
     ...(keyBytes === undefined ? {} : { keyBytes }),
     passwordKdf: options.passwordKdf,
     clock: options.clock,
@@ -132,13 +138,19 @@ async function repositoryConfig(options: StoreOptions): Promise<RepositoryConfig
 }
 
 async function unlockFor(options: StoreOptions, repositoryId: string): Promise<Unlock> {
-  if (options.password !== undefined) return { password: options.password };
+  if (options.password !== undefined) return unlockOf(options.password);
+  if (options.keyService !== undefined) return { keyService: options.keyService };
   const key = (await readKey(options.stateDir, repositoryId)) ?? (await readKey(options.stateDir, PENDING_KEY));
   if (key !== undefined) return { keyBytes: key };
   const file = keyFileOf(options.stateDir, repositoryId);
   throw new HoldfastError("REPO_KEY_MISSING", `the repository is encrypted and its key ${file} is not there`, {
     hint: "Give --password-file, or put the key file back.",
   });
+}
+
+/** What a given password opens with: a recovery key may stand wherever a password does, its last group tells it from one. */
+export function unlockOf(given: Secret): Unlock {
+  return isRecoveryKey(given) ? { recoveryKey: given } : { password: given };
 }
 
 /** A key file's bytes, or undefined when there is none. */

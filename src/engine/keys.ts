@@ -9,6 +9,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { hasCode, HoldfastError } from "../base/errors.js";
 import { Secret } from "../base/observe.js";
 import type { Backend } from "../storage/backend.js";
+import type { KeyService } from "../storage/key-service.js";
 import { DEFAULT_PASSWORD_KDF, deriveKey, KEY_BYTES, type PasswordKdf, PBKDF2_KDF } from "./crypto/kdf.js";
 import { encodeRecoveryKey, parseRecoveryKey } from "./crypto/recovery-key.js";
 import { encodeSlot, openSlot, parseSlot, type Slot, type SlotKind, type SlotSecret } from "./crypto/slots.js";
@@ -36,6 +37,8 @@ export interface UnlockWith {
   readonly keyBytes?: Uint8Array;
   /** As printed at creation; spaces, dashes and case do not matter. */
   readonly recoveryKey?: Secret;
+  /** Wraps and unwraps the key of a slot; it is asked each time. */
+  readonly keyService?: KeyService;
 }
 
 export interface SlotInfo {
@@ -66,6 +69,16 @@ export function newKeyBytes(): Buffer {
 /** A new recovery key as grouped text: 160 random bits and a checksum group. */
 export function newRecoveryKey(): Secret {
   return new Secret(encodeRecoveryKey(randomBytes(RECOVERY_BYTES)));
+}
+
+/** True when the text is a recovery key, copied rightly. */
+export function isRecoveryKey(text: Secret): boolean {
+  try {
+    return parseRecoveryKey(text.reveal()).length === RECOVERY_BYTES;
+  } catch (error) {
+    if (!hasCode(error, "REPO_KEY_WRONG")) throw error;
+    return false;
+  }
 }
 
 /** Derives what the engine uses from the masters, the first one first; none makes the keys of an unencrypted repository. */
@@ -101,7 +114,7 @@ export async function addSlot(
   slot: NewSlot,
   signal: AbortSignal,
 ): Promise<SlotInfo> {
-  const secret = secretOf(slot.unlock, slot.passwordKdf);
+  const secret = secretOf(slot.unlock, signal, slot.passwordKdf);
   if (secret === undefined) throw new HoldfastError("REPO_KEY_MISSING", "no key was given for the new key slot");
   const bytes = await encodeSlot({ repositoryId, masters: slot.masters, secret, createdMs: slot.createdMs });
   const id = createHash("sha256").update(bytes).digest("hex");
@@ -135,7 +148,7 @@ export async function unlockMasters(
   unlock: UnlockWith,
   signal: AbortSignal,
 ): Promise<Unlocked> {
-  const secret = secretOf(unlock);
+  const secret = secretOf(unlock, signal);
   if (secret === undefined)
     throw new HoldfastError("REPO_KEY_MISSING", "the repository is encrypted; no key was given");
   const slots = await readSlots(backend, signal);
@@ -212,7 +225,8 @@ async function readSlots(backend: Backend, signal: AbortSignal): Promise<FoundSl
   return slots;
 }
 
-function secretOf(unlock: UnlockWith, kdf?: PasswordKdfName): SlotSecret | undefined {
+function secretOf(unlock: UnlockWith, signal: AbortSignal, kdf?: PasswordKdfName): SlotSecret | undefined {
+  if (unlock.keyService !== undefined) return { kind: "service", service: unlock.keyService, signal };
   if (unlock.password !== undefined) {
     return {
       kind: "password",

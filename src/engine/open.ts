@@ -78,10 +78,15 @@ async function makeSlots(
 ): Promise<Omit<InitResult, "repositoryId">> {
   const masters = [newMasterKey()];
   const createdMs = options.clock.nowMs();
-  const madeKey = options.password === undefined && options.keyBytes === undefined ? newKeyBytes() : undefined;
-  const keyBytes = options.keyBytes ?? madeKey;
+  const { password, keyService } = options;
+  const isGiven = password !== undefined || keyService !== undefined || options.keyBytes !== undefined;
+  const madeKey = isGiven ? undefined : newKeyBytes();
   const unlock =
-    options.password === undefined ? { keyBytes: keyBytes ?? Buffer.alloc(0) } : { password: options.password };
+    keyService !== undefined
+      ? { keyService }
+      : password !== undefined
+        ? { password }
+        : { keyBytes: options.keyBytes ?? madeKey ?? Buffer.alloc(0) };
   const { passwordKdf } = options;
   await addSlot(backend, repositoryId, { masters, unlock, createdMs, passwordKdf }, signal);
   const recoveryKey = newRecoveryKey();

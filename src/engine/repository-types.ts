@@ -3,6 +3,7 @@ import type { Clock } from "../base/clock.js";
 import type { Observer, Secret } from "../base/observe.js";
 import type { BytePath } from "../base/paths.js";
 import type { Compression } from "./codec/codec.js";
+import type { KeyService } from "../storage/key-service.js";
 import type { FileIo } from "../storage/file-io.js";
 import type { BackupType, Entry, Manifest, NodeKind, StatTuple, UnreadablePath } from "./types.js";
 
@@ -12,6 +13,8 @@ export interface Unlock {
   /** The content of a key file. */
   readonly keyBytes?: Buffer;
   readonly recoveryKey?: Secret;
+  /** AWS KMS or Vault: unwraps the key of a slot. */
+  readonly keyService?: KeyService;
 }
 
 export interface InitOptions {
@@ -23,6 +26,8 @@ export interface InitOptions {
   /** Without a password and key bytes a random key is made and returned. */
   readonly password?: Secret;
   readonly keyBytes?: Buffer;
+  /** Wraps the key in place of a password or key bytes. */
+  readonly keyService?: KeyService;
   /** How a password is stretched; default scrypt. */
   readonly passwordKdf?: "scrypt" | "pbkdf2-sha256";
   /** File calls of the store; the system's unless a test makes them fail. */

@@ -73,6 +73,15 @@ describe("the daemon's store", () => {
     expect(existsSync(folder().at("state", "keys"))).to.equal(false);
   });
 
+  it("opens with the recovery key wherever a password is given, on a machine that has nothing else", async () => {
+    const options = storeOptions(folder());
+    const made = await makeRepository(options);
+    const key = new Secret(made.recoveryKey?.reveal().toLowerCase().replaceAll("-", " ") ?? "");
+    const elsewhere = { ...options, stateDir: folder().at("elsewhere"), password: key };
+    await using repository = await openRepository(elsewhere);
+    expect(repository.id).to.equal(made.repositoryId);
+  });
+
   it("says that the key is missing, and names its place", async () => {
     const options = storeOptions(folder());
     const made = await makeRepository(options);

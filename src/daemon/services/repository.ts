@@ -62,9 +62,9 @@ export function repositoryService(parts: Parts, operation: Operation): Repositor
       );
     },
     async recoveryKey() {
-      const { configuration, password, signal } = parts.ground;
+      const { configuration, password, keyService, signal } = parts.ground;
       const { storeUrl, stateDir } = configuration;
-      const place = { storeUrl, stateDir, hasPassword: password !== undefined };
+      const place = { storeUrl, stateDir, hasPassword: password !== undefined || keyService !== undefined };
       const { recoveryKey, isNew } = await shownRecoveryKey(place, repository, signal);
       return { recovery_key: recoveryKey.reveal(), new: isNew };
     },

@@ -4,9 +4,10 @@ import { isoTime } from "../../base/clock.js";
 import { Secret } from "../../base/observe.js";
 import type { KeyDocument, UpkeepService } from "../../api/upkeep-service.js";
 import type { SlotInfo } from "../../engine/keys.js";
+import type { Unlock } from "../../engine/repository.js";
 import type { Parts } from "../parts.js";
 import { keepRecoveryKey } from "../recovery-key.js";
-import { keyFileOf } from "../store.js";
+import { keyFileOf, unlockOf } from "../store.js";
 
 export function upkeepService(parts: Parts): UpkeepService {
   const { repository, ground } = parts;
@@ -24,7 +25,7 @@ export function upkeepService(parts: Parts): UpkeepService {
       const unlock = newPassword === undefined ? await keyInUse(parts) : { password: new Secret(newPassword) };
       const rotation = await repository.rotateKeys({ unlock, passwordKdf }, ground.signal);
       const { recoveryKey, rotations, slotsRemoved } = rotation;
-      if (unlock.password === undefined) await keepRecoveryKey(stateDir, repository.id, recoveryKey);
+      if ("keyBytes" in unlock) await keepRecoveryKey(stateDir, repository.id, recoveryKey);
       return {
         ...{ recovery_key: recoveryKey.reveal(), rotations, keys_removed: slotsRemoved },
         restart_needed: ground.isDaemon,
@@ -34,8 +35,9 @@ export function upkeepService(parts: Parts): UpkeepService {
 }
 
 /** The key that opened the repository: the password that was given, else the key file beside the state. */
-async function keyInUse({ ground, repository }: Parts): Promise<{ password?: Secret; keyBytes?: Buffer }> {
-  if (ground.password !== undefined) return { password: ground.password };
+async function keyInUse({ ground, repository }: Parts): Promise<Unlock> {
+  if (ground.password !== undefined) return unlockOf(ground.password);
+  if (ground.keyService !== undefined) return { keyService: ground.keyService };
   const text = await readFile(keyFileOf(ground.configuration.stateDir, repository.id), "utf8");
   return { keyBytes: Buffer.from(text.trim(), "hex") };
 }

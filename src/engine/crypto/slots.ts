@@ -6,17 +6,20 @@
 import { randomBytes } from "node:crypto";
 import { HoldfastError } from "../../base/errors.js";
 import type { Secret } from "../../base/observe.js";
+import { KEY_SERVICE_NAMES, type KeyService, type KeyServiceName } from "../../storage/key-service.js";
 import { NONCE_BYTES, openSealed, sealParts, TAG_BYTES } from "./aead.js";
 import { DEFAULT_PASSWORD_KDF, deriveKey, KEY_BYTES, type PasswordKdf, stretchPassword } from "./kdf.js";
 
-export type SlotKind = "password" | "raw" | "recovery";
+/** `service`: the wrapping key is one that a key service (AWS KMS, Vault) wrapped. */
+export type SlotKind = "password" | "raw" | "recovery" | "service";
 /** Random keys need no stretching. */
 export type SlotKdf = PasswordKdf | { readonly name: "hkdf-sha256" };
 
 /** What wraps or opens a slot. */
 export type SlotSecret =
   | { readonly kind: "password"; readonly password: Secret; readonly kdf?: PasswordKdf }
-  | { readonly kind: "raw" | "recovery"; readonly bytes: Uint8Array };
+  | { readonly kind: "raw" | "recovery"; readonly bytes: Uint8Array }
+  | { readonly kind: "service"; readonly service: KeyService; readonly signal: AbortSignal };
 
 export interface Slot {
   readonly kind: SlotKind;
@@ -28,6 +31,13 @@ export interface Slot {
   /** How many masters it holds: one more than the repository's rotations when it was made. */
   readonly masterCount: number;
   readonly createdMs: number;
+  /** Of a `service` slot: who wrapped its key, and what came of it. */
+  readonly service: ServiceKey | undefined;
+}
+
+export interface ServiceKey {
+  readonly name: KeyServiceName;
+  readonly wrapped: string;
 }
 
 export interface SlotContent {
@@ -52,7 +62,10 @@ export async function encodeSlot(content: SlotContent): Promise<Buffer> {
   const kdf: SlotKdf = secret.kind === "password" ? (secret.kdf ?? DEFAULT_PASSWORD_KDF) : { name: "hkdf-sha256" };
   const salt = randomBytes(SALT_BYTES);
   const nonce = randomBytes(NONCE_BYTES);
-  const key = await wrappingKey(secret, kdf, salt);
+  const { key, service } =
+    secret.kind === "service"
+      ? await newServiceKey(secret, content.repositoryId)
+      : { key: await wrappingKey(secret, kdf, salt), service: undefined };
   const version = content.masters.length === 1 ? SLOT_VERSIONS.single : SLOT_VERSIONS.ring;
   const bound = boundBytes(content.repositoryId, { version, kind: secret.kind, kdf });
   const wrapped = Buffer.concat(sealParts(Buffer.concat(content.masters), { key, nonce, bound }));
@@ -64,6 +77,7 @@ export async function encodeSlot(content: SlotContent): Promise<Buffer> {
     nonce: nonce.toString("hex"),
     wrapped: wrapped.toString("hex"),
     created_ms: content.createdMs,
+    ...(service === undefined ? {} : { service }),
   };
   return Buffer.from(`${JSON.stringify(fields, undefined, 2)}\n`, "utf8");
 }
@@ -75,7 +89,11 @@ export async function openSlot(
   secret: SlotSecret,
 ): Promise<readonly Buffer[] | undefined> {
   if (slot.kind !== secret.kind) return undefined;
-  const key = await wrappingKey(secret, slot.kdf, slot.salt);
+  const key =
+    secret.kind === "service"
+      ? await openServiceKey(slot, secret, repositoryId)
+      : await wrappingKey(secret, slot.kdf, slot.salt);
+  if (key === undefined) return undefined;
   const version = slot.masterCount === 1 ? SLOT_VERSIONS.single : SLOT_VERSIONS.ring;
   const bound = boundBytes(repositoryId, { version, kind: slot.kind, kdf: slot.kdf });
   const masters = openSealed(slot.wrapped, { key, nonce: slot.nonce, bound });
@@ -85,7 +103,32 @@ export async function openSlot(
   );
 }
 
-async function wrappingKey(secret: SlotSecret, kdf: SlotKdf, salt: Buffer): Promise<Buffer> {
+type ServiceSecret = Extract<SlotSecret, { readonly kind: "service" }>;
+
+/** A random wrapping key, and what the service made of it. */
+async function newServiceKey({ service, signal }: ServiceSecret, repositoryId: Uint8Array) {
+  const key = randomBytes(KEY_BYTES);
+  const wrapped = await service.wrap(key, contextOf(repositoryId), signal);
+  return { key, service: { name: service.name, wrapped } satisfies ServiceKey };
+}
+
+/** The wrapping key of a slot, or undefined when another service wrapped it. */
+async function openServiceKey(
+  slot: Slot,
+  { service, signal }: ServiceSecret,
+  repositoryId: Uint8Array,
+): Promise<Buffer | undefined> {
+  if (slot.service?.name !== service.name) return undefined;
+  const key = await service.unwrap(slot.service.wrapped, contextOf(repositoryId), signal);
+  return key.length === KEY_BYTES ? key : undefined;
+}
+
+/** What a service is told the key is for. */
+function contextOf(repositoryId: Uint8Array): string {
+  return Buffer.from(repositoryId).toString("hex");
+}
+
+async function wrappingKey(secret: Exclude<SlotSecret, ServiceSecret>, kdf: SlotKdf, salt: Buffer): Promise<Buffer> {
   if (secret.kind === "password") {
     if (kdf.name === "hkdf-sha256") throw damagedSlot("a password slot has no stretching");
     return await stretchPassword(secret.password.reveal(), salt, kdf);
@@ -127,7 +170,8 @@ export function parseSlot(bytes: Uint8Array): Slot {
     throw new HoldfastError("REPO_FORMAT_UNSUPPORTED", "a key slot has an unknown version");
   }
   const kind = fields["kind"];
-  if (kind !== "password" && kind !== "raw" && kind !== "recovery") throw damagedSlot("its kind is unknown");
+  if (kind !== "password" && kind !== "raw" && kind !== "recovery" && kind !== "service")
+    throw damagedSlot("its kind is unknown");
   const wrapped = wrappedField(fields["wrapped"], version);
   return {
     kind,
@@ -137,7 +181,20 @@ export function parseSlot(bytes: Uint8Array): Slot {
     wrapped,
     masterCount: (wrapped.length - TAG_BYTES) / KEY_BYTES,
     createdMs: numberField(fields["created_ms"]),
+    service: kind === "service" ? parseServiceKey(fields["service"]) : undefined,
   };
+}
+
+/** What a service wrapped is at most a few hundred bytes long. */
+const WRAPPED_CHARACTERS_MAX = 10_000;
+
+function parseServiceKey(value: unknown): ServiceKey {
+  const fields = asFields(value);
+  const name = KEY_SERVICE_NAMES.find((known) => known === fields["name"]);
+  const wrapped = fields["wrapped"];
+  if (name === undefined || typeof wrapped !== "string" || wrapped.length > WRAPPED_CHARACTERS_MAX)
+    throw damagedSlot("its key service is unknown");
+  return { name, wrapped };
 }
 
 function parseKdf(value: unknown): SlotKdf {
