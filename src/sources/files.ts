@@ -20,6 +20,8 @@ export type { WalkFailure, WalkedEntry, WalkedNode } from "./walk-tree.js";
 /** Entries in one batch of a walk. */
 const BATCH_MAX = 512;
 const PACKED_BATCH_MAX = 2048;
+/** Young heap of a walking thread: a stat lives for a moment, and V8's own choice of 48 MiB would be touched in full. */
+const YOUNG_HEAP_MIB = 6;
 
 export interface FileSourceOptions {
   readonly name: string;
@@ -99,7 +101,10 @@ export class FileSource {
     const starts = under === undefined ? this.#starts() : [under];
     for (const start of under === undefined ? this.roots.map((root) => root.folder) : []) requireFolder(start);
     const order: WalkOrder = { spec: this.#selection.spec, starts, batchMax };
-    const worker = new Worker(new URL("./walk-worker.js", import.meta.url), { workerData: order });
+    const worker = new Worker(new URL("./walk-worker.js", import.meta.url), {
+      workerData: order,
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_HEAP_MIB },
+    });
     const answers = new AnswerQueue(worker, signal);
     try {
       answers.ask();
