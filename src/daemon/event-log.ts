@@ -17,10 +17,14 @@ const PATHS_SHOWN = 100;
 const FOLLOWED: readonly EventName[] = [
   "file.removed",
   "file.lost",
+  "file.returned",
   "mass.loss",
+  "attack.held",
   "commit.durable",
   "backup.finished",
   "backup.failed",
+  "backup.overdue",
+  "backup.timely",
   "incident.opened",
   "incident.healed",
   "incident.failed",
@@ -28,6 +32,8 @@ const FOLLOWED: readonly EventName[] = [
   "incident.closed",
   "files.missing",
   "files.expected",
+  "source.removed",
+  "watch.ready",
   "watch.degraded",
   "watch.restored",
   "root.gone",
@@ -35,6 +41,7 @@ const FOLLOWED: readonly EventName[] = [
   "store.full",
   "store.roomy",
   "integrity.failed",
+  "integrity.passed",
 ];
 
 interface Follower {
