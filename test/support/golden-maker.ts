@@ -1,5 +1,5 @@
 /**
- * Makes a golden repository: `node dist/test/support/golden-maker.js NAME encrypted|plain`, run by hand once for each
+ * Makes a golden repository: `node dist/test/support/golden-maker.js NAME encrypted|plain|rotated`, run by hand once for each
  * format that programs have written. The store goes to `test/format/golden/NAME/store`, beside it what has to be read
  * from it for ever. A made one is never made again.
  */
@@ -7,7 +7,7 @@ import { linkSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs
 import { cp } from "node:fs/promises";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.js";
-import { silentObserver } from "../../src/base/observe.js";
+import { type Secret, silentObserver } from "../../src/base/observe.js";
 import { joinPath, pathBytes, pathFromText } from "../../src/base/paths.js";
 import { gc } from "../../src/engine/gc.js";
 import { Repository } from "../../src/engine/repository.js";
@@ -17,12 +17,13 @@ import { type GoldenFacts, goldenFolder } from "./golden.js";
 import { pictureOf } from "./store-scenario.js";
 
 const [name = "", kind = "encrypted"] = process.argv.slice(2);
-/** One of the two is to be readable where there is no zstd. */
+/** All but one are to be readable where there is no zstd. */
 const compression = kind === "encrypted" ? "zstd:3" : "lz4";
 /** The same on every machine, for the paths are in the store. */
 const DATA = "/tmp/holdfast-golden";
 const data = pathFromText(DATA);
 const SOURCE = "golden";
+const PARITY = { dataPacks: 3, parityPacks: 2 };
 
 function write(file: string, content: string | Uint8Array): void {
   writeFileSync(join(DATA, file), content);
@@ -57,7 +58,7 @@ async function fill(repository: Repository): Promise<void> {
   await repository.commitChanges(SOURCE, [{ path: pathFromText(join(DATA, "empty")), kind: "remove" }], UNLIMITED);
   await backUp(repository, "full");
   await repository.deleteBackups([first], UNLIMITED);
-  await gc(repository, { dryRun: false }, UNLIMITED);
+  await gc(repository, { dryRun: false, parity: kind === "rotated" ? PARITY : undefined }, UNLIMITED);
   await backUp(repository, "incremental");
   // The last commits stay in the write-ahead log: the store is copied before it is closed.
   write("text", "in the log");
@@ -66,16 +67,24 @@ async function fill(repository: Repository): Promise<void> {
   await upsert(repository, SOURCE, [pathFromText(join(DATA, "folder/small-3"))]);
 }
 
+/** Something is stored under the first master, then it is rotated; gives the recovery key that is valid from then on. */
+async function rotated(open: Parameters<typeof Repository.open>[0]): Promise<Secret> {
+  await using repository = await Repository.open(open);
+  await backUp(repository, "full");
+  return (await repository.rotateKeys({ unlock: open.unlock ?? {} }, UNLIMITED)).recoveryKey;
+}
+
 async function make(): Promise<void> {
   const folder = goldenFolder(name);
   const work = `${DATA}-work`;
   rmSync(work, { recursive: true, force: true });
   makeFiles();
   const common = { storeUrl: join(work, "store"), clock: systemClock, observer: silentObserver };
-  const encrypt = kind === "encrypted";
+  const encrypt = kind !== "plain";
   const made = await Repository.init({ ...common, encrypt });
   const unlock = made.keyBytes === undefined ? undefined : { keyBytes: made.keyBytes };
   const open = { ...common, stateDir: join(work, "state"), unlock, workers: 1, signal: UNLIMITED };
+  const recoveryKey = kind === "rotated" ? await rotated(open) : made.recoveryKey;
   await using repository = await Repository.open(open);
   await fill(repository);
   mkdirSync(folder, { recursive: true });
@@ -84,7 +93,7 @@ async function make(): Promise<void> {
   rmSync(join(folder, "store", "staging"), { recursive: true });
   const facts: GoldenFacts = {
     keyHex: made.keyBytes?.toString("hex"),
-    recoveryKey: made.recoveryKey?.reveal(),
+    recoveryKey: recoveryKey?.reveal(),
     picture: await pictureOf(repository),
   };
   writeFileSync(join(folder, "facts.json"), `${JSON.stringify(facts, undefined, 2)}\n`);
