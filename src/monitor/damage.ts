@@ -4,6 +4,7 @@
  * not moved or rotated. Otherwise the content is a new version like any other.
  */
 import type { Actor, DamageKind, NoticedBy } from "../base/events.js";
+import { KeyedMutex } from "../base/concurrency.js";
 import { messageOf } from "../base/errors.js";
 import { type BytePath, pathText } from "../base/paths.js";
 import { turn, isSameStat, lookAt, stampOf } from "./look.js";
@@ -14,7 +15,7 @@ import type { AttackWatch } from "./judge/attack-watch.js";
 import type { RegistryRecord } from "./registry.js";
 import type { ChecksOfPath, FileJudgement, Shape } from "./validation.js";
 import { withActor } from "./watch/actors.js";
-import { hasWriter } from "./writers.js";
+import { RecentWriters } from "./writers.js";
 
 /** A tail of NULs counts from this many bytes and this share of the file on, where there was none. */
 const NUL_TAIL_BYTES_MIN = 512;
@@ -22,6 +23,8 @@ const NUL_TAIL_SHARE_MIN = 0.1;
 /** A file that somebody keeps open for writing is not judged for this long; then it is a change. */
 const WRITER_WAIT_MAX_MS = 30_000;
 const WRITER_LOOK_MS = 1000;
+/** Changes of a source that are judged at the same time; most of it is waiting for threads and the disk. */
+const LANES = 4;
 
 export interface Suspicion {
   readonly kind: DamageKind;
@@ -34,10 +37,14 @@ export class DamageJudge {
   readonly #changes: () => ChangeJudge;
   readonly #queue: SettledChange[] = [];
   readonly #suspects = new Set<Promise<void>>();
+  /** Changes of one path are judged one after another. */
+  readonly #paths = new KeyedMutex();
+  readonly #writers: RecentWriters;
   #running: Promise<void> | undefined;
 
   constructor(context: SourceContext, attack: AttackWatch, changes: () => ChangeJudge) {
     this.#context = context;
+    this.#writers = new RecentWriters(context.shared.clock);
     this.#attack = attack;
     this.#changes = changes;
   }
@@ -63,19 +70,24 @@ export class DamageJudge {
 
   async #run(): Promise<void> {
     await turn();
+    await Promise.all(Array.from({ length: LANES }, () => this.#runLane()));
+  }
+
+  async #runLane(): Promise<void> {
     for (let change = this.#queue.shift(); change !== undefined; change = this.#queue.shift()) {
       if (this.#context.signal.aborted) return;
+      const next = change;
       try {
-        await this.#judge(change);
+        await this.#paths.run(next.path, () => this.#judge(next));
       } catch (error) {
         if (this.#isStopped()) return;
         const { name, shared } = this.#context;
         shared.log.error("watch.inspect_failed", {
           source: name,
-          path: pathText(change.path),
+          path: pathText(next.path),
           message: messageOf(error),
         });
-        this.#changes().accept(change); // kept as a version, whatever it is
+        this.#changes().accept(next); // kept as a version, whatever it is
       }
     }
   }
@@ -115,10 +127,10 @@ export class DamageJudge {
     const { path, node, item } = change;
     const { clock } = this.#context.shared;
     await clock.sleep(this.#context.graceMs, this.#context.signal);
-    let isWritten = hasWriter(path, node.stat);
+    let isWritten = this.#writers.has(path, node.stat);
     for (let waitedMs = 0; isWritten && waitedMs < WRITER_WAIT_MAX_MS; waitedMs += WRITER_LOOK_MS) {
       await clock.sleep(WRITER_LOOK_MS, this.#context.signal);
-      isWritten = hasWriter(path, node.stat);
+      isWritten = this.#writers.has(path, node.stat);
     }
     const look = lookAt(path);
     if (look.is !== "there" || !isSameStat(look.node.stat, node.stat)) {

@@ -9,8 +9,9 @@ import { messageOf } from "../base/errors.js";
 import { randomHex } from "../base/ids.js";
 import { type BytePath, isTextPath, joinPath, nameOf, pathBytes, pathFromText, pathText } from "../base/paths.js";
 import { runProgram } from "../base/spawn.js";
-import type { Digest, Shape } from "./inspect/jobs.js";
-import { Inspector } from "./inspect/inspector.js";
+import type { Digest, PairVerdict, Shape } from "./inspect/jobs.js";
+import { type InspectOutcome, Inspector } from "./inspect/inspector.js";
+import { Inspectors } from "./inspect/inspectors.js";
 import { quickShape } from "./inspect/shape.js";
 import { isSmallText } from "./judge/quick.js";
 import { matcherOf } from "./rules.js";
@@ -81,18 +82,18 @@ function extensionOf(path: BytePath): string {
 
 /** Looks at files; shared by all sources. */
 export class FileValidation implements AsyncDisposable {
-  readonly #inspector: Inspector;
+  readonly #inspectors: Inspectors;
   /** A thread of its own, so that a digest of a huge file does not hold up the checks. */
   readonly #reader: Inspector;
   /** And one for the comparison of versions, which is behind the changes and may lag. */
-  readonly #comparer: Inspector;
+  readonly #comparers: Inspectors;
   readonly #scratchFolder: string;
 
   /** `scratchFolder` is a private folder of holdfast where older content is laid out to be judged. */
   constructor(clock: Clock, scratchFolder: string) {
-    this.#inspector = new Inspector(clock);
+    this.#inspectors = new Inspectors(clock);
     this.#reader = new Inspector(clock);
-    this.#comparer = new Inspector(clock);
+    this.#comparers = new Inspectors(clock);
     this.#scratchFolder = scratchFolder;
   }
 
@@ -105,7 +106,10 @@ export class FileValidation implements AsyncDisposable {
         return { shape, verdict: { verdict: "unchecked", detail: "no check looks at such files" } };
     }
     const limits = { timeoutMs, sizeBytesMax: VALIDATION_BYTES_MAX };
-    const looked = await this.#inspector.inspect(content, inner, limits, signal);
+    const looked = await this.#inspectors.use(
+      async (inspector) => await inspector.inspect(content, inner, limits, signal),
+      signal,
+    );
     if (looked.outcome === "unreadable")
       return { shape: undefined, verdict: { verdict: "unchecked", detail: `it cannot be read (${looked.errno})` } };
     if (looked.outcome === "too_much")
@@ -142,11 +146,16 @@ export class FileValidation implements AsyncDisposable {
   ): Promise<string | undefined> {
     if (isSmallText(standing)) return undefined;
     const limits = { timeoutMs: VALIDATION_TIMEOUT_MS, sizeBytesMax: COMPARED_BYTES_MAX };
-    const alone = await this.#comparer.comparePair({ path: standing }, limits, signal);
+    const compare = async (oldPath?: BytePath): Promise<InspectOutcome<PairVerdict>> =>
+      await this.#comparers.use(
+        async (inspector) => await inspector.comparePair({ path: standing, oldPath }, limits, signal),
+        signal,
+      );
+    const alone = await compare();
     if (alone.outcome !== "done" || alone.value.is !== "unsure") return undefined;
     // One byte beyond the limit tells that the older version goes on.
     return await this.#laidOut(older.read(), older.path, COMPARED_BYTES_MAX + 1, async (oldPath) => {
-      const pair = await this.#comparer.comparePair({ path: standing, oldPath }, limits, signal);
+      const pair = await compare(oldPath);
       return pair.outcome === "done" && pair.value.is === "suspicious" ? pair.value.reason : undefined;
     });
   }
@@ -180,9 +189,9 @@ export class FileValidation implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#inspector[Symbol.asyncDispose]();
+    await this.#inspectors[Symbol.asyncDispose]();
     await this.#reader[Symbol.asyncDispose]();
-    await this.#comparer[Symbol.asyncDispose]();
+    await this.#comparers[Symbol.asyncDispose]();
   }
 }
 
