@@ -28,6 +28,8 @@ export interface Actor {
   /** Whom it ran as, and who had logged in; undefined when that is not known, or nobody had. */
   readonly user: string | undefined;
   readonly loginUser: string | undefined;
+  /** A tool of the system (git, make, a package manager) that it is or works for; what such take away they mean to. */
+  readonly tool: string | undefined;
 }
 
 export interface LossEvent {

@@ -304,10 +304,13 @@ export class LossJudge {
     }
     const { shared, signal } = this.#context;
     const intents = await judgeIntent(shared, files.map(asMissingFile), signal);
+    // A tool that takes away very many is asked about all the same: it may be told wrongly what to clean.
+    const isMass = this.#breaker.isMass(files.length, this.#files, this.#nowMs());
+    const actors = isMass ? [] : await this.#actorsOf(files);
     for (const [index, missed] of files.entries()) {
       if (index % SLICE === SLICE - 1) await turn();
       if (await this.#hooks.takesDeparture(asMissingFile(missed))) continue;
-      this.#weigh(missed, intents[index] ?? { is: "unknown" }, losses);
+      this.#weigh(missed, byTool(intents[index], actors[index]), losses);
     }
     return this.#withoutEmptyFolders(losses, folders);
   }
@@ -426,6 +429,12 @@ interface Missed {
   readonly record: RegistryRecord;
   readonly item: MissingItem;
   readonly ground: Ground;
+}
+
+/** Without other evidence the removal by a tool of the system, or for one, counts as meant. */
+function byTool(intent: Intent | undefined, actor: Actor | undefined): Intent {
+  if (intent !== undefined && intent.is !== "unknown") return intent;
+  return actor?.tool === undefined ? { is: "unknown" } : { is: "meant", reason: `taken away by ${actor.tool}` };
 }
 
 /** Not removed on purpose, and not told already as a part of an attack. */

@@ -13,7 +13,7 @@ import { FAN, type FanEvent, parseFanEvents } from "../../src/monitor/watch/fan-
 import { Actors } from "../../src/monitor/watch/actors.js";
 import { ProcessBook } from "../../src/monitor/watch/processes.js";
 import { TempFolder } from "../support/temp-folder.js";
-import { requireRoot } from "../support/requirements.js";
+import { requirePrograms, requireRoot } from "../support/requirements.js";
 import { WatchBench } from "../support/watch-bench.js";
 
 const at = (path: string): BytePath => path as BytePath;
@@ -69,6 +69,23 @@ describe("who did it", () => {
     });
   });
 
+  it("takes what git or make clean away as meant, and the same by a program of that name elsewhere as lost", async function () {
+    requireRoot(this);
+    if (fanotifyCalls() === undefined) this.skip();
+    requirePrograms(this, "make");
+    await using bench = await WatchBench.create({ actors: true });
+    await bench.folder.write("Makefile", "clean:\n\trm -f out/a.o\n");
+    for (const name of ["a.o", "b.o"]) await bench.folder.write(`out/${name}`, name);
+    execFileSync("cp", [execFileSync("which", ["rm"], { encoding: "utf8" }).trim(), bench.folder.at("make")]);
+    await bench.protect();
+    await bench.quiet();
+    execFileSync("make", ["-s", "clean"], { cwd: bench.folder.path });
+    await bench.until("it is accepted", () => bench.paths("file.removed").includes("out/a.o"));
+    execFileSync(bench.folder.at("make"), [bench.folder.at("out/b.o")]);
+    await bench.until("it is lost", () => bench.paths("file.lost").includes("out/b.o"));
+    expect(bench.losses).to.have.length(1);
+  });
+
   it("is unknown, and that is said once and not as a fault, where nobody may listen", async () => {
     const said: string[] = [];
     const log = { ...silentObserver.log, info: (event: string) => void said.push(event) };
@@ -90,7 +107,13 @@ describe("who did it", () => {
       const book = new DeedBook(
         {
           pathOf: ({ folder }) => folders.get(folder.toString("latin1")),
-          actorOf: (pid) => ({ pid, program: `p${String(pid)}`, user: undefined, loginUser: undefined }),
+          actorOf: (pid) => ({
+            pid,
+            program: `p${String(pid)}`,
+            user: undefined,
+            loginUser: undefined,
+            tool: undefined,
+          }),
           monotonicMs: () => 0,
         },
         1,
@@ -127,12 +150,21 @@ describe("who did it", () => {
     it("remembers a program from its start: of a script the script, and a number used again is another", () => {
       let nowMs = 0;
       const book = new ProcessBook(() => nowMs, "/nowhere");
-      for (const name of ["tidy.sh", "bash", "ld-linux-x86-64.so.2"]) book.started(40, name);
+      for (const name of ["tidy.sh", "bash", "ld-linux-x86-64.so.2"]) book.started(40, name, "/opt");
       expect(book.of(40).program).to.equal("tidy.sh");
       nowMs += 5;
-      for (const name of ["r\u001bm", "ld-linux-x86-64.so.2"]) book.started(40, name);
+      for (const name of ["r\u001bm", "ld-linux-x86-64.so.2"]) book.started(40, name, "/tmp");
       expect(book.of(40).program).to.equal("r?m");
-      expect(book.of(41)).to.deep.equal({ pid: 41, program: "", user: undefined, loginUser: undefined });
+      const nobody = { user: undefined, loginUser: undefined, tool: undefined };
+      expect(book.of(41)).to.deep.equal({ pid: 41, program: "", ...nobody });
+    });
+
+    it("is a tool of the system only where that keeps its programs, whoever else bears the name", () => {
+      const book = new ProcessBook(() => 0, "/nowhere");
+      book.started(50, "git", "/usr/bin");
+      book.started(51, "git", "/home/eve/bin");
+      book.started(52, "rm", "/usr/bin");
+      expect([50, 51, 52].map((pid) => book.of(pid).tool)).to.deep.equal(["git", undefined, undefined]);
     });
 
     it("takes any bytes without an exception", () => {

@@ -4,6 +4,7 @@
  * something; the limit on the sleep lets the thread end with its process.
  */
 import { closeSync, openSync, readSync, readlinkSync } from "node:fs";
+import { setPriority } from "node:os";
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { systemClock } from "../../base/clock.js";
 import { errnoOf, messageOf } from "../../base/errors.js";
@@ -17,6 +18,9 @@ import { ProcessBook } from "./processes.js";
 const MASK = FAN.closeWrite | FAN.delete | FAN.rename | FAN.openExec | FAN.onFolder;
 const READ_BYTES = 2 ** 18;
 const SLEEP_MS = 250;
+/** Before ordinary work: it sleeps, and when it wakes somebody's process may be about to end. */
+const PRIORITY = -15;
+const PROGRAM_FOLDERS_MAX = 1000;
 /** Reads before orders get a turn. */
 const READS_MAX = 16;
 
@@ -29,6 +33,7 @@ class Listener {
   /** A watched folder on each marked file system, by its id. Never held open: that would keep it from being unmounted. */
   readonly #mounts = new Map<string, BytePath>();
   readonly #roots = new Map<number, BytePath>();
+  readonly #programFolders = new Map<string, BytePath>();
   readonly #buffer = Buffer.alloc(READ_BYTES);
 
   constructor(calls: FanotifyCalls, bell: number) {
@@ -99,7 +104,7 @@ class Listener {
       if (length === 0) return;
       for (const event of parseFanEvents(this.#buffer.subarray(0, length))) {
         if ((event.mask & FAN.openExec) !== 0n && event.place !== undefined)
-          this.#processes.started(event.pid, event.place.name);
+          this.#processes.started(event.pid, event.place.name, this.#programFolder(event.place));
         if ((event.mask & ~(FAN.openExec | FAN.onFolder | FAN.overflow)) !== 0n) this.#deeds.take(event);
       }
     }
@@ -112,6 +117,18 @@ class Listener {
       if (errnoOf(error) === "EAGAIN") return 0;
       throw error;
     }
+  }
+
+  /** There are few folders with programs: their paths are remembered. */
+  #programFolder(place: FanPlace): BytePath | undefined {
+    const key = place.fileSystem + place.folder.toString("latin1");
+    let folder = this.#programFolders.get(key);
+    if (folder === undefined) {
+      folder = this.#pathOf(place);
+      if (this.#programFolders.size >= PROGRAM_FOLDERS_MAX) this.#programFolders.clear();
+      if (folder !== undefined) this.#programFolders.set(key, folder);
+    }
+    return folder;
   }
 
   #pathOf(place: FanPlace): BytePath | undefined {
@@ -136,12 +153,22 @@ function tell(report: ActorReport): void {
   parentPort?.postMessage(report);
 }
 
+/** Of this thread alone. A program that ends before its start is read is known by its name only. */
+function hurry(): void {
+  try {
+    setPriority(PRIORITY);
+  } catch {
+    // not allowed: then it is later now and then
+  }
+}
+
 function main(): void {
   const calls = fanotifyCalls();
   if (calls === undefined) {
     tell({ type: "deaf", reason: "the package koffi is not installed" });
     return;
   }
+  hurry();
   try {
     new Listener(calls, (workerData as { readonly bell: number }).bell).run();
   } catch (error) {

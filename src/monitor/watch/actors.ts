@@ -77,6 +77,7 @@ export class Actors implements AsyncDisposable {
 
   /** Ends the thread and waits for it. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#worker?.ref(); // its end is waited for, though nothing else keeps the process
     this.#order({ type: "end" });
     await this.#ended;
     if (this.#bell !== undefined) closeSync(this.#bell);

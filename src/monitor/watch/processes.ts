@@ -3,7 +3,8 @@
  * is remembered at its start; of processes that run longer /proc tells. Numbers are used again: a start replaces what
  * was known.
  */
-import { readFileSync } from "node:fs";
+import { readFileSync, readlinkSync } from "node:fs";
+import { basename, dirname } from "node:path";
 import type { Actor } from "../../base/events.js";
 
 /** Starts that are remembered; the oldest go first. About 200 bytes each. */
@@ -13,6 +14,9 @@ const ONE_START_MS = 50;
 const PROGRAM_LENGTH_MAX = 64;
 const USERS_KEEP_MS = 60_000;
 const NOBODY_LOGGED_IN = 0xffff_ffff;
+/** Tools whose removals are meant, when they lie in a folder that only the system's owner writes. */
+const TOOLS = new Set(["git", "make", "gmake", "ninja", "dpkg", "apt", "apt-get", "rpm", "dnf", "pacman", "logrotate"]);
+const SYSTEM_FOLDERS = /^(?:\/usr)?\/(?:local\/)?s?bin$|^\/usr\/lib\/git-core$/;
 
 interface Known extends Actor {
   readonly startedMs: number;
@@ -32,8 +36,8 @@ export class ProcessBook {
     this.#procFolder = procFolder;
   }
 
-  /** A process begins to run the program of this name. */
-  started(pid: number, program: string): void {
+  /** A process begins to run the program of this name; `folder` holds it, undefined when that is not known. */
+  started(pid: number, program: string, folder: string | undefined): void {
     const nowMs = this.#monotonicMs();
     const before = this.#known.get(pid);
     const isSameStart = before !== undefined && !before.isComplete && nowMs - before.startedMs < ONE_START_MS;
@@ -42,7 +46,8 @@ export class ProcessBook {
       if (before !== undefined && isLoader) this.#known.set(pid, { ...before, isComplete: true });
       return;
     }
-    this.#remember(pid, { ...this.#owner(pid), pid, program: clean(program), startedMs: nowMs, isComplete: false });
+    const about = this.#about(pid, toolAt(folder, program));
+    this.#remember(pid, { ...about, pid, program: clean(program), startedMs: nowMs, isComplete: false });
   }
 
   /** What is known of a process. */
@@ -50,11 +55,12 @@ export class ProcessBook {
     let known = this.#known.get(pid);
     if (known === undefined) {
       const program = clean(this.#read(pid, "comm").trim());
-      known = { ...this.#owner(pid), pid, program, startedMs: this.#monotonicMs(), isComplete: true };
+      const about = this.#about(pid, this.#toolRunning(pid));
+      known = { ...about, pid, program, startedMs: this.#monotonicMs(), isComplete: true };
       if (program !== "") this.#remember(pid, known);
     }
-    const { program, user, loginUser } = known;
-    return { pid, program, user, loginUser };
+    const { program, user, loginUser, tool } = known;
+    return { pid, program, user, loginUser, tool };
   }
 
   #remember(pid: number, known: Known): void {
@@ -64,10 +70,23 @@ export class ProcessBook {
     if (this.#known.size > PROCESSES_MAX && oldest !== undefined) this.#known.delete(oldest);
   }
 
-  #owner(pid: number): Pick<Actor, "user" | "loginUser"> {
-    const uid = /^Uid:\s+(\d+)/m.exec(this.#read(pid, "status"))?.[1];
+  /** For whom it runs, and the tool: its own, or that of the process that started it. */
+  #about(pid: number, ownTool: string | undefined): Pick<Actor, "user" | "loginUser" | "tool"> {
+    const status = this.#read(pid, "status");
+    const uid = /^Uid:\s+(\d+)/m.exec(status)?.[1];
     const login = this.#read(pid, "loginuid").trim();
-    return { user: this.#userOf(uid), loginUser: this.#userOf(login) };
+    const parent = Number(/^PPid:\s+(\d+)/m.exec(status)?.[1] ?? 0);
+    const tool = ownTool ?? this.#known.get(parent)?.tool ?? this.#toolRunning(parent);
+    return { user: this.#userOf(uid), loginUser: this.#userOf(login), tool };
+  }
+
+  #toolRunning(pid: number): string | undefined {
+    try {
+      const path = readlinkSync(`${this.#procFolder}/${String(pid)}/exe`, "latin1");
+      return toolAt(dirname(path), basename(path));
+    } catch {
+      return undefined;
+    }
   }
 
   #userOf(text: string | undefined): string | undefined {
@@ -86,6 +105,10 @@ export class ProcessBook {
   #read(pid: number, name: string): string {
     return readOrNothing(`${this.#procFolder}/${String(pid)}/${name}`);
   }
+}
+
+function toolAt(folder: string | undefined, program: string): string | undefined {
+  return folder !== undefined && SYSTEM_FOLDERS.test(folder) && TOOLS.has(program) ? program : undefined;
 }
 
 function readOrNothing(path: string): string {

@@ -1,0 +1,110 @@
+/**
+ * Ordinary work that takes files away or replaces them, each as its own program does it: nothing of it may be restored.
+ * Each is a bash script that runs in a protected folder of its own, `prepare` before it is protected as well.
+ */
+export interface Workflow {
+  readonly name: string;
+  /** Programs without which it is skipped. */
+  readonly needs: readonly string[];
+  readonly prepare: string;
+  readonly script: string;
+  /** Only told apart when the system says who did it. */
+  readonly needsActor?: boolean;
+}
+
+const REPOSITORY = `git init -q . && git config user.email a@example.org && git config user.name a
+mkdir -p src; for i in $(seq 12); do echo "module $i" > src/m$i.txt; done
+git add . && git commit -qm one
+git checkout -qb other; git rm -q src/m1.txt src/m2.txt src/m3.txt; echo more > src/other.txt; git add . ; git commit -qm two
+git checkout -q -`;
+const TEN_FILES = 'mkdir -p work; for i in $(seq 10); do echo "file $i of the work" > work/f$i.txt; done';
+
+export const WORKFLOWS: readonly Workflow[] = [
+  {
+    name: "git checkout of a branch without them",
+    needs: ["git"],
+    prepare: REPOSITORY,
+    script: "git checkout -q other",
+  },
+  {
+    name: "git stash",
+    needs: ["git"],
+    prepare: `${REPOSITORY}\necho draft > src/draft.txt; git add src/draft.txt`,
+    script: "git stash -q",
+  },
+  {
+    name: "git reset --hard",
+    needs: ["git"],
+    prepare: `${REPOSITORY}\necho new > src/new.txt; git add .; git commit -qm three`,
+    script: "git reset -q --hard HEAD~1",
+  },
+  {
+    name: "git clean",
+    needs: ["git"],
+    prepare: `${REPOSITORY}\nmkdir out; for i in 1 2 3 4; do echo $i > out/o$i.tmp; done`,
+    script: "git clean -qfdx",
+    needsActor: true,
+  },
+  { name: "sed -i", needs: [], prepare: TEN_FILES, script: "sed -i s/file/page/ work/*.txt" },
+  {
+    name: "vim",
+    needs: ["vim"],
+    prepare: TEN_FILES,
+    script:
+      "for i in 1 2 3; do vim -es -u NONE -c 'set writebackup backupskip= backupcopy=no' -c 's/file/page/' -c wq work/f$i.txt; done",
+  },
+  {
+    name: "rsync onto them",
+    needs: ["rsync"],
+    prepare: `${TEN_FILES}\nmkdir ../seed-$$; cp -r work/. ../seed-$$; echo newer >> ../seed-$$/f1.txt; mv ../seed-$$ seed`,
+    script: "rsync -a seed/ work/",
+  },
+  {
+    name: "tar x onto them",
+    needs: ["tar"],
+    prepare: `${TEN_FILES}\ntar cf pack.tar work`,
+    script: "tar xf pack.tar",
+  },
+  {
+    name: "unzip onto them",
+    needs: ["unzip", "python3"],
+    prepare: `${TEN_FILES}\npython3 -m zipfile -c pack.zip work`,
+    script: "unzip -qo pack.zip",
+  },
+  {
+    name: "make clean",
+    needs: ["make"],
+    prepare: `${TEN_FILES}\nmkdir build; for i in 1 2 3 4; do echo $i > build/p$i.o; done\nprintf 'clean:\\n\\trm -rf build\\n' > Makefile`,
+    script: "make -s clean",
+    needsActor: true,
+  },
+  {
+    name: "npm's way with node_modules",
+    needs: [],
+    prepare:
+      "mkdir -p node_modules/a node_modules/b; for p in a b; do for i in 1 2 3 4; do echo $i > node_modules/$p/i$i.js; done; done; echo {} > node_modules/.package-lock.json",
+    script:
+      "rm -rf node_modules; sleep 0.2; mkdir -p node_modules/a; echo 1 > node_modules/a/i1.js; echo {} > node_modules/.package-lock.json",
+  },
+  {
+    name: "logrotate with compression",
+    needs: ["logrotate", "gzip"],
+    prepare:
+      'mkdir -m 755 logs; for i in $(seq 200); do echo "line $i"; done > logs/app.log; for i in $(seq 90); do echo old $i; done > logs/app.log.1; for i in $(seq 80); do echo older $i; done | gzip > logs/app.log.2.gz\nprintf "%s/logs/app.log {\\nrotate 2\\ncompress\\ndelaycompress\\nmissingok\\ncreate\\n}\\n" "$PWD" > rotate.conf; chmod 644 rotate.conf; chown -R root: . 2>/dev/null || true',
+    script: "logrotate -f -s state rotate.conf",
+  },
+  { name: "moved to the trash", needs: ["gio"], prepare: TEN_FILES, script: "gio trash work/f1.txt work/f2.txt" },
+  {
+    name: "mv to other names and folders",
+    needs: [],
+    prepare: `${TEN_FILES}; mkdir away`,
+    script: "mv work/f1.txt work/g1.txt; mv work/f2.txt away/; mv work elsewhere",
+  },
+  {
+    name: "saved by copy, removal and new name",
+    needs: [],
+    prepare: TEN_FILES,
+    script:
+      "for i in 1 2 3; do cp work/f$i.txt work/.new; echo more >> work/.new; mv work/.new work/f$i.txt; done; rm -f work/f4.txt; echo again > work/f4.txt",
+  },
+];
