@@ -20,7 +20,7 @@ import { NO_PINS, type PinReader, Pins } from "../recovery/pins.js";
 import { localFolderOf } from "../storage/open.js";
 import { addProcessSeries } from "../telemetry/series.js";
 import { AutoRepair } from "./auto-repair.js";
-import { BackupWork } from "./backup-work.js";
+import { BackupWork, type WatchKnowledge } from "./backup-work.js";
 import { EventLog } from "./event-log.js";
 import { changesWithin } from "./limits.js";
 import type { Ground, Parts } from "./parts.js";
@@ -59,16 +59,7 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
   const backupJobs = new BackupJobs({ clock, bus, observer: metrics, bucket });
   owner.defer(() => backupJobs[Symbol.dispose]());
   const monitor = owner.use(await openMonitor(ground, repository, database, bus));
-  const backupWork = new BackupWork(repository, book, version, {
-    awayReason: async (source) => await awayReason(source, { ground, monitor, repository }),
-    hiddenPoints: async ({ files }) => await monitor.hiddenPoints(files),
-    isUndecided: (name, path) => isUndecided(monitor, name, path),
-    verifiedMs: (name, path, sha256) => {
-      const record = monitor.registry.get(name, path);
-      return record?.sha256 === sha256 ? record.lastVerifiedMs : undefined;
-    },
-    suspect: (name, path) => monitor.suspect(name, path),
-  });
+  const backupWork = new BackupWork(repository, book, version, watchKnowledge({ ground, monitor, repository }));
   const healer = owner.use(
     new Healer({
       clock,
@@ -166,6 +157,27 @@ async function openMonitor(
 }
 
 /** Folders are left out: one that came back is walked like any other. */
+interface Watched {
+  readonly ground: Ground;
+  readonly monitor: Monitor;
+  readonly repository: Repository;
+}
+
+/** What the monitor knows, as a backup asks for it. */
+function watchKnowledge(watched: Watched): WatchKnowledge {
+  const { monitor } = watched;
+  return {
+    awayReason: async (source) => await awayReason(source, watched),
+    hiddenPoints: async ({ files }) => await monitor.hiddenPoints(files),
+    isUndecided: (name, path) => isUndecided(monitor, name, path),
+    verifiedMs: (name, path, sha256) => {
+      const record = monitor.registry.get(name, path);
+      return record?.sha256 === sha256 ? record.lastVerifiedMs : undefined;
+    },
+    suspect: (name, path) => monitor.suspect(name, path),
+  };
+}
+
 function isUndecided(monitor: Monitor, source: string, path: BytePath): boolean {
   const record = monitor.registry.get(source, path);
   return record?.state === "lost" && record.kind !== "folder";
@@ -177,11 +189,7 @@ function isUndecided(monitor: Monitor, source: string, path: BytePath): boolean 
  */
 async function awayReason(
   source: ProtectedSource,
-  {
-    ground,
-    monitor,
-    repository,
-  }: { readonly ground: Ground; readonly monitor: Monitor; readonly repository: Repository },
+  { ground, monitor, repository }: Watched,
 ): Promise<string | undefined> {
   const reason = await monitor.awayReason(source.files);
   if (reason !== undefined || ground.isDaemon) return reason;
