@@ -1,3 +1,4 @@
+/** The columns in which files travel to the threads of a restore: every field of every file comes out as it went in. */
 import { expect } from "chai";
 import fc from "fast-check";
 import {
