@@ -104,6 +104,29 @@ export async function forbidDedup(core: RepositoryCore, plan: SweepPlan, marks: 
   }
 }
 
+/**
+ * Reads every needed chunk of which one copy would go because there is another: the index may not know that the other
+ * is damaged. What proves damaged is known as such afterwards.
+ */
+export async function proveKept(
+  core: RepositoryCore,
+  plan: SweepPlan,
+  marks: Marks,
+  signal: AbortSignal,
+): Promise<void> {
+  const going = new Set([...plan.condemned, ...plan.repacked].map(({ number }) => number));
+  for await (const page of core.parts.catalog.chunks.all()) {
+    for (const { id, locations } of page) {
+      const good = locations.filter(({ suspect }) => !suspect);
+      if (good.length < 2 || !marks.has(id) || !good.some(({ pack }) => going.has(pack))) continue;
+      signal.throwIfAborted();
+      await core.parts.content.chunk(id, signal).catch((error: unknown) => {
+        if (!hasCode(error, "RECORD_DAMAGED") && !hasCode(error, "CHUNK_MISSING")) throw error;
+      });
+    }
+  }
+}
+
 /** Lets commits rely again on every chunk that is still there: a doomed one may have been saved by a commit meanwhile. */
 export async function allowDedup(core: RepositoryCore): Promise<void> {
   const { catalog, chunkSet } = core.parts;
@@ -123,7 +146,9 @@ export async function sweep(
 ): Promise<void> {
   const { backend, catalog } = core.parts;
   const rewritten = await repack(core, plan.repacked, more.marks, signal);
-  const going = [...plan.condemned, ...plan.repacked.filter(({ number }) => rewritten.has(number))];
+  const copied = [...plan.condemned, ...plan.repacked.filter(({ number }) => rewritten.has(number))];
+  const needed = await stillNeeded(core, copied, more.marks);
+  const going = copied.filter(({ number }) => !needed.has(number));
   const fragments = await replaceFragments(core, going, signal);
   const epoch = catalog.epoch + 1;
   const deletes = [
@@ -135,6 +160,23 @@ export async function sweep(
   // From the plan on there is no way back: a crash is finished by the next open, a failure by the next collection.
   await writePlan(backend, { epoch, deletes }, signal);
   await finishPlan(core, { epoch, deletes }, signal);
+}
+
+/** Packs without which a needed chunk would have no good place: one was found damaged while the others were copied. */
+async function stillNeeded(
+  core: RepositoryCore,
+  going: readonly ChunkHolder[],
+  marks: Marks,
+): Promise<ReadonlySet<number>> {
+  const numbers = new Set(going.map(({ number }) => number));
+  const needed = new Set<number>();
+  for await (const page of core.parts.catalog.chunks.all()) {
+    for (const { id, locations } of page) {
+      if (!marks.has(id) || locations.some(({ suspect, pack }) => !suspect && !numbers.has(pack))) continue;
+      for (const { pack } of locations) needed.add(pack);
+    }
+  }
+  return needed;
 }
 
 /** Lets the catalog forget what a plan deletes, then deletes it. Harmless when repeated. */
@@ -193,11 +235,19 @@ async function copyNeeded(
     const bytes = await source.read(entry.offsetBytes, entry.recordBytes, signal);
     if (bytes.length < entry.recordBytes || !crcMatches(bytes)) {
       core.log.error("gc.record_damaged", { pack: holder.name, chunk: entry.id });
+      for (const { id } of inner ?? [entry]) await markDamaged(core, id, holder);
       return false;
     }
     await writers.add(entry, bytes, inner);
   }
   return true;
+}
+
+/** Another copy of the chunk, if there is one, is the one to rely upon. */
+async function markDamaged({ parts }: RepositoryCore, id: ChunkId, { number }: ChunkHolder): Promise<void> {
+  for (const location of parts.catalog.chunks.locations(id)) {
+    if (location.pack === number) await parts.content.markSuspect(id, "its checksum does not match", location);
+  }
 }
 
 /** The records of a pack, or undefined when its trailer is damaged: `check` will tell, nothing is touched here. */

@@ -6,7 +6,7 @@
 import type { RepositoryCore } from "./core.js";
 import { Marks, markAfterThinning, markEntries, markTrees } from "./gc-mark.js";
 import { interruptedPlan } from "./index/epochs.js";
-import { type SweepPlan, allowDedup, brake, finishPlan, forbidDedup, planSweep, sweep } from "./gc-sweep.js";
+import { type SweepPlan, allowDedup, brake, finishPlan, forbidDedup, planSweep, proveKept, sweep } from "./gc-sweep.js";
 import { type ParityLayout, type ParityReport, maintainParity } from "./parity.js";
 import type { Repository } from "./repository.js";
 import { sealOwnLog } from "./seal.js";
@@ -107,6 +107,7 @@ async function remove(core: RepositoryCore, work: Removal, signal: AbortSignal):
     () => core.commitGate.exclusive(() => orphanedObjects(core, signal)),
     signal,
   );
+  await proveKept(core, first, marks, signal);
   const plan = await planSweep(core, marks, first);
   const commits = thinning?.retires ?? [];
   if (plan.condemned.length + plan.repacked.length + orphans.length + commits.length > 0) {

@@ -57,8 +57,8 @@ export async function maintainParity(
   const kept = keptGroups(groups, packs, layout);
   for (const { members } of kept) for (const { kind, sha256 } of members) packs.delete(packKey(kind, sha256));
   const written = await writeGroups(core, { waiting: [...packs.values()], layout }, signal);
-  // Only now: until here the old parity was still good for what is left of its packs.
-  const removed = groups.filter((group) => !kept.includes(group));
+  // Only now: until here the old parity was still good for what is left of its packs. That of a damaged or lost pack stays.
+  const removed = groups.filter((group) => !kept.includes(group) && !group.members.some(isUncovered(packs, written)));
   const keptKeys = new Set(kept.flatMap((group) => group.keys));
   for (const key of removed.flatMap((group) => group.keys))
     if (key !== undefined && !keptKeys.has(key) && !written.keys.has(key)) await core.parts.backend.delete(key, signal);
@@ -67,7 +67,10 @@ export async function maintainParity(
   return { groupsWritten, groupsRemoved: removed.length, bytesWritten, packsDamaged };
 }
 
-/** Objects that belong to no group because they cannot be read: they would stand in the way of those made again. */
+/**
+ * Objects that belong to no group because they are damaged: they would stand in the way of those made again. One that is
+ * what its name says could not be read just now, or is for a later version to read.
+ */
 async function dropUnreadable(
   core: RepositoryCore,
   groups: readonly StoredGroup[],
@@ -75,8 +78,8 @@ async function dropUnreadable(
 ): Promise<void> {
   const readable = new Set(groups.flatMap(({ keys }) => keys));
   const unreadable: string[] = [];
-  for await (const { key } of core.parts.backend.list(PARITY_PREFIX, signal)) {
-    if (!readable.has(key)) unreadable.push(key);
+  for await (const { key, sizeBytes } of core.parts.backend.list(PARITY_PREFIX, signal)) {
+    if (!readable.has(key) && (await isDamaged(core, key, sizeBytes, signal))) unreadable.push(key);
   }
   await dropParity(core, unreadable, signal);
 }
@@ -112,12 +115,22 @@ function keptGroups(
   return covered.size === packs.size && smaller.length <= 1 ? distinct : full;
 }
 
+/** Says of a pack that is still needed that nothing but its old parity covers it. */
+function isUncovered(waiting: ReadonlyMap<string, ParityMember>, written: Written): (pack: ParityMember) => boolean {
+  return ({ kind, sha256 }) => {
+    const key = packKey(kind, sha256);
+    return waiting.has(key) && !written.packs.has(key);
+  };
+}
+
 interface Written {
   groupsWritten: number;
   bytesWritten: number;
   packsDamaged: number;
   /** Keys that are there now; an equal group may have been there before. */
   readonly keys: Set<string>;
+  /** Keys of the packs that have new parity. */
+  readonly packs: Set<string>;
 }
 
 async function writeGroups(
@@ -126,7 +139,7 @@ async function writeGroups(
   signal: AbortSignal,
 ): Promise<Written> {
   const { backend, io, keys } = core.parts;
-  const written: Written = { groupsWritten: 0, bytesWritten: 0, packsDamaged: 0, keys: new Set() };
+  const written: Written = { groupsWritten: 0, bytesWritten: 0, packsDamaged: 0, keys: new Set(), packs: new Set() };
   let left = [...waiting].sort((a, b) => b.sizeBytes - a.sizeBytes || (a.sha256 < b.sha256 ? -1 : 1));
   while (left.length > 0) {
     const members = left.slice(0, layout.dataPacks);
@@ -148,6 +161,7 @@ async function writeGroups(
     written.groupsWritten += 1;
     written.bytesWritten += outcome.sizeBytes;
     for (const key of outcome.keys) written.keys.add(key);
+    for (const { kind, sha256 } of members) written.packs.add(packKey(kind, sha256));
   }
   return written;
 }
@@ -168,20 +182,24 @@ const READ_BYTES = 2 ** 20;
 
 /** Keys of the parity objects that are not what their names say: all of them are read. */
 export async function damagedParity(core: RepositoryCore, signal: AbortSignal): Promise<string[]> {
-  const { backend } = core.parts;
   const damaged: string[] = [];
-  for await (const { key, sizeBytes } of backend.list(PARITY_PREFIX, signal)) {
-    const hash = createHash("sha256");
-    try {
-      for (let offset = 0; offset < sizeBytes; offset += READ_BYTES)
-        hash.update(await backend.getRange(key, offset, READ_BYTES, signal));
-    } catch (error) {
-      if (!hasCode(error, "OBJECT_MISSING")) throw error;
-      continue; // made anew beside us
-    }
-    if (hash.digest("hex") !== key.slice(PARITY_PREFIX.length)) damaged.push(key);
+  for await (const { key, sizeBytes } of core.parts.backend.list(PARITY_PREFIX, signal)) {
+    if (await isDamaged(core, key, sizeBytes, signal)) damaged.push(key);
   }
   return damaged;
+}
+
+/** True when a parity object was read whole and is not what its name says. */
+async function isDamaged(core: RepositoryCore, key: string, sizeBytes: number, signal: AbortSignal): Promise<boolean> {
+  const hash = createHash("sha256");
+  try {
+    for (let offset = 0; offset < sizeBytes; offset += READ_BYTES)
+      hash.update(await core.parts.backend.getRange(key, offset, READ_BYTES, signal));
+  } catch (error) {
+    if (!hasCode(error, "OBJECT_MISSING")) throw error;
+    return false; // made anew beside us
+  }
+  return hash.digest("hex") !== key.slice(PARITY_PREFIX.length);
 }
 
 /** Removes parity objects that are damaged: they hold nothing but what packs say, and are made again. */

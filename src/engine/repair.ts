@@ -81,8 +81,6 @@ async function repairAll(repository: Repository, work: Work, signal: AbortSignal
   // Only now: listing packs anew makes the index forget what of them was found damaged.
   await check(repository, { level: work.readData === true ? "full" : "structure" }, signal);
   const totals: Totals = { lost: 0, bytesWritten: 0, repaired: { parity: 0, copy: 0, live: 0 } };
-  const parityDropped = work.readData === true ? await damagedParity(core, signal) : [];
-  if (!work.dryRun) await dropParity(core, parityDropped, signal);
   const packBytesRestored = work.dryRun ? 0 : await restoreMissingPacks(core, signal);
   // A tree node that was repaired shows what is lost below it.
   for (let round = 0; round <= TREE_LEVEL_MAX + 1; round += 1) {
@@ -94,6 +92,9 @@ async function repairAll(repository: Repository, work: Work, signal: AbortSignal
       break;
     }
   }
+  // Only now: parity that is damaged in one place gives what it has of all others, also to a later repair.
+  const parityDropped = work.readData === true && totals.lost === 0 ? await damagedParity(core, signal) : [];
+  if (!work.dryRun) await dropParity(core, parityDropped, signal);
   const { problems, problemCount } = await check(repository, { level: "structure" }, signal);
   const { lost: left, repaired, bytesWritten } = totals;
   const chunksLost = left + Object.values(repaired).reduce((sum, count) => sum + count, 0);

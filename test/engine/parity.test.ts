@@ -184,7 +184,7 @@ describe("parity", () => {
     await unlink(second ?? "");
     await using repository = await rig.open();
     await writeFile(folder().at("store/parity", "ab".repeat(32)), "no parity at all");
-    const [third] = (await parity()).filter((key) => key !== first);
+    const [third] = (await parity()).filter((key) => key !== first && !key.endsWith("abab"));
     await using handle = await open(third ?? "", "r+");
     await handle.write(Buffer.alloc(9), 0, 9, 5000);
     const before = await check(repository, { level: "full" }, UNLIMITED);
