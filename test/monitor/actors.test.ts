@@ -121,7 +121,7 @@ describe("who did it", () => {
       book.watchOnly([ROOT]);
       return book;
     };
-    const event = (mask: bigint, pid: number, folder: string, name: string, self = ""): FanEvent => ({
+    const event = (mask: bigint, pid: number, [folder, name]: readonly [string, string], self = ""): FanEvent => ({
       mask,
       pid,
       place: { fileSystem: "f", folder: Buffer.from(folder), name },
@@ -131,17 +131,17 @@ describe("who did it", () => {
 
     it("names what went in folders that were gone already, when the removal of the last folder tells where", () => {
       const book = bookOf();
-      book.take(event(FAN.delete, 7, "gone2", "file.txt"));
-      book.take(event(FAN.delete | FAN.onFolder, 7, "gone1", "inner", "gone2"));
+      book.take(event(FAN.delete, 7, ["gone2", "file.txt"]));
+      book.take(event(FAN.delete | FAN.onFolder, 7, ["gone1", "inner"], "gone2"));
       expect(book.whoDid("removed", at("/srv/data/d/outer/inner/file.txt"))).to.equal(undefined);
-      book.take(event(FAN.delete | FAN.onFolder, 7, "d", "outer", "gone1"));
+      book.take(event(FAN.delete | FAN.onFolder, 7, ["d", "outer"], "gone1"));
       expect(book.whoDid("removed", at("/srv/data/d/outer/inner/file.txt"))?.program).to.equal("p7");
     });
 
     it("is never our own process, and nobody for what is outside or was only written", () => {
       const book = bookOf();
-      book.take(event(FAN.delete, 1, "d", "a"));
-      book.take(event(FAN.closeWrite, 8, "d", "b"));
+      book.take(event(FAN.delete, 1, ["d", "a"]));
+      book.take(event(FAN.closeWrite, 8, ["d", "b"]));
       expect(book.whoDid("removed", at("/srv/data/d/a"))).to.equal(undefined);
       expect(book.whoDid("removed", at("/srv/data/d/b"))).to.equal(undefined);
       expect(book.whoDid("written", at("/srv/data/d/b"))?.pid).to.equal(8);
