@@ -10,6 +10,7 @@ import type { Repository } from "../../src/engine/repository.js";
 import { contentOf, EngineRig, storeFiles, UNLIMITED, upsert } from "../support/engine-rig.js";
 import { FaultIo } from "../support/fault-io.js";
 import { codeOf } from "../support/engine-keys.js";
+import { backUpFolder, restoreLatest } from "../support/restore-rig.js";
 import { useTempFolder } from "../support/temp-folder.js";
 
 const LAYOUT = { dataPacks: 4, parityPacks: 2 };
@@ -194,6 +195,21 @@ describe("parity", () => {
     await gc(repository, { dryRun: false, parity: LAYOUT }, UNLIMITED);
     const after = await check(repository, { level: "full" }, UNLIMITED);
     expect(after.problems).to.deep.equal([]);
+  });
+
+  it("lets a restore go on from damaged and lost packs, and stores what it gave again", async () => {
+    {
+      await using repository = await rig.open();
+      await backUpFolder(repository, folder().bytes("data"));
+    }
+    await protect();
+    const [first, second] = (await packs()).filter((pack) => pack.includes("/d/"));
+    await ruin(first ?? "");
+    await unlink(second ?? "");
+    await using repository = await rig.open();
+    const report = await restoreLatest(repository, folder().bytes("out"));
+    expect(report.failed).to.deep.equal([]);
+    expect((await repository.stats()).suspectChunks).to.equal(0);
   });
 
   it("refuses a layout that cannot be", async () => {

@@ -8,6 +8,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { mapLimited } from "../../base/concurrency.js";
 import { asHoldfastError, messageOf } from "../../base/errors.js";
 import type { RepositoryCore } from "../core.js";
+import { restoreFromParity } from "../self-repair.js";
 import type { FileNode } from "../types.js";
 import { type LocatedFile, type WantedFile, batchesOf, locate, requestOf } from "./batches.js";
 import { syncWritten } from "./make-durable.js";
@@ -198,6 +199,12 @@ export class Placing {
       }
     }
     if (fault !== undefined) throw asHoldfastError(fault, "RECORD_DAMAGED");
+    // What was read out of parity has no place of its own yet.
+    await restoreFromParity(
+      core,
+      (node.chunks ?? []).map(({ id }) => id),
+      signal,
+    );
   }
 }
 
