@@ -8,14 +8,10 @@ import type { BackupType } from "../base/ids.js";
 import type { BytePath } from "../base/paths.js";
 import type { Manifest } from "../engine/types.js";
 import type { BrowseService } from "./browse-service.js";
+import type { PathDocument } from "./path-document.js";
 import type { RetentionService } from "./retention-service.js";
 import type { RepairRequest, UpkeepService } from "./upkeep-service.js";
 import type { PauseDocument, SourceDocument, WatchService } from "./watch-service.js";
-
-export interface PathDocument {
-  readonly path: string;
-  readonly path_b64?: string;
-}
 
 /** Who asks; decided by `access.ts` before a service is called. */
 export interface Caller {

@@ -1,6 +1,6 @@
 /** What the API can ask about what is protected: sources, pauses, why a path is treated as it is. A port beside `services.ts`. */
 import type { BytePath } from "../base/paths.js";
-import type { PathDocument } from "./services.js";
+import type { PathDocument } from "./path-document.js";
 
 export const SOURCE_STATES = ["protected", "scanning", "degraded", "root_gone", "paused"] as const;
 export interface SourceDocument {

@@ -1,6 +1,7 @@
 /** What the report of a recovery says, whatever its form: sums, files, candidates, and where and when it was made. */
 import { hostname } from "node:os";
-import type { BatchReport, PathDocument, RecoverReport } from "../api/services.js";
+import type { BatchReport, RecoverReport } from "../api/services.js";
+import type { PathDocument } from "../api/path-document.js";
 import { formatDuration } from "../base/units.js";
 
 /** What a report says; its JSON form as it stands. */
