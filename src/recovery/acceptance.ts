@@ -4,16 +4,9 @@
  */
 import { formatDuration } from "../base/units.js";
 import type { AcceptanceLevel, Candidate, LostFile } from "./strategy.js";
-import type { ValidityVerdict } from "./ports.js";
-import { type Score, isAsNew, totalOf } from "./score.js";
-
-/** What is known of a candidate's bytes once they have been read; all undefined before that. */
-export interface ContentFacts {
-  readonly sha256: string;
-  readonly gitBlobId?: string;
-  readonly sizeBytes: number;
-  readonly validity: ValidityVerdict;
-}
+import type { ContentFacts } from "./content-facts.js";
+import type { Score } from "./incident.js";
+import { isAsNew, totalOf } from "./score.js";
 
 /** What the policy and the person allow. */
 export interface AcceptanceRule {

@@ -2,7 +2,8 @@
  * What one walk through a chain remembers for people: each candidate as it was judged, what each strategy found, and
  * what there is to say about the search. Bounded, whatever the strategies come up with.
  */
-import type { ContentFacts, Verdict } from "./acceptance.js";
+import type { Verdict } from "./acceptance.js";
+import type { ContentFacts } from "./content-facts.js";
 import type { JudgedCandidate, SearchedStrategy } from "./incident.js";
 import { NO_SCORE, scoreOf } from "./score.js";
 import type { Candidate, LostFile } from "./strategy.js";

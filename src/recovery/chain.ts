@@ -6,19 +6,13 @@
 import type { Clock } from "../base/clock.js";
 import { HoldfastError, hasCode, messageOf } from "../base/errors.js";
 import type { Counter, Observer } from "../base/observe.js";
-import {
-  type AcceptanceRule,
-  type ContentFacts,
-  type Verdict,
-  compareAcceptable,
-  judge,
-  mayBeIdentical,
-} from "./acceptance.js";
+import { type AcceptanceRule, type Verdict, compareAcceptable, judge, mayBeIdentical } from "./acceptance.js";
 import { ChainRecord, JUDGED_MAX } from "./chain-record.js";
-import type { JudgedCandidate, SearchedStrategy } from "./incident.js";
+import type { ContentFacts } from "./content-facts.js";
+import type { JudgedCandidate, Score, SearchedStrategy } from "./incident.js";
 import { maxAgeMsOf } from "./parameters.js";
 import type { LiveWatch } from "./ports.js";
-import { type Score, scoreOf } from "./score.js";
+import { scoreOf } from "./score.js";
 import { ScratchFolder, type SecuredBytes, digestOf, gitBlobIdOf, readSecured } from "./scratch.js";
 import type { AcceptanceLevel, Candidate, ChainStep, LostFile, RecoveryStrategy, Search } from "./strategy.js";
 

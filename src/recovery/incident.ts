@@ -6,7 +6,6 @@
 import type { NoticedBy } from "../base/events.js";
 import type { ErrorCode } from "../base/errors.js";
 import type { BytePath } from "../base/paths.js";
-import type { Score } from "./score.js";
 import type { LossKind } from "./strategy.js";
 
 export const INCIDENT_STATES = [
@@ -42,6 +41,20 @@ export const INCIDENT_TRANSITIONS: Readonly<Record<IncidentState, readonly Incid
 
 /** States in which something may still happen. */
 export const OPEN_STATES: ReadonlySet<IncidentState> = new Set(["open", "waiting", "noted", "healing", "failed"]);
+
+/** Points by what they are for; their sum is the score. */
+export interface Score {
+  /** 100: the last good content; nothing else counts then. */
+  readonly identity: number;
+  /** 60 a validator passed it · 30 none looks at such files · 0 refused, or not read. */
+  readonly validity: number;
+  /** 24 as new as the last good content · 18 at most an hour older · 12 a day · 6 30 days · 0 older, or unknown. */
+  readonly freshness: number;
+  /** 4 at least 90 % of the last good size · 2 at least half · 0 less, or a part by its own account. */
+  readonly completeness: number;
+  /** 1 only holdfast, root or the kernel could have written the bytes · 0 somebody else could. */
+  readonly provenance: number;
+}
 
 /** One candidate as it was judged. */
 export interface JudgedCandidate {

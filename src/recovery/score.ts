@@ -3,22 +3,9 @@
  * outweighs completeness, and that outweighs provenance, each by more than all that follow together. It orders the
  * acceptable candidates of one step and is shown for all; whether one is acceptable at all is `acceptance.ts`. Pure.
  */
-import type { ContentFacts } from "./acceptance.js";
+import type { ContentFacts } from "./content-facts.js";
+import type { Score } from "./incident.js";
 import type { Candidate, LostFile } from "./strategy.js";
-
-/** Points by what they are for; their sum is the score. */
-export interface Score {
-  /** 100: the last good content; nothing else counts then. */
-  readonly identity: number;
-  /** 60 a validator passed it · 30 none looks at such files · 0 refused, or not read. */
-  readonly validity: number;
-  /** 24 as new as the last good content · 18 at most an hour older · 12 a day · 6 30 days · 0 older, or unknown. */
-  readonly freshness: number;
-  /** 4 at least 90 % of the last good size · 2 at least half · 0 less, or a part by its own account. */
-  readonly completeness: number;
-  /** 1 only holdfast, root or the kernel could have written the bytes · 0 somebody else could. */
-  readonly provenance: number;
-}
 
 const IDENTICAL: Score = { identity: 100, validity: 0, freshness: 0, completeness: 0, provenance: 0 };
 /** Of a candidate that cannot be put back. */

@@ -2,7 +2,8 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import type { BytePath } from "../../src/base/paths.js";
-import { type AcceptanceRule, type ContentFacts, compareAcceptable, judge } from "../../src/recovery/acceptance.js";
+import { type AcceptanceRule, compareAcceptable, judge } from "../../src/recovery/acceptance.js";
+import type { ContentFacts } from "../../src/recovery/content-facts.js";
 import { scoreOf, totalOf } from "../../src/recovery/score.js";
 import {
   ACCEPTANCE_LEVELS,

@@ -14,9 +14,7 @@ import { MemoryVersions, NEVER, bytesOf, lostFile, nodeAt } from "../support/rec
 import { requirePrograms } from "../support/requirements.js";
 import { useTempFolder } from "../support/temp-folder.js";
 
-describe("copies that editors keep elsewhere", function () {
-  this.timeout(30_000);
-
+describe("copies that editors keep elsewhere", () => {
   const folder = useTempFolder("editors");
 
   it("of emacs: the autosave of a killed session, and the backup from before the save", async function () {

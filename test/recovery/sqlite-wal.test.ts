@@ -21,7 +21,7 @@ const rows = (first: number, count: number): string =>
   `insert into t select i, hex(randomblob(60)) from n;`;
 const SUM = "select count(*), max(id) from t; pragma integrity_check;";
 
-describe("the write-ahead log of SQLite", function () {
+describe("the write-ahead log of SQLite", () => {
   const folder = useTempFolder("sqlite-wal");
   const notes: string[] = [];
 

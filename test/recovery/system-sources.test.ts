@@ -20,9 +20,7 @@ const TOOL = {
   files: { "/usr/share/hf tool/a[1].txt": "packaged\n", "/etc/hf.conf": "a=1\n" },
 };
 
-describe("a file of a package", function () {
-  this.timeout(60_000);
-
+describe("a file of a package", () => {
   const folder = useTempFolder("package");
   const notes: string[] = [];
 
@@ -109,7 +107,7 @@ describe("a file of a package", function () {
   });
 });
 
-describe("a file in a snapshot of its file system", function () {
+describe("a file in a snapshot of its file system", () => {
   const folder = useTempFolder("snapshot");
 
   const search = async (lost: LostFile, parameters = {}): Promise<readonly Found[]> =>
