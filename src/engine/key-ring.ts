@@ -11,6 +11,7 @@ import type { RepositoryCore } from "./core.js";
 import {
   type KeyRing,
   type PasswordKdfName,
+  SLOTS_MAX,
   type SlotInfo,
   type UnlockWith,
   addSlot,
@@ -36,7 +37,7 @@ export interface Rotation {
   readonly rotations: number;
 }
 
-/** Adds a key; those that are there stay valid. Throws UNSUPPORTED without encryption. */
+/** Adds a key; those that are there stay valid. Throws UNSUPPORTED without encryption, LIMIT_REACHED for too many keys. */
 export async function addKey(
   core: RepositoryCore,
   { unlock, passwordKdf }: RotateOptions,
@@ -45,6 +46,11 @@ export async function addKey(
   core.writeSide();
   return await core.maintenance.run(async () => {
     const { masters } = encryptedRing(core);
+    // One more than is looked at could hide the slot of the key in use.
+    if ((await listSlots(core.parts.backend, signal)).length >= SLOTS_MAX)
+      throw new HoldfastError("LIMIT_REACHED", `a repository has at most ${String(SLOTS_MAX)} keys`, {
+        hint: "Remove one that nobody uses any more first: `holdfast keys list`.",
+      });
     return await storeSlot(core, { masters, unlock, passwordKdf }, signal);
   }, signal);
 }

@@ -51,8 +51,10 @@ export interface SlotInfo {
   readonly isRetired: boolean;
 }
 
-/** Slots of one repository; more are not looked at. Each costs an attempt of about 0.3 s for a password. */
-const SLOTS_MAX = 32;
+/** Keys of one repository. Each costs an attempt of about 0.3 s for a password. */
+export const SLOTS_MAX = 32;
+/** More slots are not looked at. A rotation that was cut short leaves two more than there may be keys. */
+const SLOTS_READ_MAX = 2 * SLOTS_MAX;
 const SLOT_PREFIX = "keys/";
 const RECOVERY_BYTES = 20;
 
@@ -196,7 +198,7 @@ export async function damagedSlots(backend: Backend, signal: AbortSignal): Promi
   const whole = new Set((await readSlots(backend, signal)).map(({ id }) => `${SLOT_PREFIX}${id}`));
   const damaged: string[] = [];
   for await (const { key } of backend.list(SLOT_PREFIX, signal)) if (!whole.has(key)) damaged.push(key);
-  return damaged.slice(0, SLOTS_MAX);
+  return damaged.slice(0, SLOTS_READ_MAX);
 }
 
 interface FoundSlot {
@@ -209,7 +211,7 @@ async function readSlots(backend: Backend, signal: AbortSignal): Promise<FoundSl
   const slots: FoundSlot[] = [];
   let damage: HoldfastError | undefined;
   for await (const { key } of backend.list(SLOT_PREFIX, signal)) {
-    if (slots.length >= SLOTS_MAX) break;
+    if (slots.length >= SLOTS_READ_MAX) break;
     const bytes = await backend.get(key, signal);
     const id = createHash("sha256").update(bytes).digest("hex");
     try {

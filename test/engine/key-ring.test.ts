@@ -44,6 +44,19 @@ describe("keys of an open repository", () => {
     }
   }
 
+  it("one too many is refused, for it could hide the slot of the key in use", async () => {
+    let added = 0;
+    const error = await (async () => {
+      await using repository = await rig.open();
+      await stored(repository, "a", "one");
+      for (; added < 40; added += 1) await repository.newRecoveryKey(UNLIMITED);
+      return undefined;
+    })().catch((thrown: unknown) => thrown);
+    expect(await opens(rig.unlock)).to.equal("one");
+    expect((error as { readonly code?: string } | undefined)?.code).to.equal("LIMIT_REACHED");
+    expect(added).to.equal(30);
+  });
+
   it("several passwords open it, each until it is removed", async () => {
     const first = { password: new Secret("first password") };
     const second = { password: new Secret("second password") };
