@@ -103,6 +103,7 @@ describe("who did it", () => {
 
   describe("from events", () => {
     const folders = new Map<string, BytePath>([["d", at("/srv/data/d")]]);
+    const TOOL_PID = 9;
     const bookOf = (): DeedBook => {
       const book = new DeedBook(
         {
@@ -112,7 +113,7 @@ describe("who did it", () => {
             program: `p${String(pid)}`,
             user: undefined,
             loginUser: undefined,
-            tool: undefined,
+            tool: pid === TOOL_PID ? "git" : undefined,
           }),
           monotonicMs: () => 0,
         },
@@ -145,6 +146,15 @@ describe("who did it", () => {
       expect(book.whoDid("removed", at("/srv/data/d/a"))).to.equal(undefined);
       expect(book.whoDid("removed", at("/srv/data/d/b"))).to.equal(undefined);
       expect(book.whoDid("written", at("/srv/data/d/b"))?.pid).to.equal(8);
+    });
+
+    it("is a tool only for what the tool was seen to remove, not for what went unseen beside it", () => {
+      const book = bookOf();
+      book.take(event(FAN.delete, TOOL_PID, ["d", "a"]));
+      expect(book.whoDid("removed", at("/srv/data/d/a"))?.tool).to.equal("git");
+      expect(book.whoDid("removed", at("/srv/data/d/b"))).to.include({ pid: TOOL_PID, tool: undefined });
+      book.take(event(FAN.delete | FAN.onFolder, TOOL_PID, ["d", "sub"], "sub"));
+      expect(book.whoDid("removed", at("/srv/data/d/sub/c"))).to.include({ pid: TOOL_PID, tool: undefined });
     });
 
     it("remembers a program from its start: of a script the script, and a number used again is another", () => {

@@ -79,10 +79,10 @@ export class DeedBook {
     if (fits(own)) return own.actor;
     if (kind === "written") return undefined;
     const near = this.#inFolder.get(parentPath(path));
-    if (fits(near)) return near.actor;
+    if (fits(near)) return likely(near);
     for (let folder = parentPath(path); folder !== "/"; folder = parentPath(folder)) {
       const above = this.#deeds.get(folder);
-      if (fits(above)) return above.actor;
+      if (fits(above)) return likely(above);
     }
     return undefined;
   }
@@ -148,6 +148,11 @@ export class DeedBook {
       else if (!this.#handles.has(parentKey)) this.#keepUnplaced(parentKey, { ...deed, name: below });
     }
   }
+}
+
+/** Who it may have been, by what happened around it: enough to tell people, not to call the removal meant. */
+function likely({ actor }: Deed): Actor {
+  return { ...actor, tool: undefined };
 }
 
 function keyOf(fileSystem: string, handle: Buffer): string {
