@@ -267,7 +267,10 @@ describe("damage of protected files", () => {
       const jumpedMs = clock.nowMs();
       await pass("the rot", 1000, () => bench.losses.length === 1);
       expect(bench.losses[0]).to.include({ kind: "bit_rot", noticedBy: "scrub", path: bench.folder.bytes("f4") });
-      for (const name of names.slice(0, 4)) expect(record(name).lastVerifiedMs).to.be.at.least(jumpedMs);
+      // A pass goes on where the one before ended, so the sound ones may come after.
+      const sound = names.slice(0, 4);
+      await pass("the others", 1000, () => sound.every((name) => record(name).lastVerifiedMs >= jumpedMs));
+      expect(clock.nowMs() - jumpedMs).to.be.below(7 * DAY_MS);
     });
   });
 });
