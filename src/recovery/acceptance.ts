@@ -106,6 +106,8 @@ function refusalOf(candidate: Candidate, lost: LostFile, rule: AcceptanceRule): 
 
 function contentFlaw(lost: LostFile, facts: ContentFacts): string | undefined {
   if (facts.validity.verdict === "invalid") return `its content is not valid: ${facts.validity.detail}`;
+  if (facts.resembles === false)
+    return "nothing of the last good content is in it: it was overwritten before it was deleted";
   const lastSizeBytes = lost.lastGood?.stat.sizeBytes ?? 0;
   if (facts.sizeBytes === 0 && lastSizeBytes > 0) return "it is empty, and the file was not";
   return undefined;

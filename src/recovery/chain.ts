@@ -11,7 +11,8 @@ import { ChainRecord, JUDGED_MAX } from "./chain-record.js";
 import type { ContentFacts } from "./content-facts.js";
 import type { JudgedCandidate, Score, SearchedStrategy } from "./incident.js";
 import { maxAgeMsOf } from "./parameters.js";
-import type { LiveWatch } from "./ports.js";
+import type { LiveWatch, VersionReader } from "./ports.js";
+import { resemblesLastGood } from "./resemblance.js";
 import { scoreOf } from "./score.js";
 import { ScratchFolder, type SecuredBytes, digestOf, gitBlobIdOf, readSecured } from "./scratch.js";
 import type { AcceptanceLevel, Candidate, ChainStep, LostFile, RecoveryStrategy, Search } from "./strategy.js";
@@ -29,6 +30,8 @@ export interface ChainOptions {
   readonly observer: Observer;
   /** Folder in which each recovery gets its private one. */
   readonly scratchParent: string;
+  /** With which a lost inode is compared; undefined: its bytes are taken as they are. */
+  readonly versions?: VersionReader | undefined;
 }
 
 export interface ChainRequest {
@@ -256,7 +259,7 @@ class ChainRun {
     }
     const copy = secured ?? (await this.#secure(candidate));
     if (copy === undefined) return false;
-    const facts = await this.#factsOf(copy);
+    const facts = await this.#factsOf(copy, candidate);
     const verdict = judge(this.#walk.lost, candidate, facts, rule);
     if (verdict.verdict === "identical") return await this.#tryIdentical(candidate, verdict, { copy, facts });
     const record = this.#record.add(candidate, verdict, facts);
@@ -339,15 +342,24 @@ class ChainRun {
     }
   }
 
-  async #factsOf(secured: SecuredBytes): Promise<ContentFacts> {
+  async #factsOf(secured: SecuredBytes, candidate: Candidate): Promise<ContentFacts> {
     const good = this.#walk.lost.lastGood;
+    const isChanged = candidate.sameInode === true && secured.sha256 !== good?.sha256;
+    const resembles = isChanged ? await this.#resembles(secured) : undefined;
     const needsBlobId = good?.sha256 === undefined && good?.gitBlobId !== undefined;
     return {
       sha256: secured.sha256,
       sizeBytes: secured.sizeBytes,
       ...(needsBlobId ? { gitBlobId: await gitBlobIdOf(secured, this.#walk.signal) } : {}),
       validity: await this.#walk.watch.validate(secured.file, this.#walk.lost.path, this.#walk.signal),
+      ...(resembles === undefined ? {} : { resembles }),
     };
+  }
+
+  async #resembles({ file }: SecuredBytes): Promise<boolean | undefined> {
+    const { versions, lost, signal } = this.#walk;
+    if (versions === undefined) return undefined;
+    return await resemblesLastGood(versions, lost, readSecured(file, signal), (text) => this.note(text), signal);
   }
 
   #maxAgeMs(step: BoundStep): number | undefined {

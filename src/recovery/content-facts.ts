@@ -7,4 +7,6 @@ export interface ContentFacts {
   readonly gitBlobId?: string;
   readonly sizeBytes: number;
   readonly validity: ValidityVerdict;
+  /** Of a lost inode that was written to: whether anything of the last good content is left; undefined: not known. */
+  readonly resembles?: boolean;
 }

@@ -79,7 +79,8 @@ export class Healer implements AsyncDisposable {
       ageMsMax: this.#settings.quarantineAgeMaxMs,
     });
     const scratchParent = join(stateDir, "recovery");
-    this.#chain = new RecoveryChain({ strategies: options.strategies, watch, clock, observer, scratchParent });
+    const { strategies } = options;
+    this.#chain = new RecoveryChain({ strategies, versions, watch, clock, observer, scratchParent });
     const { writerWaitMs, parallel } = this.#settings;
     const processes = new ProcessFiles(clock);
     const { chain, quarantine } = { chain: this.#chain, quarantine: this.#quarantine };

@@ -1,5 +1,6 @@
 /** Files of critical sources that are held open: nothing of them is lost when they are deleted or replaced. */
-import { appendFile, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { appendFile, open, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { expect } from "chai";
 import { EventBus } from "../../src/base/events.js";
 import { silentObserver } from "../../src/base/observe.js";
@@ -7,6 +8,7 @@ import { type BytePath, pathFromText } from "../../src/base/paths.js";
 import { recoveryStrategies } from "../../src/daemon/plugins.js";
 import { systemClock } from "../../src/base/clock.js";
 import { Pins } from "../../src/recovery/pins.js";
+import type { RecoveryStrategy } from "../../src/recovery/strategy.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { MemoryVersions, NEVER, RecoveryRig, bytesOf } from "../support/recovery-rig.js";
 import { rejection } from "../support/rejection.js";
@@ -36,6 +38,31 @@ describe("pinned files", () => {
     const [newest] = await rig.healer.incidents({ onlyOpen: false, limit: 1 });
     expect(newest?.taken).to.deep.include({ strategy: "pinned", identical: true });
   });
+
+  for (const [how, noise] of Object.entries({ noise: randomBytes(40_000), zeros: Buffer.alloc(40_000) })) {
+    it(`that were overwritten with ${how} before they were deleted come back from the backup`, async () => {
+      const bus = new EventBus(() => undefined);
+      const paths: BytePath[] = [];
+      await using pins = openPins(bus, paths);
+      const strategies: RecoveryStrategy[] = [];
+      await using rig = await RecoveryRig.create(folder(), { strategies });
+      strategies.push(...recoveryStrategies(rig.versions, systemClock, pins));
+      await rig.start();
+      const path = await rig.protect("notes", "a good line of text\n".repeat(2000));
+      paths.push(path);
+      bus.emit("watch.ready", { source: "data" });
+      await pins.settled();
+      const file = folder().at("data/notes");
+      await using handle = await open(file, "r+");
+      await handle.write(noise, 0, noise.length, 0);
+      await rm(file);
+      await rig.lose(path);
+      expect((await readFile(file, "utf8")).slice(0, 20)).to.equal("a good line of text\n");
+      const [incident] = await rig.healer.incidents({ onlyOpen: false, limit: 1 });
+      expect(incident?.taken).to.deep.include({ strategy: "latest_backup", identical: true });
+      expect(incident?.candidates.find(({ strategy }) => strategy === "pinned")?.verdict).to.equal("offered");
+    });
+  }
 
   it("are held anew when another file takes the name, and let go when their removal is accepted", async () => {
     const bus = new EventBus(() => undefined);
