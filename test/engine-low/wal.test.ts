@@ -229,6 +229,27 @@ describe("write-ahead log", () => {
     }
   }
 
+  it("tells that commits are gone when a later start's commits follow them", async () => {
+    {
+      await using log = openLog();
+      await append(log, "a");
+      await append(log, "b");
+    }
+    {
+      await using log = openLog({ from: await replay() });
+      await append(log, "c");
+    }
+    const { commits } = await replay();
+    const place = commits[1]!.frame;
+    const path = openLog().segmentPath(1);
+    const bytes = await readFile(path);
+    bytes[place.offsetBytes + place.recordBytes - 1]! ^= 1;
+    await writeFile(path, bytes);
+    const { texts, damage } = await replay();
+    expect(texts).to.deep.equal(["a", "c"]);
+    expect(damage.map(({ certain }) => certain)).to.deep.equal([true]);
+  });
+
   it("never appends to a segment again whose datasync failed", async () => {
     const io = new FaultIo();
     await using log = openLog({ io });
