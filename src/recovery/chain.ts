@@ -359,7 +359,8 @@ class ChainRun {
   async #resembles({ file }: SecuredBytes): Promise<boolean | undefined> {
     const { versions, lost, signal } = this.#walk;
     if (versions === undefined) return undefined;
-    return await resemblesLastGood(versions, lost, readSecured(file, signal), (text) => this.note(text), signal);
+    const content = readSecured(file, signal);
+    return await resemblesLastGood({ versions, lost, content }, (text) => this.note(text), signal);
   }
 
   #maxAgeMs(step: BoundStep): number | undefined {

@@ -14,11 +14,17 @@ const AGREEING_SHARE_MIN = 0.05;
 /** Versions among which the last good one is looked for. */
 const VERSIONS_MAX = 20;
 
+/** What is compared with what. */
+export interface LostInode {
+  readonly versions: VersionReader;
+  readonly lost: LostFile;
+  /** The bytes of the inode. */
+  readonly content: AsyncIterable<Buffer>;
+}
+
 /** Undefined when it cannot be told: the last good content is not known, not stored, or nothing but NULs. */
 export async function resemblesLastGood(
-  versions: VersionReader,
-  lost: LostFile,
-  content: AsyncIterable<Buffer>,
+  { versions, lost, content }: LostInode,
   note: (text: string) => void,
   signal: AbortSignal,
 ): Promise<boolean | undefined> {
