@@ -1,6 +1,7 @@
 /** A real vim that is killed in the midst of work, so that its swap file stays. */
 import { spawn } from "node:child_process";
-import { readFile, readdir, utimes } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { readFile, readdir, rm, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 
@@ -19,7 +20,10 @@ export async function killVimAfter(file: string, edit: VimEdit): Promise<void> {
   await utimes(file, past, past);
   const swapFolder = edit.swapFolder ?? ".";
   const args = ["--not-a-term", "-u", "NONE", "-N", "--cmd", `set updatetime=100 directory=${swapFolder}`];
-  const commands = [`call feedkeys("${edit.keys}", "tx")`, ...(edit.command === undefined ? [] : [edit.command])];
+  // A command may write the swap file in many steps: it is whole when the next command was carried out.
+  const done = `${file}.done`;
+  const ending = edit.command === undefined ? [] : [edit.command, `call writefile([], "${done}")`];
+  const commands = [`call feedkeys("${edit.keys}", "tx")`, ...ending];
   const vim = spawn("vim", [...args, ...commands.flatMap((command) => ["-c", command]), file], {
     stdio: ["pipe", "ignore", "ignore"],
     env: { ...process.env, TERM: "xterm", HOME: "/nonexistent" },
@@ -27,13 +31,17 @@ export async function killVimAfter(file: string, edit: VimEdit): Promise<void> {
   const ended = new Promise((resolve) => vim.on("exit", resolve));
   const startMs = performance.now();
   try {
-    while (!(await isInSwap(swapFolder === "." ? dirname(file) : swapFolder, edit.until))) {
+    const isWritten = async (): Promise<boolean> =>
+      (ending.length === 0 || existsSync(done)) &&
+      (await isInSwap(swapFolder === "." ? dirname(file) : swapFolder, edit.until));
+    while (!(await isWritten())) {
       if (performance.now() - startMs > 15_000) throw new Error("vim did not write its swap file");
       await delay(50);
     }
   } finally {
     vim.kill("SIGKILL");
     await ended;
+    await rm(done, { force: true });
   }
 }
 
