@@ -177,6 +177,15 @@ describe("who did it", () => {
       expect([50, 51, 52].map((pid) => book.of(pid).tool)).to.deep.equal(["git", undefined, undefined]);
     });
 
+    it("works for the tool that started it only for a while, and a number used again is no tool", () => {
+      let nowMs = 0;
+      const book = new ProcessBook(() => nowMs, "/nowhere");
+      book.started(50, "git", "/usr/bin");
+      expect(book.of(50)).to.include({ program: "git", tool: "git" });
+      nowMs += 3_600_000;
+      expect(book.of(50).tool).to.equal(undefined);
+    });
+
     it("takes any bytes without an exception", () => {
       fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => void parseFanEvents(Buffer.from(bytes))));
     });

@@ -12,6 +12,8 @@ const PROCESSES_MAX = 8192;
 /** A script names itself, then its interpreter, then the loader, all within this time, ms. */
 const ONE_START_MS = 50;
 const PROGRAM_LENGTH_MAX = 64;
+/** What a tool started works for it so long; what runs on, such as a server that `make run` began, works for itself, ms. */
+const WORKS_FOR_MS = 600_000;
 const USERS_KEEP_MS = 60_000;
 const NOBODY_LOGGED_IN = 0xffff_ffff;
 /** Tools whose removals are meant, when they lie in a folder that only the system's owner writes. */
@@ -59,8 +61,8 @@ export class ProcessBook {
       known = { ...about, pid, program, startedMs: this.#monotonicMs(), isComplete: true };
       if (program !== "") this.#remember(pid, known);
     }
-    const { program, user, loginUser, tool } = known;
-    return { pid, program, user, loginUser, tool };
+    const { program, user, loginUser } = known;
+    return { pid, program, user, loginUser, tool: this.#toolOf(pid) };
   }
 
   #remember(pid: number, known: Known): void {
@@ -76,8 +78,15 @@ export class ProcessBook {
     const uid = /^Uid:\s+(\d+)/m.exec(status)?.[1];
     const login = this.#read(pid, "loginuid").trim();
     const parent = Number(/^PPid:\s+(\d+)/m.exec(status)?.[1] ?? 0);
-    const tool = ownTool ?? this.#known.get(parent)?.tool ?? this.#toolRunning(parent);
+    const tool = ownTool ?? this.#toolOf(parent);
     return { user: this.#userOf(uid), loginUser: this.#userOf(login), tool };
+  }
+
+  /** What a process is or works for; of one that began long ago only what it runs itself, for its number may be another's. */
+  #toolOf(pid: number): string | undefined {
+    const known = this.#known.get(pid);
+    const isFresh = known !== undefined && this.#monotonicMs() - known.startedMs < WORKS_FOR_MS;
+    return isFresh ? known.tool : this.#toolRunning(pid);
   }
 
   #toolRunning(pid: number): string | undefined {
