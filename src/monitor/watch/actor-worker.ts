@@ -39,6 +39,7 @@ class Listener {
   constructor(calls: FanotifyCalls, bell: number) {
     this.#calls = calls;
     this.#bell = bell;
+    this.#processes.warmUp();
     this.#group = calls.openGroup();
     const ports = {
       pathOf: (place: FanPlace) => this.#pathOf(place),
@@ -102,11 +103,14 @@ class Listener {
     for (let count = 0; count < READS_MAX; count += 1) {
       const length = this.#readOnce();
       if (length === 0) return;
-      for (const event of parseFanEvents(this.#buffer.subarray(0, length))) {
+      const events = parseFanEvents(this.#buffer.subarray(0, length));
+      for (const { mask, pid } of events) if ((mask & FAN.openExec) !== 0n) this.#processes.glimpse(pid);
+      for (const event of events) {
         if ((event.mask & FAN.openExec) !== 0n && event.place !== undefined)
           this.#processes.started(event.pid, event.place.name, this.#programFolder(event.place));
         if ((event.mask & ~(FAN.openExec | FAN.onFolder | FAN.overflow)) !== 0n) this.#deeds.take(event);
       }
+      this.#processes.closeEyes();
     }
   }
 

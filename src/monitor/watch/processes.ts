@@ -15,6 +15,7 @@ const PROGRAM_LENGTH_MAX = 64;
 /** What a tool started works for it so long; what runs on, such as a server that `make run` began, works for itself, ms. */
 const WORKS_FOR_MS = 600_000;
 const USERS_KEEP_MS = 60_000;
+const WARM_UP_TURNS = 20;
 const NOBODY_LOGGED_IN = 0xffff_ffff;
 /** Tools whose removals are meant, when they lie in a folder that only the system's owner writes. */
 const TOOLS = new Set(["git", "make", "gmake", "ninja", "dpkg", "apt", "apt-get", "rpm", "dnf", "pacman", "logrotate"]);
@@ -26,8 +27,16 @@ interface Known extends Actor {
   readonly isComplete: boolean;
 }
 
+/** What /proc says of a process: its `status` and `loginuid`. */
+interface Glimpse {
+  readonly status: string;
+  readonly login: string;
+}
+
 export class ProcessBook {
   readonly #known = new Map<number, Known>();
+  /** Of processes that may be about to end. */
+  readonly #glimpses = new Map<number, Glimpse>();
   readonly #procFolder: string;
   readonly #monotonicMs: () => number;
   #users = new Map<number, string>();
@@ -36,6 +45,23 @@ export class ProcessBook {
   constructor(monotonicMs: () => number, procFolder = "/proc") {
     this.#monotonicMs = monotonicMs;
     this.#procFolder = procFolder;
+  }
+
+  /** Reads all at once that is needed later and hardly anything else: some programs end within a millisecond. */
+  glimpse(pid: number): void {
+    this.#glimpses.set(pid, this.#glimpseOf(pid));
+  }
+
+  /** Forgets what was glimpsed; to be called when it was taken into account. */
+  closeEyes(): void {
+    this.#glimpses.clear();
+  }
+
+  /** Does once what is slow when it is done for the first time. */
+  warmUp(): void {
+    for (let turn = 0; turn < WARM_UP_TURNS; turn += 1) this.glimpse(process.pid);
+    this.#about(process.pid, undefined);
+    this.closeEyes();
   }
 
   /** A process begins to run the program of this name; `folder` holds it, undefined when that is not known. */
@@ -74,12 +100,11 @@ export class ProcessBook {
 
   /** For whom it runs, and the tool: its own, or that of the process that started it. */
   #about(pid: number, ownTool: string | undefined): Pick<Actor, "user" | "loginUser" | "tool"> {
-    const status = this.#read(pid, "status");
+    const { status, login } = this.#glimpses.get(pid) ?? this.#glimpseOf(pid);
     const uid = /^Uid:\s+(\d+)/m.exec(status)?.[1];
-    const login = this.#read(pid, "loginuid").trim();
     const parent = Number(/^PPid:\s+(\d+)/m.exec(status)?.[1] ?? 0);
     const tool = ownTool ?? this.#toolOf(parent);
-    return { user: this.#userOf(uid), loginUser: this.#userOf(login), tool };
+    return { user: this.#userOf(uid), loginUser: this.#userOf(login.trim()), tool };
   }
 
   /** What a process is or works for; of one that began long ago only what it runs itself, for its number may be another's. */
@@ -96,6 +121,10 @@ export class ProcessBook {
     } catch {
       return undefined;
     }
+  }
+
+  #glimpseOf(pid: number): Glimpse {
+    return { status: this.#read(pid, "status"), login: this.#read(pid, "loginuid") };
   }
 
   #userOf(text: string | undefined): string | undefined {
