@@ -13,7 +13,7 @@ import { FAN, type FanEvent, parseFanEvents } from "../../src/monitor/watch/fan-
 import { Actors } from "../../src/monitor/watch/actors.js";
 import { ProcessBook } from "../../src/monitor/watch/processes.js";
 import { TempFolder } from "../support/temp-folder.js";
-import { requirePrograms, requireRoot } from "../support/requirements.js";
+import { requirePrograms, requireRoot, skip } from "../support/requirements.js";
 import { WatchBench } from "../support/watch-bench.js";
 
 const at = (path: string): BytePath => path as BytePath;
@@ -25,7 +25,7 @@ describe("who did it", () => {
   describe("as root, by fanotify", () => {
     beforeEach(function () {
       requireRoot(this);
-      if (fanotifyCalls() === undefined) this.skip();
+      if (fanotifyCalls() === undefined) skip(this, "fanotify needs koffi and a kernel that has it");
     });
 
     it("is told with the loss of a file, by program, process and user", async function () {
@@ -74,7 +74,7 @@ describe("who did it", () => {
 
   it("takes what git or make clean away as meant, and the same by a program of that name elsewhere as lost", async function () {
     requireRoot(this);
-    if (fanotifyCalls() === undefined) this.skip();
+    if (fanotifyCalls() === undefined) skip(this, "fanotify needs koffi and a kernel that has it");
     requirePrograms(this, "make", "python3");
     await using bench = await WatchBench.create({ actors: true });
     await bench.folder.write("Makefile", `clean:\n\tpython3 -c "${REMOVE_AND_STAY}" out/a.o\n`);
