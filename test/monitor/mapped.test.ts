@@ -9,7 +9,7 @@ import type { RegistryRecord } from "../../src/monitor/registry.js";
 import { hasWriter } from "../../src/monitor/writers.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { Mapper } from "../support/mapper.js";
-import { requirePrograms, requireTrueCtime } from "../support/requirements.js";
+import { requirePrograms, requireTrueCtime, skip } from "../support/requirements.js";
 import { fastTempParent, TempFolder } from "../support/temp-folder.js";
 import { WatchBench } from "../support/watch-bench.js";
 
@@ -109,7 +109,7 @@ function recordOf(bench: WatchBench, name: string): RegistryRecord {
 describe("a file in memory", () => {
   it("is never called rotten: no store through a mapping moves anything there", async function () {
     const parent = fastTempParent();
-    if (parent !== "/dev/shm") this.skip();
+    if (parent !== "/dev/shm") skip(this, "there is no /dev/shm to write to");
     await using folder = await TempFolder.create("memory", parent);
     await folder.write("file", "content");
     expect(hasTrueCtime(folder.bytes("file"))).to.equal(false);
