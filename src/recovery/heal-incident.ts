@@ -9,7 +9,7 @@ import type { Counter, Histogram, Observer } from "../base/observe.js";
 import type { BytePath } from "../base/paths.js";
 import type { RestoreMemory } from "./gate.js";
 import { INCIDENT_PATHS_SHOWN, type Incident, type IncidentState, type QuarantineReference } from "./incident.js";
-import type { IncidentBook, IncidentChange, IncidentPath } from "./incident-book.js";
+import { CANDIDATES_KEPT_MAX, type IncidentBook, type IncidentChange, type IncidentPath } from "./incident-book.js";
 import type { HealJob, HealResult, PathHealer } from "./heal-path.js";
 import type { HealPolicy } from "./ports.js";
 import { BatchCollector, type BatchReport, type RecoveryOutcome, type RecoveryResult } from "./report.js";
@@ -199,7 +199,7 @@ function changeOf(result: HealResult, incident: Incident): IncidentChange {
   return {
     candidates,
     searched,
-    notes,
+    notes: [...new Set([...incident.notes, ...notes])].slice(0, CANDIDATES_KEPT_MAX),
     manualCommands,
     durationMs,
     quarantined: [...incident.quarantined, ...result.quarantined].slice(0, INCIDENT_PATHS_SHOWN),

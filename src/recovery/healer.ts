@@ -89,7 +89,7 @@ export class Healer implements AsyncDisposable {
     const onPutOff = (id: string): void => this.#unfinished.onPutOff(id);
     this.#incidents = new IncidentHealer({ clock, observer, bus, book, memory, healer, policyFor, parallel, onPutOff });
     this.#unfinished = new Unfinished({
-      ...{ watch, policyFor, book, memory, parallel, incidents: this.#incidents, signal: this.#stop.signal },
+      ...{ observer, watch, policyFor, book, memory, parallel, incidents: this.#incidents, signal: this.#stop.signal },
       work: (work) => this.#work(work),
       healNow: (incident, policy, isApproved) => this.#healNow(incident, policy, isApproved),
     });

@@ -9,11 +9,10 @@
  * other is kept beside it. Where the system cannot exchange names, some microseconds lie between the last look and the
  * rename, in which another program's atomic save would be replaced.
  */
-import { createHash, randomBytes } from "node:crypto";
+import { createHash } from "node:crypto";
 import { type BigIntStats, closeSync, constants, fstatSync, fsync, read, write } from "node:fs";
 import { promisify } from "node:util";
 import { type AnchoredFolder, openAnchored } from "../base/anchored.js";
-import { STAGING_PREFIX } from "../base/atomic-file.js";
 import { HoldfastError, errnoOf, messageOf } from "../base/errors.js";
 import { type BytePath, joinPath, nameOf, parentPath } from "../base/paths.js";
 import { makeSpecialNode } from "../base/special-node.js";
@@ -28,6 +27,7 @@ import {
   unsafeTarget,
   withParents,
 } from "./place-parents.js";
+import { type TwoFiles, keepBeside, notedName, stagingName, unlinkQuietly } from "./staging.js";
 
 export interface PlaceContent {
   open(signal: AbortSignal): AsyncIterable<Buffer>;
@@ -71,8 +71,8 @@ export async function placeFile(
     const name = nameOf(target.path);
     const early = earlyOutcome(folder.lstat(name), target.present);
     if (early !== undefined) return early;
-    const staged = `${STAGING_PREFIX}${target.tag}-${randomBytes(6).toString("hex")}`;
-    const fd = folder.openFile(staged, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
+    const staged = { name: stagingName(target.tag) };
+    const fd = folder.openFile(staged.name, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
     let isStaged = true;
     try {
       const written = await writeContent(fd, content, signal);
@@ -91,7 +91,8 @@ export async function placeFile(
       return { kind: "placed", stat, sha256: written, gaps: gapTexts(gaps) };
     } finally {
       const ours = tupleOf(fstatSync(fd, { bigint: true }));
-      if (isStaged && isOneOf(folder.lstat(staged), { ours, judged: target.present })) unlinkQuietly(folder, staged);
+      if (isStaged && isOneOf(folder.lstat(staged.name), { ours, judged: target.present }))
+        unlinkQuietly(folder, staged.name);
       closeSync(fd);
     }
   });
@@ -111,7 +112,7 @@ export async function placeNode(
       const gaps = await makeFolder(folder, name, node, { tag: target.tag, host });
       return placedNow(folder, name, gaps);
     }
-    const staged = `${STAGING_PREFIX}${target.tag}-${randomBytes(6).toString("hex")}`;
+    const staged = stagingName(target.tag);
     try {
       await makeWithoutContent(folder, staged, node, signal);
       const gaps = applyToName(folder, staged, node);
@@ -161,26 +162,6 @@ export async function placeHardLink(
       closeSync(fd);
     }
   });
-}
-
-/** Removes staging files that a crash left in a folder; `tag` is the incident's. */
-export function removeStagingOf(root: BytePath, folderPath: BytePath, tag: string): number {
-  let removed = 0;
-  try {
-    const folder = openAnchored(root, folderPath);
-    try {
-      for (const name of folder.names()) {
-        if (!name.startsWith(`${STAGING_PREFIX}${tag}-`)) continue;
-        unlinkQuietly(folder, name);
-        removed += 1;
-      }
-    } finally {
-      folder.close();
-    }
-  } catch (error) {
-    if (!(error instanceof HoldfastError) && errnoOf(error) === undefined) throw error;
-  }
-  return removed;
 }
 
 /** True when both are the same inode with the same content, as far as a stat can tell; ctime moves with each link. */
@@ -234,10 +215,15 @@ interface Visible {
   readonly sha256: string;
 }
 
+/** Where a file that is being placed lies now. */
+interface Staged {
+  name: string;
+}
+
 /** Gives the staged file its name. Undefined: done, the staging name is gone. */
 async function makeVisible(
   folder: AnchoredFolder,
-  staged: string,
+  staged: Staged,
   file: Visible,
   host: PlaceHost,
 ): Promise<PlaceOutcome | undefined> {
@@ -251,16 +237,20 @@ async function makeVisible(
   host.onStep?.("announced");
   if (!folder.verify()) throw unsafeTarget(target.path);
   if (judged === undefined) {
-    if (!folder.renameToFree(staged, folder, name)) return { kind: "returned" };
+    if (!folder.renameToFree(staged.name, folder, name)) return { kind: "returned" };
     host.onStep?.("visible");
     return undefined;
   }
   const found = folder.lstat(name);
   if (found === undefined || !isSameFile(tupleOf(found), judged)) return { kind: "changed" };
-  host.onStep?.("looked");
   const files = { ours: file.stat, judged };
-  if (!exchangeFor({ folder, staged, name }, files, () => host.onStep?.("exchanged"))) {
-    const keptAs = keptBeside({ folder, staged, name }, files);
+  const noted = notedName(staged.name, name, files);
+  folder.rename(staged.name, folder, noted);
+  staged.name = noted;
+  host.onStep?.("looked");
+  const names = { folder, staged: noted, name };
+  if (!exchangeFor(names, files, () => host.onStep?.("exchanged"))) {
+    const keptAs = keptBeside(names, files);
     return { kind: "changed", ...(keptAs === undefined ? {} : { keptAs: joinPath(parentPath(target.path), keptAs) }) };
   }
   host.onStep?.("visible");
@@ -271,11 +261,6 @@ interface Names {
   readonly folder: AnchoredFolder;
   readonly staged: string;
   readonly name: string;
-}
-
-interface TwoFiles {
-  readonly ours: StatTuple;
-  readonly judged: StatTuple;
 }
 
 /**
@@ -317,14 +302,7 @@ function exchangeFor({ folder, staged, name }: Names, { ours, judged }: TwoFiles
 function keptBeside({ folder, staged, name }: Names, files: TwoFiles): BytePath | undefined {
   const found = folder.lstat(staged);
   if (found === undefined || isOneOf(found, files)) return undefined;
-  for (const free of [`${name}.kept-${randomBytes(4).toString("hex")}`, `kept-${randomBytes(8).toString("hex")}`]) {
-    try {
-      if (folder.renameToFree(staged, folder, free)) return free as BytePath;
-    } catch (error) {
-      if (errnoOf(error) !== "ENAMETOOLONG") throw error;
-    }
-  }
-  return staged as BytePath;
+  return keepBeside(folder, staged, name) as BytePath;
 }
 
 /** Ours is open, so its inode is nobody else's; that of the judged file may have been given to another meanwhile. */
@@ -393,13 +371,4 @@ function placedNow(folder: AnchoredFolder, name: string, gaps: readonly string[]
 
 function unproven(why: string): PlaceOutcome {
   return { kind: "unproven", why };
-}
-
-/** The staging file may be gone, or its folder may not be writable any more: there is nothing left to do about it. */
-function unlinkQuietly(folder: AnchoredFolder, name: string): void {
-  try {
-    folder.unlink(name);
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error;
-  }
 }

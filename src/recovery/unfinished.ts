@@ -4,15 +4,15 @@
  */
 import { mapLimited } from "../base/concurrency.js";
 import { hasCode } from "../base/errors.js";
-import { type BytePath, parentPath } from "../base/paths.js";
+import { type BytePath, nameOf, parentPath, pathText } from "../base/paths.js";
 import type { RestoreMemory } from "./gate.js";
 import type { IncidentHealer } from "./heal-incident.js";
 import type { Incident } from "./incident.js";
 import type { IncidentBook } from "./incident-book.js";
-import { removeStagingOf } from "./place.js";
 import type { HealPolicy, HealerOptions } from "./ports.js";
+import { clearStagingOf } from "./staging.js";
 
-export interface UnfinishedOptions extends Pick<HealerOptions, "watch" | "policyFor"> {
+export interface UnfinishedOptions extends Pick<HealerOptions, "observer" | "watch" | "policyFor"> {
   readonly book: IncidentBook;
   readonly memory: RestoreMemory;
   readonly incidents: IncidentHealer;
@@ -27,6 +27,8 @@ export interface UnfinishedOptions extends Pick<HealerOptions, "watch" | "policy
 
 /** How many incidents are looked at to find those whose target failed. */
 const RETRIED_MAX = 200;
+/** Saves of others that are named in a log line and in an incident. */
+const KEPT_TOLD_MAX = 20;
 /** Failures of the place, not of the content: no space, folders that moved, a link in the way. They may pass. */
 const FAILURES_OF_TARGET: ReadonlySet<string | undefined> = new Set(["TARGET_IO", "TARGET_UNSAFE"]);
 
@@ -133,14 +135,33 @@ export class Unfinished {
     this.#interrupted.set(incident.id, incident);
     if ((await watch.awayReasonOf(path)) !== undefined) return; // until its storage is back
     if (!this.#interrupted.delete(incident.id)) return; // taken up meanwhile
-    const folders = new Set<BytePath>();
-    for await (const entry of book.pathsOf(incident.id)) folders.add(parentPath(entry.path));
-    for (const folder of folders) removeStagingOf(policyFor(incident.source, folder).root, folder, incident.id);
+    await this.#clearStaging(incident);
     const policy = policyFor(incident.source, path);
     const isBegun = incident.state === "healing";
-    if (isBegun) await incidents.heal(incident, incident.reason === "approved", signal);
+    if (isBegun) await incidents.heal(await book.get(incident.id), incident.reason === "approved", signal);
     else if (isHealedByItself(incident, policy)) await healNow(incident, policy, false);
     else await incidents.hold(incident, "interrupted before it was decided: a person decides");
+  }
+
+  /** Removes what was staged; what others saved meanwhile is kept, and told. */
+  async #clearStaging({ id, source }: Incident): Promise<void> {
+    const { book, policyFor, observer } = this.#options;
+    const folders = new Map<BytePath, string[]>();
+    for await (const { path } of book.pathsOf(id)) {
+      const names = folders.get(parentPath(path)) ?? [];
+      names.push(nameOf(path));
+      folders.set(parentPath(path), names);
+    }
+    const kept: BytePath[] = [];
+    for (const [folder, names] of folders)
+      kept.push(...clearStagingOf({ root: policyFor(source, folder).root, folder }, id, names).kept);
+    if (kept.length === 0) return;
+    observer.log.warn("recovery.saves_kept", { id, source, paths: kept.slice(0, KEPT_TOLD_MAX).map(pathText) });
+    const notes = kept.map(
+      (path) => `saved by another program while holdfast was interrupted; it is at ${pathText(path)}`,
+    );
+    const incident = await book.get(id);
+    await book.change(id, { notes: [...incident.notes, ...notes.slice(0, KEPT_TOLD_MAX)] });
   }
 }
 

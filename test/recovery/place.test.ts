@@ -11,8 +11,9 @@ import { nativeCalls } from "../../src/base/native.js";
 import { type BytePath, pathBytes, pathFromBytes, pathFromText } from "../../src/base/paths.js";
 import { runProgram } from "../../src/base/spawn.js";
 import type { FileNode } from "../../src/engine/types.js";
-import { placeFile, placeHardLink, placeNode, removeStagingOf } from "../../src/recovery/place.js";
+import { placeFile, placeHardLink, placeNode } from "../../src/recovery/place.js";
 import { type PlaceHost, type PlaceStep, type PlaceTarget, tupleOf } from "../../src/recovery/place-parents.js";
+import { clearStagingOf } from "../../src/recovery/staging.js";
 import { NEVER, nodeAt, sha256 } from "../support/recovery-rig.js";
 import { requireRoot, skip } from "../support/requirements.js";
 import { type TempFolder, useTempFolder } from "../support/temp-folder.js";
@@ -314,13 +315,35 @@ describe("placing a file", () => {
   it("removes only its own incident's staging files", async () => {
     await folder().write(`${STAGING_PREFIX}inc_1-aa`, "");
     await folder().write(`${STAGING_PREFIX}inc_2-bb`, "");
-    expect(removeStagingOf(folder().bytes(), folder().bytes(), "inc_1")).to.equal(1);
+    expect(clearStagingOf(placeOf(folder()), "inc_1", [])).to.deep.equal({ removed: 1, kept: [] });
     expect(readdirSync(folder().path)).to.deep.equal([`${STAGING_PREFIX}inc_2-bb`]);
   });
 
+  for (const [what, isSavedAgain] of [
+    ["gives a save back that met the exchange before a crash", false],
+    ["keeps a save beside its name that met the exchange before a crash, when a later one stands", true],
+  ] as const)
+    it(what, async function () {
+      if (nativeCalls() === undefined) return skip(this, "koffi does not load here");
+      const path = await folder().write("f", "damaged");
+      const kept = folder().at("kept");
+      expect(await killedChild([path, folder().path, "saved_over", "exchanged", kept])).to.equal("SIGKILL");
+      expect(await readFile(path, "utf8")).to.equal("good"); // the save lies at the staging name
+      if (isSavedAgain) {
+        writeFileSync(`${path}.new`, "a later save");
+        renameSync(`${path}.new`, path);
+      }
+      const cleared = clearStagingOf(placeOf(folder()), "inc", ["e", "f"]);
+      expect(await readFile(path, "utf8")).to.equal(isSavedAgain ? "a later save" : "saved meanwhile");
+      expect(cleared.kept).to.have.length(1);
+      expect(await readFile(pathBytes(cleared.kept[0] ?? folder().bytes("none")), "utf8")).to.equal("saved meanwhile");
+      expect(stagingIn(folder().path)).to.deep.equal([]);
+      expect(readdirSync(folder().path)).to.have.length(isSavedAgain ? 3 : 2);
+    });
+
   const common: PlaceStep[] = ["parents_ready", "staged", "proved", "announced", "visible", "synced"];
   for (const kind of ["missing", "damaged"] as const)
-    for (const step of [...common, ...(kind === "damaged" ? (["quarantined", "looked"] as const) : [])]) {
+    for (const step of [...common, ...(kind === "damaged" ? (["quarantined", "looked", "exchanged"] as const) : [])]) {
       it(`leaves the old state or the good file when it is killed at "${step}" (${kind})`, async () => {
         const path = folder().at("f");
         if (kind === "damaged") await writeFile(path, "damaged");
@@ -328,10 +351,10 @@ describe("placing a file", () => {
         const signal = await killedChild([path, folder().path, kind, step, kept]);
         expect(signal).to.equal("SIGKILL");
         const now = existsSync(path) ? await readFile(path, "utf8") : undefined;
-        const isGood = ["visible", "synced"].includes(step);
+        const isGood = ["exchanged", "visible", "synced"].includes(step);
         expect(now).to.equal(isGood ? "good" : kind === "damaged" ? "damaged" : undefined);
         if (kind === "damaged" && isGood) expect(await readFile(kept, "utf8")).to.equal("damaged");
-        removeStagingOf(folder().bytes(), folder().bytes(), "inc");
+        expect(clearStagingOf(placeOf(folder()), "inc", ["f"]).kept).to.deep.equal([]);
         expect(stagingIn(folder().path)).to.deep.equal([]);
         if (isGood) expect(lstatSync(path).nlink).to.equal(1);
       });
@@ -380,6 +403,10 @@ function targetAt(folder: TempFolder, name: string): PlaceTarget {
 
 function damagedAt(folder: TempFolder, name: string): PlaceTarget {
   return { ...targetAt(folder, name), present: tupleOf(lstatSync(folder.at(name), { bigint: true })) };
+}
+
+function placeOf(folder: TempFolder): Parameters<typeof clearStagingOf>[0] {
+  return { root: folder.bytes(), folder: folder.bytes() };
 }
 
 function stagingIn(folder: string): string[] {

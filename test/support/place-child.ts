@@ -1,5 +1,5 @@
-/** A process that places a file and kills itself at one step: `place-child.js PATH ROOT missing|damaged STEP KEPT`. */
-import { copyFileSync, lstatSync } from "node:fs";
+/** A process that places a file and kills itself at one step: `place-child.js PATH ROOT missing|damaged|saved_over STEP KEPT`. */
+import { copyFileSync, lstatSync, renameSync, writeFileSync } from "node:fs";
 import { pathFromText } from "../../src/base/paths.js";
 import { placeFile } from "../../src/recovery/place.js";
 import { tupleOf } from "../../src/recovery/place-parents.js";
@@ -10,7 +10,7 @@ await placeFile(
   {
     path: pathFromText(path),
     root: pathFromText(root),
-    present: kind === "damaged" ? tupleOf(lstatSync(path, { bigint: true })) : undefined,
+    present: kind !== "missing" ? tupleOf(lstatSync(path, { bigint: true })) : undefined,
     tag: "inc",
   },
   {
@@ -29,6 +29,10 @@ await placeFile(
       return Promise.resolve();
     },
     onStep: (reached) => {
+      if (kind === "saved_over" && reached === "looked") {
+        writeFileSync(`${path}.new`, "saved meanwhile");
+        renameSync(`${path}.new`, path);
+      }
       if (reached === step) process.kill(process.pid, "SIGKILL");
     },
   },
