@@ -35,6 +35,11 @@ export function parseDurationMs(text: string): number {
   return totalMs;
 }
 
+/** `1 file`, `2 files`. */
+export function counted(count: number, noun: string): string {
+  return `${String(count)} ${noun}${count === 1 ? "" : "s"}`;
+}
+
 /** Milliseconds to the shortest readable form: `3 ms`, `1.2 s`, `4 m 10 s`, `2 h 5 m`, `3 d 4 h`. */
 export function formatDuration(ms: number): string {
   if (Math.round(ms) < 1000) return `${String(Math.round(ms))} ms`;

@@ -153,11 +153,6 @@ export function printable(text: string): string {
   });
 }
 
-/** `1 file`, `2 files`. */
-export function counted(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
-}
-
 /** The output of this process. A reader that has gone away (`holdfast list | head`) is no error. */
 export function processOutput(options: Omit<OutputOptions, "stdout" | "stderr" | "env">): Output {
   return new Output({ ...options, stdout: process.stdout, stderr: process.stderr, env: process.env });

@@ -1,8 +1,8 @@
 /** How a recovery looks in a terminal: what was found where, how old it is, what was checked, and why one was taken. */
 import type { BatchReport, CandidateDocument, RecoverReport, SearchedDocument } from "../api/services.js";
-import { formatDuration, formatSize } from "../base/units.js";
+import { counted, formatDuration, formatSize } from "../base/units.js";
 import { shownPath } from "./recovery-document.js";
-import { type Output, counted, printable } from "./output.js";
+import { type Output, printable } from "./output.js";
 import { timeText } from "./time.js";
 
 /** Files that did not come back which are named; `--report` and `--json` have more. */

@@ -1,5 +1,6 @@
 /** Retention carried out over this daemon's parts: which backups go, and the chunks that nothing needs any more. */
 import { HoldfastError } from "../base/errors.js";
+import { counted } from "../base/units.js";
 import type { Configuration } from "../config/configuration.js";
 import type { Manifest } from "../engine/types.js";
 import {
@@ -133,5 +134,5 @@ export async function frozenReason(parts: Parts): Promise<string | undefined> {
   const mass = open.find((incident) => incident.kind === "mass");
   return mass === undefined
     ? undefined
-    : `the incident ${mass.id} (${String(mass.pathCount)} files lost at once) is open`;
+    : `the incident ${mass.id} (${counted(mass.pathCount, "file")} lost at once) is open`;
 }

@@ -13,7 +13,7 @@ import { ResourceStack } from "../base/lifecycle.js";
 import { memoryCalls } from "../base/native-memory.js";
 import type { Secret } from "../base/observe.js";
 import { pathText } from "../base/paths.js";
-import { formatDuration } from "../base/units.js";
+import { counted, formatDuration } from "../base/units.js";
 import { readSecret } from "../config/secrets.js";
 import type { Configuration } from "../config/configuration.js";
 import { type Log, type LogLevel, chooseLogFormat, isJournal, openLog } from "../telemetry/logger.js";
@@ -294,7 +294,7 @@ function announceStart({ announce }: DaemonOptions, { made, parts }: Launched, c
   announce(`control   ${configuration.socket.path}`);
   parts.bus.on("incident.healed", (healed) => void announceHealed(announce, parts, healed));
   parts.bus.on("incident.held", ({ id, paths, reason }) =>
-    announce(`held      ${String(paths)} files: ${reason}. Decide: holdfast incidents show ${id}`),
+    announce(`held      ${counted(paths, "file")}: ${reason}. Decide: holdfast incidents show ${id}`),
   );
   parts.bus.on("incident.failed", ({ id, message }) =>
     announce(`failed    ${message}. See: holdfast incidents show ${id}`),
@@ -309,7 +309,7 @@ async function announceHealed(
 ): Promise<void> {
   const incident = await parts.healer.incident(healed.id);
   const first = incident.paths[0];
-  const what = healed.paths === 1 && first !== undefined ? pathText(first) : `${String(healed.paths)} files`;
+  const what = healed.paths === 1 && first !== undefined ? pathText(first) : counted(healed.paths, "file");
   const origin = incident.taken === undefined ? "" : ` from ${incident.taken.strategy}`;
   announce(`healed    ${what}  (${incident.kind}${origin}, ${formatDuration(healed.durationMs)})`);
 }
@@ -320,7 +320,7 @@ async function announceProtected({ services }: Launched, { announce }: DaemonOpt
   for (const source of sources) {
     const note = source.reason === null ? "" : `  (${source.reason})`;
     const word = source.state === "root_gone" ? "missing " : "watching";
-    announce(`${word}  ${source.paths.join(" ")}  ${String(source.files)} files${note}`);
+    announce(`${word}  ${source.paths.join(" ")}  ${counted(source.files, "file")}${note}`);
   }
   if (sources.every((source) => source.state === "root_gone")) {
     announce("waiting   Nothing to protect is there yet: is the path right, is its disk mounted? Ctrl-C ends.");

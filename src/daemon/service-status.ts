@@ -1,5 +1,6 @@
 /** The one line that `systemctl status` shows: how much is protected, and whether somebody should look. Kept up to date. */
 import type { Clock } from "../base/clock.js";
+import { counted } from "../base/units.js";
 import type { SourceStatus } from "../monitor/ports.js";
 
 /** A change shows after this long, ms. */
@@ -40,8 +41,4 @@ function statusLine(sources: readonly Pick<SourceStatus, "state" | "files">[]): 
   return [line, ...notes.filter(([number]) => number > 0).map(([number, what]) => `${String(number)} ${what}`)].join(
     ", ",
   );
-}
-
-function counted(count: number, noun: string): string {
-  return `${String(count)} ${noun}${count === 1 ? "" : "s"}`;
 }

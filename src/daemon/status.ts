@@ -1,7 +1,7 @@
 /** The one screen: how everything is, why it is not healthy, what to do next. */
 import { isoTime } from "../base/clock.js";
 import { pathFields, pathText } from "../base/paths.js";
-import { formatDuration } from "../base/units.js";
+import { counted, formatDuration } from "../base/units.js";
 import type { HealthDocument, RepositoryDocument, StatusDocument } from "../api/services.js";
 import type { SourceDocument } from "../api/watch-service.js";
 import type { Incident } from "../recovery/incident.js";
@@ -204,10 +204,6 @@ function incidentFindings(incidents: readonly Incident[]): Finding[] {
     });
   }
   return findings;
-}
-
-function counted(count: number, noun: string): string {
-  return `${String(count)} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 function stateOf(findings: readonly Finding[]): StatusDocument["state"] {

@@ -9,6 +9,7 @@ import type { Timer } from "../base/clock.js";
 import { HoldfastError, messageOf } from "../base/errors.js";
 import { type BytePath, isWithin, pathFromText } from "../base/paths.js";
 import { type SharedParts, SourceContext, monitorMetrics } from "./context.js";
+import type { Currency } from "./currency.js";
 import { SourceGuard } from "./guard.js";
 import { checkPath, SCRUB_TICK_MS, Scrubber } from "./integrity.js";
 import { Arrivals } from "./intent/arrivals.js";
@@ -46,6 +47,7 @@ const DEFAULT_TIMES: MonitorTimes = {
 };
 /** Findings that one scan lists at most. */
 const FINDINGS_MAX = 100_000;
+const UNWATCHED: Currency = { is: "doubtful", reason: "no daemon watches it", backedUp: () => undefined };
 
 interface Guarded {
   readonly guard: SourceGuard;
@@ -150,6 +152,12 @@ export class Monitor implements AsyncDisposable {
     return status.state === "root_gone" ? status.reason : undefined;
   }
 
+  /** Whether what is stored of a source is what stands there, now; of one that nobody watches that is in doubt. */
+  async currency(name: string): Promise<Currency> {
+    const guard = this.#sources.get(name)?.guard;
+    return (await guard?.currency.judge()) ?? UNWATCHED;
+  }
+
   /** Whatever stands at the roots of a source that nobody watches is its storage from now on. */
   async forgetGround(source: SourceWatch): Promise<void> {
     await forgetGroundOf(source, this.registry);
@@ -187,6 +195,11 @@ export class Monitor implements AsyncDisposable {
   /** Announces a write of holdfast's own before it becomes visible. */
   expectOwnWrite(expected: OwnWrite): void {
     this.#shared.ledger.expect(expected);
+  }
+
+  /** An announced write stands at its path: it is looked at now, whatever events come of it. */
+  ownWriteStands(path: BytePath): void {
+    for (const guard of this.#guardsOf(path)) guard.mark(path, "event");
   }
 
   /** A commit of the source is durable: the registry moves. */

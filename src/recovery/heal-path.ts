@@ -395,6 +395,7 @@ class HostOfPlacing implements PlaceHost {
 
   onStep(step: PlaceStep): void {
     this.#options.observer.log.debug("recovery.step", { incident: this.#job.incident, step });
+    if (step === "visible") this.#options.watch.ownWriteStands(this.#job.to ?? this.#job.path);
   }
 }
 

@@ -9,6 +9,7 @@ import type { Timer } from "../base/clock.js";
 import { HoldfastError, asHoldfastError, errnoOf, messageOf } from "../base/errors.js";
 import { ResourceStack } from "../base/lifecycle.js";
 import { type BytePath, pathBytes, pathText } from "../base/paths.js";
+import { counted } from "../base/units.js";
 import type { FileNode } from "../engine/types.js";
 import { RecoveryChain, chainOfOne } from "./chain.js";
 import { PriorityLanes, RestoreMemory } from "./gate.js";
@@ -323,9 +324,9 @@ export class Healer implements AsyncDisposable {
     const policy = this.#options.policyFor(source, first.path);
     if (isAttack) {
       this.#options.bus.emit("attack.held", { source, id: incident.id });
-      await this.#incidents.hold(incident, `${String(lost.length)} files look attacked: a person decides`);
+      await this.#incidents.hold(incident, `${counted(lost.length, "file")} may be under attack: a person decides`);
     } else if (isHealedByItself(incident, policy)) await this.#healNow(incident, policy);
-    else await this.#incidents.hold(incident, `${String(lost.length)} files at once: a person decides`);
+    else await this.#incidents.hold(incident, `${counted(lost.length, "file")} at once: a person decides`);
   }
 
   async #openMass(

@@ -44,6 +44,8 @@ export interface OwnWrite {
 export interface LiveWatch {
   /** Announces a write before it becomes visible. */
   expectOwnWrite(expected: OwnWrite): void;
+  /** The announced write stands at its path: the events of an exchange of names do not always tell. */
+  ownWriteStands(path: BytePath): void;
   /** The owner means the removal: write a tombstone, stop reporting it. */
   acceptRemoval(path: BytePath, reason: string): Awaitable<void>;
   /** What stands at the path now is the owner's will (a returned quarantine, a denied heal): take it as a new version. */

@@ -4,6 +4,8 @@ import { linkSync, mkdirSync, renameSync, rmSync, unlinkSync, writeFileSync } fr
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { expect } from "chai";
+import { openAnchored } from "../../src/base/anchored.js";
+import type { BytePath } from "../../src/base/paths.js";
 import { lookAt } from "../../src/monitor/look.js";
 import { hasProgram, requirePrograms, requireRoot, skip } from "../support/requirements.js";
 import { WatchBench } from "../support/watch-bench.js";
@@ -116,6 +118,28 @@ describe("losses of protected files", () => {
     await bench.until("the removal", () => bench.paths("file.removed").includes("twice.txt"));
     expect(bench.events("file.removed")[0]?.reason).to.contain("deleted again");
     expect(bench.losses).to.deep.equal([]);
+  });
+
+  it("counts a file as whole the moment its good content is exchanged for the damaged", async () => {
+    await using bench = await WatchBench.create();
+    const file = await bench.folder.write("settings.json", '{"good": 1}');
+    const path = bench.folder.bytes("settings.json");
+    await bench.protect();
+    await bench.quiet();
+    writeFileSync(file, '{"good": ');
+    await bench.until("the damage", () => bench.losses.length === 1);
+    await bench.quiet();
+    const staged = await bench.folder.write(".holdfast-tmp-x", '{"good": 1}');
+    const look = lookAt(bench.folder.bytes(".holdfast-tmp-x"));
+    if (look.is !== "there") throw new Error("the staged file is not there");
+    const sha256 = createHash("sha256").update('{"good": 1}').digest("hex");
+    bench.monitor.expectOwnWrite({ path, stat: look.node.stat, sha256 });
+    await using folder = openAnchored("/" as BytePath, bench.folder.bytes());
+    if (!folder.exchange(".holdfast-tmp-x", folder, "settings.json")) renameSync(staged, file);
+    else unlinkSync(staged);
+    bench.monitor.ownWriteStands(path);
+    await bench.until("it counts", () => bench.monitor.status()[0]?.files === 1, 1500);
+    expect(bench.monitor.registry.get("data", path)).to.include({ state: "live", sha256 });
   });
 
   it("makes healed content the newest version again when the damage had become one", async () => {

@@ -98,6 +98,7 @@ export class MemoryVersions implements VersionReader {
 /** A monitor that knows what tests tell it. */
 export class NotingWatch implements LiveWatch {
   readonly ownWrites: OwnWrite[] = [];
+  readonly ownWritesStanding: BytePath[] = [];
   readonly removalsAccepted: BytePath[] = [];
   readonly contentsAccepted: BytePath[] = [];
   readonly known = new Map<BytePath, LastGood>();
@@ -106,6 +107,10 @@ export class NotingWatch implements LiveWatch {
 
   expectOwnWrite(expected: OwnWrite): void {
     this.ownWrites.push(expected);
+  }
+
+  ownWriteStands(path: BytePath): void {
+    this.ownWritesStanding.push(path);
   }
 
   acceptRemoval(path: BytePath): void {

@@ -6,7 +6,7 @@ import { EXIT } from "../../base/error-codes.js";
 import { HoldfastError } from "../../base/errors.js";
 import { BACKUP_TYPES } from "../../base/ids.js";
 import { pathFromText, pathText } from "../../base/paths.js";
-import { formatDuration, formatSize } from "../../base/units.js";
+import { counted, formatDuration, formatSize } from "../../base/units.js";
 import type { Manifest } from "../../engine/types.js";
 import {
   type CommandContext,
@@ -168,7 +168,7 @@ async function createBackup(
     context.output.say(`${printable(source)} is not in it: ${printable(message)} (${code})`);
   const unreadable = manifest.sources.reduce((total, source) => total + source.files_unreadable, 0);
   if (unreadable === 0) return manifest.left_out.length === 0 ? EXIT.ok : EXIT.partial;
-  context.output.say(`${unreadable} files could not be read; their last good versions are kept. See: holdfast doctor`);
+  context.output.say(`${counted(unreadable, "file")} could not be read; their last good versions are kept. See: holdfast doctor`);
   return EXIT.partial;
 }
 

@@ -5,10 +5,10 @@ import { EXIT } from "../../base/error-codes.js";
 import { HoldfastError, asHoldfastError } from "../../base/errors.js";
 import { Secret } from "../../base/observe.js";
 import { type BytePath, pathFromText, pathText } from "../../base/paths.js";
-import { formatSize, parseSizeBytes } from "../../base/units.js";
+import { counted, formatSize, parseSizeBytes } from "../../base/units.js";
 import { browseLibrary } from "../browse-library.js";
 import { type CommandContext, type CommandSpec, type Options, argument, isSet, textOption } from "../command.js";
-import { counted, printable } from "../output.js";
+import { printable } from "../output.js";
 
 const CACHE_OPTION = { flags: "--cache <size>", description: "content kept in memory (default: 64MiB)" } as const;
 const CACHE_BYTES_MIN = 16 * 2 ** 20;

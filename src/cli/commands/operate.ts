@@ -4,10 +4,10 @@ import type { Page } from "../../api/paging.js";
 import type { AlertDocument, RecoveryKeyDocument } from "../../api/services.js";
 import { ERROR_CODES, EXIT } from "../../base/error-codes.js";
 import { HoldfastError } from "../../base/errors.js";
-import { parseDurationMs } from "../../base/units.js";
+import { counted, parseDurationMs } from "../../base/units.js";
 import { type CommandContext, type CommandSpec, type Options, argument, isSet, textOption } from "../command.js";
 import { daemonOptions, launchOptions } from "../foreground.js";
-import { counted, printable } from "../output.js";
+import { printable } from "../output.js";
 import { timeText } from "../time.js";
 
 export const operateCommands: readonly CommandSpec[] = [

@@ -5,7 +5,7 @@ import type { BatchReport, IncidentDocument, JobDocument, RecoverReport, ScanRep
 import { EXIT } from "../../base/error-codes.js";
 import { HoldfastError } from "../../base/errors.js";
 import { pathFromText, pathText } from "../../base/paths.js";
-import { formatDuration } from "../../base/units.js";
+import { counted, formatDuration } from "../../base/units.js";
 import {
   type CommandContext,
   type CommandSpec,
@@ -15,7 +15,7 @@ import {
   queryText,
   textOption,
 } from "../command.js";
-import { counted, printable } from "../output.js";
+import { printable } from "../output.js";
 import { reportOf } from "../recovery-document.js";
 import { checkReportName, writeReport } from "../recovery-report.js";
 import { printBatch, printManual, printRecovery, printSearch } from "../recovery-screen.js";
@@ -225,7 +225,7 @@ async function listIncidents(
     incident.kind,
     incident.paths_total === 1
       ? (incident.paths[0]?.path ?? "")
-      : `${incident.paths_total} files of ${incident.source}`,
+      : `${counted(incident.paths_total, "file")} of ${incident.source}`,
   ]);
   output.table(columns, rows);
   const waiting = incidents.find((incident) => incident.state === "waiting");

@@ -4,7 +4,7 @@ import { VERIFY_LEVELS } from "../../api/services.js";
 import { EXIT } from "../../base/error-codes.js";
 import { HoldfastError } from "../../base/errors.js";
 import { pathFromText, pathText } from "../../base/paths.js";
-import { formatDuration, formatSize, parseShare } from "../../base/units.js";
+import { counted, formatDuration, formatSize, parseShare } from "../../base/units.js";
 import {
   type CommandContext,
   type CommandSpec,
@@ -14,7 +14,7 @@ import {
   requiredOption,
   textOption,
 } from "../command.js";
-import { counted, printable } from "../output.js";
+import { printable } from "../output.js";
 import { parseTime } from "../time.js";
 
 const OVERWRITE = ["always", "if-changed", "never"] as const;

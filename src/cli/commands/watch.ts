@@ -5,10 +5,10 @@ import type { PauseDocument, SourceDocument } from "../../api/watch-service.js";
 import { EXIT } from "../../base/error-codes.js";
 import { HoldfastError, hasCode } from "../../base/errors.js";
 import { pathFromText, pathText } from "../../base/paths.js";
-import { formatDuration, formatSize, parseDurationMs } from "../../base/units.js";
+import { counted, formatDuration, formatSize, parseDurationMs } from "../../base/units.js";
 import { type CommandContext, type CommandSpec, type Options, argument, isSet, textOption } from "../command.js";
 import { daemonOptions } from "../foreground.js";
-import { type Output, counted, printable } from "../output.js";
+import { type Output, printable } from "../output.js";
 import { ageText, dueText, timeText } from "../time.js";
 
 const ON_DELETE = ["heal", "hold", "allow"] as const;
@@ -133,7 +133,7 @@ async function addToDaemon(
     }
     const unreadable = sources.reduce((total, source) => total + source.files_unreadable, 0);
     if (unreadable === 0) return EXIT.ok;
-    context.output.say(`${unreadable} files could not be read and are not protected. See: holdfast status`);
+    context.output.say(`${counted(unreadable, "file")} could not be read; nothing of it is protected. See: holdfast status`);
     return EXIT.partial;
   } catch (error) {
     if (hasCode(error, "DAEMON_UNREACHABLE")) return undefined;
