@@ -19,7 +19,23 @@ git checkout -qb other; git rm -q src/m1.txt src/m2.txt src/m3.txt; echo more > 
 git checkout -q -`;
 const TEN_FILES = 'mkdir -p work; for i in $(seq 10); do echo "file $i of the work" > work/f$i.txt; done';
 
+/** As a program that runs has it: the log holds what is committed and not yet written back. */
+const LIVE_DATABASE = `sqlite3 work.db <<'SQL'
+pragma journal_mode = wal; pragma wal_autocheckpoint = 0;
+create table t(x); insert into t values('one');
+.system for each in db db-wal db-shm; do cp work.$each shop.$each; done
+SQL
+rm -f work.db*; test -s shop.db-wal
+printf 'pretended journal' > kept.db-journal; sqlite3 kept.db 'pragma journal_mode = truncate; create table t(x)'
+head -c 600 /dev/zero | tr '\\0' j > kept.db-journal`;
+
 export const WORKFLOWS: readonly Workflow[] = [
+  {
+    name: "the last connection to an SQLite database",
+    needs: ["sqlite3"],
+    prepare: LIVE_DATABASE,
+    script: `sqlite3 shop.db "insert into t values('two')"; test ! -e shop.db-wal; : > kept.db-journal`,
+  },
   {
     name: "git checkout of a branch without them",
     needs: ["git"],

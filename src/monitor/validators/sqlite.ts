@@ -11,10 +11,10 @@ import type * as Sqlite from "node-sqlite3-wasm";
 import { errnoOf, messageOf } from "../../base/errors.js";
 import { type BytePath, pathBytes } from "../../base/paths.js";
 import { runProgram } from "../../base/spawn.js";
+import { SQLITE_MAGIC } from "../../base/sqlite-files.js";
 import type { Complaint, FileValidator, Validator } from "../validator.js";
 import { invalid, unchecked } from "./invalid.js";
 
-const MAGIC = "SQLite format 3\0";
 const HEADER_BYTES = 100;
 const PROGRAM_TIMEOUT_MS = 60_000;
 /** Says whether the pages hold together; the first fault is enough. */
@@ -26,7 +26,8 @@ export const sqliteHeaderValidator: Validator = { name: "sqlite (header only)", 
 
 function headerFault(content: Buffer): Complaint | undefined {
   if (content.length === 0) return undefined; // an empty file is an empty database
-  if (content.toString("latin1", 0, MAGIC.length) !== MAGIC) return invalid("it does not begin as SQLite");
+  if (content.toString("latin1", 0, SQLITE_MAGIC.length) !== SQLITE_MAGIC)
+    return invalid("it does not begin as SQLite");
   if (content.length < HEADER_BYTES) return invalid("the SQLite header is cut");
   const written = content.readUInt16BE(16);
   const pageBytes = written === 1 ? 65_536 : written;
