@@ -56,7 +56,7 @@ export async function addKey(
 }
 
 /**
- * Removes a key by the id of its slot or a unique beginning of it. Throws NOT_FOUND, LIMIT_REACHED for the last key and
+ * Removes a key by the id of its slot or a unique beginning of it, also one whose slot is damaged. Throws NOT_FOUND, LIMIT_REACHED for the last key and
  * for the one in use: the next start would not find it.
  */
 export async function removeKey(core: RepositoryCore, idOrPrefix: string, signal: AbortSignal): Promise<SlotInfo> {
@@ -71,7 +71,7 @@ export async function removeKey(core: RepositoryCore, idOrPrefix: string, signal
         hint: "Give more of the id.",
       });
     }
-    if (slot.id === core.keyRing.slotId) {
+    if (slot.id === core.keyRing.slotId && slot.kind !== "damaged") {
       throw new HoldfastError("LIMIT_REACHED", "this key is the one that the repository is open with", {
         hint: "Give holdfast another key first (`holdfast keys add`), start it again with that one, then remove this.",
       });

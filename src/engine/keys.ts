@@ -44,8 +44,11 @@ export interface UnlockWith {
 export interface SlotInfo {
   /** SHA-256 of the slot object, hex; the end of its key. */
   readonly id: string;
-  readonly kind: SlotKind;
+  /** `damaged`: its bytes are not what its name says; it opens nothing. */
+  readonly kind: SlotKind | "damaged";
+  /** Empty for a damaged slot. */
   readonly kdf: string;
+  /** Wall ms; of a damaged slot when its object was last written. */
   readonly createdMs: number;
   /** True: made before a key rotation that did not end; it opens nothing any more. */
   readonly isRetired: boolean;
@@ -169,22 +172,29 @@ export async function unlockMasters(
   throw new HoldfastError("REPO_KEY_WRONG", `the ${secret.kind} key opens none of the repository's key slots`);
 }
 
+/** All slots, damaged ones last. Throws OBJECT_DAMAGED when there are only such. */
 export async function listSlots(backend: Backend, signal: AbortSignal): Promise<SlotInfo[]> {
   const slots = await readSlots(backend, signal);
-  return slots.map((found) => infoOf(found, newestMasterCount(slots)));
+  const infos = slots.map((found) => infoOf(found, newestMasterCount(slots)));
+  return [...infos, ...(await damagedAmong(backend, slots, signal))];
 }
 
 function newestMasterCount(slots: readonly FoundSlot[]): number {
   return Math.max(0, ...slots.map(({ slot }) => slot.masterCount));
 }
 
-/** Removes a slot; the last one that opens cannot be removed (LIMIT_REACHED), an unknown one is NOT_FOUND. */
+/**
+ * Removes a slot, a damaged one too; the last one that opens cannot be removed (LIMIT_REACHED), an unknown one is
+ * NOT_FOUND. Throws OBJECT_DAMAGED when all are damaged: something may still be got out of them.
+ */
 export async function removeSlot(backend: Backend, id: string, signal: AbortSignal): Promise<void> {
   const slots = await readSlots(backend, signal);
   const found = slots.find((slot) => slot.id === id);
-  if (found === undefined) throw new HoldfastError("NOT_FOUND", "no key slot has that id");
+  const damaged = found === undefined ? await damagedAmong(backend, slots, signal) : [];
+  if (found === undefined && !damaged.some((slot) => slot.id === id))
+    throw new HoldfastError("NOT_FOUND", "no key slot has that id");
   const newest = newestMasterCount(slots);
-  const isLast = found.slot.masterCount === newest && slots.filter((s) => s.slot.masterCount === newest).length === 1;
+  const isLast = found?.slot.masterCount === newest && slots.filter((s) => s.slot.masterCount === newest).length === 1;
   if (isLast) {
     throw new HoldfastError("LIMIT_REACHED", "the last key slot cannot be removed", {
       hint: "Add another key first; without a slot the repository could never be opened again.",
@@ -193,12 +203,22 @@ export async function removeSlot(backend: Backend, id: string, signal: AbortSign
   await backend.delete(`${SLOT_PREFIX}${id}`, signal);
 }
 
-/** Ids of slots that cannot be read. */
+/** Keys of slots that cannot be read. */
 export async function damagedSlots(backend: Backend, signal: AbortSignal): Promise<string[]> {
-  const whole = new Set((await readSlots(backend, signal)).map(({ id }) => `${SLOT_PREFIX}${id}`));
-  const damaged: string[] = [];
-  for await (const { key } of backend.list(SLOT_PREFIX, signal)) if (!whole.has(key)) damaged.push(key);
-  return damaged.slice(0, SLOTS_READ_MAX);
+  const damaged = await damagedAmong(backend, await readSlots(backend, signal), signal);
+  return damaged.map(({ id }) => `${SLOT_PREFIX}${id}`);
+}
+
+/** The slots that are not among the readable ones. */
+async function damagedAmong(backend: Backend, whole: readonly FoundSlot[], signal: AbortSignal): Promise<SlotInfo[]> {
+  const ids = new Set(whole.map(({ id }) => id));
+  const damaged: SlotInfo[] = [];
+  for await (const { key, modifiedMs } of backend.list(SLOT_PREFIX, signal)) {
+    const id = key.slice(SLOT_PREFIX.length);
+    if (ids.has(id) || damaged.length >= SLOTS_READ_MAX) continue;
+    damaged.push({ id, kind: "damaged", kdf: "", createdMs: modifiedMs, isRetired: false });
+  }
+  return damaged;
 }
 
 interface FoundSlot {

@@ -86,6 +86,28 @@ describe("keys of an open repository", () => {
     expect(await codeOf(repository.removeKey("", UNLIMITED))).to.equal("NOT_FOUND");
   });
 
+  it("a damaged slot is listed as such and can be removed, but never the last good one", async () => {
+    await using repository = await rig.open();
+    await repository.newRecoveryKey(UNLIMITED);
+    const slots = await repository.listKeys(UNLIMITED);
+    const [bad, last] = slots.filter(({ kind }) => kind === "recovery");
+    const path = (id = ""): string => folder().at("store/keys", id);
+    const bytes = await readFile(path(bad?.id));
+    bytes[40] = (bytes[40] ?? 0) ^ 1;
+    await writeFile(path(bad?.id), bytes);
+    const kinds = (await repository.listKeys(UNLIMITED)).map(({ kind }) => kind);
+    expect(kinds.sort()).to.deep.equal(["damaged", "raw", "recovery"]);
+    const removed = await repository.removeKey((bad?.id ?? "").slice(0, 10), UNLIMITED);
+    expect(removed).to.include({ id: bad?.id, kind: "damaged" });
+    expect((await repository.listKeys(UNLIMITED)).map(({ kind }) => kind).sort()).to.deep.equal(["raw", "recovery"]);
+    const { problems } = await check(repository, { level: "structure" }, UNLIMITED);
+    expect(problems).to.deep.equal([]);
+    // With all slots damaged none goes: something may still be got out of them.
+    const raw = slots.find(({ kind }) => kind === "raw");
+    for (const id of [raw?.id, last?.id]) await writeFile(path(id), "{}");
+    expect(await codeOf(repository.removeKey(last?.id ?? "", UNLIMITED))).to.equal("OBJECT_DAMAGED");
+  });
+
   it("an unencrypted repository has none to add or rotate", async () => {
     rig = await EngineRig.create(folder().below("plain"), { encrypt: false });
     await using repository = await rig.open();
