@@ -95,6 +95,28 @@ export function deferred<T>(): Deferred<T> {
   return { promise, resolve, reject };
 }
 
+/** Does two things at once; the first failure aborts the other, which has ended when it is thrown. */
+export async function alongside<A, B>(
+  first: (signal: AbortSignal) => Promise<A>,
+  second: (signal: AbortSignal) => Promise<B>,
+  signal: AbortSignal,
+): Promise<[A, B]> {
+  const stop = new AbortController();
+  const inner = AbortSignal.any([signal, stop.signal]);
+  const aborting = async <T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> => {
+    try {
+      return await work(inner);
+    } catch (error) {
+      stop.abort(error);
+      throw error;
+    }
+  };
+  const both = [aborting(first), aborting(second)] as const;
+  await Promise.allSettled(both);
+  if (stop.signal.aborted) throw stop.signal.reason;
+  return await Promise.all(both);
+}
+
 /** Maps with at most `limit` at once, in input order; the first failure aborts the rest and is thrown. */
 export async function mapLimited<T, R>(
   items: readonly T[],

@@ -46,6 +46,12 @@ export class Findings {
     this.add("content_damaged", detail, [{ source, path }]);
   }
 
+  /** Takes what another part of the check has found. */
+  addAll(other: Findings): void {
+    this.count += other.count;
+    this.#problems.push(...other.#problems.slice(0, PROBLEMS_MAX - this.#problems.length));
+  }
+
   worstFirst(): readonly CheckProblem[] {
     const rank = (problem: CheckProblem): number => PROBLEM_KINDS.indexOf(problem.kind);
     return [...this.#problems].sort((a, b) => rank(a) - rank(b));

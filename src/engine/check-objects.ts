@@ -47,7 +47,8 @@ async function readCommits(core: RepositoryCore, findings: Findings, signal: Abo
     present.add(key);
     try {
       const commit = decodeCommit(opener, key, await backend.get(key, signal));
-      for (const _delta of commit.deltas()) signal.throwIfAborted();
+      signal.throwIfAborted();
+      commit.assertDeltas();
       commits.push(commit);
     } catch (error) {
       if (hasCode(error, "OBJECT_MISSING")) continue; // collected beside us

@@ -12,6 +12,7 @@ import { RECORD_HEADER_BYTES, RecordOpener, RecordSealer, parseHeader } from "./
 import type { BackupAnnotation } from "./repository-types.js";
 import { ByteReader, ByteWriter } from "./tree/bytes.js";
 import { type Delta, decodeDelta } from "./tree/delta.js";
+import { assertDelta } from "./tree/skim.js";
 import type { ChunkId, Manifest } from "./types.js";
 import type { WalPosition } from "./wal/log.js";
 
@@ -61,6 +62,8 @@ export interface StoredCommit {
   readonly header: CommitHeader;
   /** Decodes the deltas of a `deltas` commit. */
   readonly deltas: () => Generator<Delta>;
+  /** Goes over the deltas without making anything of them. Throws RECORD_DAMAGED where decoding them would. */
+  readonly assertDeltas: () => void;
 }
 
 export const NO_PREVIOUS = "0".repeat(64);
@@ -158,13 +161,19 @@ export function decodeCommit(opener: RecordOpener, key: string, bytes: Buffer): 
   if (commitKey(header.writer, header.seq) !== key) {
     throw new HoldfastError("RECORD_DAMAGED", `the commit ${key} says that it is another`);
   }
-  const deltas = function* (): Generator<Delta> {
+  const encoded = function* (): Generator<Buffer> {
     for (const record of rest) {
       const reader = new ByteReader(opener.open(record).plain);
-      while (reader.remaining > 0) yield decodeDelta(reader.sizedBytes());
+      while (reader.remaining > 0) yield reader.sizedBytes();
     }
   };
-  return { key, sha256: sha256Of(bytes), header, deltas };
+  const deltas = function* (): Generator<Delta> {
+    for (const delta of encoded()) yield decodeDelta(delta);
+  };
+  const assertDeltas = (): void => {
+    for (const delta of encoded()) assertDelta(delta);
+  };
+  return { key, sha256: sha256Of(bytes), header, deltas, assertDeltas };
 }
 
 function splitRecords(bytes: Buffer): Buffer[] {

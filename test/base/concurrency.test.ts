@@ -2,7 +2,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { expect } from "chai";
 import fc from "fast-check";
-import { KeyedMutex, Mutex, Semaphore, deferred, mapLimited } from "../../src/base/concurrency.js";
+import { alongside, KeyedMutex, Mutex, Semaphore, deferred, mapLimited } from "../../src/base/concurrency.js";
 import { rejection } from "../support/rejection.js";
 
 const never = new AbortController().signal;
@@ -108,6 +108,31 @@ describe("a mutex by key", () => {
     expect(mutex.size).to.equal(1);
     await Promise.all([failing, after]);
     expect(mutex.size).to.equal(0);
+  });
+});
+
+describe("doing two things at once", () => {
+  it("gives both results", async () => {
+    const done = await alongside(
+      async () => await Promise.resolve(1),
+      async () => await Promise.resolve("two"),
+      never,
+    );
+    expect(done).to.deep.equal([1, "two"]);
+  });
+
+  it("stops the one when the other fails, and has ended both when it says so", async () => {
+    let hasEnded = false;
+    const waiting = async (inner: AbortSignal): Promise<void> => {
+      await new Promise<void>((resolve) => inner.addEventListener("abort", () => resolve()));
+      await Promise.resolve();
+      hasEnded = true;
+      inner.throwIfAborted();
+    };
+    const failing = async (): Promise<never> => await Promise.reject(new Error("first"));
+    const error: unknown = await alongside(waiting, failing, never).catch((reason: unknown) => reason);
+    expect(error).to.be.an("error").with.property("message", "first");
+    expect(hasEnded).to.equal(true);
   });
 });
 

@@ -1,8 +1,9 @@
 /** Keys: slots that open with the right secret only, a recovery key that forgives a hasty hand. */
-import { createHash } from "node:crypto";
+import { createHash, createHmac } from "node:crypto";
 import { expect } from "chai";
 import fc from "fast-check";
 import { Secret } from "../../src/base/observe.js";
+import { hmacOfDigest } from "../../src/engine/crypto/hmac.js";
 import { encodeRecoveryKey, parseRecoveryKey } from "../../src/engine/crypto/recovery-key.js";
 import { encodeSlot, openSlot, parseSlot } from "../../src/engine/crypto/slots.js";
 import { PBKDF2_KDF } from "../../src/engine/crypto/kdf.js";
@@ -23,6 +24,20 @@ import { codeOf, NEVER, thrownCode } from "../support/engine-keys.js";
 import { useTempFolder } from "../support/temp-folder.js";
 
 const REPOSITORY = Buffer.alloc(32, 3);
+
+describe("the keyed hash of a digest", () => {
+  it("is the HMAC that everybody else computes, whatever keys take turns", () => {
+    const bytesArb = fc.uint8Array({ maxLength: 64 }).map((bytes) => Buffer.from(bytes));
+    fc.assert(
+      fc.property(bytesArb, bytesArb, fc.uint8Array({ minLength: 32, maxLength: 32 }), (one, other, digest) => {
+        const hex = Buffer.from(digest).toString("hex");
+        for (const key of [one, other, one]) {
+          expect(hmacOfDigest(key, hex)).to.equal(createHmac("sha256", key).update(digest).digest("hex"));
+        }
+      }),
+    );
+  });
+});
 
 describe("key slots", () => {
   const folder = useTempFolder("keys");

@@ -1,13 +1,14 @@
 /** Records and packs: sealing and opening, every damaged bit noticed, scans that find what is left. */
 import { createHash } from "node:crypto";
-import { readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { expect } from "chai";
 import fc from "fast-check";
 import { encodeBundle, readBundle } from "../../src/engine/pack/bundle.js";
 import { type FinishedPack, PACK_HEADER_BYTES } from "../../src/engine/pack/format.js";
-import { chunkOfBundle, provePack, readPackDirectory, readRecord, scanRecords } from "../../src/engine/pack/reader.js";
+import { provePack } from "../../src/engine/pack/prove.js";
+import { chunkOfBundle, readPackDirectory, readRecord, scanRecords } from "../../src/engine/pack/reader.js";
 import { chunkIdOf, RecordOpener, RecordSealer, type SealedRecord } from "../../src/engine/pack/record.js";
-import { memorySource } from "../../src/engine/pack/source.js";
+import { memorySource, newReadWindow, WindowSource } from "../../src/engine/pack/source.js";
 import { PackWriter } from "../../src/engine/pack/writer.js";
 import { codeOf, NEVER, noise, testKeys, thrownCode } from "../support/engine-keys.js";
 import { FaultIo } from "../support/fault-io.js";
@@ -183,6 +184,33 @@ describe("packs", () => {
       );
       if (inside !== undefined) expect(proof.damaged, `byte ${at}`).to.include(inside.id);
       else if (at >= PACK_HEADER_BYTES) expect(proof.directoryFault, `byte ${at}`).to.be.a("string");
+    }
+  });
+
+  it("are proved on a disk, through one window of memory, as they are in memory", async () => {
+    for (const keys of [KEYS, testKeys(false)]) {
+      const sealer = new RecordSealer(keys);
+      const reader = new RecordOpener(keys);
+      const writer = new PackWriter({ stagingFolder: folder().path, kind: "d", keys });
+      for (let count = 1; count <= 4; count += 1) {
+        await writer.add(sealer.seal("chunk", noise(100 * count), "none"));
+        await writer.add(sealer.seal("chunk", Buffer.from("text ".repeat(40 * count)), "zstd:3"));
+      }
+      const pack = await writer.finish();
+      if (pack === undefined) throw new Error("the pack is empty");
+      const bytes = await readFile(pack.stagingPath);
+      const window = newReadWindow();
+      for (let at = -1; at < bytes.length; at += 7) {
+        const hurt = Buffer.from(bytes);
+        if (at >= 0) hurt[at]! ^= 0x10;
+        const path = `${folder().path}/hurt`;
+        await writeFile(path, hurt);
+        using source = new WindowSource(path, window);
+        const proof = await provePack(source, pack.sha256, reader, NEVER).catch(() => undefined);
+        const expected = await provePack(memorySource(hurt), pack.sha256, reader, NEVER).catch(() => undefined);
+        expect(proof, `byte ${at}`).to.deep.equal(expected);
+        expect(proof?.nameMatches === true && proof.damaged.length === 0, `byte ${at}`).to.equal(at < 0);
+      }
     }
   });
 

@@ -24,7 +24,7 @@ import {
   parsePackHeader,
   parseTrailer,
 } from "../../src/engine/pack/format.js";
-import { provePack } from "../../src/engine/pack/reader.js";
+import { provePack } from "../../src/engine/pack/prove.js";
 import { chunkIdOf, RecordOpener, RecordSealer } from "../../src/engine/pack/record.js";
 import { memorySource } from "../../src/engine/pack/source.js";
 import { TreeBuilder } from "../../src/engine/tree/builder.js";

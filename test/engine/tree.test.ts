@@ -11,6 +11,7 @@ import { ByteReader } from "../../src/engine/tree/bytes.js";
 import { type EntryState, encodeState, looksUnchanged, readState, summaryOf } from "../../src/engine/tree/codec.js";
 import { decodeDelta, encodeDelta } from "../../src/engine/tree/delta.js";
 import { decodeNode } from "../../src/engine/tree/node.js";
+import { chunksOfState } from "../../src/engine/tree/skim.js";
 import { diffTrees, treeLeaves, visitNodes } from "../../src/engine/tree/reader.js";
 import { type ChunkId, type FileNode, NODE_KINDS } from "../../src/engine/types.js";
 import { UNLIMITED } from "../support/engine-rig.js";
@@ -147,6 +148,33 @@ describe("entry states", () => {
         );
         expect(looksUnchanged(encoded, 4, node.kind, { ...node.stat, ino: node.stat.ino ^ 1n })).to.equal(false);
       }),
+    );
+  });
+
+  it("are gone over with the same verdict as when they are read, and show the same chunks", () => {
+    const verdict = (work: () => readonly string[]): readonly string[] | undefined => {
+      try {
+        return work();
+      } catch (error) {
+        expect(hasCode(error, "RECORD_DAMAGED")).to.equal(true);
+        return undefined;
+      }
+    };
+    const hurtArb = fc.record({ at: fc.nat(), byte: fc.nat(255), cut: fc.nat(60) });
+    fc.assert(
+      fc.property(stateArb, fc.option(hurtArb), (state, hurt) => {
+        const bytes = encodeState(state);
+        if (hurt !== null) bytes[hurt.at % bytes.length] = hurt.byte;
+        const stored = hurt === null ? bytes : bytes.subarray(0, bytes.length - Math.max(0, hurt.cut - 30));
+        const read = verdict(() => (readState(new ByteReader(stored)).node.chunks ?? []).map(({ id }) => id));
+        const seen = verdict(() => {
+          const ids: string[] = [];
+          chunksOfState(stored, 0, (where, at) => ids.push(where.toString("hex", at, at + 32)));
+          return ids;
+        });
+        expect(seen).to.deep.equal(read);
+      }),
+      { numRuns: 500 },
     );
   });
 

@@ -11,12 +11,15 @@ const noneCodec: Codec = {
   name: "none",
   available: true,
   compress: () => undefined,
-  decompress: (stored, plainBytes) => {
-    if (stored.length !== plainBytes) throw damagedPayload("its length is not the plain length");
-    return Buffer.from(stored.buffer, stored.byteOffset, stored.length);
-  },
+  decompress: asItIs,
+  decompressOnce: asItIs,
   opensTo: (stored, plain) => Buffer.compare(stored, plain) === 0,
 };
+
+function asItIs(stored: Uint8Array, plainBytes: number): Buffer {
+  if (stored.length !== plainBytes) throw damagedPayload("its length is not the plain length");
+  return Buffer.from(stored.buffer, stored.byteOffset, stored.length);
+}
 
 const CODECS: Readonly<Record<CodecName, Codec>> = { none: noneCodec, lz4: lz4Codec, zstd: zstdCodec };
 

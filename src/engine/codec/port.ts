@@ -26,6 +26,8 @@ export interface Codec {
   compress(plain: Uint8Array, level?: number): Buffer | undefined;
   /** Decompresses to exactly `plainBytes`. Throws RECORD_DAMAGED on anything else, UNSUPPORTED when unavailable. */
   decompress(stored: Uint8Array, plainBytes: number): Buffer;
+  /** The same, but the result may be valid until the next call only, and may be a view of `stored`. */
+  decompressOnce(stored: Uint8Array, plainBytes: number): Buffer;
   /** True when it decompresses to exactly these bytes; leaves no copy behind. Throws RECORD_DAMAGED. */
   opensTo(stored: Uint8Array, plain: Uint8Array): boolean;
 }

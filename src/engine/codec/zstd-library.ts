@@ -6,6 +6,7 @@
  */
 import { createRequire } from "node:module";
 import type { ZstdCalls } from "./port.js";
+import { Scratch } from "./scratch.js";
 
 const LIBRARY = "libzstd.so.1";
 /** The scratch memory begins with room for a bundle and grows to what it meets, at most a record: 16 MiB. */
@@ -45,8 +46,8 @@ function bindLibrary(koffi: Koffi): ZstdCalls {
   );
   const compressor = library.func("void *ZSTD_createCCtx()")();
   const decompressor = library.func("void *ZSTD_createDCtx()")();
-  const packed = new Scratch();
-  const opened = new Scratch();
+  const packed = new Scratch(SCRATCH_BYTES);
+  const opened = new Scratch(SCRATCH_BYTES);
   const decompressInto = (into: Buffer, data: Uint8Array): Buffer => {
     const length = lengthOf(decompress(decompressor, into, into.length, data, data.length), into.length);
     return into.subarray(0, length);
@@ -60,17 +61,6 @@ function bindLibrary(koffi: Koffi): ZstdCalls {
     decompress: (data, plainBytes) => decompressInto(Buffer.allocUnsafeSlow(plainBytes), data),
     decompressOnce: (data, plainBytes) => decompressInto(opened.ofSize(plainBytes).subarray(0, plainBytes), data),
   };
-}
-
-/** Memory that is used again and again. */
-class Scratch {
-  #bytes = Buffer.alloc(0);
-
-  /** At least this many bytes. */
-  ofSize(bytes: number): Buffer {
-    if (bytes > this.#bytes.length) this.#bytes = Buffer.allocUnsafeSlow(Math.max(bytes, SCRATCH_BYTES));
-    return this.#bytes;
-  }
 }
 
 /** The library tells errors as lengths that no buffer has. */

@@ -30,6 +30,7 @@ export const zstdCodec: Codec = {
     return stored.length < plain.length * WORTHWHILE_SHARE ? bufferOf(stored) : undefined;
   },
   decompress: (stored, plainBytes) => opened(stored, plainBytes, "decompress"),
+  decompressOnce: (stored, plainBytes) => opened(stored, plainBytes, "decompressOnce"),
   opensTo: (stored, plain) => opened(stored, plain.length, "decompressOnce").equals(plain),
 };
 

@@ -136,6 +136,20 @@ export class EntryIndex {
     }
   }
 
+  /** The states of all older versions of a source, undecoded: `stateAt` is where the state begins in `value`. */
+  async *historyStates(
+    source: string,
+  ): AsyncGenerator<{ readonly path: BytePath; readonly value: Buffer; readonly stateAt: number }[]> {
+    const prefix = sourcePrefix("history", source);
+    for await (const page of this.#level.pages(prefix, afterSource(prefix))) {
+      yield page.flatMap(([key, value]) => {
+        if (value[0] !== STORED) return [];
+        const path = key.toString("latin1", prefix.length, key.length - SEQ_BYTES - 1) as BytePath;
+        return [{ path, value, stateAt: 1 }];
+      });
+    }
+  }
+
   async pathsWithDigest(sha256: string): Promise<{ source: string; path: BytePath }[]> {
     const prefix = bucketKey("digest", Buffer.from(sha256, "hex"));
     const found: { source: string; path: BytePath }[] = [];

@@ -1,8 +1,6 @@
-/** Reads packs: the trailer with one or two ranged reads, single records by offset, and the proof of a whole pack. */
-import { createHash } from "node:crypto";
-import { HoldfastError, hasCode, messageOf } from "../../base/errors.js";
+/** Reads packs: the trailer with one or two ranged reads, and single records by offset. */
+import { HoldfastError } from "../../base/errors.js";
 import type { RepositoryKeys } from "../keys.js";
-import type { ChunkId } from "../types.js";
 import {
   damagedPack,
   PACK_FOOTER_BYTES,
@@ -79,108 +77,6 @@ export function chunkOfBundle(keys: RepositoryKeys, bundle: Buffer, chunk: Bundl
     throw new HoldfastError("RECORD_DAMAGED", "a chunk in a bundle is not what its id says");
   }
   return plain;
-}
-
-/** What opening every record of a pack found. */
-export interface PackProof {
-  /** False when the file's SHA-256 is not its name. */
-  readonly nameMatches: boolean;
-  readonly records: number;
-  readonly bytes: number;
-  /** Ids that the trailer lists and that cannot be opened, bundled chunks included. */
-  readonly damaged: readonly ChunkId[];
-  /** Why the trailer could not be read, if so; the entries then come from a scan. */
-  readonly directoryFault: string | undefined;
-  readonly entries: readonly PackEntry[];
-}
-
-/** Reads a whole pack and proves its name and each record, bundled chunks one by one. */
-export async function provePack(
-  source: ByteSource,
-  sha256: string,
-  opener: RecordOpener,
-  signal: AbortSignal,
-): Promise<PackProof> {
-  const hash = createHash("sha256");
-  let hashedBytes = 0;
-  const hashUpTo = async (end: number): Promise<void> => {
-    while (hashedBytes < end) {
-      const part = await source.read(hashedBytes, Math.min(HASH_BYTES, end - hashedBytes), signal);
-      if (part.length === 0) break;
-      hash.update(part);
-      hashedBytes += part.length;
-    }
-  };
-  const { entries, fault } = await directoryOrScan(source, opener, signal);
-  const damaged: ChunkId[] = [];
-  for await (const { entry, bytes } of recordsReadAhead(source, entries, signal)) {
-    signal.throwIfAborted();
-    if (entry.offsetBytes === hashedBytes) {
-      hash.update(bytes);
-      hashedBytes += bytes.length;
-    } else {
-      await hashUpTo(entry.offsetBytes + entry.recordBytes);
-    }
-    damaged.push(...damagedIn(entry, bytes, opener));
-  }
-  await hashUpTo(source.sizeBytes);
-  return {
-    nameMatches: hash.digest("hex") === sha256,
-    records: entries.length,
-    bytes: source.sizeBytes,
-    damaged,
-    directoryFault: fault,
-    entries,
-  };
-}
-
-const HASH_BYTES = 2 ** 20;
-
-/** The bytes of each record; the next one is read while the caller opens the one before it. */
-async function* recordsReadAhead(
-  source: ByteSource,
-  entries: readonly PackEntry[],
-  signal: AbortSignal,
-): AsyncGenerator<{ readonly entry: PackEntry; readonly bytes: Buffer }> {
-  const read = (entry: PackEntry | undefined): Promise<Buffer> | undefined => {
-    const reading = entry === undefined ? undefined : source.read(entry.offsetBytes, entry.recordBytes, signal);
-    reading?.catch(() => undefined); // it is told when its turn comes, if it does
-    return reading;
-  };
-  let next = read(entries[0]);
-  try {
-    for (const [index, entry] of entries.entries()) {
-      const bytes = await next;
-      next = read(entries[index + 1]);
-      if (bytes !== undefined) yield { entry, bytes };
-    }
-  } finally {
-    await next?.catch(() => undefined); // the source may be closed afterwards
-  }
-}
-
-function damagedIn(entry: PackEntry, bytes: Buffer, opener: RecordOpener): ChunkId[] {
-  const listed = entry.inner?.map((chunk) => chunk.id) ?? [];
-  const opened = orDamaged(() => opener.open(bytes));
-  if (opened === undefined || opened.header.id !== entry.id || opened.header.type !== entry.type) {
-    return [entry.id, ...listed];
-  }
-  return (entry.inner ?? [])
-    .filter((chunk) => orDamaged(() => chunkOfBundle(opener.keys, opened.plain, chunk)) === undefined)
-    .map((chunk) => chunk.id);
-}
-
-async function directoryOrScan(
-  source: ByteSource,
-  opener: RecordOpener,
-  signal: AbortSignal,
-): Promise<{ entries: readonly PackEntry[]; fault: string | undefined }> {
-  try {
-    return { entries: (await readPackDirectory(source, opener, signal)).entries, fault: undefined };
-  } catch (error) {
-    if (!hasCode(error, "OBJECT_DAMAGED")) throw error;
-    return { entries: await scanEntries(source, opener, signal), fault: messageOf(error) };
-  }
 }
 
 /** The entries of a pack whose trailer is lost, by a scan: all its whole records. */

@@ -3,7 +3,7 @@
  * sealed with AES-256-GCM (or plain in an unencrypted repository). `docs/repository-format.md`, section Records.
  * A record is opened and compared with what it was made from before it counts, and its id is recomputed when read.
  */
-import { createHmac, hash, randomBytes } from "node:crypto";
+import { hash, randomBytes } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { HoldfastError } from "../../base/errors.js";
 import {
@@ -16,6 +16,7 @@ import {
   PLAIN_BYTES_MAX,
 } from "../codec/codec.js";
 import { NONCE_BYTES, openSealed, sealParts, TAG_BYTES } from "../crypto/aead.js";
+import { hmacOfDigest } from "../crypto/hmac.js";
 import { deriveKey } from "../crypto/kdf.js";
 import type { RepositoryKeys } from "../keys.js";
 import type { ChunkId } from "../types.js";
@@ -103,7 +104,7 @@ export function chunkIdOf(keys: RepositoryKeys, plain: Uint8Array): ChunkId {
 /** The id of plain bytes whose SHA-256 (64 hex) is known already: that of a file in one chunk is its digest too. */
 export function chunkIdOfDigest(keys: RepositoryKeys, sha256: string): ChunkId {
   if (keys.idKey === undefined) return sha256 as ChunkId;
-  return createHmac("sha256", keys.idKey).update(sha256, "hex").digest("hex") as ChunkId;
+  return hmacOfDigest(keys.idKey, sha256) as ChunkId;
 }
 
 /** The id of a record: of a bundle that of its directory, which names each chunk in it by an id of its own. */
@@ -228,10 +229,21 @@ export class RecordOpener {
 
   /** `bytes` is the whole record. Throws RECORD_DAMAGED on a wrong CRC, seal, length or id. */
   open(bytes: Uint8Array): OpenedRecord {
+    return this.#proved(bytes, (header) => this.openPayload(bytes, header));
+  }
+
+  /** The same, but the plain bytes may be valid until the next call only, and may be a view of `bytes`. */
+  openOnce(bytes: Uint8Array): OpenedRecord {
+    return this.#proved(bytes, (header) =>
+      codecNamed(header.codec).decompressOnce(this.#compressed(bytes, header), header.plainBytes),
+    );
+  }
+
+  #proved(bytes: Uint8Array, payloadOf: (header: RecordHeader) => Buffer): OpenedRecord {
     const header = parseHeader(bytes);
     if (bytes.length !== RECORD_HEADER_BYTES + header.storedBytes) throw damaged("its length is not the stored one");
     if (!crcMatches(bytes)) throw damaged("its checksum does not match");
-    const plain = this.openPayload(bytes, header);
+    const plain = payloadOf(header);
     if (recordIdOf(this.keys, header.type, plain) !== header.id) throw damaged("its content is not what its id says");
     return { header, plain };
   }

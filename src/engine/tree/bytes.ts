@@ -168,6 +168,11 @@ export class ByteReader {
     return this.bytes(this.varint());
   }
 
+  /** Passes over bytes; gives where they began. */
+  skip(length: number): number {
+    return this.#advance(length);
+  }
+
   latin1(length: number): string {
     const start = this.#advance(length);
     return this.#buffer.toString("latin1", start, start + length);

@@ -23,6 +23,8 @@ const FLAG = { sha256: 1, git: 2, xattrs: 4, link: 8, device: 16, torn: 32, abse
 const AT = { flags: 1, kind: 2, dev: 3, ino: 11, mtime: 19, ctime: 27, size: 35 } as const;
 /** Where the fields of varying length begin: first the commit's time and number. */
 export const STATE_VARINTS_AT = 43;
+/** Of every state: time, number, mode, owner, group, number of names. */
+const STATE_VARINTS = 6;
 const SHA256_BYTES = 32;
 const SHA1_BYTES = 20;
 
@@ -98,7 +100,7 @@ export function readState(reader: ByteReader): EntryState {
   if (reader.byte() !== VERSION) throw new HoldfastError("RECORD_DAMAGED", "an entry has an unknown version");
   const flags = reader.byte();
   const kind = NODE_KINDS[reader.byte()];
-  if (kind === undefined) throw new HoldfastError("RECORD_DAMAGED", "an entry has an unknown kind");
+  if (kind === undefined) throw unknownKind();
   const stat = readStat(reader);
   const timeMs = reader.varint();
   const seq = reader.varint();
@@ -130,11 +132,14 @@ function readStat(reader: ByteReader): StatTuple {
   const ino = BigInt.asUintN(64, reader.int64());
   const mtimeNs = reader.int64();
   const ctimeNs = reader.int64();
-  const size = reader.int64();
-  if (size < 0n || size > BigInt(Number.MAX_SAFE_INTEGER)) {
-    throw new HoldfastError("RECORD_DAMAGED", "an entry has an impossible size");
-  }
-  return { dev, ino, sizeBytes: Number(size), mtimeNs, ctimeNs };
+  return { dev, ino, sizeBytes: readSize(reader), mtimeNs, ctimeNs };
+}
+
+function readSize(reader: ByteReader): number {
+  const low = reader.uint32();
+  const size = reader.uint32() * 2 ** 32 + low;
+  if (size > Number.MAX_SAFE_INTEGER) throw new HoldfastError("RECORD_DAMAGED", "an entry has an impossible size");
+  return size;
 }
 
 function readChunks(reader: ByteReader): ChunkRef[] {
@@ -151,6 +156,36 @@ function readXattrs(reader: ByteReader): Map<string, Uint8Array> {
     xattrs.set(reader.sizedLatin1(), Uint8Array.from(reader.sizedBytes()));
   }
   return xattrs;
+}
+
+/** Goes over one state, shows where the id of each of its chunks lies, and throws RECORD_DAMAGED where `readState` would. */
+export function skimState(reader: ByteReader, seeChunk: (at: number) => void): void {
+  if (reader.byte() !== VERSION) throw new HoldfastError("RECORD_DAMAGED", "an entry has an unknown version");
+  const flags = reader.byte();
+  if (NODE_KINDS[reader.byte()] === undefined) throw unknownKind();
+  reader.skip(AT.size - AT.dev);
+  readSize(reader);
+  const varints = STATE_VARINTS + ((flags & FLAG.absent) === 0 ? 0 : 1);
+  for (let left = varints; left > 0; left -= 1) reader.varint();
+  if ((flags & FLAG.sha256) !== 0) reader.skip(SHA256_BYTES);
+  if ((flags & FLAG.git) !== 0) reader.skip(SHA1_BYTES);
+  if ((flags & FLAG.chunks) !== 0) {
+    for (let left = reader.count(SHA256_BYTES + 1); left > 0; left -= 1) {
+      seeChunk(reader.skip(SHA256_BYTES));
+      reader.varint();
+    }
+  }
+  if ((flags & FLAG.link) !== 0) reader.skip(reader.varint());
+  if ((flags & FLAG.xattrs) !== 0) {
+    for (let left = 2 * reader.count(2); left > 0; left -= 1) reader.skip(reader.varint());
+  }
+  if ((flags & FLAG.device) === 0) return;
+  reader.varint();
+  reader.varint();
+}
+
+function unknownKind(): HoldfastError {
+  return new HoldfastError("RECORD_DAMAGED", "an entry has an unknown kind");
 }
 
 /** True when the stored state at `offset` has the same kind, size, times and inode: the file need not be read. */

@@ -20,13 +20,14 @@ export interface Delta {
 }
 
 const VERSION = 1;
-const KIND = { remove: 0, upsert: 1 } as const;
+/** The byte before each change. */
+export const DELTA_KIND = { remove: 0, upsert: 1 } as const;
 
 export function encodeDelta(delta: Delta): Buffer {
   const writer = new ByteWriter();
   writeHead(writer, delta, delta.changes.length);
   for (const change of delta.changes) {
-    writer.byte(KIND[change.kind]);
+    writer.byte(DELTA_KIND[change.kind]);
     writer.sizedLatin1(change.path);
     if (change.kind === "upsert") writeState(writer, change.state);
   }
@@ -58,7 +59,7 @@ export function encodeUpserts(
   const bounds: number[] = [];
   writeHead(writer, delta, upserts.length);
   for (const { path, unstamped, timeMs } of upserts) {
-    writer.byte(KIND.upsert);
+    writer.byte(DELTA_KIND.upsert);
     writer.sizedLatin1(path);
     bounds.push(writer.length);
     writeStamped(writer, unstamped, { seq: delta.seq, timeMs: timeMs ?? delta.timeMs });
@@ -71,20 +72,23 @@ export function encodeUpserts(
 /** Throws RECORD_DAMAGED. */
 export function decodeDelta(bytes: Buffer): Delta {
   const reader = new ByteReader(bytes);
-  if (reader.byte() !== VERSION) throw new HoldfastError("RECORD_DAMAGED", "a delta has an unknown version");
-  const source = reader.sizedBytes().toString("utf8");
-  const seq = reader.varint();
-  const timeMs = reader.varint();
+  const head = readDeltaHead(reader);
   const changes: DeltaChange[] = [];
   for (let left = reader.count(2); left > 0; left -= 1) changes.push(readChange(reader));
   reader.end();
-  return { source, seq, timeMs, changes };
+  return { ...head, changes };
+}
+
+/** What stands before the changes of a delta and their count. Throws RECORD_DAMAGED. */
+export function readDeltaHead(reader: ByteReader): Omit<Delta, "changes"> {
+  if (reader.byte() !== VERSION) throw new HoldfastError("RECORD_DAMAGED", "a delta has an unknown version");
+  return { source: reader.sizedBytes().toString("utf8"), seq: reader.varint(), timeMs: reader.varint() };
 }
 
 function readChange(reader: ByteReader): DeltaChange {
   const kind = reader.byte();
   const path = reader.sizedLatin1() as BytePath;
-  if (kind === KIND.upsert) return { kind: "upsert", path, state: readState(reader) };
-  if (kind === KIND.remove) return { kind: "remove", path };
+  if (kind === DELTA_KIND.upsert) return { kind: "upsert", path, state: readState(reader) };
+  if (kind === DELTA_KIND.remove) return { kind: "remove", path };
   throw new HoldfastError("RECORD_DAMAGED", "a delta has an unknown change");
 }

@@ -102,6 +102,13 @@ export class ChunkSet {
     return at >= 0 && this.#table.stateAt(at) === DURABLE;
   }
 
+  /** The same for an id as bytes, which begin at `at`. */
+  isDurableAt(bytes: Uint8Array, at: number): boolean {
+    for (let index = 0; index < scratchBytes.length; index += 1) scratchBytes[index] = bytes[at + index] ?? 0;
+    const found = this.#table.find(scratchKey);
+    return found >= 0 && this.#table.stateAt(found) === DURABLE;
+  }
+
   /** True when it was durable before. */
   addDurable(id: ChunkId): boolean {
     return this.#set(keyOf(id), DURABLE) === DURABLE;

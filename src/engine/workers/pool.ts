@@ -10,7 +10,7 @@ import type { BytePath } from "../../base/paths.js";
 import type { Observer } from "../../base/observe.js";
 import type { RepositoryKeys } from "../keys.js";
 import type { FinishedPack } from "../pack/format.js";
-import type { PackProof } from "../pack/reader.js";
+import type { PackProof } from "../pack/prove.js";
 import type { SealedRecord } from "../pack/record.js";
 import type { NameAnswer, NameRequest, PlaceAnswer, PlaceRequest } from "../restore/protocol.js";
 import type { ChunkSet } from "./chunk-set.js";

@@ -5,7 +5,7 @@ import type { ChunkProfileName } from "../chunk/profiles.js";
 import type { Compression } from "../codec/codec.js";
 import type { RepositoryKeys } from "../keys.js";
 import type { FinishedPack } from "../pack/format.js";
-import type { PackProof } from "../pack/reader.js";
+import type { PackProof } from "../pack/prove.js";
 import type { BundledChunk, RecordType, SealedRecord } from "../pack/record.js";
 import type { NameAnswer, NameRequest, PlaceAnswer, PlaceRequest } from "../restore/protocol.js";
 import type { ChunkId } from "../types.js";

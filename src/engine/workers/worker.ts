@@ -4,9 +4,9 @@ import { parentPort, workerData } from "node:worker_threads";
 import { asHoldfastError, hasCode, HoldfastError } from "../../base/errors.js";
 import type { Backend } from "../../storage/backend.js";
 import { localFolderOf, openBackend } from "../../storage/open.js";
-import { provePack } from "../pack/reader.js";
+import { provePack } from "../pack/prove.js";
 import { RecordOpener } from "../pack/record.js";
-import { type ByteSource, FileSource, objectSource } from "../pack/source.js";
+import { type ByteSource, newReadWindow, objectSource, WindowSource } from "../pack/source.js";
 import { nameBatch } from "../restore/name-batch.js";
 import { placeBatch } from "../restore/place-batch.js";
 import { digestBatch } from "./digest-batch.js";
@@ -29,6 +29,7 @@ import {
 class StoreReader {
   readonly #url: string;
   readonly #localFolder: string | undefined;
+  readonly #window = newReadWindow();
   #backend: Backend | undefined;
 
   constructor(url: string) {
@@ -36,11 +37,11 @@ class StoreReader {
     this.#localFolder = localFolderOf(url);
   }
 
-  /** Runs `use` on an object or a file. Throws OBJECT_MISSING. */
+  /** Runs `use` on an object or a file, of which one read is valid until the next. Throws OBJECT_MISSING. */
   async withSource<T>(object: ReadRequest["object"], use: (source: ByteSource) => Promise<T>): Promise<T> {
     const path = "file" in object ? object.file : this.#localPath(object.key);
     if (path === undefined) return await use(await this.#remoteSource(object));
-    await using source = await FileSource.open(path);
+    using source = new WindowSource(path, this.#window);
     return await use(source);
   }
 
@@ -109,7 +110,9 @@ class WorkerTasks {
       for (const { offsetBytes, recordBytes } of request.records) {
         checkCancelled();
         const bytes = await source.read(offsetBytes, recordBytes, NEVER);
-        plains.push(this.#openOrNone(bytes));
+        const plain = this.#openOrNone(bytes);
+        // An unencrypted, uncompressed record is a view of what was read, which the next reading overwrites.
+        plains.push(plain?.buffer === bytes.buffer ? Buffer.from(plain) : plain);
       }
       return packBytes(plains);
     });

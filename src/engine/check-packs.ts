@@ -1,0 +1,162 @@
+/**
+ * The part of a check that looks at packs: each must be there, and those that are read must be what they were written
+ * as, record by record. What is bad is marked suspect, so that it is stored again when the live file still has it.
+ */
+import { mapLimited } from "../base/concurrency.js";
+import { hasCode, messageOf } from "../base/errors.js";
+import type { Findings } from "./check-findings.js";
+import type { RepositoryCore } from "./core.js";
+import { type ChunkHolder, holderObjectKey } from "./index/chunk-index.js";
+import { suspectUnfound, trustAgain } from "./suspects.js";
+
+export const CHECK_LEVELS = ["structure", "sample", "full"] as const;
+export type CheckLevel = (typeof CHECK_LEVELS)[number];
+
+export interface CheckOptions {
+  readonly level: CheckLevel;
+  /** Share of the packs that `sample` reads, those first that were not read for longest, 0 to 1; default 0.1. */
+  readonly share?: number;
+  /** Goes on with a full check that was cut short: what it has read and found whole is not read again. */
+  readonly resume?: boolean;
+}
+
+export interface CheckProgress {
+  readonly packsDone: number;
+  readonly packsTotal: number;
+}
+
+export interface PackWork {
+  readonly options: CheckOptions;
+  readonly findings: Findings;
+  readonly onProgress: ((progress: CheckProgress) => void) | undefined;
+}
+
+export interface PackCounts {
+  readonly packsChecked: number;
+  /** Packs that a resumed check had read before. */
+  readonly packsSkipped: number;
+  readonly recordsChecked: number;
+  readonly bytesChecked: number;
+  /** False when chunks may have been marked suspect, or are trusted again. */
+  readonly isSound: boolean;
+}
+
+const SHARE = 0.1;
+
+/** Checks that all packs are there, and reads as many of them as the options say. */
+export async function checkPacks(
+  core: RepositoryCore,
+  { options, findings, onProgress }: PackWork,
+  signal: AbortSignal,
+): Promise<PackCounts> {
+  const counted = { packsChecked: 0, packsSkipped: 0, recordsChecked: 0, bytesChecked: 0, isSound: true };
+  const { verified } = core.parts.catalog;
+  const holders = [...core.parts.catalog.chunks.holders()].filter(({ kind }) => kind !== "w");
+  const lost: number[] = [];
+  for (const holder of holders) {
+    signal.throwIfAborted();
+    counted.packsChecked += 1;
+    if (await isMissing(core, holder, findings, signal)) lost.push(holder.number);
+  }
+  counted.isSound = lost.length === 0;
+  if (lost.length > 0) await markAllSuspect(core, new Set(lost));
+  await verified.keepOnly(new Set(holders.map(({ name }) => name)));
+  const sinceMs = await startedMs(core, options);
+  const toRead = chooseShare(core, options, holders).filter(
+    ({ name, number }) => !lost.includes(number) && verified.timeOf(name) < sinceMs,
+  );
+  if (options.level === "full") counted.packsSkipped = holders.length - lost.length - toRead.length;
+  let packsDone = 0;
+  const whole: ChunkHolder[] = [];
+  await mapLimited(toRead, core.parts.pool.workers, signal, async (holder, inner) => {
+    const proof = await provePack(core, holder, findings, inner);
+    counted.recordsChecked += proof.records;
+    counted.bytesChecked += proof.bytes;
+    counted.isSound &&= proof.isSound;
+    if (proof.isWhole) whole.push(holder);
+    packsDone += 1;
+    onProgress?.({ packsDone, packsTotal: toRead.length });
+  });
+  if (await trustAgain(core, whole, signal)) counted.isSound = false;
+  if (options.level === "full") await verified.noteFullCheck(undefined);
+  return counted;
+}
+
+/** Packs read whole at this time or later need not be read again: when the full check began that is resumed, wall ms. */
+async function startedMs({ parts: { catalog, clock } }: RepositoryCore, options: CheckOptions): Promise<number> {
+  if (options.level !== "full") return Number.POSITIVE_INFINITY;
+  const before = catalog.verified.fullCheckStartedMs;
+  if (options.resume === true && before !== undefined && before <= clock.nowMs()) return before;
+  await catalog.verified.noteFullCheck(clock.nowMs());
+  return Number.POSITIVE_INFINITY;
+}
+
+/** The share of the packs to read, those first that waited longest, so that repeated samples come around to all of them. */
+function chooseShare(core: RepositoryCore, options: CheckOptions, holders: readonly ChunkHolder[]): ChunkHolder[] {
+  const { verified } = core.parts.catalog;
+  const share = options.level === "full" ? 1 : options.level === "sample" ? (options.share ?? SHARE) : 0;
+  const oldestFirst = [...holders].sort((a, b) => verified.timeOf(a.name) - verified.timeOf(b.name));
+  return oldestFirst.slice(0, Math.ceil(Math.min(1, Math.max(0, share)) * holders.length));
+}
+
+async function isMissing(
+  core: RepositoryCore,
+  holder: ChunkHolder,
+  findings: Findings,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const key = holderObjectKey(holder);
+  const found = await core.parts.backend.stat(key, signal);
+  // A collection beside us may have removed it since we listed.
+  if (core.parts.catalog.chunks.holder(holder.number) === undefined) return false;
+  if (found === undefined) findings.add("pack_missing", `the pack ${key} is missing`);
+  else if (found.sizeBytes !== holder.sizeBytes) {
+    findings.add(
+      "pack_damaged",
+      `the pack ${key} has ${String(found.sizeBytes)} bytes instead of ${String(holder.sizeBytes)}`,
+    );
+  }
+  return found === undefined;
+}
+
+async function markAllSuspect(core: RepositoryCore, packs: ReadonlySet<number>): Promise<void> {
+  const { catalog, content } = core.parts;
+  for await (const page of catalog.chunks.all()) {
+    for (const { id, locations } of page) {
+      for (const location of locations) {
+        if (packs.has(location.pack) && !location.suspect)
+          await content.markSuspect(id, "its pack is missing", location);
+      }
+    }
+  }
+}
+
+async function provePack(
+  core: RepositoryCore,
+  holder: ChunkHolder,
+  findings: Findings,
+  signal: AbortSignal,
+): Promise<{ readonly records: number; readonly bytes: number; readonly isSound: boolean; readonly isWhole: boolean }> {
+  const key = holderObjectKey(holder);
+  const { pool, catalog, content } = core.parts;
+  try {
+    const proof = await pool.prove({ key, sha256: holder.name, sizeBytes: holder.sizeBytes }, signal);
+    for (const id of proof.damaged) {
+      const location = catalog.chunks.locations(id).find(({ pack }) => pack === holder.number);
+      if (location !== undefined) await content.markSuspect(id, "check found it damaged", location);
+    }
+    if (proof.directoryFault !== undefined) await suspectUnfound(core, holder, proof.entries);
+    if (!proof.nameMatches || proof.damaged.length > 0) {
+      const what = `${String(proof.damaged.length)} of its chunks cannot be read`;
+      findings.add("pack_damaged", `the pack ${key} is not what it was written as; ${what}`);
+    } else if (proof.directoryFault === undefined) {
+      await catalog.verified.note(holder.name, core.parts.clock.nowMs());
+    }
+    const isSound = proof.damaged.length === 0 && proof.directoryFault === undefined;
+    return { records: proof.records, bytes: proof.bytes, isSound, isWhole: isSound && proof.nameMatches };
+  } catch (error) {
+    if (!hasCode(error, "OBJECT_MISSING") && !hasCode(error, "OBJECT_DAMAGED")) throw error;
+    if (catalog.chunks.holder(holder.number) !== undefined) findings.add("pack_damaged", `${key}: ${messageOf(error)}`);
+    return { records: 0, bytes: 0, isSound: true, isWhole: false };
+  }
+}
