@@ -82,6 +82,7 @@ export const createBackupBody = body({
   tags: optional(texts("Words to find it by.")),
   compression: optional(flag("Compress; true unless told.")),
   encryption: optional(flag("True: refuse when the repository is not encrypted.")),
+  rescan: optional(flag("True: walk every source, also when the daemon knows what changed.")),
 });
 export type CreateBackupBody = Static<typeof createBackupBody>;
 

@@ -49,6 +49,8 @@ export interface CreateBackupRequest {
   readonly sources: readonly string[];
   readonly tags: readonly string[];
   readonly compression: boolean;
+  /** True: every source is walked, also when the daemon knows what changed. */
+  readonly rescan?: boolean;
 }
 export interface BackupFilter {
   readonly since_ms?: number;

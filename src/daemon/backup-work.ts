@@ -1,6 +1,7 @@
 /**
- * Makes a backup of some sources: walks them, hands the engine what it needs to know of the host and of git, and says
- * what could not be read. What it means for schedules and alerts is `policy/`'s business.
+ * Makes a backup of some sources: walks them, or takes what is stored where the monitor vouches for it, hands the
+ * engine what it needs to know of the host and of git, and says what could not be read. What it means for schedules and
+ * alerts is `policy/`'s business.
  */
 import { hostname } from "node:os";
 import { HoldfastError, asHoldfastError, hasCode } from "../base/errors.js";
@@ -10,6 +11,7 @@ import type { CompressionConfiguration } from "../config/configuration.js";
 import type { BackupRequest, Repository, WalkedEntry } from "../engine/repository.js";
 import type { Manifest } from "../engine/types.js";
 import type { CreateBackupRequest, JobProgress } from "../api/services.js";
+import type { Currency } from "../monitor/currency.js";
 import type { BackupOutcome, LeftOut } from "../policy/backup-jobs.js";
 import type { ProtectedSource } from "./protected-source.js";
 import type { SourceBook } from "./source-book.js";
@@ -33,6 +35,8 @@ export interface WatchKnowledge {
   verifiedMs(source: string, path: BytePath, sha256: string): number | undefined;
   /** A backup found that the content of a path changed though nobody wrote it. */
   suspect(source: string, path: BytePath): void;
+  /** Whether what is stored of a source is what stands there, now; `walkedBecause`: it is walked in any case. */
+  currency(source: string, walkedBecause: string | undefined): Promise<Currency>;
 }
 
 export class BackupWork {
@@ -93,14 +97,18 @@ export class BackupWork {
     onProgress: (progress: JobProgress) => void,
   ): Promise<Manifest> {
     const first = sources[0]?.folders[0];
-    const git = first === undefined ? undefined : await gitState(first, signal);
-    return await this.#repository.createBackup(
+    const [git, views] = await Promise.all([
+      first === undefined ? undefined : gitState(first, signal),
+      Promise.all(sources.map(async (source) => await this.#viewOf(source, request, signal))),
+    ]);
+    const manifest = await this.#repository.createBackup(
       {
         type: request.type,
-        sources: sources.map((source) => ({
+        sources: views.map(({ source, walk, currency: _currency, ...scope }) => ({
           name: source.name,
           roots: source.folders,
-          walk: reading.follow(source.name, this.#heeding(source, signal)),
+          walk: reading.follow(source.name, walk),
+          ...scope,
           // A damaged file that waits for a decision keeps its last good version.
           heldBack: (path) => this.#watch.isUndecided(source.name, path),
           verifiedMs: (path, sha256) => this.#watch.verifiedMs(source.name, path, sha256),
@@ -125,6 +133,23 @@ export class BackupWork {
           bytes_total: null,
         }),
     );
+    for (const { source, currency } of views) {
+      const made = manifest.sources.find((each) => each.source === source.name);
+      if (made !== undefined)
+        currency.backedUp({ isWhole: made.walked === true, isComplete: made.files_unreadable === 0 });
+    }
+    return manifest;
+  }
+
+  /** What of a source a backup looks at: a full one reads everything, others only what may differ from what is stored. */
+  async #viewOf(source: ProtectedSource, request: CreateBackupRequest, signal: AbortSignal): Promise<SourceView> {
+    const because = walkedBecause(request);
+    const currency = await this.#watch.currency(source.name, because);
+    const whole = { source, currency, walk: this.#heeding(source, signal) };
+    if (currency.is === "doubtful") return { ...whole, walkedBecause: because ?? currency.reason };
+    if ((await this.#watch.hiddenPoints(source)).length > 0)
+      return { ...whole, walkedBecause: "a disk below it is away or hidden" };
+    return { source, currency, walk: only(currency.standing), restIsStored: true };
   }
 
   /**
@@ -166,6 +191,26 @@ export class BackupWork {
 function isBelowOne(points: ReadonlySet<BytePath>, path: BytePath): boolean {
   for (const point of points) if (isWithin(path, point)) return true;
   return false;
+}
+
+/** Why a backup walks whatever is known; undefined: it need not. */
+function walkedBecause({ type, rescan }: CreateBackupRequest): string | undefined {
+  if (type === "full") return "a full backup reads everything";
+  return rescan === true ? "it was asked for" : undefined;
+}
+
+/** A source as a backup sees it. */
+interface SourceView {
+  readonly source: ProtectedSource;
+  readonly currency: Currency;
+  readonly walk: AsyncIterable<Iterable<WalkedEntry>>;
+  readonly restIsStored?: boolean;
+  readonly walkedBecause?: string;
+}
+
+async function* only(entries: readonly WalkedEntry[]): AsyncGenerator<readonly WalkedEntry[]> {
+  await Promise.resolve();
+  yield entries;
 }
 
 interface BackupOrder {

@@ -176,6 +176,7 @@ function watchKnowledge(watched: Watched): WatchKnowledge {
     },
     suspect: (name, path) => monitor.suspect(name, path),
   };
+    currency: async (name, walkedBecause) => await monitor.currency(name, walkedBecause),
 }
 
 function isUndecided(monitor: Monitor, source: string, path: BytePath): boolean {

@@ -12,6 +12,7 @@ import type { RepositoryCore } from "./core.js";
 import { PAGE_ENDED, type CurrentCursor } from "./index/current-cursor.js";
 import { type CurrentRecord, STATE_OFFSET, slotOf, stateOf } from "./index/entry-index.js";
 import type { BackupProgress, BackupSource, WalkedEntry, WalkedNode } from "./repository-types.js";
+import { readingTimeMs } from "./rot.js";
 import { ByteWriter } from "./tree/bytes.js";
 import { isMarkedAbsent, isMarkedTorn, looksUnchanged } from "./tree/codec.js";
 import { type Delta, type DeltaChange, encodeDelta } from "./tree/delta.js";
@@ -100,7 +101,7 @@ export class SourceReader {
     const job = this.#core.parts.chunkSet.newJob();
     return {
       ...{ job, outcomes: [], packs: [], returned: [], files: 0, bytes: 0 },
-      startMs: this.#core.parts.clock.nowMs(),
+      startMs: readingTimeMs(this.#core.parts.clock),
       known: new Map<BytePath, CurrentRecord | undefined>(),
       running: new Set<Promise<void>>(),
     };
@@ -112,7 +113,8 @@ export class SourceReader {
     this.#core.deltaListeners.add(listener);
     this.#hadEntries = this.#core.parts.catalog.entries.sourceNames.has(this.#source.name);
     try {
-      await using cursor = this.#hadEntries ? this.#core.parts.catalog.entries.cursor(this.#source.name) : undefined;
+      const isBeside = this.#hadEntries && this.#source.restIsStored !== true;
+      await using cursor = isBeside ? this.#core.parts.catalog.entries.cursor(this.#source.name) : undefined;
       for await (const entries of this.#source.walk) {
         this.#signal.throwIfAborted();
         if (cursor !== undefined && entries instanceof WalkedBatch && this.#goesOn(entries)) {
@@ -317,6 +319,7 @@ export class SourceReader {
 
   /** Marks what the walk did not find and no commit removed: it is in no later backup until it is seen again. */
   async #markAbsent(): Promise<void> {
+    if (this.#source.restIsStored === true) return;
     const { catalog, clock } = this.#core.parts;
     // Nothing was committed since the last tree and as much was seen as it holds: nothing can be gone.
     if (knownTree(catalog, this.#source.name)?.entryCount === this.seen.count) return;

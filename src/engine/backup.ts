@@ -109,7 +109,7 @@ async function buildTrees(
   });
   const manifests: SourceManifest[] = [];
   const sources: SourceRoot[] = [];
-  for (const [index, { name }] of request.sources.entries()) {
+  for (const [index, { name, restIsStored, walkedBecause }] of request.sources.entries()) {
     const reader = readers[index];
     if (reader === undefined) continue;
     const { tree, changed } = await treeOf(core, { name, writer, changedAfterSeq: parent?.coversSeq ?? 0 }, signal);
@@ -121,6 +121,8 @@ async function buildTrees(
       files_changed: changed,
       files_unreadable: reader.unreadable,
       ...(reader.suspected.length === 0 ? {} : { suspected_paths: reader.suspected.map(pathText) }),
+      walked: restIsStored !== true,
+      ...(walkedBecause === undefined ? {} : { walked_because: walkedBecause }),
       total_size_bytes: tree.bytes,
       stored_size_bytes: reader.storedBytes,
       checksum: `sha256:${tree.checksum}`,

@@ -105,6 +105,10 @@ export interface BackupSource {
   readonly roots: readonly BytePath[];
   /** Every path of the source, folders included, in any order, each once. In byte order, as WalkedBatch, it is quickest. */
   readonly walk: AsyncIterable<Iterable<WalkedEntry>>;
+  /** True: `walk` names only what may differ from what is stored; all else is in the backup as it is stored. */
+  readonly restIsStored?: boolean;
+  /** Why all of the source is walked, for the manifest. */
+  readonly walkedBecause?: string;
   /** True: what stands at the path is not to become its newest version. Asked of paths that would be read only. */
   readonly heldBack?: (path: BytePath) => boolean;
   /** When a reading began that found a path with this content, wall ms; undefined when nobody knows. */

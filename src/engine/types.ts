@@ -87,6 +87,10 @@ export interface SourceManifest {
   readonly files_unreadable: number;
   /** Files of those that changed though nobody wrote them: their last good versions are in the backup. At most 100. */
   readonly suspected_paths?: readonly string[];
+  /** False: the daemon knew what had changed, and nothing else was looked at. Manifests before 2026 do not say. */
+  readonly walked?: boolean;
+  /** Why it was walked, or nothing when that goes without saying. */
+  readonly walked_because?: string;
   readonly total_size_bytes: number;
   readonly stored_size_bytes: number;
   /** `sha256:` + digest over the sorted (path, digest, size, mode) list of the source's entries. */

@@ -23,6 +23,9 @@ const ROOMY = 20_000;
 /** Changes that were told and are not durable yet; the oldest are forgotten beyond (their commit still comes). */
 const AWAITING_MAX = 200_000;
 
+/** The stamp of a path that waits to be recorded as removed. */
+const REMOVAL = "";
+
 /** Content that rests and differs from what is registered. */
 export interface SettledChange {
   readonly path: BytePath;
@@ -84,6 +87,20 @@ export class ChangeJudge {
     return this.#dirty.freshCount === 0;
   }
 
+  /** True while it is not known what became of some path: not looked at yet, or a removal that is not durable yet. */
+  get isUnsure(): boolean {
+    if (this.#dirty.freshCount > 0 || this.#comparing.size > 0) return true;
+    for (const { stamp } of this.#awaiting.values()) if (stamp === REMOVAL) return true;
+    return false;
+  }
+
+  /** Paths that are there with content or metadata that is not durable yet. */
+  *unstored(): Generator<BytePath> {
+    yield* this.#dirty.restingPaths();
+    yield* this.#awaiting.keys();
+    yield* this.#inspected.keys();
+  }
+
   /** Resolves when a walk may mark more. */
   async room(): Promise<void> {
     while (this.#dirty.size > ROOMY && !this.#context.signal.aborted)
@@ -134,7 +151,7 @@ export class ChangeJudge {
 
   /** A removal was told and is not durable yet. */
   awaitRemoval(path: BytePath): void {
-    this.#awaiting.set(path, { stamp: "", valid: undefined });
+    this.#awaiting.set(path, { stamp: REMOVAL, valid: undefined });
   }
 
   /** The commit queue is done with a path; gives what the validators said, when it was of this very content. */

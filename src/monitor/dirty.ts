@@ -64,6 +64,11 @@ export class DirtySet {
     this.#due.push({ path, dueMs: item.dueMs });
   }
 
+  /** Paths whose content is waited for to rest. */
+  restingPaths(): IterableIterator<BytePath> {
+    return this.#resting.keys();
+  }
+
   restingAt(path: BytePath): RestingItem | undefined {
     return this.#resting.get(path);
   }

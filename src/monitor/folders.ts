@@ -37,11 +37,12 @@ export class FolderKeeper {
     return this.#known.size;
   }
 
-  /** A walk has seen the folder and is about to see everything in it. Gives true when it was not known. */
-  walked(folder: BytePath, mtimeNs: bigint): boolean {
-    const isNew = !this.#known.has(folder);
+  /** A walk has seen the folder and is about to see everything in it. Tells whether it was known, and with this time. */
+  walked(folder: BytePath, mtimeNs: bigint): "new" | "moved" | "known" {
+    const before = this.#known.get(folder);
     this.#known.set(folder, mtimeNs);
-    return isNew;
+    if (before === undefined) return "new";
+    return before === mtimeNs ? "known" : "moved";
   }
 
   has(folder: BytePath): boolean {

@@ -8,6 +8,7 @@ import { asHoldfastError, hasCode } from "../base/errors.js";
 import { type BytePath, isWithin, pathText } from "../base/paths.js";
 import { ChangeJudge } from "./changes.js";
 import type { SourceContext } from "./context.js";
+import { SourceCurrency } from "./currency.js";
 import { DamageJudge } from "./damage.js";
 import { AttackWatch } from "./judge/attack-watch.js";
 import type { DirtyItem } from "./dirty.js";
@@ -35,6 +36,7 @@ const OVERFLOW_PAUSE_MS = 5000;
 export class SourceGuard {
   readonly context: SourceContext;
   readonly fresh = new FreshReadings();
+  readonly currency: SourceCurrency;
   readonly #times: MonitorTimes;
   readonly #abort: AbortController;
   readonly #changes: ChangeJudge;
@@ -57,6 +59,13 @@ export class SourceGuard {
     this.context = context;
     this.#abort = abort;
     this.#times = times;
+    this.currency = new SourceCurrency(context, {
+      doubt: () => this.#doubt(),
+      fence: async () => (await native?.fence()) ?? false,
+      isUnsure: () => this.#changes.isUnsure || this.#losses.pending > 0,
+      unstored: () => this.#changes.unstored(),
+      foundUnheard: (path) => this.#changes.mark(path, "sweep"),
+    });
     this.#attack = new AttackWatch(context, context.canaries);
     this.#damage = new DamageJudge(context, this.#attack, () => this.#changes);
     this.#changes = new ChangeJudge(context, {
@@ -87,8 +96,11 @@ export class SourceGuard {
     this.#reconciles = new ReconcileQueue((order) => this.#reconcile(order));
     this.#roots = new Roots(context, native, times.pollMs, {
       changed: (paths, unnamed) => {
-        for (const path of paths) this.#changes.mark(path, "event");
-        for (const folder of unnamed) this.#changes.mark(folder, "event", true);
+        for (const path of paths) this.#heard(path);
+        for (const folder of unnamed) {
+          this.currency.folderMoved(folder);
+          this.#changes.mark(folder, "event", true);
+        }
       },
       reconcile: (under, reason) => this.#reconciles.add({ under, reason, noticedBy: "sweep" }),
       recheck: (folders) => {
@@ -134,6 +146,21 @@ export class SourceGuard {
     );
     this.updateGauges();
     shared.bus.emit("watch.ready", { source: name });
+  }
+
+  #heard(path: BytePath): void {
+    this.currency.heard(path);
+    if (this.#folders.has(path)) this.currency.folderMoved(path);
+    this.#changes.mark(path, "event");
+  }
+
+  /** Why something may have changed without being known; undefined when everything is heard and was looked at. */
+  #doubt(): string | undefined {
+    const { state, reason } = this.#state();
+    if (state !== "protected") return reason;
+    if (this.#overflowTimer !== undefined || this.#reconciles.isBusyWith((why) => why !== "sweep"))
+      return "the source is being looked through";
+    return this.#roots.doubt;
   }
 
   /** True when a root is there and no file that is known below it; mostly one look tells. */
@@ -317,7 +344,7 @@ export class SourceGuard {
           found: (entry, known) => {
             if (tally !== undefined && "stat" in entry && entry.kind === "file")
               tally.saw(entry.path, entry.stat.mtimeNs);
-            this.#found(entry, known, noticedBy);
+            this.#found(entry, known, { noticedBy, reason });
           },
           absent: (known) => this.#absent(known, item),
           pause: () => this.#changes.room(),
@@ -350,17 +377,22 @@ export class SourceGuard {
       if (!this.#unmet.has(match)) shared.bus.emit("files.expected", { source: name, match });
   }
 
-  #found(entry: WalkedEntry, known: KnownPath | undefined, noticedBy: NoticedBy): void {
+  #found(entry: WalkedEntry, known: KnownPath | undefined, { noticedBy, reason }: Omit<ReconcileOrder, "under">): void {
     if ("errno" in entry) return;
     const { path } = entry;
+    this.currency.saw(path, entry);
     if (entry.kind === "folder") {
-      const isNew = this.#folders.walked(path, entry.stat.mtimeNs);
-      if (isNew && noticedBy !== "start") this.#roots.of(path)?.foundUnwatched(path);
+      const was = this.#folders.walked(path, entry.stat.mtimeNs);
+      if (was !== "known") this.currency.folderMoved(path);
+      if (was === "new" && noticedBy !== "start") this.#roots.of(path)?.foundUnwatched(path);
     }
     const record = known?.record;
-    if (record?.state === "live" && isAsRegistered(record, entry)) this.#losses.present(path);
-    else if (record?.state !== "lost" || record.damagedStamp !== stampOf(entry.stat))
-      this.#changes.mark(path, noticedBy);
+    if (record?.state === "live" && isAsRegistered(record, entry)) {
+      this.#losses.present(path);
+      return;
+    }
+    if (reason === "sweep") this.currency.changedBefore(path, entry.stat.ctimeNs);
+    if (record?.state !== "lost" || record.damagedStamp !== stampOf(entry.stat)) this.#changes.mark(path, noticedBy);
   }
 
   #absent({ path, record }: KnownPath, item: DirtyItem): void {
@@ -381,6 +413,7 @@ export class SourceGuard {
 
   async #folder(path: BytePath, look: Parameters<FolderKeeper["examine"]>[1], item: DirtyItem): Promise<void> {
     if (!this.context.source.crossMounts && !this.#roots.isOnRootDevice(path, look.node.stat.dev)) return;
+    this.currency.folderMoved(path);
     await this.#folders.examine(path, look, item);
   }
 
@@ -434,6 +467,7 @@ export class SourceGuard {
     const isRecent = this.context.nowMs() - healedAtMs < SECOND_DELETION_MS;
     const isSameContent = before?.sha256 === fresh.sha256;
     this.fresh.note(path, fresh);
+    this.currency.saw(path, fresh);
     shared.registry.put(name, path, {
       ...fresh,
       valid: valid ?? (isSameContent ? before?.valid : undefined),
@@ -451,6 +485,7 @@ export class SourceGuard {
   #registerRemoval(path: BytePath): void {
     const { shared, name } = this.context;
     this.#changes.settleAwaited(path, undefined);
+    this.currency.forget(path);
     const record = shared.registry.get(name, path);
     if (record === undefined || record.state === "lost") return; // found to be an attack while it was made durable
     shared.registry.put(name, path, { ...record, state: "removed", registeredAtMs: this.context.nowMs() });

@@ -152,10 +152,13 @@ export class Monitor implements AsyncDisposable {
     return status.state === "root_gone" ? status.reason : undefined;
   }
 
-  /** Whether what is stored of a source is what stands there, now; of one that nobody watches that is in doubt. */
-  async currency(name: string): Promise<Currency> {
+  /**
+   * Whether what is stored of a source is what stands there, now; of one that nobody watches that is in doubt.
+   * `walkedBecause`: it is walked in any case.
+   */
+  async currency(name: string, walkedBecause?: string): Promise<Currency> {
     const guard = this.#sources.get(name)?.guard;
-    return (await guard?.currency.judge()) ?? UNWATCHED;
+    return (await guard?.currency.judge(walkedBecause)) ?? UNWATCHED;
   }
 
   /** Whatever stands at the roots of a source that nobody watches is its storage from now on. */

@@ -98,6 +98,11 @@ export function liveFileBytes(bytes: Buffer): number | undefined {
   return isLiveFile ? Number(bytes.readBigUInt64BE(20)) : undefined;
 }
 
+/** True when the bytes are the record of a path that is lost or damaged, without reading all of it. */
+export function isLostRecord(bytes: Buffer): boolean {
+  return bytes[0] === VERSION && REGISTRY_STATES[bytes[2] ?? 255] === "lost";
+}
+
 /** Undefined when the bytes are no record of this version. */
 export function decodeRecord(bytes: Buffer): RegistryRecord | undefined {
   if (bytes.length < FIXED_BYTES || bytes[0] !== VERSION) return undefined;

@@ -13,7 +13,7 @@ import { type CommitTimes, readingBeganAfter } from "../engine/rot.js";
 import type { DatedEntry, Entry, StatTuple } from "../engine/types.js";
 import { isSameContentStat } from "./ledger.js";
 import type { StateSublevel } from "./state-sublevel.js";
-import { type RegistryRecord, decodeRecord, encodeRecord, liveFileBytes } from "./registry-record.js";
+import { type RegistryRecord, decodeRecord, encodeRecord, isLostRecord, liveFileBytes } from "./registry-record.js";
 
 export type { RegistryRecord, RegistryState } from "./registry-record.js";
 
@@ -46,6 +46,7 @@ export class Registry implements AsyncDisposable {
   readonly #records: ReturnType<typeof levelsOf>["records"];
   readonly #meta: ReturnType<typeof levelsOf>["meta"];
   readonly #totals = new Map<string, SourceTotals>();
+  readonly #lost = new Map<string, number>();
   readonly #overlay = new Map<string, Buffer | undefined>();
   #flushing: Promise<void> | undefined;
   #fault: unknown;
@@ -186,6 +187,11 @@ export class Registry implements AsyncDisposable {
     return this.#totals.get(source) ?? { files: 0, bytes: 0 };
   }
 
+  /** Paths of a source that are lost or damaged and not decided. */
+  lostCount(source: string): number {
+    return this.#lost.get(source) ?? 0;
+  }
+
   /** True when the registry of this source was once complete; false asks for `rebuild`. */
   async isBuilt(source: string): Promise<boolean> {
     return (await this.#meta.get(`built:${source}`)) !== undefined;
@@ -222,6 +228,7 @@ export class Registry implements AsyncDisposable {
     });
     await this.#meta.del(`built:${source}`);
     this.#totals.delete(source);
+    this.#lost.delete(source);
   }
 
   /** A small value that must survive a restart; undefined when there is none. */
@@ -253,6 +260,7 @@ export class Registry implements AsyncDisposable {
   }
 
   #count(source: string, value: Buffer | undefined, sign: 1 | -1): void {
+    if (value !== undefined && isLostRecord(value)) this.#lost.set(source, this.lostCount(source) + sign);
     const sizeBytes = value === undefined ? undefined : liveFileBytes(value);
     if (sizeBytes === undefined) return;
     const totals = this.#totals.get(source) ?? { files: 0, bytes: 0 };

@@ -72,6 +72,14 @@ export class RootWatch {
     return earlessReason(this.root.folder);
   }
 
+  /** Why changes below the root may not be heard; undefined when all are. */
+  get doubt(): string | undefined {
+    if (this.earless !== undefined) return this.earless;
+    if (this.#handle === undefined || this.#isFirst || this.#isDeaf) return "the watcher does not hear the folder";
+    const isRewatching = this.#isRewatching || this.#rewatchTimer !== undefined || this.#unwatched.size > 0;
+    return isRewatching ? "folders came that are about to be watched" : undefined;
+  }
+
   /** Begins to listen; resolves when everything from now on is heard (or when it is clear that it will not be). */
   async open(): Promise<void> {
     this.#isFirst = true;

@@ -4,7 +4,7 @@
  */
 import { type BytePath, isWithin, pathText } from "../base/paths.js";
 import type { SourceContext } from "./context.js";
-import type { Ground } from "./losses.js";
+import type { Ground } from "./missing.js";
 import type { SourceWatch, WatchRoot } from "./ports.js";
 import type { Registry } from "./registry.js";
 import { type RootHooks, RootWatch } from "./root-watch.js";
@@ -104,6 +104,15 @@ export class Roots {
   get goneReason(): string | undefined {
     for (const { state, watch } of this.#roots)
       if (state.is !== "there") return `${pathText(watch.root.folder)}: ${state.reason}`;
+    return undefined;
+  }
+
+  /** Why changes may not be heard; undefined when all are. */
+  get doubt(): string | undefined {
+    for (const { watch } of this.#roots) {
+      const { doubt } = watch;
+      if (doubt !== undefined) return `${pathText(watch.root.folder)}: ${doubt}`;
+    }
     return undefined;
   }
 

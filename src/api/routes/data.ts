@@ -236,6 +236,7 @@ async function createBackup(call: Call): Promise<Answer> {
     sources: wanted.sources ?? [],
     tags: wanted.tags ?? [],
     compression: wanted.compression ?? true,
+    rescan: wanted.rescan ?? false,
   });
   return accepted(job);
 }

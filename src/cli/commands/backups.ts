@@ -7,7 +7,7 @@ import { HoldfastError } from "../../base/errors.js";
 import { BACKUP_TYPES } from "../../base/ids.js";
 import { pathFromText, pathText } from "../../base/paths.js";
 import { counted, formatDuration, formatSize } from "../../base/units.js";
-import type { Manifest } from "../../engine/types.js";
+import type { Manifest, SourceManifest } from "../../engine/types.js";
 import {
   type CommandContext,
   type CommandSpec,
@@ -32,6 +32,7 @@ export const backupCommands: readonly CommandSpec[] = [
       { flags: "--tag <tags>", description: "words to find it by, joined by commas" },
       { flags: "--no-compression", description: "store as it is" },
       { flags: "--encryption", description: "refuse when the repository is not encrypted" },
+      { flags: "--rescan", description: "look at every file, also when the daemon knows what changed" },
     ],
     examples: ["holdfast create --type full", "holdfast backup --sources etc,app --tag before-upgrade"],
     run: createBackup,
@@ -160,6 +161,7 @@ async function createBackup(
     tags: listOption(options, "tag"),
     compression: options["compression"] !== false,
     encryption: isSet(options, "encryption"),
+    rescan: isSet(options, "rescan"),
   };
   const job = await api.post<JobDocument>("/backups", request, context.signal);
   const manifest = await context.follow<BackupReport>(api, job);
@@ -254,6 +256,7 @@ function printManifest(context: CommandContext, manifest: Manifest): void {
     { title: "NEW", align: "right" },
   ] as const;
   const rows = manifest.sources.map((source) => [
+    { title: "LOOKED AT" },
     source.source,
     String(source.files_total),
     String(source.files_changed),
@@ -262,10 +265,17 @@ function printManifest(context: CommandContext, manifest: Manifest): void {
     formatSize(source.stored_size_bytes),
   ]);
   output.table(columns, rows);
+    lookedAt(source),
 }
 
 async function printEntries(context: CommandContext, path: string): Promise<void> {
   const api = await context.api("alone");
+/** What the backup looked at, and why at all of it though a daemon watches. */
+function lookedAt({ walked, walked_because: because }: SourceManifest): string {
+  if (walked === false) return "what changed";
+  return because === undefined ? "everything" : `everything: ${printable(because)}`;
+}
+
   for await (const entry of api.lines<EntryDocument>(path, context.signal)) {
     if (context.output.json) context.output.jsonLine(entry);
     else context.output.print(entryLine(entry));

@@ -8,10 +8,12 @@
 import watcher from "@parcel/watcher";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../../base/errors.js";
+import { Fences } from "./fences.js";
 import {
   BATCH_PATHS_MAX,
   MESSAGES_WAITING_MAX,
   MESSAGE_PATHS_MAX,
+  PULSE_ID,
   RETIRE_MS,
   SUBSCRIBE_PAUSE_MS,
   SUBSCRIBE_TRIES,
@@ -94,6 +96,7 @@ class WatchedRoot {
 
   #pass(name: string, events: readonly watcher.Event[]): void {
     if (this.#closed) return;
+    if (this.#id === PULSE_ID) fences.heard(events.map(({ path }) => path));
     if (events.length > BATCH_PATHS_MAX)
       send({ type: "overflow", id: this.#id, reason: `${String(events.length)} changes at once` });
     if (events.some((event) => event.type === "delete" && event.path === name))
@@ -108,6 +111,7 @@ class WatchedRoot {
   }
 }
 
+const fences = new Fences();
 const namesInUse = new Set<string>();
 const roots = new Map<number, WatchedRoot>();
 const overflowed = new Set<number>();
@@ -162,6 +166,13 @@ function obey(order: WatchOrder): void {
     root.arm();
   } else if (order.type === "rewatch") {
     roots.get(order.id)?.arm();
+  } else if (order.type === "fence") {
+    const { fence, folder } = order;
+    try {
+      fences.raise(folder, fence, () => send({ type: "fenced", fence, isComplete: overflowed.size === 0 }));
+    } catch {
+      send({ type: "fenced", fence, isComplete: false }); // the folder of the pulse takes no file: nothing can be said
+    }
   } else {
     const root = roots.get(order.id);
     roots.delete(order.id);

@@ -13,7 +13,7 @@ import { messageOf } from "../../base/errors.js";
 import { keepDescriptorsFromChildren } from "../../base/inheritance.js";
 import type { Logger } from "../../base/observe.js";
 import { type BytePath, isTextPath, parentPath, pathFromText, pathText } from "../../base/paths.js";
-import type { EventCounts, WatchOrder, WatchReport } from "./protocol.js";
+import { type EventCounts, PULSE_ID, type WatchOrder, type WatchReport } from "./protocol.js";
 
 /** What was heard; each path is to be looked at. */
 export interface HeardChanges {
@@ -61,7 +61,8 @@ const PULSE_LATE_MS = 1500;
 const PULSE_DEAD_MS = 30_000;
 const RESTART_MIN_MS = 100;
 const RESTART_MAX_MS = 30_000;
-const PULSE_ID = 0;
+/** A fence that was not reached by then stands behind too much, ms. */
+const FENCE_MAX_MS = 1000;
 /** What stands in text for bytes that are no UTF-8. */
 const MANGLED = "\uFFFD";
 
@@ -77,6 +78,8 @@ export class NativeWatcher implements AsyncDisposable {
   #pulseSentMs: number | undefined;
   #isPulseArmed = false;
   #isLate = false;
+  #nextFence = 1;
+  readonly #fences = new Map<number, (isComplete: boolean) => void>();
 
   constructor(options: NativeWatcherOptions) {
     this.#options = options;
@@ -99,6 +102,26 @@ export class NativeWatcher implements AsyncDisposable {
     };
   }
 
+  /** Resolves when the listeners were told everything that happened before the call; false: that cannot be said. */
+  async fence(): Promise<boolean> {
+    if (this.#child === undefined || !this.#isPulseArmed || this.#isLate || this.#closed) return false;
+    const fence = this.#nextFence++;
+    return await new Promise<boolean>((resolve) => {
+      const limit = this.#options.clock.after(FENCE_MAX_MS, () => this.#reach(fence, false));
+      this.#fences.set(fence, (isComplete) => {
+        limit.cancel();
+        resolve(isComplete && !this.#isLate);
+      });
+      this.#order({ type: "fence", fence, folder: this.#options.pulseFolder });
+    });
+  }
+
+  #reach(fence: number, isComplete: boolean): void {
+    const reached = this.#fences.get(fence);
+    this.#fences.delete(fence);
+    reached?.(isComplete);
+  }
+
   /** Process id of the child, for status and tests; undefined while it restarts. */
   get childPid(): number | undefined {
     return this.#child?.pid;
@@ -110,6 +133,7 @@ export class NativeWatcher implements AsyncDisposable {
     for (const timer of this.#timers) timer.cancel();
     this.#restartTimer?.cancel();
     this.#watched.clear();
+    for (const fence of [...this.#fences.keys()]) this.#reach(fence, false);
     const child = this.#child;
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
     await new Promise<void>((resolve) => {
@@ -139,6 +163,7 @@ export class NativeWatcher implements AsyncDisposable {
 
   #ended(child: ChildProcess, code: number | null, signal: string | null): void {
     if (this.#child === child) this.#child = undefined;
+    for (const fence of [...this.#fences.keys()]) this.#reach(fence, false);
     if (this.#closed) return;
     const waitMs = this.#restartMs;
     this.#restartMs = Math.min(RESTART_MAX_MS, waitMs * 2);
@@ -157,6 +182,10 @@ export class NativeWatcher implements AsyncDisposable {
 
   #hear(report: WatchReport): void {
     if (this.#closed) return;
+    if (report.type === "fenced") {
+      this.#reach(report.fence, report.isComplete);
+      return;
+    }
     if (report.id === PULSE_ID) {
       this.#hearPulse(report);
       return;

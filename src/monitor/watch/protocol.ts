@@ -4,7 +4,9 @@ export type WatchOrder =
   | { readonly type: "watch"; readonly id: number; readonly root: string; readonly shallow: boolean }
   /** Subscribe again before the old subscription ends, so that new folders are watched too. */
   | { readonly type: "rewatch"; readonly id: number }
-  | { readonly type: "unwatch"; readonly id: number };
+  | { readonly type: "unwatch"; readonly id: number }
+  /** Answer `fenced` when everything that happened before this order was passed on. `folder`: that of the pulse. */
+  | { readonly type: "fence"; readonly fence: number; readonly folder: string };
 
 export interface EventCounts {
   readonly create: number;
@@ -20,8 +22,12 @@ export type WatchReport =
   | { readonly type: "uprooted"; readonly id: number }
   | { readonly type: "events"; readonly id: number; readonly paths: readonly string[]; readonly counts: EventCounts }
   /** Events were dropped or are likely to have been. */
-  | { readonly type: "overflow"; readonly id: number; readonly reason: string };
+  | { readonly type: "overflow"; readonly id: number; readonly reason: string }
+  /** What happened before the fence was told before this report; not complete: some of it was dropped. */
+  | { readonly type: "fenced"; readonly fence: number; readonly isComplete: boolean };
 
+/** The subscription of the pulse's folder. */
+export const PULSE_ID = 0;
 /** Paths in one message at most. */
 export const MESSAGE_PATHS_MAX = 512;
 /** Messages that may wait for the daemon; 256 x 512 paths of about 100 bytes are 13 MB. Beyond, they are dropped. */
