@@ -175,8 +175,8 @@ function watchKnowledge(watched: Watched): WatchKnowledge {
       return record?.sha256 === sha256 ? record.lastVerifiedMs : undefined;
     },
     suspect: (name, path) => monitor.suspect(name, path),
-  };
     currency: async (name, walkedBecause) => await monitor.currency(name, walkedBecause),
+  };
 }
 
 function isUndecided(monitor: Monitor, source: string, path: BytePath): boolean {

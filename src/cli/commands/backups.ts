@@ -254,28 +254,28 @@ function printManifest(context: CommandContext, manifest: Manifest): void {
     { title: "UNREADABLE", align: "right" },
     { title: "SIZE", align: "right" },
     { title: "NEW", align: "right" },
+    { title: "LOOKED AT" },
   ] as const;
   const rows = manifest.sources.map((source) => [
-    { title: "LOOKED AT" },
     source.source,
     String(source.files_total),
     String(source.files_changed),
     String(source.files_unreadable),
     formatSize(source.total_size_bytes),
     formatSize(source.stored_size_bytes),
+    lookedAt(source),
   ]);
   output.table(columns, rows);
-    lookedAt(source),
 }
 
-async function printEntries(context: CommandContext, path: string): Promise<void> {
-  const api = await context.api("alone");
 /** What the backup looked at, and why at all of it though a daemon watches. */
 function lookedAt({ walked, walked_because: because }: SourceManifest): string {
   if (walked === false) return "what changed";
   return because === undefined ? "everything" : `everything: ${printable(because)}`;
 }
 
+async function printEntries(context: CommandContext, path: string): Promise<void> {
+  const api = await context.api("alone");
   for await (const entry of api.lines<EntryDocument>(path, context.signal)) {
     if (context.output.json) context.output.jsonLine(entry);
     else context.output.print(entryLine(entry));
