@@ -10,7 +10,7 @@ import type { LevelOperation } from "./index/level-store.js";
 import type { FinishedPack } from "./pack/format.js";
 import type { SealedRecord } from "./pack/record.js";
 import type { CommitReceipt, PathChange } from "./repository-types.js";
-import { datesAfter } from "./rot.js";
+import { datesAfter, readingTimeMs } from "./rot.js";
 import { isMarkedAbsent, isMarkedTorn, isSameVersion } from "./tree/codec.js";
 import { type DeltaChange, encodeDelta } from "./tree/delta.js";
 import { nodeOfUnstamped } from "./tree/unstamped.js";
@@ -65,7 +65,7 @@ async function commitLocked(
   const toRead = [...byPath].filter(([, kind]) => kind === "upsert").map(([path]) => path);
   const toRemove = [...byPath].filter(([, kind]) => kind === "remove").map(([path]) => path);
   const { clock } = core.parts;
-  const readFromMs = clock.nowMs();
+  const readFromMs = readingTimeMs(clock);
   const { outcomes, records } = await ingestInline(core, toRead, signal);
   const sorted = sortOutcomes(core, source, outcomes, toRemove);
   const timeMs = clock.nowMs();

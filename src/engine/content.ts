@@ -7,9 +7,10 @@ import { HoldfastError, hasCode, messageOf } from "../base/errors.js";
 import type { Logger } from "../base/observe.js";
 import type { Backend } from "../storage/backend.js";
 import type { Catalog } from "./index/catalog.js";
-import { holderObjectKey } from "./index/chunk-index.js";
+import { holderObjectKey, isSamePlace } from "./index/chunk-index.js";
 import type { LevelOperation } from "./index/level-store.js";
 import type { ChunkLocation } from "./index/locations.js";
+import { storeMark } from "./index/suspect-packs.js";
 import type { RepositoryKeys } from "./keys.js";
 import type { ParityStore } from "./parity/group-store.js";
 import { chunkOfBundle } from "./pack/reader.js";
@@ -29,6 +30,8 @@ export interface ContentReaderOptions {
   readonly catalog: Catalog;
   readonly chunkSet: ChunkSet;
   readonly parity: ParityStore;
+  /** True when the store may be written: a pack in which something is damaged is then marked there. */
+  readonly writable: boolean;
   readonly log: Logger;
 }
 
@@ -82,12 +85,32 @@ export class ContentReader {
   /** Notes that a copy of a chunk is bad; without a good copy left it is no longer relied upon. */
   async markSuspect(id: ChunkId, reason: string, location?: ChunkLocation): Promise<void> {
     const { catalog, chunkSet, log } = this.#options;
+    await this.#markPacks(location === undefined ? catalog.chunks.locations(id) : [location]);
     const operations: LevelOperation[] = [];
-    const lost = catalog.chunks.markSuspect(operations, id, location);
+    const lost = catalog.chunks.markSuspect(
+      operations,
+      id,
+      (place) => location === undefined || isSamePlace(place, location),
+    );
     if (operations.length === 0) return;
     if (lost) chunkSet.delete(id);
     log.warn("chunk.suspect", { chunk: id, reason, lost });
     await catalog.write(operations);
+  }
+
+  /** Leaves a mark in the store: the index alone could be lost, and what it says be relied upon again. */
+  async #markPacks(places: readonly ChunkLocation[]): Promise<void> {
+    const { catalog, backend, writable, log } = this.#options;
+    if (!writable) return;
+    for (const { pack } of places) {
+      const holder = catalog.chunks.holder(pack);
+      if (holder === undefined || holder.kind === "w") continue;
+      const marked = { kind: holder.kind, name: holder.name };
+      if (catalog.suspects.has(marked) || !(await storeMark(backend, marked, log))) continue;
+      const operations: LevelOperation[] = [];
+      catalog.suspects.put(operations, marked);
+      await catalog.write(operations);
+    }
   }
 
   /** The chunk out of the parity of a pack that should have it. Its place stays suspect, so that it is stored again. */

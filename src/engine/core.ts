@@ -12,7 +12,7 @@ import type { FileIo } from "../storage/file-io.js";
 import { type CommitAppender, type CommitBody, type StoredCommit, sha256Of } from "./commit-log.js";
 import type { ContentReader } from "./content.js";
 import type { Catalog } from "./index/catalog.js";
-import { type FoundChunk, chunksOfEntries } from "./index/chunk-index.js";
+import { type FoundChunk, type PutOptions, chunksOfEntries } from "./index/chunk-index.js";
 import { type Fragment, type IndexedPack, encodeFragment } from "./index/fragments.js";
 import type { LevelOperation } from "./index/level-store.js";
 import type { KeyRing, RepositoryKeys } from "./keys.js";
@@ -177,21 +177,21 @@ export class RepositoryCore {
     });
     // The packs and the fragment are in the store by then, so that each chunk counts from the moment it is listed.
     const addDurable = (id: ChunkId): boolean => chunkSet.addDurable(id);
-    for (const group of fragmentGroups(packs)) await this.storeFragment(group, [], signal, addDurable);
+    for (const group of fragmentGroups(packs)) await this.storeFragment(group, [], signal, { wasKnown: addDurable });
     return packs.reduce((sum, pack) => sum + pack.sizeBytes, 0);
   }
 
-  /** Writes one fragment and brings its packs into the catalog. `wasKnown` as in `ChunkIndex.putChunks`. */
+  /** Writes one fragment and brings its packs into the catalog. */
   async storeFragment(
     packs: readonly IndexedPack[],
     supersedes: readonly string[],
     signal: AbortSignal,
-    wasKnown?: (id: ChunkId) => boolean,
+    options: PutOptions = {},
   ): Promise<string> {
     const name = await this.writeFragment({ packs, supersedes }, signal);
     const { catalog } = this.parts;
     const operations: LevelOperation[] = [];
-    for (const pack of packs) catalog.chunks.putPack(operations, pack, name, wasKnown);
+    for (const pack of packs) catalog.chunks.putPack(operations, pack, name, options);
     catalog.commits.putFragment(operations, name);
     await catalog.write(operations);
     return name;

@@ -10,6 +10,7 @@ import { type SweepPlan, allowDedup, brake, finishPlan, forbidDedup, planSweep, 
 import { type ParityLayout, type ParityReport, maintainParity } from "./parity.js";
 import type { Repository } from "./repository.js";
 import { sealOwnLog } from "./seal.js";
+import { dropOldMarks } from "./suspects.js";
 import { type ThinningPlan, forgetVersions, planThinning, removeLongAbsent, writeBase } from "./thinning.js";
 import type { Delta } from "./tree/delta.js";
 
@@ -113,6 +114,7 @@ async function remove(core: RepositoryCore, work: Removal, signal: AbortSignal):
   if (plan.condemned.length + plan.repacked.length + orphans.length + commits.length > 0) {
     await core.maintenance.run(() => sweep(core, plan, { marks, orphans, commits }, signal), signal);
   }
+  await dropOldMarks(core, signal);
   await allowDedup(core);
   const report = reportOf(plan, { options, versionsRemoved });
   core.log.info("gc.done", { ...report, orphans: orphans.length, commits: commits.length });

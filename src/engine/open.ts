@@ -35,6 +35,7 @@ import { RecordOpener } from "./pack/record.js";
 import { ParityStore } from "./parity/group-store.js";
 import { type RepositoryConfig, newConfig, readConfig, writeConfig } from "./repository-config.js";
 import type { InitOptions, InitResult, OpenOptions } from "./repository-types.js";
+import { readingTimeMs } from "./rot.js";
 import { sealSegments } from "./seal.js";
 import { type Delta, type DeltaChange, decodeDelta, encodeDelta } from "./tree/delta.js";
 import {
@@ -104,6 +105,7 @@ export interface OpenedCore {
 export async function openCore(options: OpenOptions): Promise<OpenedCore> {
   await using stack = new ResourceStack();
   const { signal } = options;
+  readingTimeMs(options.clock); // jumps of the wall are noticed from here on
   const io = options.io ?? systemIo;
   const backend = stack.use(await openBackend(options.storeUrl, { io }));
   const { config, damagedCopies, missingCopies } = await readConfig(backend, signal);
@@ -186,12 +188,13 @@ async function openCatalog(options: OpenOptions, parts: CatalogParts, stack: Res
     : await finishInterrupted(backend, log, options.signal);
   const attempt = async (catalog: Catalog): Promise<OpenedCatalog & { rebuild: string | undefined }> => {
     await catalog.load();
-    const content = new ContentReader({ backend, keys, opener, catalog, chunkSet, parity, log });
+    const content = new ContentReader({ ...parts, opener, catalog, writable: !readOnly, log });
     const context: CatchUpContext = {
       backend,
       opener,
       catalog,
       log,
+      parity,
       loadNode: (node, signal) => content.chunk(node, signal),
     };
     const rebuild = await reasonToRebuild(context, epoch, options.signal);

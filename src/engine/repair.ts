@@ -78,7 +78,6 @@ interface Work extends RepairOptions {
 async function repairAll(repository: Repository, work: Work, signal: AbortSignal): Promise<RepairReport> {
   const { core } = repository;
   const objectsRepaired = await repairObjects({ core, copy: work.copy, writes: !work.dryRun, signal });
-  // Only now: listing packs anew makes the index forget what of them was found damaged.
   await check(repository, { level: work.readData === true ? "full" : "structure" }, signal);
   const totals: Totals = { lost: 0, bytesWritten: 0, repaired: { parity: 0, copy: 0, live: 0 } };
   const packBytesRestored = work.dryRun ? 0 : await restoreMissingPacks(core, signal);

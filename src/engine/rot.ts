@@ -5,10 +5,13 @@
  *
  * The one exception is a store through a shared writable mapping: it moves the ctime only when its page is clean; later
  * stores into that page move nothing until it was written back. A reading misses none of them only when it began long
- * enough after the ctime. The rule is kept here for all who compare content with what they know of a file.
+ * enough after the ctime. The rule is kept here for all who compare content with what they know of a file. When a reading
+ * began is taken from `readingTimeMs`: the wall may jump or the machine sleep, and pages are written back by neither.
  */
 import { readFileSync, statfsSync } from "node:fs";
+import type { Clock } from "../base/clock.js";
 import { type BytePath, pathBytes } from "../base/paths.js";
+import { unjumpedNowMs } from "../base/unjumped-time.js";
 import { type CurrentRecord, STATE_OFFSET, stateOf } from "./index/entry-index.js";
 import { isMarkedAbsent, isMarkedTorn } from "./tree/codec.js";
 import type { FileNode } from "./types.js";
@@ -56,7 +59,12 @@ function writebackSettingMs(name: string): number | undefined {
   }
 }
 
-/** True when a reading that began then (wall ms) cannot have missed a store into a file of this ctime. */
+/** When a reading begins now, as evidence: wall ms, without a jump that the time to write pages back has not followed yet. */
+export function readingTimeMs(clock: Clock): number {
+  return unjumpedNowMs(clock, unseenStoresMs());
+}
+
+/** True when a reading that began then (`readingTimeMs`) cannot have missed a store into a file of this ctime. */
 export function sawEveryStore(ctimeNs: bigint, readFromMs: number, unseenMs = unseenStoresMs()): boolean {
   return readFromMs - Number(ctimeNs / NS_PER_MS) >= unseenMs;
 }

@@ -3,13 +3,14 @@
  * index fragment, commit, catalog, and only then the segment goes. A crash in between leaves things twice, never once too few.
  */
 import { readFile } from "node:fs/promises";
+import { basename } from "node:path";
 import { HoldfastError, errnoOf, messageOf } from "../base/errors.js";
 import type { RepositoryCore } from "./core.js";
+import type { ChunkHolder } from "./index/chunk-index.js";
 import type { LevelOperation } from "./index/level-store.js";
-import type { FinishedPack } from "./pack/format.js";
+import type { FinishedPack, PackEntry } from "./pack/format.js";
 import { crcMatches } from "./pack/record.js";
 import type { SealReceipt } from "./repository-types.js";
-import type { ChunkId } from "./types.js";
 import type { WalPosition } from "./wal/log.js";
 import type { TailSegment, WalTail } from "./wal-tail.js";
 
@@ -47,7 +48,7 @@ export async function sealSegments(
 ): Promise<SealReceipt> {
   const last = segments.at(-1);
   if (last === undefined) return { segments: 0, chunks: 0, sealedBytes: 0 };
-  const { packs, chunks } = await copyIntoPacks(core, segments, signal);
+  const { packs, chunks } = await copyIntoPacks(core, log.writer, segments, signal);
   const sealedBytes = await core.storePacks(packs, signal);
   const deltas = segments.flatMap((segment) => segment.deltas);
   if (deltas.length > 0) {
@@ -70,6 +71,7 @@ export async function sealSegments(
 
 async function copyIntoPacks(
   core: RepositoryCore,
+  logWriter: string,
   segments: readonly TailSegment[],
   signal: AbortSignal,
 ): Promise<{ packs: FinishedPack[]; chunks: number }> {
@@ -84,7 +86,7 @@ async function copyIntoPacks(
         signal.throwIfAborted();
         const record = bytes.subarray(entry.offsetBytes, entry.offsetBytes + entry.recordBytes);
         if (record.length < entry.recordBytes || !crcMatches(record)) {
-          await markRecordSuspect(core, entry.id, entry.inner?.map(({ id }) => id) ?? []);
+          await markRecordSuspect(core, entry, holderOf(core, logWriter, segment));
           continue;
         }
         await writer.add({ ...entry, bytes: record });
@@ -113,16 +115,29 @@ async function segmentBytes(path: string): Promise<Buffer> {
   }
 }
 
-async function markRecordSuspect(core: RepositoryCore, id: ChunkId, inner: readonly ChunkId[]): Promise<void> {
-  core.log.error("wal.record_damaged", { chunk: id });
-  for (const chunk of [id, ...inner]) await core.parts.content.markSuspect(chunk, "damaged in the write-ahead log");
+/** Only its place in the log is bad: a pack may have the chunk whole. */
+async function markRecordSuspect(
+  core: RepositoryCore,
+  entry: PackEntry,
+  holder: ChunkHolder | undefined,
+): Promise<void> {
+  core.log.error("wal.record_damaged", { chunk: entry.id });
+  const { catalog, content } = core.parts;
+  for (const { id } of [entry, ...(entry.inner ?? [])]) {
+    for (const place of catalog.chunks.locations(id)) {
+      if (place.pack === holder?.number) await content.markSuspect(id, "damaged in the write-ahead log", place);
+    }
+  }
+}
+
+function holderOf({ parts }: RepositoryCore, writer: string, { path }: TailSegment): ChunkHolder | undefined {
+  return parts.catalog.chunks.holderNamed("w", `${writer}/${basename(path, ".seg")}`);
 }
 
 async function forgetHolders(core: RepositoryCore, writer: string, segments: readonly TailSegment[]): Promise<void> {
   const { catalog } = core.parts;
   for (const segment of segments) {
-    const name = `${writer}/${segment.path.slice(segment.path.lastIndexOf("/") + 1).replace(/\.seg$/, "")}`;
-    const holder = catalog.chunks.holderNamed("w", name);
+    const holder = holderOf(core, writer, segment);
     if (holder === undefined) continue;
     const ids = segment.entries.flatMap((entry) => entry.inner?.map((chunk) => chunk.id) ?? [entry.id]);
     const operations: LevelOperation[] = [];

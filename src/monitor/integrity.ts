@@ -6,7 +6,7 @@
  */
 import type { NoticedBy } from "../base/events.js";
 import { type BytePath, pathText } from "../base/paths.js";
-import { hasTrueCtime, sawEveryStore, unseenStoresMs } from "../engine/rot.js";
+import { hasTrueCtime, readingTimeMs, sawEveryStore, unseenStoresMs } from "../engine/rot.js";
 import type { StatTuple } from "../engine/types.js";
 import type { SourceContext } from "./context.js";
 import { type Suspicion, reportDamage, suspicionOf, wasSound } from "./damage.js";
@@ -93,7 +93,7 @@ async function contentAt(
     if (digest === undefined || !isSameStat(digest.before, digest.after)) return undefined;
     return isSameStat(digest.after, record.stat) ? digest.sha256 !== record.sha256 : undefined;
   };
-  const readFromMs = context.nowMs();
+  const readFromMs = readingTimeMs(clock);
   const first = await differs();
   if (first === undefined) return "unclear"; // it moves: a change, not rot
   const now = registry.get(context.name, path);
@@ -135,8 +135,8 @@ export class Scrubber {
     const budgetBytes = Math.max(SCRUB_BYTES_MIN, (registry.totals(context.name).bytes / ticks) * SCRUB_SLACK);
     const freshBytes = await this.#readFresh(budgetBytes, signal);
     if (this.#isResting() || freshBytes >= budgetBytes) return freshBytes;
-    const nowMs = context.nowMs();
-    const verifiedBeforeMs = nowMs - this.#deadlineMs / 2;
+    const nowMs = readingTimeMs(clock);
+    const verifiedBeforeMs = context.nowMs() - this.#deadlineMs / 2;
     const unseenMs = unseenStoresMs();
     let place = ((await registry.readNote(note)) ?? "") as BytePath;
     const isWholePass = place === "";
@@ -165,7 +165,7 @@ export class Scrubber {
   async #readFresh(budgetBytes: number, signal: AbortSignal): Promise<number> {
     const { context, fresh } = this.#guard;
     let readBytes = 0;
-    for (const path of fresh.takeDue(context.nowMs())) {
+    for (const path of fresh.takeDue(readingTimeMs(context.shared.clock))) {
       signal.throwIfAborted();
       const record = context.shared.registry.get(context.name, path);
       if (record?.state !== "live") continue;
@@ -189,6 +189,7 @@ interface DueTimes {
   /** Stores through a mapping can stay unseen so long after a ctime. */
   readonly unseenMs: number;
 }
+  /** `readingTimeMs`. */
 
 function isDue(record: RegistryRecord, { verifiedBeforeMs, nowMs, unseenMs }: DueTimes): boolean {
   const { state, kind, lastVerifiedMs } = record;

@@ -127,12 +127,14 @@ describe("repair", () => {
     await expectSoundAfterGc();
   });
 
-  it("with --dry-run says the same and writes nothing", async () => {
+  it("with --dry-run says the same and repairs nothing", async () => {
     for (const pack of await storeFiles(rig.storeUrl, "packs/d")) await ruin(pack);
-    const before = (await storeFiles(rig.storeUrl, "")).sort();
+    const files = async (): Promise<string[]> =>
+      (await storeFiles(rig.storeUrl, "")).filter((file) => !file.includes("/suspects/")).sort();
+    const before = await files();
     const report = await repaired({ dryRun: true });
     expect(report.chunksRepaired.live).to.equal(report.chunksLost).and.greaterThan(2);
-    expect((await storeFiles(rig.storeUrl, "")).sort()).to.deep.equal(before);
+    expect(await files(), "but for marks of what was found damaged").to.deep.equal(before);
   });
 
   it("refuses the copy of another repository and the store itself", async () => {

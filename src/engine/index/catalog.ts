@@ -7,6 +7,7 @@ import type { Logger } from "../../base/observe.js";
 import { ChunkIndex } from "./chunk-index.js";
 import { CommitIndex } from "./commit-index.js";
 import { EntryIndex } from "./entry-index.js";
+import { SuspectPacks } from "./suspect-packs.js";
 import { VerifiedPacks } from "./verified-packs.js";
 import { type LevelOperation, LevelStore, bucketKey } from "./level-store.js";
 
@@ -19,6 +20,7 @@ export class Catalog implements AsyncDisposable {
   readonly entries: EntryIndex;
   readonly commits: CommitIndex;
   readonly verified: VerifiedPacks;
+  readonly suspects: SuspectPacks;
   /** True when nothing was in it: everything has to be read from the store. */
   readonly isNew: boolean;
 
@@ -29,6 +31,7 @@ export class Catalog implements AsyncDisposable {
     this.entries = new EntryIndex(level);
     this.commits = new CommitIndex(level);
     this.verified = new VerifiedPacks(level);
+    this.suspects = new SuspectPacks(level);
   }
 
   /** Opens the index in `folder`, or begins a new one when it is damaged or of another repository. INDEX_LOCKED. */
@@ -66,6 +69,7 @@ export class Catalog implements AsyncDisposable {
     await this.commits.load();
     await this.chunks.load();
     await this.verified.load();
+    await this.suspects.load();
     await this.entries.load();
     // What the commits taken in so far changed is not told by source: each counts as having changed them all.
     for (const { kind, lastSeq } of this.commits.applied()) {

@@ -1,6 +1,7 @@
 /**
  * Brings the catalog up to what the store holds: commits are listed first, then index fragments (so that nothing a
- * commit needs can be missed), then packs that no whole fragment lists. A new catalog is filled the same way.
+ * commit needs can be missed), then packs that no whole fragment lists, and last what of them is known to be damaged. A
+ * new catalog is filled the same way.
  */
 import { HoldfastError, hasCode, messageOf } from "../../base/errors.js";
 import type { Logger } from "../../base/observe.js";
@@ -11,6 +12,7 @@ import type { PackEntry, PackKind } from "../pack/format.js";
 import { packKey } from "../pack/format.js";
 import { readPackDirectory, scanEntries } from "../pack/reader.js";
 import { objectSource } from "../pack/source.js";
+import type { ParityStore } from "../parity/group-store.js";
 import type { RecordOpener } from "../pack/record.js";
 import { ByteReader } from "../tree/bytes.js";
 import { readState, summaryOf } from "../tree/codec.js";
@@ -22,12 +24,14 @@ import type { Catalog } from "./catalog.js";
 import { STATE_OFFSET } from "./entry-index.js";
 import { type Fragment, decodeFragment } from "./fragments.js";
 import type { LevelOperation } from "./level-store.js";
+import { suspectLost, takeInLost, takeInMarks } from "./lost-packs.js";
 
 export interface CatchUpContext {
   readonly backend: Backend;
   readonly opener: RecordOpener;
   readonly catalog: Catalog;
   readonly loadNode: LoadNode;
+  readonly parity: ParityStore;
   readonly log: Logger;
 }
 
@@ -108,7 +112,12 @@ async function takeInPacks(context: CatchUpContext, signal: AbortSignal): Promis
     catalog.commits.putFragment(operations, name);
     await catalog.write(operations);
   }
-  if (damaged > 0 || catalog.isNew) await takeInUnlistedPacks(context, signal);
+  if (damaged > 0 || catalog.isNew) {
+    const present = await takeInUnlistedPacks(context, signal);
+    await takeInLost(context, present, signal);
+    await suspectLost(context, present);
+  }
+  await takeInMarks(context, signal);
 }
 
 async function readFragment(
@@ -127,12 +136,17 @@ async function readFragment(
   }
 }
 
-/** Packs that no whole fragment lists: by their trailers, and where those are damaged by their records. */
-async function takeInUnlistedPacks(context: CatchUpContext, signal: AbortSignal): Promise<void> {
+/**
+ * Packs that no whole fragment lists: by their trailers, and where those are damaged by their records. Gives the keys of
+ * all packs that are there.
+ */
+async function takeInUnlistedPacks(context: CatchUpContext, signal: AbortSignal): Promise<ReadonlySet<string>> {
   const { backend, catalog, log } = context;
+  const present = new Set<string>();
   for (const kind of ["d", "m"] as const) {
     for await (const { key, sizeBytes } of backend.list(`packs/${kind}/`, signal)) {
       const sha256 = key.slice(key.lastIndexOf("/") + 1);
+      present.add(key);
       if (!/^[0-9a-f]{64}$/.test(sha256) || catalog.chunks.holderNamed(kind, sha256) !== undefined) continue;
       const entries = await readEntries(context, { kind, sha256, sizeBytes }, signal);
       log.info("pack.found", { kind, pack: sha256, records: entries.length });
@@ -141,6 +155,7 @@ async function takeInUnlistedPacks(context: CatchUpContext, signal: AbortSignal)
       await catalog.write(operations);
     }
   }
+  return present;
 }
 
 async function readEntries(

@@ -31,6 +31,21 @@ export interface ChunkCounts {
   suspectChunks: number;
 }
 
+/** What is thought of places that are put in. */
+export type PlaceTrust =
+  /** Good, but a place that is known to be suspect stays so: a list of records proves none of them. */
+  | "listed"
+  /** Read and good. */
+  | "proven"
+  | "suspect";
+
+export interface PutOptions {
+  /** Asked once for each chunk: where it says that no good place was known, and no chunk is suspect, none is looked for. */
+  readonly wasKnown?: ((id: ChunkId) => boolean) | undefined;
+  /** Default `listed`. */
+  readonly trust?: PlaceTrust;
+}
+
 /** A new place of a chunk. */
 export interface FoundChunk {
   readonly id: ChunkId;
@@ -147,40 +162,30 @@ export class ChunkIndex {
     return kept;
   }
 
-  /** Registers a pack with all its chunks. `wasKnown` as in `putChunks`. */
-  putPack(
-    operations: LevelOperation[],
-    pack: IndexedPack,
-    fragment: string,
-    wasKnown?: (id: ChunkId) => boolean,
-  ): void {
+  /** Registers a pack with all its chunks. */
+  putPack(operations: LevelOperation[], pack: IndexedPack, fragment: string, options: PutOptions = {}): void {
     const { kind, sha256, sizeBytes } = pack;
     const holder = this.putHolder(operations, { kind, name: sha256, sizeBytes, fragment });
-    this.putChunks(operations, chunksOfEntries(holder.number, pack.entries), wasKnown);
+    this.putChunks(operations, chunksOfEntries(holder.number, pack.entries), options);
   }
 
-  /**
-   * Adds places of chunks: a good place is kept beside, and put before, what is known. `wasKnown` is asked once for
-   * each chunk; where it says that no good place was known, and no chunk is suspect, none is looked for.
-   */
-  putChunks(
-    operations: LevelOperation[],
-    found: Iterable<FoundChunk>,
-    wasKnown: (id: ChunkId) => boolean = () => true,
-  ): void {
+  /** Adds places of chunks: a good place is kept beside, and put before, what is known. */
+  putChunks(operations: LevelOperation[], found: Iterable<FoundChunk>, options: PutOptions = {}): void {
+    const { wasKnown = () => true, trust = "listed" } = options;
     this.#hasChanged = true;
     for (const { id, location } of found) {
       const known = wasKnown(id) || this.counts.suspectChunks > 0 ? this.locations(id) : [];
+      const same = known.find((other) => isSamePlace(other, location));
+      const suspect = trust === "suspect" || (trust === "listed" && same?.suspect === true);
+      const others = known.filter((other) => other !== same);
+      const places = suspect ? [...others, { ...location, suspect }] : [location, ...others];
       if (known.length === 0) {
         this.counts.chunks += 1;
         this.counts.uniqueBytes += location.lengthBytes;
-      } else if (known.every((other) => other.suspect)) {
-        this.counts.suspectChunks -= 1;
       }
-      const others = known.filter(
-        (other) => other.pack !== location.pack || other.offsetBytes !== location.offsetBytes,
-      );
-      operations.push({ type: "put", key: chunkKey(id), value: encodeLocations([location, ...others]) });
+      const wasLost = known.length > 0 && known.every((other) => other.suspect);
+      this.counts.suspectChunks += Number(places.every((place) => place.suspect)) - Number(wasLost);
+      operations.push({ type: "put", key: chunkKey(id), value: encodeLocations(places) });
     }
   }
 
@@ -210,20 +215,28 @@ export class ChunkIndex {
     operations.push({ type: "del", key: chunkKey(id) });
   }
 
-  /** Marks one place of a chunk (or all of them) suspect. True when no good place is left. */
-  markSuspect(operations: LevelOperation[], id: ChunkId, place?: ChunkLocation): boolean {
+  /** Marks places of a chunk suspect. True when no good place is left. */
+  markSuspect(operations: LevelOperation[], id: ChunkId, isMeant: (place: ChunkLocation) => boolean): boolean {
     const known = this.locations(id);
-    if (known.length === 0 || known.every((location) => location.suspect)) return known.length > 0;
+    if (known.length === 0 || known.every((place) => place.suspect)) return known.length > 0;
     this.#hasChanged = true;
-    const marked = known.map((location) =>
-      place === undefined || (location.pack === place.pack && location.offsetBytes === place.offsetBytes)
-        ? { ...location, suspect: true }
-        : location,
-    );
+    const marked = known.map((place) => (isMeant(place) ? { ...place, suspect: true } : place));
     operations.push({ type: "put", key: chunkKey(id), value: encodeLocations(marked) });
-    const lost = marked.every((location) => location.suspect);
+    const lost = marked.every((place) => place.suspect);
     if (lost) this.counts.suspectChunks += 1;
     return lost;
+  }
+
+  /** Trusts the places of a chunk in some holders again. True when it had no good place before. */
+  trust(operations: LevelOperation[], id: ChunkId, numbers: ReadonlySet<number>): boolean {
+    const known = this.locations(id);
+    const trusted = known.map((place) => (numbers.has(place.pack) ? { ...place, suspect: false } : place));
+    const wasLost = known.every((place) => place.suspect);
+    this.#hasChanged = true;
+    operations.push({ type: "put", key: chunkKey(id), value: encodeLocations(trusted) });
+    const isFound = wasLost && trusted.some((place) => !place.suspect);
+    if (isFound) this.counts.suspectChunks -= 1;
+    return isFound;
   }
 
   /** Every chunk with its places, page by page. */
@@ -251,6 +264,11 @@ export function* chunksOfEntries(pack: number, entries: readonly PackEntry[]): G
       yield { id: entry.id, location: { ...place, lengthBytes: entry.plainBytes, innerOffsetBytes: undefined } };
     }
   }
+}
+
+/** True when both say where the same record lies. */
+export function isSamePlace(one: ChunkLocation, other: ChunkLocation): boolean {
+  return one.pack === other.pack && one.offsetBytes === other.offsetBytes;
 }
 
 function bucketRange(bucket: "chunk" | "pack"): [Buffer, Buffer] {

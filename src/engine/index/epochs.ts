@@ -86,6 +86,16 @@ function parsePlan(bytes: Buffer): CollectionPlan | undefined {
   return undefined;
 }
 
+/** Keys of everything that collections were to delete, as far as their plans can be read. */
+export async function collectedKeys(backend: Backend, signal: AbortSignal): Promise<ReadonlySet<string>> {
+  const keys = new Set<string>();
+  for await (const { key } of backend.list("gc/", signal)) {
+    if (!key.endsWith("/plan")) continue;
+    for (const deleted of parsePlan(await backend.get(key, signal))?.deletes ?? []) keys.add(deleted);
+  }
+  return keys;
+}
+
 /** Only what a collection may ever delete: a forged plan must not reach keys or configuration. */
 function isDeletable(key: unknown): key is string {
   return typeof key === "string" && /^(packs|index|commits)\/[0-9a-z/]+$/.test(key);

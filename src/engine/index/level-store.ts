@@ -27,6 +27,7 @@ export const BUCKET = {
   fragment: 10,
   removed: 11,
   verified: 12,
+  suspect: 13,
 } as const;
 export type BucketName = keyof typeof BUCKET;
 

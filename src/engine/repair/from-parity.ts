@@ -12,6 +12,7 @@ import type { LevelOperation } from "../index/level-store.js";
 import { packKey } from "../pack/format.js";
 import { objectSource, readPackDirectory } from "../pack/reader.js";
 import type { ParityMember } from "../parity/format.js";
+import { dropMark } from "../suspects.js";
 import type { FoundRecords } from "./found-records.js";
 import { isDamage, type LostChunks } from "./lost.js";
 
@@ -29,7 +30,7 @@ export async function restoreMissingPacks(core: RepositoryCore, signal: AbortSig
     if (staged === undefined) continue;
     await core.maintenance.run(async () => {
       await backend.putFile(key, staged, signal);
-      await trustAgain(core, member, signal);
+      await takeBack(core, member, signal);
     }, signal);
     core.log.info("repair.pack_restored", { pack: member.sha256 });
     restoredBytes += member.sizeBytes;
@@ -67,8 +68,8 @@ async function stagedPack(
   }
 }
 
-/** The chunks of a pack that is whole again count again. */
-async function trustAgain(
+/** The chunks of a pack that is whole again count again; one that no fragment lists is listed. */
+async function takeBack(
   core: RepositoryCore,
   { kind, sha256, sizeBytes }: ParityMember,
   signal: AbortSignal,
@@ -76,11 +77,16 @@ async function trustAgain(
   const { backend, catalog, chunkSet, opener } = core.parts;
   const source = objectSource(backend, packKey(kind, sha256), sizeBytes);
   const { entries } = await readPackDirectory(source, opener, signal);
-  const operations: LevelOperation[] = [];
+  const pack = { kind, sha256, sizeBytes, entries };
   const fragment = catalog.chunks.holderNamed(kind, sha256)?.fragment ?? "";
-  catalog.chunks.putPack(operations, { kind, sha256, sizeBytes, entries }, fragment);
-  await catalog.write(operations);
+  if (fragment === "") await core.storeFragment([pack], [], signal, { trust: "proven" });
+  else {
+    const operations: LevelOperation[] = [];
+    catalog.chunks.putPack(operations, pack, fragment, { trust: "proven" });
+    await catalog.write(operations);
+  }
   for (const { id } of chunksOfEntries(0, entries)) chunkSet.addDurable(id);
+  await dropMark(core, { kind, name: sha256 }, signal);
 }
 
 /** Reads the lost chunks that parity gives. */

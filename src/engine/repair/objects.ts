@@ -12,6 +12,7 @@ import type { LevelOperation } from "../index/level-store.js";
 import type { PackKind } from "../pack/format.js";
 import { objectSource, readPackDirectory, scanEntries } from "../pack/reader.js";
 import { decodeDigested } from "../digested-json.js";
+import { suspectUnfound } from "../suspects.js";
 import { isDamage } from "./lost.js";
 
 export interface ObjectRepair {
@@ -180,7 +181,9 @@ async function indexedPack(
   } catch (error) {
     if (hasCode(error, "OBJECT_MISSING")) return undefined;
     if (!isDamage(error)) throw error;
-    return { kind, sha256, sizeBytes, entries: await scanEntries(source, opener, signal) };
+    const entries = await scanEntries(source, opener, signal);
+    await suspectUnfound(core, holder, entries);
+    return { kind, sha256, sizeBytes, entries };
   }
 }
 
