@@ -201,6 +201,21 @@ describe("an index that is lost while it is in use", function () {
     }
   });
 
+  it("ends the process when its tables are cut short under it, once: the next start makes it again", async () => {
+    await using folder = await TempFolder.create("short-index", fastTempParent());
+    const all = await filled(folder);
+    const { end, notes } = await useInChild(all.rig, "truncated");
+    for (const note of notes) all.ledger.add(note);
+    // LevelDB maps its tables, and reading behind the end of a mapped file is SIGBUS.
+    expect(end).to.be.oneOf(["SIGBUS", 0, 1]);
+    const ends = [await useInChild(all.rig), await useInChild(all.rig)];
+    expect(ends.map((use) => use.end)).to.not.include("SIGBUS");
+    expect(ends[1]?.end, "made again").to.equal(0);
+    await using repository = await all.rig.open();
+    await all.ledger.expectKept(repository, folder.below("data"));
+    await expectSound(repository);
+  });
+
   it("on a full disk refuses work with a clear error, and goes on when there is room", async function () {
     requireRoot(this);
     await using folder = await TempFolder.create("full-index");

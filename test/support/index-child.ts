@@ -1,10 +1,10 @@
 /**
  * Uses a repository whose local index may be damaged, in a process that LevelDB may end:
- * `index-child.js FOLDER KEY [deleted|overwritten]`. Without a harm it reads all that the index tells. With one it harms
+ * `index-child.js FOLDER KEY [deleted|overwritten|truncated]`. Without a harm it reads all that the index tells. With one it harms
  * the index while it is open and goes on to work; each note of what was acknowledged is a line of JSON. It ends with 0,
  * or with 1 when it was refused in our own words.
  */
-import { open, readdir, rm, stat } from "node:fs/promises";
+import { open, readdir, rm, stat, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { writeSync } from "node:fs";
 import { HoldfastError } from "../../src/base/errors.js";
@@ -21,7 +21,6 @@ function tell(note: StoreNote): void {
   writeSync(1, `${JSON.stringify(note, (_key, value: unknown) => (value instanceof Map ? [...value] : value))}\n`);
 }
 
-/** LevelDB maps its tables: one that is cut short under it would end the process, as any mapped file does. */
 async function writeInPlace(file: string, bytes: Buffer): Promise<void> {
   await using handle = await open(file, "r+");
   await handle.write(bytes, 0, bytes.length, 0);
@@ -34,6 +33,7 @@ async function useWhileHarmed(repository: Repository): Promise<void> {
   for (const name of (await readdir(index)).filter((each) => each !== "LOCK")) {
     const file = join(index, name);
     if (harm === "deleted") await rm(file);
+    else if (harm === "truncated") await truncate(file, 0);
     else await writeInPlace(file, noise((await stat(file)).size, 5));
   }
   for (let turn = 0; turn < 20; turn += 1) await scenario.commit(`f${String(turn % 5)}`, `${harm} ${String(turn)}`);
