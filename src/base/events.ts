@@ -14,6 +14,8 @@ export const DAMAGE_KINDS = [
   "invalid_structure",
   "schema_violation",
   "encrypted",
+  // Of a file that may only grow: what it held is not there any more.
+  "overwritten",
 ] as const;
 export type DamageKind = (typeof DAMAGE_KINDS)[number];
 

@@ -21,6 +21,7 @@ export interface Configuration {
   readonly timeZone: string | undefined;
   readonly rotation: RotationConfiguration;
   readonly mass: MassConfiguration;
+  readonly watch: WatchConfiguration;
   readonly verify: VerifyConfiguration;
   readonly alerts: AlertsConfiguration;
   readonly encryption: EncryptionConfiguration;
@@ -43,7 +44,7 @@ export const ON_DELETE = ["heal", "hold", "allow"] as const;
 /** What a loss leads to: healed after grace; held for a person; allowed, all versions kept. */
 export type OnDelete = (typeof ON_DELETE)[number];
 
-export const RULE_MODES = ["protect", "ask", "mirror", "alert", "ignore"] as const;
+export const RULE_MODES = ["protect", "ask", "mirror", "append-only", "growing", "alert", "ignore"] as const;
 export type RuleMode = (typeof RULE_MODES)[number];
 
 export const STRATEGIES = [
@@ -99,7 +100,17 @@ export interface SourceConfiguration {
   /** Patterns of files that nobody should ever touch. */
   readonly canaries: readonly string[];
   readonly expect: readonly ExpectConfiguration[];
+  /** Patterns of files that go together or not at all. */
+  readonly groups: readonly string[];
   readonly recover: readonly RecoverConfiguration[];
+}
+
+/** How all sources are watched. */
+export interface WatchConfiguration {
+  /** As root: who changed or removed a file is asked of the system (fanotify). */
+  readonly actors: boolean;
+  /** A process that is seen to attack is stopped until a person decides; needs `actors`. */
+  readonly stopAttacker: boolean;
 }
 
 /** Files that must be there. */
@@ -157,6 +168,7 @@ export interface ValidateConfiguration {
 export interface ValidateRules {
   readonly required: readonly string[];
   readonly unique: readonly string[];
+  readonly uniqueAcrossFiles: readonly string[];
   readonly timestamps: readonly string[];
   readonly items: { readonly path: string; readonly required: readonly string[] } | undefined;
 }

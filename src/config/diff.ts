@@ -14,6 +14,7 @@ const RESTART_KEYS: Readonly<Record<string, (configuration: Configuration) => un
   encryption: ({ encryption }) => encryption,
   metrics: ({ metrics }) => metrics,
   limits: ({ limits }) => limits,
+  watch: ({ watch }) => watch,
   "verify.checksums": ({ verify }) => verify.checksumsEveryMs,
 };
 

@@ -67,6 +67,7 @@ export function resolveSource(written: WrittenSource, context: SourceContext): S
       filesMin: min_files ?? 1,
       ageMaxMs: max_age === undefined ? undefined : parseDurationMs(max_age),
     })),
+    groups: firstOf(source.groups, []),
     recover: resolveRecover(firstOf(source.recover, defaults.recover, [])),
   };
 }
@@ -145,6 +146,7 @@ function resolveValidation(written: WrittenValidation, context: SourceContext): 
         : {
             required: rules.required ?? [],
             unique: rules.unique ?? [],
+            uniqueAcrossFiles: rules.unique_across_files ?? [],
             timestamps: rules.timestamps ?? [],
             items:
               rules.items === undefined ? undefined : { path: rules.items.path, required: rules.items.required ?? [] },

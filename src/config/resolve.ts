@@ -20,6 +20,7 @@ import type {
   SocketConfiguration,
   SourceConfiguration,
   VerifyConfiguration,
+  WatchConfiguration,
 } from "./configuration.js";
 import type { Places } from "./places.js";
 import { type ConfigProblem, type Fault, type KeyPath, configInvalid, didYouMean } from "./problems.js";
@@ -57,6 +58,7 @@ export function resolveConfiguration(
     timeZone: resolveTimeZone(file, fault),
     rotation: resolveRotation(file.rotation ?? {}),
     mass: resolveMass(file.mass ?? {}),
+    watch: resolveWatch(file.watch ?? {}, fault),
     verify: resolveVerify(file),
     alerts: resolveAlerts(file, baseFolder, fault),
     encryption: resolveEncryption(file, baseFolder, fault),
@@ -185,6 +187,13 @@ function resolveRotation(written: NonNullable<ConfigFile["rotation"]>): Rotation
     minCopies: written.min_copies ?? 2,
     withinMs: parseDurationMs(written.within ?? "0s"),
   };
+}
+
+function resolveWatch(written: NonNullable<ConfigFile["watch"]>, fault: Fault): WatchConfiguration {
+  const watch = { actors: written.actors ?? true, stopAttacker: written.stop_attacker ?? false };
+  if (watch.stopAttacker && !watch.actors)
+    fault(["watch", "stop_attacker"], "who attacks is not known without actors", "Set actors: true, or leave it out.");
+  return watch;
 }
 
 function resolveMass(written: NonNullable<ConfigFile["mass"]>): MassConfiguration {

@@ -71,6 +71,9 @@ const validation = mapping(
       mapping("Deep checks of JSON documents.", {
         required: optional(texts("Fields that must be there.")),
         unique: optional(texts("Fields that must not repeat between documents of the list.")),
+        unique_across_files: optional(
+          texts("Fields that no two files that match may share, such as the id of what a file holds."),
+        ),
         timestamps: optional(texts("Fields that must hold valid times in ascending order.")),
         items: optional(
           mapping("Checks of each item of a list.", {
@@ -135,6 +138,11 @@ const sourceMapping = mapping(
           max_age: optional(duration("How long ago the newest of them may have been changed.")),
         }),
         { description: "Files that must be there; an alert tells when they are not.", maxItems: 1000 },
+      ),
+    ),
+    groups: optional(
+      texts(
+        "Patterns of files that go together or not at all: when a part of them goes, it is a loss also where deletions are allowed.",
       ),
     ),
     recover: optional(recover),
@@ -320,6 +328,17 @@ export const configFileSchema = mapping(
         min_files: optional(count("The share counts from so many files on.", { minimum: 1, default: 10 })),
         within: optional(duration("Lost within this time.", "60s")),
         then: optional(choice("`hold`: wait for approval; `heal`: bring all back at once.", ["hold", "heal"], "hold")),
+      }),
+    ),
+    watch: optional(
+      mapping("How all sources are watched.", {
+        actors: optional(flag("As root: ask the system who changed or removed a file (fanotify).", true)),
+        stop_attacker: optional(
+          flag(
+            "Stop a process (SIGSTOP) that is seen to attack files, until a person decides; needs `actors`. The incident says how it goes on.",
+            false,
+          ),
+        ),
       }),
     ),
     schedule: optional(schedule),

@@ -152,7 +152,8 @@ async function openMonitor(
     stateDir: configuration.stateDir,
     times: { scrubMs: configuration.verify.checksumsEveryMs },
     expectChange: () => repository.expectChanges(),
-    actors: true,
+    actors: configuration.watch.actors,
+    stopAttacker: configuration.watch.stopAttacker,
   });
 }
 

@@ -85,6 +85,7 @@ export class ProtectedSource {
       restMs: configuration.restMs,
       canaries: configuration.canaries,
       expect: configuration.expect,
+      groups: configuration.groups,
       mass,
     };
   }

@@ -4,6 +4,7 @@ import type { EventBus } from "../base/events.js";
 import type { Counter, Gauge, Logger, Observer } from "../base/observe.js";
 import type { BytePath } from "../base/paths.js";
 import { Expectations } from "./expectations.js";
+import { FileGroups } from "./groups.js";
 import type { Arrivals } from "./intent/arrivals.js";
 import type { GitKnowledge } from "./intent/git.js";
 import type { OwnWriteLedger } from "./ledger.js";
@@ -92,6 +93,7 @@ export class SourceContext {
   readonly validationRules: ValidationRules;
   readonly canaries: readonly string[];
   readonly expectations: Expectations;
+  readonly groups: FileGroups;
   /** Aborted when the source is no longer watched. */
   readonly signal: AbortSignal;
   readonly #modes: ModeRules;
@@ -107,6 +109,7 @@ export class SourceContext {
     this.validationRules = new ValidationRules(folders, settings.validation);
     this.canaries = settings.canaries ?? [];
     this.expectations = new Expectations(settings.expect ?? [], folders);
+    this.groups = new FileGroups(settings.groups ?? [], folders);
     this.signal = signal;
     this.#modes = new ModeRules(source.name, folders, settings.mode, settings.rules);
   }

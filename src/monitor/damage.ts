@@ -1,7 +1,8 @@
 /**
  * Decides whether new content of a registered file is damage. A suspicion (emptied, a tail of NULs, broken structure)
  * becomes damage only when the file was sound before, held broken through the grace, nobody is writing it, and it was
- * not moved or rotated. Otherwise the content is a new version like any other.
+ * not moved or rotated. Otherwise the content is a new version like any other. A file that may only grow is damaged
+ * whenever it lost something of what it held.
  */
 import type { Actor, DamageKind, NoticedBy } from "../base/events.js";
 import { KeyedMutex } from "../base/concurrency.js";
@@ -10,10 +11,12 @@ import { type BytePath, pathText } from "../base/paths.js";
 import { turn, isSameStat, lookAt, stampOf } from "./look.js";
 import type { ChangeJudge, SettledChange } from "./changes.js";
 import type { SourceContext } from "./context.js";
+import { lossOfGrown } from "./growth.js";
 import { isLogOfStandingDatabase } from "./intent/database-logs.js";
-import { isMovedAway } from "./intent/moves.js";
+import { isMovedAway, isPushedOut } from "./intent/moves.js";
 import type { AttackWatch } from "./judge/attack-watch.js";
 import type { RegistryRecord } from "./registry.js";
+import { onlyGrows } from "./rules.js";
 import type { ChecksOfPath, FileJudgement, Shape } from "./validation.js";
 import { withActor } from "./watch/actors.js";
 import { RecentWriters } from "./writers.js";
@@ -97,8 +100,13 @@ export class DamageJudge {
     const { path, record } = change;
     const { validation, pauses } = this.#context.shared;
     const isPaused = pauses.covering(path, this.#context.nowMs()) !== undefined;
-    if (record === undefined || isPaused || this.#context.modeOf(path).mode === "ignore") {
+    const { mode } = this.#context.modeOf(path);
+    if (record === undefined || isPaused || mode === "ignore") {
       this.#changes().accept(change);
+      return;
+    }
+    if (onlyGrows(mode) && (await lossOfGrown(this.#context, path, record, change.node.stat)) !== undefined) {
+      this.#wait(this.#waitAndReportShrunk(change, record));
       return;
     }
     const checks = this.#context.validationRules.checksFor(path);
@@ -112,8 +120,12 @@ export class DamageJudge {
       await this.#acceptUnlessHeld(change, suspicion.kind === "nul_tail" ? undefined : false);
       return;
     }
-    // The wait must not hold up other files.
-    const wait = this.#waitAndReport(change, record, suspicion).catch(() => undefined);
+    this.#wait(this.#waitAndReport(change, record, suspicion));
+  }
+
+  /** The wait must not hold up other files. */
+  #wait(waiting: Promise<void>): void {
+    const wait = waiting.catch(() => undefined);
     this.#suspects.add(wait);
     void wait.finally(() => this.#suspects.delete(wait));
   }
@@ -125,7 +137,7 @@ export class DamageJudge {
   }
 
   async #waitAndReport(change: SettledChange, record: RegistryRecord, suspicion: Suspicion): Promise<void> {
-    const { path, node, item } = change;
+    const { path, node } = change;
     const { clock } = this.#context.shared;
     await clock.sleep(this.#context.graceMs, this.#context.signal);
     let isWritten = this.#writers.has(path, node.stat);
@@ -134,23 +146,45 @@ export class DamageJudge {
       isWritten = this.#writers.has(path, node.stat);
     }
     const look = lookAt(path);
-    if (look.is !== "there" || !isSameStat(look.node.stat, node.stat)) {
-      this.#changes().notAccepted(path);
-      this.#changes().lookAgain(path, item);
+    if (look.is !== "there" || !isSameStat(look.node.stat, node.stat)) this.#lookAgain(change);
+    else if (isWritten || (await this.#isMoved(change, record))) this.#changes().accept(change, false);
+    else await this.#report({ ...change, node: look.node }, suspicion);
+  }
+
+  /** A file that may only grow has not: rotated, or damaged, though its program may write on all the time. */
+  async #waitAndReportShrunk(change: SettledChange, record: RegistryRecord): Promise<void> {
+    await this.#context.shared.clock.sleep(this.#context.graceMs, this.#context.signal);
+    const look = lookAt(change.path);
+    const loss =
+      look.is === "there" ? await lossOfGrown(this.#context, change.path, record, look.node.stat) : undefined;
+    if (look.is !== "there" || loss === undefined) {
+      this.#lookAgain(change);
       return;
     }
-    const isMeant =
-      isWritten ||
-      (await isMovedAway(this.#context.shared, { path, record, seenAtMs: item.seenAtMs }, this.#context.signal)) !==
-        undefined;
-    if (isMeant) {
-      this.#changes().accept(change, false);
-      return;
-    }
+    const fresh = { ...change, node: look.node };
+    const { mode } = this.#context.modeOf(change.path);
+    const absent = { path: change.path, record, seenAtMs: change.item.seenAtMs };
+    const isRotated = mode === "growing" && isPushedOut(absent, look.stats);
+    if (isRotated || (await this.#isMoved(change, record))) this.#changes().accept(fresh);
+    else await this.#report(fresh, loss);
+  }
+
+  #lookAgain({ path, item }: SettledChange): void {
+    this.#changes().notAccepted(path);
+    this.#changes().lookAgain(path, item);
+  }
+
+  async #isMoved({ path, item }: SettledChange, record: RegistryRecord): Promise<boolean> {
+    const absent = { path, record, seenAtMs: item.seenAtMs };
+    return (await isMovedAway(this.#context.shared, absent, this.#context.signal)) !== undefined;
+  }
+
+  async #report(change: SettledChange, suspicion: Suspicion): Promise<void> {
+    const { path, node, item } = change;
     this.#changes().notAccepted(path);
     if (await this.#attack.takesDamage(change)) return;
     const [actor] = (await this.#context.shared.actors?.whoDid("written", [path])) ?? [];
-    reportDamage(this.#context, { path, actor, stamp: stampOf(look.node.stat), ...suspicion }, item);
+    reportDamage(this.#context, { path, actor, stamp: stampOf(node.stat), ...suspicion }, item);
   }
 }
 

@@ -10,10 +10,12 @@ import { hasTrueCtime, readingTimeMs, sawEveryStore, unseenStoresMs } from "../e
 import type { StatTuple } from "../engine/types.js";
 import type { SourceContext } from "./context.js";
 import { type Suspicion, reportDamage, suspicionOf, wasSound } from "./damage.js";
+import { lossOfGrown } from "./growth.js";
 import type { SourceGuard } from "./guard.js";
 import { isSameStat, lookAt, stampOf } from "./look.js";
 import type { Finding } from "./ports.js";
 import type { KnownPath, RegistryRecord } from "./registry.js";
+import { onlyGrows } from "./rules.js";
 import { hasWriter } from "./writers.js";
 
 /** A difference must show again after this pause, ms. */
@@ -70,6 +72,8 @@ async function damageAt(
     return { kind: "bit_rot", detail };
   }
   guard.mark(path, noticedBy);
+  const cut = onlyGrows(context.modeOf(path).mode) ? await lossOfGrown(context, path, record, stat) : undefined;
+  if (cut !== undefined) return cut;
   const checks = context.validationRules.checksFor(path);
   const suspicion = suspicionOf(await context.shared.validation.judge(path, checks, signal), record);
   const isDamage = suspicion !== undefined && (await wasSound(context, path, record, suspicion));
@@ -185,11 +189,11 @@ export class Scrubber {
 
 interface DueTimes {
   readonly verifiedBeforeMs: number;
+  /** `readingTimeMs`. */
   readonly nowMs: number;
   /** Stores through a mapping can stay unseen so long after a ctime. */
   readonly unseenMs: number;
 }
-  /** `readingTimeMs`. */
 
 function isDue(record: RegistryRecord, { verifiedBeforeMs, nowMs, unseenMs }: DueTimes): boolean {
   const { state, kind, lastVerifiedMs } = record;

@@ -8,10 +8,11 @@ import type { SharedParts } from "./context.js";
 import { isLogOfStandingDatabase } from "./intent/database-logs.js";
 import { type GitAnswer, gitFolderOf, isLivingGit } from "./intent/git.js";
 import { InstallersAtWork, rebuiltModules } from "./intent/installers.js";
-import { isMovedAway } from "./intent/moves.js";
+import { isMovedAway, isRetired } from "./intent/moves.js";
 import { TrashKnowledge } from "./intent/trash.js";
 import { turn } from "./look.js";
 import type { RegistryRecord } from "./registry.js";
+import type { ProtectionMode } from "./rules.js";
 import { mountOf, readMounts } from "./watch/mounts.js";
 
 export interface MissingFile {
@@ -20,6 +21,8 @@ export interface MissingFile {
   /** When it was first missed, wall ms. */
   readonly seenAtMs: number;
   readonly noticedBy: NoticedBy;
+  /** Of the modes that let files only grow: how much counts as meant. */
+  readonly mode: ProtectionMode;
 }
 
 export type Intent =
@@ -45,8 +48,12 @@ export async function judgeIntent(
   const intents = new Map<BytePath, Intent>();
   const open: MissingFile[] = [];
   for (const [index, file] of missing.entries()) {
-    const intent = round.evidence(file) ?? (await movedEvidence(parts, file, signal));
-    if (intent === undefined) open.push(file);
+    const isStrict = file.mode === "append-only";
+    const intent =
+      (isStrict ? round.pause(file) : round.evidence(file)) ??
+      (await movedEvidence(parts, { ...file, isStrict }, signal));
+    if (intent === undefined && isStrict) intents.set(file.path, { is: "unknown" });
+    else if (intent === undefined) open.push(file);
     else intents.set(file.path, intent);
     if (index % SLICE === SLICE - 1) await turn();
   }
@@ -75,11 +82,16 @@ class EvidenceRound {
     this.#parts = parts;
   }
 
-  evidence({ path, record, noticedBy }: MissingFile): Intent | undefined {
-    const { clock, pauses } = this.#parts;
-    const nowMs = clock.nowMs();
-    const pause = pauses.covering(path, nowMs);
-    if (pause !== undefined) return meant(`removed while holdfast was paused (${pause.reason})`);
+  pause({ path, seenAtMs }: MissingFile): Intent | undefined {
+    const pause = this.#parts.pauses.covering(path, seenAtMs); // it may have ended within the grace
+    return pause === undefined ? undefined : meant(`removed while holdfast was paused (${pause.reason})`);
+  }
+
+  evidence(missing: MissingFile): Intent | undefined {
+    const { path, record, noticedBy } = missing;
+    const nowMs = this.#parts.clock.nowMs();
+    const pause = this.pause(missing);
+    if (pause !== undefined) return pause;
     if (record.healedAtMs > 0 && nowMs - record.healedAtMs < SECOND_DELETION_MS)
       return meant("deleted again soon after it was put back, so its owner means it");
     const folder = this.#folder(parentPath(path));
@@ -109,10 +121,11 @@ class EvidenceRound {
 
 async function movedEvidence(
   parts: SharedParts,
-  missing: MissingFile,
+  missing: MissingFile & { readonly isStrict: boolean },
   signal: AbortSignal,
 ): Promise<Intent | undefined> {
-  const reason = await isMovedAway(parts, missing, signal);
+  const retired = missing.mode === "growing" ? isRetired(missing) : undefined;
+  const reason = (await isMovedAway(parts, missing, signal)) ?? retired;
   return reason === undefined ? undefined : meant(reason);
 }
 

@@ -10,8 +10,11 @@ import type { Timer } from "../base/clock.js";
 import type { SourceContext } from "./context.js";
 import { type Intent, type MissingFile, judgeIntent, lossDetail } from "./intent.js";
 import { lookAt, turn } from "./look.js";
+import { type Ground, missingNow, nearestFolder, onceForFolder } from "./missing.js";
 import { MassBreaker } from "./mass.js";
 import type { RegistryRecord } from "./registry.js";
+import type { ModeDecision } from "./rules.js";
+import type { Departed } from "./judge/attack-watch.js";
 import { withActor } from "./watch/actors.js";
 
 interface MissingItem {
@@ -25,14 +28,6 @@ interface MissingItem {
   readonly waitedFor?: string;
 }
 
-/** What the ground under the missing paths is like. */
-export type Ground =
-  | { readonly is: "sound" }
-  /** The storage is away: nothing is said about any path. */
-  | { readonly is: "away"; readonly detail: string }
-  /** The protected folder itself was deleted: everything is one loss. */
-  | { readonly is: "deleted"; readonly detail: string };
-
 export interface LossHooks {
   /** Looks at the roots and mounts, now, and tells what each path, registered on that device, stands on. */
   grounds(): (path: BytePath, dev: bigint) => Ground;
@@ -42,7 +37,7 @@ export interface LossHooks {
   isLookedThrough(): boolean;
   awaitRemoval(path: BytePath): void;
   /** True: it is the deed of an attacker and told as such. */
-  takesDeparture(missed: MissingFile): Promise<boolean>;
+  takesDeparture(departed: Departed): Promise<boolean>;
   /** True while the source is looked through because many changes went unheard. */
   isCatchingUp(): boolean;
   /** True while the source is under attack: what is lost meanwhile may be a part of it. */
@@ -101,6 +96,11 @@ export class LossJudge {
 
   get pending(): number {
     return this.#missing.size;
+  }
+
+  /** True when nothing is missing that is not judged. */
+  get isAtRest(): boolean {
+    return this.#missing.size === 0 && this.#running === undefined;
   }
 
   /** A registered, live path is not there. Known ones keep their first time. */
@@ -173,8 +173,7 @@ export class LossJudge {
       if (signal.aborted || item === undefined || record?.state !== "live") continue;
       if (count + 1 < GLANCES_OF_ONE) this.#glances.set(path, count + 1);
       if (lookAt(path).is !== "missing") continue;
-      const { seenAtMs, noticedBy } = item;
-      if (await this.#hooks.takesDeparture({ path, record, seenAtMs, noticedBy })) this.#missing.delete(path);
+      if (await this.#hooks.takesDeparture({ path, record, seenAtMs: item.seenAtMs })) this.#missing.delete(path);
     }
   }
 
@@ -277,7 +276,7 @@ export class LossJudge {
       for (const one of missing) {
         const ground = groundOf(one);
         if (ground.is === "away") this.#judged.delete(one.path);
-        else gone.push({ ...one, ground });
+        else gone.push({ ...one, ground, decision: this.#context.modeOf(one.path) });
       }
       await turn();
     }
@@ -291,18 +290,22 @@ export class LossJudge {
 
   /** Accepts what was meant to go; gives the losses. */
   async #withoutMeant(gone: readonly Missed[]): Promise<readonly Missed[]> {
+    const { shared, signal, name, groups } = this.#context;
     const files: Missed[] = [];
     const folders: Missed[] = [];
     const losses: Missed[] = [];
-    for (const missed of gone) {
-      const { mode, why } = this.#context.modeOf(missed.path);
-      const isRootLoss = missed.ground.is === "deleted" && mode !== "ignore";
-      if (!isRootLoss && (mode === "mirror" || mode === "ignore")) this.#accept(missed, `mode ${mode}: ${why}`);
+    const brokenGroupOf = groups.round(() => shared.registry.entries(name));
+    for (const one of gone) {
+      const { mode, why } = one.decision;
+      const isRootLoss = one.ground.is === "deleted" && mode !== "ignore";
+      const group = await brokenGroupOf(one.path);
+      const missed = group === undefined ? one : { ...one, group };
+      const isAllowed = mode === "ignore" || (mode === "mirror" && group === undefined);
+      if (!isRootLoss && isAllowed) this.#accept(missed, `mode ${mode}: ${why}`);
       else if (missed.record.kind === "folder") folders.push(missed);
       else if (isRootLoss) losses.push(missed);
       else files.push(missed);
     }
-    const { shared, signal } = this.#context;
     const intents = await judgeIntent(shared, files.map(asMissingFile), signal);
     // A tool that takes away very many is asked about all the same: it may be told wrongly what to clean.
     const isMass = this.#breaker.isMass(files.length, this.#files, this.#nowMs());
@@ -310,7 +313,8 @@ export class LossJudge {
     for (const [index, missed] of files.entries()) {
       if (index % SLICE === SLICE - 1) await turn();
       if (await this.#hooks.takesDeparture(asMissingFile(missed))) continue;
-      this.#weigh(missed, byTool(intents[index], actors[index]), losses);
+      const isStrict = missed.decision.mode === "append-only";
+      this.#weigh(missed, byTool(intents[index], isStrict ? undefined : actors[index]), losses);
     }
     return this.#withoutEmptyFolders(losses, folders);
   }
@@ -410,7 +414,8 @@ export class LossJudge {
 
   #lossOf(missed: Missed, actor: Actor | undefined): LossEvent {
     const { path, item, ground } = missed;
-    const why = ground.is === "deleted" ? ground.detail : "";
+    const group = missed.group === undefined ? "" : `others of its group ${missed.group} are still there`;
+    const why = ground.is === "deleted" ? ground.detail : group;
     const detail = withActor(lossDetail(asMissingFile(missed), why), actor);
     return {
       source: this.#context.name,
@@ -429,6 +434,9 @@ interface Missed {
   readonly record: RegistryRecord;
   readonly item: MissingItem;
   readonly ground: Ground;
+  readonly decision: ModeDecision;
+  /** The pattern of a group that it is a part of, of which others are still there. */
+  readonly group?: string;
 }
 
 /** Without other evidence the removal by a tool of the system, or for one, counts as meant. */
@@ -442,43 +450,8 @@ function isMissed({ state, lossKind }: RegistryRecord): boolean {
   return state === "live" || (state === "lost" && lossKind !== "deleted");
 }
 
-/** Looks whether paths are missing; what lies in a folder that is missing needs no look of its own. */
-function missingNow(): (path: BytePath) => boolean {
-  const missingFolders = new Set<BytePath>();
-  const foundFolders = new Set<BytePath>();
-  return (path) => {
-    const folder = parentPath(path);
-    if (missingFolders.has(folder)) return true;
-    if (lookAt(path).is !== "missing") return false;
-    if (foundFolders.has(folder)) return true;
-    if (lookAt(folder).is === "missing") missingFolders.add(folder);
-    else foundFolders.add(folder);
-    return true;
-  };
-}
-
-/** All files of a folder on one device stand on the same ground. */
-function onceForFolder(groundOf: (path: BytePath, dev: bigint) => Ground): (missed: Omit<Missed, "ground">) => Ground {
-  const known = new Map<string, Ground>();
-  return ({ path, record }) => {
-    const { dev } = record.stat;
-    if (record.kind === "folder") return groundOf(path, dev); // a mount or a root may be that very folder
-    const key = `${String(dev)}:${parentPath(path)}`;
-    const ground = known.get(key) ?? groundOf(path, dev);
-    known.set(key, ground);
-    return ground;
-  };
-}
-
-/** The folder that held the path, or the nearest one above it that is still there. */
-function nearestFolder(path: BytePath): BytePath {
-  let folder = parentPath(path);
-  while (folder !== "/" && lookAt(folder).is === "missing") folder = parentPath(folder);
-  return folder;
-}
-
-function asMissingFile({ path, record, item }: Missed): MissingFile {
-  return { path, record, seenAtMs: item.seenAtMs, noticedBy: item.noticedBy };
+function asMissingFile({ path, record, item, decision }: Missed): MissingFile {
+  return { path, record, seenAtMs: item.seenAtMs, noticedBy: item.noticedBy, mode: decision.mode };
 }
 
 function withoutLoss(record: RegistryRecord): RegistryRecord {

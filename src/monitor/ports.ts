@@ -74,6 +74,8 @@ export interface SourceSettings {
   readonly canaries?: readonly string[];
   /** Files that must be there. */
   readonly expect?: readonly ExpectRule[];
+  /** Patterns of files that go together or not at all. */
+  readonly groups?: readonly string[];
 }
 
 /** When many losses are one: more than `files` within `withinMs`, or more than `share` of the source and `minFiles`. */
@@ -177,6 +179,8 @@ export interface MonitorOptions {
   readonly nativeEvents?: boolean;
   /** True: as root, a thread listens to who changes what, where the kernel can tell. Default false. */
   readonly actors?: boolean;
+  /** True: a process that is seen to attack is stopped until a person decides. Needs `actors`. Default false. */
+  readonly stopAttacker?: boolean;
   /** Content has begun to rest: about `restMs` later there will be something to store. Called often, must be cheap. */
   readonly expectChange?: () => void;
 }

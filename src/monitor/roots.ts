@@ -4,7 +4,7 @@
  */
 import { type BytePath, isWithin, pathText } from "../base/paths.js";
 import type { SourceContext } from "./context.js";
-import type { Ground } from "./losses.js";
+import type { Ground } from "./missing.js";
 import type { SourceWatch, WatchRoot } from "./ports.js";
 import type { Registry } from "./registry.js";
 import { type RootHooks, RootWatch } from "./root-watch.js";

@@ -1,16 +1,22 @@
 /**
  * Which mode a path is protected in, and why: the source's rules, first match wins, then the source's own mode, then
- * the defaults. Pure. More modes (append-only, growing) will join the table when they are built.
+ * the defaults. Pure.
  */
 import picomatch from "picomatch";
 import { type BytePath, nameOf, relativeTo } from "../base/paths.js";
 
-export const PROTECTION_MODES = ["protect", "ask", "mirror", "alert", "ignore"] as const;
+export const PROTECTION_MODES = ["protect", "ask", "mirror", "append-only", "growing", "alert", "ignore"] as const;
 /**
- * protect: healed after grace; ask: held for a person; mirror: deletions allowed, versions kept; alert: told, never
- * touched; ignore: nothing.
+ * protect: healed after grace; ask: held for a person; mirror: deletions allowed, versions kept; append-only: new files
+ * and appended bytes are fine, all else is healed, whoever did it; growing: the same for logs, whose rotation is
+ * recognised; alert: told, never touched; ignore: nothing.
  */
 export type ProtectionMode = (typeof PROTECTION_MODES)[number];
+
+/** Whether files of this mode may only grow. */
+export function onlyGrows(mode: ProtectionMode): boolean {
+  return mode === "append-only" || mode === "growing";
+}
 
 export interface ModeRule {
   /** A glob on the path below the source's folder, or on the name alone when it holds no `/`; or an absolute glob. */

@@ -9,7 +9,7 @@ import { messageOf } from "../base/errors.js";
 import { randomHex } from "../base/ids.js";
 import { type BytePath, isTextPath, joinPath, nameOf, pathBytes, pathFromText, pathText } from "../base/paths.js";
 import { runProgram } from "../base/spawn.js";
-import type { Digest, PairVerdict, Shape } from "./inspect/jobs.js";
+import type { ContentPart, Digest, PairVerdict, Shape } from "./inspect/jobs.js";
 import { type InspectOutcome, Inspector } from "./inspect/inspector.js";
 import { Inspectors } from "./inspect/inspectors.js";
 import { quickShape } from "./inspect/shape.js";
@@ -119,9 +119,9 @@ export class FileValidation implements AsyncDisposable {
     return { shape, verdict: await commandVerdict(content, { checks, timeoutMs }, verdict, signal) };
   }
 
-  /** SHA-256 of a file with its stat before and after; undefined when it cannot be read. */
-  async digest(path: BytePath, signal: AbortSignal): Promise<Digest | undefined> {
-    const read = await this.#reader.digest(path, signal);
+  /** SHA-256 of a file, or of a part of it, with its stat before and after; undefined when it cannot be read. */
+  async digest(path: BytePath, signal: AbortSignal, part?: ContentPart): Promise<Digest | undefined> {
+    const read = await this.#reader.digest(path, signal, part);
     return read.outcome === "done" ? read.value : undefined;
   }
 

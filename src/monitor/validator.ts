@@ -12,6 +12,8 @@ export interface DocumentRules {
   readonly required?: readonly string[];
   /** Must not repeat among the documents of a top-level array (or among `items`). */
   readonly unique?: readonly string[];
+  /** Must not be in another file that is checked by the same rule. */
+  readonly uniqueAcrossFiles?: readonly string[];
   /** Must be valid times and, within one list, must not go backwards. */
   readonly timestamps?: readonly string[];
   /** A list inside the document and what each of its elements must have. */

@@ -260,7 +260,7 @@ export class Healer implements AsyncDisposable {
     const isCrowded = this.#lanes.waitingCount >= HEALS_WAITING_MAX;
     const incident = await this.#openFor(event);
     if (incident === undefined) return;
-    if (await this.#isRespected(incident, event)) return;
+    if (policy.mode !== "append-only" && (await this.#isRespected(incident, event))) return;
     const hold = isCrowded ? "too many files are waiting to be healed" : this.#reasonToHold(policy, event.path);
     if (policy.mode === "alert")
       await this.#incidents.conclude(incident, "noted", "the mode is alert: nothing is done");
@@ -302,7 +302,10 @@ export class Healer implements AsyncDisposable {
 
   async #onMass({ source, losses, isAttack }: EventCatalogue["mass.loss"]): Promise<void> {
     const wanted = losses.filter((loss) => this.#options.policyFor(source, loss.path).mode !== "ignore");
-    const isMeant = (loss: LossEvent): boolean => loss.kind === "deleted" && this.#memory.isSecondDeletion(loss.path);
+    const isMeant = (loss: LossEvent): boolean =>
+      loss.kind === "deleted" &&
+      this.#memory.isSecondDeletion(loss.path) &&
+      this.#options.policyFor(source, loss.path).mode !== "append-only";
     for (const loss of wanted.filter(isMeant))
       await this.#options.watch.acceptRemoval(loss.path, "deleted again after holdfast had restored it");
     const lost = wanted.filter((loss) => !isMeant(loss));

@@ -57,7 +57,7 @@ export interface LiveWatch {
   validate(contentPath: string, forPath: BytePath, signal: AbortSignal): Promise<ValidityVerdict>;
 }
 
-export const HEAL_MODES = ["protect", "ask", "mirror", "alert", "ignore"] as const;
+export const HEAL_MODES = ["protect", "ask", "mirror", "append-only", "growing", "alert", "ignore"] as const;
 export type HealMode = (typeof HEAL_MODES)[number];
 
 export const HEAL_PRIORITIES = ["critical", "high", "medium", "low"] as const;

@@ -34,6 +34,7 @@ export async function isStillDamaged(
       return (
         !isTextPath(lost.path) || (await watch.validate(pathText(lost.path), lost.path, signal)).verdict !== "valid"
       );
+    case "overwritten":
     case "encrypted": // other than the good content, as the caller has seen; what the owner mends is registered anew
     case "deleted":
     case "requested":

@@ -8,7 +8,7 @@ import { Mutex, deferred } from "../../base/concurrency.js";
 import { HoldfastError } from "../../base/errors.js";
 import type { BytePath } from "../../base/paths.js";
 import type { ContentCheck } from "../validators/build.js";
-import type { Digest, InspectAnswer, InspectJob, Inspection, PairVerdict } from "./jobs.js";
+import type { ContentPart, Digest, InspectAnswer, InspectJob, Inspection, PairVerdict } from "./jobs.js";
 
 export type InspectOutcome<T> =
   | { readonly outcome: "done"; readonly value: T }
@@ -47,9 +47,9 @@ export class Inspector implements AsyncDisposable {
     );
   }
 
-  /** SHA-256 of a file with the stat before and after. */
-  async digest(path: BytePath, signal: AbortSignal): Promise<InspectOutcome<Digest>> {
-    return await this.#ask({ kind: "digest", path }, DIGEST_TIMEOUT_MS, signal, (answer) =>
+  /** SHA-256 of a file, or of a part of its content, with the stat before and after. */
+  async digest(path: BytePath, signal: AbortSignal, part?: ContentPart): Promise<InspectOutcome<Digest>> {
+    return await this.#ask({ kind: "digest", path, part }, DIGEST_TIMEOUT_MS, signal, (answer) =>
       "digest" in answer ? answer.digest : undefined,
     );
   }

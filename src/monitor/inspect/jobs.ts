@@ -4,6 +4,12 @@ import type { StatTuple } from "../../engine/types.js";
 import type { ContentCheck } from "../validators/build.js";
 import type { Verdict } from "../validator.js";
 
+/** The beginning of a content; as it stands, or as it was before gzip compressed it. */
+export interface ContentPart {
+  readonly lengthBytes: number;
+  readonly isGzip: boolean;
+}
+
 /** What the ends of a file look like. */
 export interface Shape {
   readonly sizeBytes: number;
@@ -18,7 +24,8 @@ export type InspectJob =
       readonly checks: readonly ContentCheck[];
       readonly sizeBytesMax: number;
     }
-  | { readonly kind: "digest"; readonly path: BytePath }
+  /** `part`: only of the first so many bytes, of the content or of what gzip made of it. */
+  | { readonly kind: "digest"; readonly path: BytePath; readonly part?: ContentPart | undefined }
   /** Without `oldPath`: whether the content is in good order by itself. With it: whether it looks attacked. */
   | {
       readonly kind: "pair";
@@ -36,7 +43,7 @@ export interface Inspection {
 export type PairVerdict =
   { readonly is: "ordinary" } | { readonly is: "unsure" } | { readonly is: "suspicious"; readonly reason: string };
 
-/** A whole read of a file with the stat before and after it. */
+/** A read of a file, whole or in part, with the stat before and after it. Content shorter than the part is taken whole. */
 export interface Digest {
   readonly sha256: string;
   readonly before: StatTuple;

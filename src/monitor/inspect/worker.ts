@@ -4,7 +4,9 @@
  */
 import { createHash } from "node:crypto";
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { pipeline } from "node:stream/promises";
 import { parentPort } from "node:worker_threads";
+import { createGunzip } from "node:zlib";
 import { errnoOf } from "../../base/errors.js";
 import { type BytePath, pathBytes } from "../../base/paths.js";
 import type { StatTuple } from "../../engine/types.js";
@@ -13,7 +15,15 @@ import { factsOf } from "../judge/facts.js";
 import { randomOverwriteBytes } from "../judge/texture.js";
 import type { Complaint, FileValidator, Validator, Verdict } from "../validator.js";
 import { type ContentCheck, buildValidator } from "../validators/build.js";
-import type { Digest, InspectAnswer, InspectJob, InspectRequest, Inspection, PairVerdict } from "./jobs.js";
+import type {
+  ContentPart,
+  Digest,
+  InspectAnswer,
+  InspectJob,
+  InspectRequest,
+  Inspection,
+  PairVerdict,
+} from "./jobs.js";
 import { SAFE_READ_FLAGS, shapeOf } from "./shape.js";
 
 /** Read window, bytes. */
@@ -26,7 +36,9 @@ async function answer(id: number, job: InspectJob): Promise<InspectAnswer> {
   try {
     if (job.kind === "pair") return { id, pair: await comparePair(job) };
     fd = openSync(pathBytes(job.path), SAFE_READ_FLAGS);
-    return job.kind === "digest" ? { id, digest: digestOf(fd) } : { id, inspection: await inspect(fd, job) };
+    return job.kind === "digest"
+      ? { id, digest: await digestOf(fd, job.part) }
+      : { id, inspection: await inspect(fd, job) };
   } catch (error) {
     return { id, errno: errnoOf(error) ?? "EIO" };
   } finally {
@@ -34,17 +46,46 @@ async function answer(id: number, job: InspectJob): Promise<InspectAnswer> {
   }
 }
 
-function digestOf(fd: number): Digest {
-  const hash = createHash("sha256");
-  const window = Buffer.allocUnsafe(WINDOW_BYTES);
+async function digestOf(fd: number, part: ContentPart | undefined): Promise<Digest> {
   const before = statOf(fd);
-  for (let offset = 0; ;) {
-    const count = readSync(fd, window, 0, WINDOW_BYTES, offset);
-    if (count === 0) break;
-    hash.update(window.subarray(0, count));
+  const lengthBytes = part?.lengthBytes ?? Infinity;
+  const sha256 = part?.isGzip === true ? await unpackedDigest(fd, lengthBytes) : plainDigest(fd, lengthBytes);
+  return { sha256, before, after: statOf(fd) };
+}
+
+function plainDigest(fd: number, lengthBytes: number): string {
+  const hash = createHash("sha256");
+  for (const bytes of windowsOf(fd, lengthBytes)) hash.update(bytes);
+  return hash.digest("hex");
+}
+
+/** The file's bytes from its beginning, a window at a time; each is read into again. */
+function* windowsOf(fd: number, lengthBytes: number): Generator<Buffer> {
+  const window = Buffer.allocUnsafe(WINDOW_BYTES);
+  for (let offset = 0; offset < lengthBytes;) {
+    const count = readSync(fd, window, 0, Math.min(WINDOW_BYTES, lengthBytes - offset), offset);
+    if (count === 0) return;
+    yield window.subarray(0, count);
     offset += count;
   }
-  return { sha256: hash.digest("hex"), before, after: statOf(fd) };
+}
+
+/** What cannot be unpacked so far has the digest of what could. */
+async function unpackedDigest(fd: number, lengthBytes: number): Promise<string> {
+  const hash = createHash("sha256");
+  let leftBytes = lengthBytes;
+  const packed = function* (): Generator<Buffer> {
+    for (const bytes of windowsOf(fd, Infinity)) yield Buffer.from(bytes); // what is queued must stay as it is
+  };
+  const unpacked = pipeline(packed, createGunzip(), async function (parts: AsyncIterable<Buffer>): Promise<void> {
+    for await (const bytes of parts) {
+      hash.update(bytes.subarray(0, leftBytes));
+      leftBytes -= bytes.length;
+      if (leftBytes <= 0) return;
+    }
+  });
+  await unpacked.catch(() => undefined);
+  return hash.digest("hex");
 }
 
 type Inspect = Extract<InspectJob, { readonly kind: "inspect" }>;

@@ -3,7 +3,8 @@
  * inode proves it when size and mtime are the same too or the inode is older than our record of it (numbers are used
  * again); the same digest proves it otherwise.
  */
-import { type BytePath, nameOf, parentPath, pathText } from "../../base/paths.js";
+import { type BigIntStats, readdirSync } from "node:fs";
+import { type BytePath, joinPath, nameOf, parentPath, pathBytes, pathText } from "../../base/paths.js";
 import { isSameContentStat } from "../ledger.js";
 import { lookAt } from "../look.js";
 import type { Registry, RegistryRecord } from "../registry.js";
@@ -24,6 +25,10 @@ const LOOKS_MAX = 64;
 const COPY_WINDOW_MS = 10_000;
 /** An inode at least this old under a new name was renamed, not made, ms. */
 const RENAMED_AGE_MS = 500;
+/** A rotation's copy was made at most this long before the original was missed or cut, ms. */
+const ROTATION_WINDOW_MS = 60_000;
+/** Names of a folder that are looked at for members of a rotation. */
+const FOLDER_NAMES_MAX = 10_000;
 const COMPRESSED = [".gz", ".bz2", ".xz", ".zst", ".lz4"];
 /** `name.1`, `name-20251201`, `name.2.gz`: what a rotation makes of `name`. */
 const ROTATED = /^(.+?)(?:\.\d{1,4}|[.-]\d{8}(?:-\d{1,10})?)(?:\.(?:gz|bz2|xz|zst|lz4))?$/;
@@ -34,6 +39,8 @@ export interface Absent {
   readonly record: RegistryRecord;
   /** When it was first missed, wall ms. */
   readonly seenAtMs: number;
+  /** True: only the content itself under another name will do, no sign that a tool meant it to go. */
+  readonly isStrict?: boolean;
 }
 
 /** Why the content is not lost, for people; undefined when it is nowhere else. */
@@ -42,7 +49,77 @@ export async function isMovedAway(parts: MoveParts, absent: Absent, signal: Abor
   const sameInode = parts.arrivals.byInode(record.stat.dev, record.stat.ino);
   if (sameInode !== undefined && sameInode.path !== path && isSameFile(sameInode, record))
     return `moved to ${pathText(sameInode.path)}`;
-  return compressedOrRotated(parts, absent) ?? (await sameContent(parts, absent, signal));
+  return (
+    (await rotatedTo(parts, absent, signal)) ??
+    (absent.isStrict === true ? undefined : compressedOrRotated(parts, absent)) ??
+    (await sameContent(parts, absent, signal))
+  );
+}
+
+/**
+ * A rotation that copies (`copytruncate`) and perhaps compresses at once: a file of the rotation's name begins with the
+ * content that is missed, which proves it however much was appended meanwhile.
+ */
+async function rotatedTo(parts: MoveParts, absent: Absent, signal: AbortSignal): Promise<string | undefined> {
+  const { path, record, seenAtMs } = absent;
+  if (record.sha256 === undefined || record.stat.sizeBytes === 0) return undefined;
+  let digests = 0;
+  for (const { path: place } of parts.arrivals.inFolder(parentPath(path), seenAtMs - ROTATION_WINDOW_MS)) {
+    const isNamedSo = place !== path && isMadeOf(nameOf(place), nameOf(path));
+    const isGzip = place.endsWith(".gz");
+    const look = isNamedSo ? lookAt(place) : undefined;
+    if (look?.is !== "there" || (!isGzip && look.node.stat.sizeBytes < record.stat.sizeBytes)) continue;
+    digests += 1;
+    if (digests > DIGESTS_MAX) return undefined;
+    const part = { lengthBytes: record.stat.sizeBytes, isGzip };
+    const digest = await parts.validation.digest(place, signal, part);
+    if (digest?.sha256 === record.sha256)
+      return `${isGzip ? "rotated and compressed" : "rotated"} to ${pathText(place)}`;
+  }
+  return undefined;
+}
+
+/** `app.log.1`, `app.log-20251121.gz` and `app.log.gz` of `app.log`; `app.log.2` and `app.log.1.gz` of `app.log.1`. */
+function isMadeOf(name: string, original: string): boolean {
+  const base = ROTATED.exec(name)?.[1];
+  if (base === original || name === `${original}.gz`) return true;
+  return base !== undefined && base === ROTATED.exec(original)?.[1];
+}
+
+/**
+ * Of a log that may be rotated: another file has its name now, as when a rotation drops the oldest. What is written into
+ * the file itself is no rotation.
+ */
+export function isPushedOut({ path, record }: Absent, standing: BigIntStats): boolean {
+  const isOther = record.stat.dev !== standing.dev || record.stat.ino !== standing.ino;
+  const isBornSince = Number(standing.birthtimeNs / 1_000_000n) > record.registeredAtMs; // numbers are used again
+  return ROTATED.test(nameOf(path)) && (isOther || isBornSince);
+}
+
+/**
+ * Of a log that may be rotated: it was a member of a rotation, and all that is left of that is newer, so its time was
+ * over. Undefined when it was not, or an older one is still there.
+ */
+export function isRetired({ path, record }: Absent): string | undefined {
+  const base = ROTATED.exec(nameOf(path))?.[1];
+  if (base === undefined) return undefined;
+  let isLeft = false;
+  for (const name of namesIn(parentPath(path))) {
+    if (name !== base && ROTATED.exec(name)?.[1] !== base) continue;
+    const look = lookAt(joinPath(parentPath(path), name));
+    if (look.is !== "there") continue;
+    if (look.node.stat.mtimeNs < record.stat.mtimeNs) return undefined;
+    isLeft = true;
+  }
+  return isLeft ? `the oldest of the rotation of ${Buffer.from(base, "latin1").toString("utf8")}` : undefined;
+}
+
+function namesIn(folder: BytePath): readonly string[] {
+  try {
+    return readdirSync(pathBytes(folder), "latin1").slice(0, FOLDER_NAMES_MAX);
+  } catch {
+    return [];
+  }
 }
 
 function isSameFile(arrival: Arrival, record: RegistryRecord): boolean {

@@ -1,0 +1,49 @@
+/** Looking at paths that are missing, many at once: what needs no look of its own, and what they stood on. */
+import { type BytePath, parentPath } from "../base/paths.js";
+import { lookAt } from "./look.js";
+import type { RegistryRecord } from "./registry.js";
+
+/** What the ground under a missing path is like. */
+export type Ground =
+  | { readonly is: "sound" }
+  /** The storage is away: nothing is said about any path. */
+  | { readonly is: "away"; readonly detail: string }
+  /** The protected folder itself was deleted: everything is one loss. */
+  | { readonly is: "deleted"; readonly detail: string };
+
+/** Looks whether paths are missing; what lies in a folder that is missing needs no look of its own. */
+export function missingNow(): (path: BytePath) => boolean {
+  const missingFolders = new Set<BytePath>();
+  const foundFolders = new Set<BytePath>();
+  return (path) => {
+    const folder = parentPath(path);
+    if (missingFolders.has(folder)) return true;
+    if (lookAt(path).is !== "missing") return false;
+    if (foundFolders.has(folder)) return true;
+    if (lookAt(folder).is === "missing") missingFolders.add(folder);
+    else foundFolders.add(folder);
+    return true;
+  };
+}
+
+/** All files of a folder on one device stand on the same ground. */
+export function onceForFolder(
+  groundOf: (path: BytePath, dev: bigint) => Ground,
+): (missed: { readonly path: BytePath; readonly record: RegistryRecord }) => Ground {
+  const known = new Map<string, Ground>();
+  return ({ path, record }) => {
+    const { dev } = record.stat;
+    if (record.kind === "folder") return groundOf(path, dev); // a mount or a root may be that very folder
+    const key = `${String(dev)}:${parentPath(path)}`;
+    const ground = known.get(key) ?? groundOf(path, dev);
+    known.set(key, ground);
+    return ground;
+  };
+}
+
+/** The folder that held the path, or the nearest one above it that is still there. */
+export function nearestFolder(path: BytePath): BytePath {
+  let folder = parentPath(path);
+  while (folder !== "/" && lookAt(folder).is === "missing") folder = parentPath(folder);
+  return folder;
+}
