@@ -9,9 +9,11 @@ import type { Clock } from "../base/clock.js";
 import { HoldfastError, asHoldfastError, errnoOf } from "../base/errors.js";
 import type { Observer } from "../base/observe.js";
 import { type BytePath, nameOf, parentPath, pathBytes, pathText } from "../base/paths.js";
+import { databaseOfLog } from "../base/sqlite-files.js";
 import { applyToDescriptor } from "../engine/metadata.js";
 import type { FileNode, StatTuple } from "../engine/types.js";
 import { type Attempt, type ChainOutcome, type Choice, type RecoveryChain, withImplied } from "./chain.js";
+import { LogsSetAside, foreignLogs, reasonAgainstLog } from "./database-logs.js";
 import type {
   IncidentFailure,
   JudgedCandidate,
@@ -24,7 +26,7 @@ import { type PlaceHost, type PlaceTarget, type PlaceStep, tupleOf } from "./pla
 import type { HealPolicy, LiveWatch, VersionReader } from "./ports.js";
 import type { ProcessFiles } from "./proc.js";
 import type { Quarantine } from "./quarantine.js";
-import { readRegularFile } from "./regular-file.js";
+import { readRegularFile, regularFileAt } from "./regular-file.js";
 import type { RecoveryOutcome } from "./report.js";
 import { digestOf } from "./scratch.js";
 import { isStillDamaged } from "./still-damaged.js";
@@ -217,6 +219,7 @@ class FileHeal {
   readonly #node: FileNode | undefined;
   readonly #damagedSha256: string | undefined;
   readonly #host: HostOfPlacing;
+  readonly #logs: LogsSetAside;
   #placed: PlaceOutcome | undefined;
   #hold: Pick<HealResult, "message" | "isAway"> | undefined;
 
@@ -227,6 +230,7 @@ class FileHeal {
     this.#node = node;
     this.#damagedSha256 = damagedSha256;
     this.#host = new HostOfPlacing(options, job);
+    this.#logs = new LogsSetAside(targetOf(job, undefined).root);
   }
 
   async run(signal: AbortSignal): Promise<Finding> {
@@ -255,8 +259,46 @@ class FileHeal {
     if (writer !== undefined) this.#hold = { message: writer };
     else if (away !== undefined) this.#hold = { message: away, isAway: true };
     if (this.#hold !== undefined) return { done: true };
-    this.#placed = await this.#place(choice, target, signal);
+    this.#hold = await this.#setLogsAside(choice, target, signal);
+    if (this.#hold !== undefined) return { done: true };
+    try {
+      this.#placed = await this.#place(choice, target, signal);
+    } finally {
+      if (this.#placed?.kind !== "placed") this.#logs.putBack();
+    }
     return this.#placed.kind === "unproven" ? { done: false, why: this.#placed.why } : { done: true };
+  }
+
+  /**
+   * Sees that an SQLite database and its logs fit together. What to hold for: a log in use, or one that is itself to be
+   * put beside another database than its own.
+   */
+  async #setLogsAside(
+    { candidate, sha256, identical }: Choice,
+    target: PlaceTarget,
+    signal: AbortSignal,
+  ): Promise<Pick<HealResult, "message"> | undefined> {
+    const { versions } = this.#options;
+    const { path, byPerson, wanted } = this.#job;
+    const against = await reasonAgainstLog(versions, { path, sha256 }, await this.#standingDatabase(signal), byPerson);
+    if (against !== undefined && this.#job.to === undefined) return { message: against };
+    const isOfTheLog = candidate.fromOwnLog === true || (candidate.sameInode === true && this.#job.kind === "deleted");
+    if (isOfTheLog && this.#job.to === undefined) return undefined;
+    const isLastGood = identical && wanted === undefined;
+    const content = { path: target.path, sha256, isLastGood };
+    for (const log of await foreignLogs(versions, target.root, content, signal)) {
+      const writer = await this.#waitForWriters({ ...target, present: log.stat }, signal);
+      if (writer !== undefined) return { message: `the log ${pathText(log.path)} is of another state, and ${writer}` };
+      if (!this.#logs.take(log)) return { message: `the log ${pathText(log.path)} was changed in the meantime` };
+    }
+    return undefined;
+  }
+
+  /** Digest of the database beside which this path is a log. */
+  async #standingDatabase(signal: AbortSignal): Promise<string | undefined> {
+    const database = databaseOfLog(this.#job.path);
+    if (database === undefined || (await regularFileAt(database)) === undefined) return undefined;
+    return await digestOfPath(database, signal);
   }
 
   async #place(choice: Choice, target: PlaceTarget, signal: AbortSignal): Promise<PlaceOutcome> {
@@ -338,7 +380,8 @@ class FileHeal {
     const placed = this.#placed;
     if (outcome.taken !== undefined && placed?.kind === "placed") {
       const taken = this.#takenOf(outcome.taken, placed);
-      return { ...told, outcome: "healed", message: `from ${taken.origin}`, taken };
+      const message = [`from ${taken.origin}`, ...this.#logs.notes].join("; ");
+      return { ...told, notes: [...notes, ...this.#logs.notes], outcome: "healed", message, taken };
     }
     if (placed?.kind === "returned") return { ...told, outcome: "returned", message: "somebody made the file again" };
     if (placed?.kind === "changed") {

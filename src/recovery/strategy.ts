@@ -71,6 +71,8 @@ export interface Candidate {
   readonly inPlace?: boolean;
   /** The bytes are those of the lost inode itself, so they are what the file held at the end, whatever was backed up. */
   readonly sameInode?: boolean;
+  /** The bytes are an SQLite database with the log laid over it that stands beside it: that log does it no harm. */
+  readonly fromOwnLog?: boolean;
   /** Another name of the same inode, to be linked rather than copied. */
   readonly hardLinkOf?: BytePath;
   /** What a person would run to get these bytes. */

@@ -51,6 +51,7 @@ describe("the write-ahead log of SQLite", () => {
     const path = pathFromText(file);
     const versions = new MemoryVersions();
     versions.keep(path);
+    versions.keep(pathFromText(`${file}-wal`));
     const lost = lostFile(path, lastGoodOf(nodeAt(path)));
     await rm(file);
     const [candidate, ...others] = await search(lost, versions);
@@ -78,6 +79,21 @@ describe("the write-ahead log of SQLite", () => {
     await rm(file);
     expect(await search(lost, versions)).to.deep.equal([]);
     expect(notes.join()).to.match(/\d+ of \d+ pages are missing/);
+  });
+
+  it("is not laid over a database from before it began anew", async () => {
+    const file = folder().at("anew.db");
+    makeLiveDatabase(file, TABLE + rows(1, 500), rows(501, 5));
+    const path = pathFromText(file);
+    const versions = new MemoryVersions();
+    versions.keep(path);
+    versions.keep(pathFromText(`${file}-wal`));
+    const lost = lostFile(path, lastGoodOf(nodeAt(path)));
+    // What was in the log is written back, the log begins anew, and nobody looks before the database is lost.
+    makeLiveDatabase(file, TABLE + rows(1, 700), rows(701, 5));
+    await rm(file);
+    expect(await search(lost, versions)).to.deep.equal([]);
+    expect(notes.join()).to.contain("no stored database that has them is known to be the one it goes with");
   });
 
   it("takes the transactions up to where the log is torn, and none of a transaction that was not committed", async () => {

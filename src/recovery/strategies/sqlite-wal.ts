@@ -2,11 +2,13 @@
  * `sqlite_wal`: a lost or broken SQLite database out of its write-ahead log (`name-wal`), which lies beside it or is
  * still held open by a process: the last stored database with all committed pages of the log laid over it, or the log
  * alone when it has every page. Whatever is committed is in it, also what no backup has. The stored database is used only
- * if it is the last good one, for a log fits no other.
+ * if it is the last good one and the log is known to go with it (`database-logs.ts`): over any other it makes ruins.
  */
 import { createReadStream } from "node:fs";
 import type { FileNode } from "../../engine/types.js";
 import { type BytePath, pathText } from "../../base/paths.js";
+import { sqliteLogMark } from "../../base/sqlite-files.js";
+import { belongs } from "../database-logs.js";
 import type { VersionReader } from "../ports.js";
 import type { ProcessFiles } from "../proc.js";
 import { fidelityByTime, msOfNs, readSmallFile, regularFileAt } from "../regular-file.js";
@@ -40,11 +42,14 @@ export function sqliteWalStrategy(reader: VersionReader, processes: ProcessFiles
         search.note(`${pathText(file)} holds no committed transaction`);
         return;
       }
-      const base = missingPages(log, undefined) === 0 ? undefined : await lastGoodNode(reader, lost);
+      const isWhole = missingPages(log, undefined) === 0;
+      const base = isWhole ? undefined : await baseOf(reader, lost, { path: file, bytes: found.bytes }, signal);
       const missing = missingPages(log, base);
       if (missing > 0) {
         const pages = `${String(missing)} of ${String(log.pageCount)} pages are missing`;
-        search.note(`${pathText(file)}: ${pages}, and the last good database that has them is not stored`);
+        search.note(
+          `${pathText(file)}: ${pages}, and no stored database that has them is known to be the one it goes with`,
+        );
         return;
       }
       yield candidateOf({ lost, log, found, base, reader });
@@ -70,12 +75,20 @@ async function heldOpen(file: BytePath, processes: ProcessFiles, signal: AbortSi
   return { bytes: Buffer.concat(parts), origin, modifiedAtMs: msOfNs(held.mtimeNs), ownerUid: held.uid };
 }
 
-/** The stored version whose bytes are the last good ones. */
-async function lastGoodNode(reader: VersionReader, lost: LostFile): Promise<FileNode | undefined> {
+/** The last good database, if it is stored, and the log goes with it: it has not begun anew since that was written. */
+async function baseOf(
+  reader: VersionReader,
+  lost: LostFile,
+  log: { readonly path: BytePath; readonly bytes: Buffer },
+  signal: AbortSignal,
+): Promise<FileNode | undefined> {
   const sha256 = lost.lastGood?.sha256;
-  if (sha256 === undefined) return undefined;
+  const mark = sqliteLogMark(log.path, log.bytes);
+  if (sha256 === undefined || mark === undefined) return undefined;
   const versions = await reader.versions(lost.path, { limit: VERSIONS_MAX });
-  return versions.find((version) => version.node?.sha256 === sha256)?.node;
+  const node = versions.find((version) => version.node?.sha256 === sha256)?.node;
+  const content = { path: lost.path, sha256, isLastGood: true };
+  return node !== undefined && (await belongs(reader, content, { path: log.path, mark }, signal)) ? node : undefined;
 }
 
 /** Pages that neither the log nor the stored database has. */
@@ -103,6 +116,7 @@ function candidateOf(made: Made): Candidate {
     modifiedAtMs: found.modifiedAtMs,
     sizeBytes: log.pageCount * log.pageBytes,
     ownerUid: found.ownerUid,
+    fromOwnLog: true,
     notes: [
       `${String(log.commits)} committed transactions, checksums right; ${String(log.pages.size)} of ` +
         `${String(log.pageCount)} pages from the log${base === undefined ? "" : ", the others from the last good version"}`,
