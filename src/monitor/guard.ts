@@ -30,6 +30,11 @@ import { ReconcileQueue, type ReconcileOrder } from "./watch/reconcile-queue.js"
 const REMOVED_KEEP_MS = 7 * 86_400_000;
 /** Neighbours looked at before a loss is told; 2,000 looks take about 10 ms. */
 const SURVEY_MAX = 2000;
+/** What the run before saw arrive within this time before its end may be what a missing file was renamed to, ms. */
+const RECALLED_MS = 120_000;
+/** The end of a pause waits this long at most until what went during it is judged, ms. */
+const PAUSE_END_WAIT_MAX_MS = 5000;
+const PAUSE_END_LOOK_MS = 50;
 /** A source whose changes did not fit is looked through again after this pause, ms. */
 const OVERFLOW_PAUSE_MS = 5000;
 
@@ -224,6 +229,25 @@ export class SourceGuard {
     this.#changes.settleUnseen(path, record, { noticedBy, seenAtMs: this.context.nowMs(), thorough: false });
   }
 
+  /** A pause of a path, or of everything, is about to end: what went during it is seen and judged before. */
+  async pauseEnds(path: BytePath | undefined): Promise<void> {
+    const roots = this.context.source.roots.map(({ folder }) => folder);
+    const under = path !== undefined && roots.some((root) => isWithin(path, root)) ? [path] : [];
+    const whole = roots.filter((root) => path === undefined || isWithin(root, path));
+    for (const folder of new Set([...under, ...whole])) {
+      const look = lookAt(folder);
+      if (look.is === "there" && look.node.kind === "folder")
+        await this.#reconciles.add({ under: folder, reason: "resume", noticedBy: "sweep" });
+      else this.#changes.mark(folder, "sweep");
+    }
+    const { clock } = this.context.shared;
+    const startMs = clock.monotonicMs();
+    while (!this.#changes.isLookedThrough || !this.#losses.isAtRest) {
+      if (this.context.signal.aborted || clock.monotonicMs() - startMs > PAUSE_END_WAIT_MAX_MS) return;
+      await new Promise<void>((resolve) => clock.after(PAUSE_END_LOOK_MS, resolve));
+    }
+  }
+
   /** Looks at the roots now, so that `status` tells of them as they are. */
   checkRoots(): void {
     this.#roots.check();
@@ -389,10 +413,19 @@ export class SourceGuard {
     const record = known?.record;
     if (record?.state === "live" && isAsRegistered(record, entry)) {
       this.#losses.present(path);
+      if (noticedBy === "start") this.#recallArrival(path, record);
       return;
     }
     if (reason === "sweep") this.currency.changedBefore(path, entry.stat.ctimeNs);
     if (record?.state !== "lost" || record.damagedStamp !== stampOf(entry.stat)) this.#changes.mark(path, noticedBy);
+  }
+
+  /** A name of the moments before the last end may be the new one of a file whose old one was not judged any more. */
+  #recallArrival(path: BytePath, record: RegistryRecord): void {
+    const { registry, arrivals, clock } = this.context.shared;
+    if (record.registeredAtMs < registry.newestAtOpenMs - RECALLED_MS) return;
+    const look = lookAt(path);
+    if (look.is === "there") arrivals.note(path, look.stats, clock, record.registeredAtMs);
   }
 
   #absent({ path, record }: KnownPath, item: DirtyItem): void {
@@ -471,7 +504,8 @@ export class SourceGuard {
     shared.registry.put(name, path, {
       ...fresh,
       valid: valid ?? (isSameContent ? before?.valid : undefined),
-      healedAtMs: isRecent ? healedAtMs : 0,
+      // Who worked on it after it was put back wants it: only untouched does its next deletion mean something.
+      healedAtMs: isRecent && isSameContent ? healedAtMs : 0,
     });
     // It may have changed or gone while it was made durable; then nothing else would tell.
     const look = lookAt(path);

@@ -224,9 +224,12 @@ export class Monitor implements AsyncDisposable {
     return pause;
   }
 
-  /** Ends the window of exactly this path, or all; gives what was ended. */
+  /** Ends the window of exactly this path, or all, when what went during it is judged; gives what was ended. */
   async resume(path: BytePath | undefined): Promise<readonly Pause[]> {
-    return await this.#shared.pauses.end(path);
+    const ending = this.pauses().filter((pause) => path === undefined || pause.path === path);
+    const guards = [...this.#sources.values()].map(({ guard }) => guard);
+    await Promise.all(guards.flatMap((guard) => ending.map((pause) => guard.pauseEnds(pause.path))));
+    return await this.#shared.pauses.end(path, this.#options.clock.nowMs());
   }
 
   /** Windows that are open now. */

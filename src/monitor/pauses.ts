@@ -10,6 +10,8 @@ export interface Pause {
   readonly reason: string;
 }
 
+/** An ended window is remembered this long: what was missed in it may be judged later, ms. */
+const KEEP_ENDED_MS = 60_000;
 /** Windows at the same time at most. */
 const PAUSES_MAX = 1000;
 const EVERYTHING = "*";
@@ -44,21 +46,20 @@ export class Pauses {
   }
 
   /** Ends the window of exactly this path, or all windows; gives what was ended. */
-  async end(path: BytePath | undefined): Promise<readonly Pause[]> {
-    const keys = path === undefined ? [...this.#pauses.keys()] : [path as string];
-    const ended: Pause[] = [];
-    for (const key of keys) {
-      const pause = this.#pauses.get(key);
-      if (pause !== undefined) ended.push(pause);
-      await this.#drop(key);
+  async end(path: BytePath | undefined, nowMs: number): Promise<readonly Pause[]> {
+    const ended = this.open(nowMs).filter((pause) => path === undefined || pause.path === path);
+    for (const pause of ended) {
+      const key = pause.path ?? EVERYTHING;
+      this.#pauses.set(key, { ...pause, untilMs: nowMs });
+      await this.#level.del(key);
     }
     return ended;
   }
 
-  /** The window that covers a path now. */
-  covering(path: BytePath, nowMs: number): Pause | undefined {
+  /** The window that covers a path at a time, now or a moment ago, wall ms. */
+  covering(path: BytePath, atMs: number): Pause | undefined {
     for (const pause of this.#pauses.values()) {
-      if (pause.untilMs > nowMs && (pause.path === undefined || isWithin(path, pause.path))) return pause;
+      if (pause.untilMs > atMs && (pause.path === undefined || isWithin(path, pause.path))) return pause;
     }
     return undefined;
   }
@@ -69,7 +70,7 @@ export class Pauses {
   }
 
   async #dropEnded(nowMs: number): Promise<void> {
-    for (const [key, pause] of this.#pauses) if (pause.untilMs <= nowMs) await this.#drop(key);
+    for (const [key, pause] of this.#pauses) if (pause.untilMs <= nowMs - KEEP_ENDED_MS) await this.#drop(key);
   }
 
   async #drop(key: string): Promise<void> {

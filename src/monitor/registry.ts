@@ -13,7 +13,14 @@ import { type CommitTimes, readingBeganAfter } from "../engine/rot.js";
 import type { DatedEntry, Entry, StatTuple } from "../engine/types.js";
 import { isSameContentStat } from "./ledger.js";
 import type { StateSublevel } from "./state-sublevel.js";
-import { type RegistryRecord, decodeRecord, encodeRecord, isLostRecord, liveFileBytes } from "./registry-record.js";
+import {
+  type RegistryRecord,
+  decodeRecord,
+  encodeRecord,
+  isLostRecord,
+  liveFileBytes,
+  registeredAtMs,
+} from "./registry-record.js";
 
 export type { RegistryRecord, RegistryState } from "./registry-record.js";
 
@@ -48,6 +55,7 @@ export class Registry implements AsyncDisposable {
   readonly #totals = new Map<string, SourceTotals>();
   readonly #lost = new Map<string, number>();
   readonly #overlay = new Map<string, Buffer | undefined>();
+  #newestAtOpenMs = 0;
   #flushing: Promise<void> | undefined;
   #fault: unknown;
 
@@ -64,8 +72,14 @@ export class Registry implements AsyncDisposable {
     await registry.#meta.open();
     for await (const [key, value] of registry.#records.iterator()) {
       registry.#count(sourceOfKey(key.toString("latin1")), value, 1);
+      registry.#newestAtOpenMs = Math.max(registry.#newestAtOpenMs, registeredAtMs(value) ?? 0);
     }
     return registry;
+  }
+
+  /** When the newest entry was registered that was there at the opening, wall ms; 0: there was none. */
+  get newestAtOpenMs(): number {
+    return this.#newestAtOpenMs;
   }
 
   /** What is known of a path; fast enough for hot paths. A damaged record counts as unknown. */

@@ -113,6 +113,15 @@ describe("repository", () => {
       expect((await repository.entryAt(path, stored.timeMs))?.node).to.not.equal(undefined);
     });
 
+    it("acknowledge the removal of what they do not hold, for it may have been removed before a kill", async () => {
+      const rig = await EngineRig.create(folder());
+      await using repository = await rig.open();
+      const path = folder().bytes("never-stored.txt");
+      const removal = await repository.commitChanges("docs", [{ path, kind: "remove" }], UNLIMITED);
+      expect(removal.removed).to.deep.equal([path]);
+      expect(await repository.versions(path)).to.deep.equal([]);
+    });
+
     it("find the other paths that have the same content", async () => {
       const rig = await EngineRig.create(folder());
       await using repository = await rig.open();

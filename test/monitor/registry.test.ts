@@ -185,7 +185,7 @@ describe("the registry", () => {
     expect(again.covering(at("/b"), 600)).to.equal(undefined);
     expect(again.covering(at("/a/x"), 600)?.reason).to.equal("one");
     expect(again.covering(at("/ab"), 600)).to.equal(undefined);
-    expect(await again.end(at("/a"))).to.have.length(1);
+    expect(await again.end(at("/a"), 100)).to.have.length(1);
     expect(again.open(100).map(({ reason }) => reason)).to.deep.equal(["all"]);
   });
 });

@@ -103,6 +103,8 @@ export class WatchBench implements AsyncDisposable {
   readonly told: Told[] = [];
   readonly bus = new EventBus((name, error) => this.faults.push(`${name}: ${String(error)}`));
   readonly faults: string[] = [];
+  /** Names of what was logged as a warning. */
+  readonly warnings: string[] = [];
   readonly signal = new AbortController();
   monitor!: Monitor;
   readonly #options: BenchOptions;
@@ -128,7 +130,10 @@ export class WatchBench implements AsyncDisposable {
   /** Opens the monitor over the state folder, as a daemon does at its start. */
   async open(): Promise<void> {
     this.#database = new Level(this.state.at("index"));
-    const observer: Observer = { ...silentObserver, log: this.#options.logger ?? complainingLog(this.faults) };
+    const observer: Observer = {
+      ...silentObserver,
+      log: this.#options.logger ?? complainingLog(this.faults, this.warnings),
+    };
     this.monitor = await Monitor.open({
       clock: this.#options.clock ?? systemClock,
       observer,
@@ -253,9 +258,10 @@ export class WatchBench implements AsyncDisposable {
 }
 
 /** Errors that are logged are faults of the test's subject. */
-function complainingLog(faults: string[]): Logger {
+function complainingLog(faults: string[], warnings: string[]): Logger {
   return {
     ...silentObserver.log,
+    warn: (event) => void warnings.push(event),
     error: (event, fields) => void faults.push(`${event} ${JSON.stringify(fields)}`),
   };
 }

@@ -34,7 +34,8 @@ export class Arrivals {
   /** Which missing path an arrival explains, by inode. */
   readonly #claims = new Map<string, BytePath>();
 
-  note(path: BytePath, stats: BigIntStats, clock: Clock): void {
+  /** `seenAtMs`: when it was seen here first, wall ms; now unless an earlier run of the daemon saw it. */
+  note(path: BytePath, stats: BigIntStats, clock: Clock, seenAtMs = clock.nowMs()): void {
     const nowMs = clock.monotonicMs();
     const key = inodeKey(stats.dev, stats.ino);
     const arrival: Arrival = {
@@ -45,7 +46,7 @@ export class Arrivals {
       mtimeNs: stats.mtimeNs,
       bornMs: Number(stats.birthtimeNs / 1_000_000n),
       seenMs: nowMs,
-      seenAtMs: clock.nowMs(),
+      seenAtMs,
       isCurrent: true,
     };
     this.#drop(key);
@@ -59,7 +60,7 @@ export class Arrivals {
     return this.#byInode.size === 0 ? undefined : this.#byInode.get(inodeKey(dev, ino));
   }
 
-  /** Those of a size that came after a wall time, newest first. */
+  /** Those of a size that came after a wall time, newest first (of those from before a start, in no order). */
   bySize(sizeBytes: number, afterMs: number): Iterable<Arrival> {
     return this.#since(this.#bySize.of(sizeBytes), afterMs);
   }
@@ -93,8 +94,7 @@ export class Arrivals {
     const last = Math.max(0, arrivals.length - VISITS_MAX);
     for (let index = arrivals.length - 1; index >= last; index -= 1) {
       const arrival = arrivals[index];
-      if (arrival === undefined || arrival.seenAtMs <= afterMs) return;
-      if (arrival.isCurrent) yield arrival;
+      if (arrival?.isCurrent === true && arrival.seenAtMs > afterMs) yield arrival;
     }
   }
 

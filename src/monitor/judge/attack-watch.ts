@@ -250,7 +250,9 @@ export class AttackWatch {
     const { arrivals } = this.#context.shared;
     const { stat } = record;
     const moved = arrivals.byInode(stat.dev, stat.ino);
-    if (moved !== undefined && moved.path !== path) return isSameContentStat(moved, stat) ? [] : [moved.path];
+    // A younger inode is another file that was given the number of the one that is gone.
+    const isSameInode = moved !== undefined && moved.bornMs < record.registeredAtMs;
+    if (isSameInode && moved.path !== path) return isSameContentStat(moved, stat) ? [] : [moved.path];
     const found: BytePath[] = [];
     const afterMs = Math.max(seenAtMs - PARTNER_WINDOW_MS, record.registeredAtMs - REGISTERED_LATE_MS);
     const start = joinPath(parentPath(path), stemOf(nameOf(path)));

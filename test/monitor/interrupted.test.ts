@@ -1,0 +1,81 @@
+/** What was under way when the daemon was killed, or when a pause ended: nothing of it is taken for a loss. */
+import { lstatSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
+import { expect } from "chai";
+import { skip } from "../support/requirements.js";
+import { WatchBench } from "../support/watch-bench.js";
+
+/** So long a grace that nothing missing is judged before the end. */
+const UNJUDGED = { graceMs: 60_000 };
+const INODES_TRIED = 50;
+
+describe("work that was interrupted", () => {
+  it("a folder was renamed and its files were stored under the new name before a kill: the old names are no losses", async () => {
+    await using bench = await WatchBench.create();
+    for (const name of ["a", "b", "c"]) await bench.folder.write(`old/${name}`, `content of ${name}`);
+    await bench.protect(UNJUDGED);
+    await bench.quiet();
+    renameSync(bench.folder.at("old"), bench.folder.at("new"));
+    await bench.until("the new names", () => bench.paths("file.changed").includes("new/c"));
+    await bench.until("the old ones are missed", () => (bench.monitor.status()[0]?.pending ?? 0) >= 4);
+    await bench.close();
+    bench.clear();
+
+    await bench.open();
+    await bench.protect();
+    await bench.until("the old names are gone", () => bench.paths("file.removed").length >= 3);
+    await bench.quiet();
+    expect(bench.losses).to.deep.equal([]);
+    expect(await bench.live()).to.have.members(["new/a", "new/b", "new/c"]);
+  });
+
+  it("a copy that was made long before the kill is no new name of what is gone", async () => {
+    await using bench = await WatchBench.create();
+    const original = await bench.folder.write("original", "the same content");
+    await bench.folder.write("copy", "the same content");
+    await bench.protect();
+    await bench.quiet();
+    await bench.close();
+    unlinkSync(original);
+    await bench.open();
+    await bench.protect();
+    await bench.until("the loss", () => bench.losses.length > 0);
+    expect(bench.paths("file.lost")).to.deep.equal(["original"]);
+  });
+
+  it("what is deleted in a pause that ends at once is removed, not lost", async () => {
+    await using bench = await WatchBench.create();
+    const file = await bench.folder.write("dir/unwanted", "unwanted");
+    await bench.protect();
+    await bench.quiet();
+    await bench.monitor.pause(bench.folder.bytes("dir"), 60_000, "cleaning up");
+    unlinkSync(file);
+    expect(await bench.monitor.resume(bench.folder.bytes("dir"))).to.have.length(1);
+    expect(bench.monitor.pauses()).to.deep.equal([]);
+    await bench.quiet(1000);
+    expect(bench.losses).to.deep.equal([]);
+    expect(bench.paths("file.removed")).to.deep.equal(["dir/unwanted"]);
+  });
+
+  it("a new file that was given the inode number of a deleted text is not that text encrypted", async function () {
+    await using bench = await WatchBench.create();
+    const text = await bench.folder.write("notes.txt", "words of a text\n".repeat(50));
+    await bench.protect();
+    await bench.quiet();
+    const { ino } = lstatSync(text);
+    unlinkSync(text);
+    if (!takeInode(bench, ino)) skip(this, "this file system does not use inode numbers again at once");
+    await bench.until("the loss", () => bench.losses.length > 0);
+    await bench.quiet();
+    expect(bench.warnings).to.not.include("watch.suspicious");
+  });
+});
+
+/** Makes files of no text until one has the number. */
+function takeInode(bench: WatchBench, ino: number): boolean {
+  for (let index = 0; index < INODES_TRIED; index += 1) {
+    const path = bench.folder.at(`image-${String(index)}.bin`);
+    writeFileSync(path, Buffer.from(Array.from({ length: 900 }, (_none, at) => (at * 7919) % 256)));
+    if (lstatSync(path).ino === ino) return true;
+  }
+  return false;
+}
