@@ -2,7 +2,6 @@
  * Making a backup: the sources are read (`backup-reader.ts`), their trees are built from the catalog, the write-ahead
  * log is sealed, and last the checkpoint with the manifest is committed. Only that last step makes the backup exist.
  */
-import { createHash, type Hash } from "node:crypto";
 import { hostname } from "node:os";
 import { HoldfastError } from "../base/errors.js";
 import { backupId } from "../base/ids.js";
@@ -13,13 +12,11 @@ import { type Compression, packCompression } from "./codec/codec.js";
 import type { Checkpoint, SourceRoot } from "./commit-log.js";
 import type { RepositoryCore } from "./core.js";
 import type { BackupRecord } from "./index/commit-index.js";
-import { STATE_OFFSET } from "./index/entry-index.js";
 import type { BackupProgress, BackupRequest } from "./repository-types.js";
 import { sealOwnLog } from "./seal.js";
-import { TreeBuilder } from "./tree/builder.js";
+import { type TreeBase, buildSourceTree } from "./source-tree.js";
 import { NodeWriter } from "./tree/checkpoint-tree.js";
-import { type StateSummary, isMarkedAbsent, summaryOf } from "./tree/codec.js";
-import type { Manifest, SourceManifest } from "./types.js";
+import type { ChunkId, Manifest, SourceManifest } from "./types.js";
 
 /** Makes one backup. Throws ENCRYPTION_REQUIRED, STORE_FULL, STORE_IO, INTERRUPTED; what was read so far is kept. */
 export async function createBackup(
@@ -68,6 +65,7 @@ async function runBackup(
     sources: manifests,
   });
   await core.commit({ kind: "backup", manifest, ...checkpoint }, [], signal);
+  for (const { name } of request.sources) catalog.entries.recent.forgetThrough(name, checkpoint.coversSeq);
   return manifest;
 }
 
@@ -94,9 +92,12 @@ async function buildTrees(
   { request, readers, compression }: TreeWork,
   signal: AbortSignal,
 ): Promise<{ manifests: SourceManifest[]; checkpoint: Checkpoint }> {
-  const { keys, chunkSet } = core.parts;
+  const { keys, chunkSet, catalog } = core.parts;
   // Alone for a moment: every number given out so far is in the catalog then.
-  const coversSeq = await core.appendGate.exclusive(() => Promise.resolve(core.lastSeq));
+  const coversSeq = await core.appendGate.exclusive(() => {
+    for (const { name } of request.sources) catalog.entries.recent.begin(name, core.lastSeq);
+    return Promise.resolve(core.lastSeq);
+  });
   const coversMs = core.parts.clock.nowMs();
   const parent = parentOf(
     core,
@@ -112,7 +113,8 @@ async function buildTrees(
   for (const [index, { name, restIsStored, walkedBecause }] of request.sources.entries()) {
     const reader = readers[index];
     if (reader === undefined) continue;
-    const { tree, changed } = await treeOf(core, { name, writer, changedAfterSeq: parent?.coversSeq ?? 0 }, signal);
+    const work = { name, writer, coversSeq, changedAfterSeq: parent?.coversSeq ?? 0 };
+    const { tree, changed } = await treeOf(core, work, signal);
     sources.push({ name, root: tree.root, entryCount: tree.entryCount });
     manifests.push({
       source: name,
@@ -138,71 +140,41 @@ interface SourceTreeWork {
   readonly name: string;
   readonly writer: NodeWriter;
   readonly changedAfterSeq: number;
+  readonly coversSeq: number;
 }
 
-/** The tree of a source as the catalog has it, built anew unless it is the last one still. */
+/** The tree of a source as the catalog has it: the last one still, or what is left of it with what changed. */
 async function treeOf(
   core: RepositoryCore,
-  { name, writer, changedAfterSeq }: SourceTreeWork,
+  { name, writer, changedAfterSeq, coversSeq }: SourceTreeWork,
   signal: AbortSignal,
 ): Promise<{ tree: BuiltTree; changed: number }> {
-  const known = knownTree(core.parts.catalog, name);
-  if (known !== undefined && known.lastSeq <= changedAfterSeq) return { tree: known, changed: 0 };
-  const counted = new SourceCount(changedAfterSeq);
-  const builder = new TreeBuilder((bytes) => writer.store(bytes));
-  for await (const page of core.parts.catalog.entries.currentPages(name)) {
-    signal.throwIfAborted();
-    for (const { path, value } of page) {
-      if (isMarkedAbsent(value, STATE_OFFSET)) continue;
-      const wait = builder.add(path, value.subarray(STATE_OFFSET));
-      if (wait !== undefined) await wait;
-      counted.add(path, summaryOf(value, STATE_OFFSET));
-    }
+  const { catalog } = core.parts;
+  const known = knownTree(catalog, name);
+  if (known !== undefined && known.lastSeq <= changedAfterSeq) {
+    const last = core.sourceTrees.get(name);
+    if (last?.root === known.root) core.sourceTrees.set(name, { ...last, coversSeq });
+    return { tree: known, changed: 0 };
   }
-  const { id: root, entryCount } = await builder.finish();
-  const { files, bytes, lastSeq } = counted;
-  const tree = { root, entryCount, files, bytes, lastSeq, checksum: counted.checksum() };
-  return { tree, changed: counted.changed };
+  const base = treeBase(core, name, changedAfterSeq);
+  const order = { source: name, writer, base, changedAfterSeq };
+  const ground = { entries: catalog.entries, isStored: (id: ChunkId) => core.parts.chunkSet.isDurable(id) };
+  const { tree, changed } = await buildSourceTree(ground, order, signal);
+  core.sourceTrees.set(name, { ...tree, coversSeq });
+  return { tree, changed };
 }
 
-/** Counts the entries of a source and digests their list, for the manifest. */
-class SourceCount {
-  readonly #changedAfterSeq: number;
-  readonly #hash: Hash = createHash("sha256");
-  #lines: string[] = [];
-  files = 0;
-  changed = 0;
-  bytes = 0;
-  lastSeq = 0;
-
-  constructor(changedAfterSeq: number) {
-    this.#changedAfterSeq = changedAfterSeq;
-  }
-
-  add(path: string, { kind, sizeBytes, seq, mode, sha256 }: StateSummary): void {
-    const digest = sha256?.toString("hex") ?? "-";
-    this.#lines.push(`${path}\0${digest}\0${String(sizeBytes)}\0${mode.toString(8)}\n`);
-    if (this.#lines.length >= CHECKSUM_LINES) this.#flush();
-    this.lastSeq = Math.max(this.lastSeq, seq);
-    if (kind === "folder") return;
-    this.files += 1;
-    this.bytes += sizeBytes;
-    if (seq > this.#changedAfterSeq) this.changed += 1;
-  }
-
-  #flush(): void {
-    this.#hash.update(Buffer.from(this.#lines.join(""), "latin1"));
-    this.#lines = [];
-  }
-
-  checksum(): string {
-    this.#flush();
-    return this.#hash.digest("hex");
-  }
+/** What a new tree of the source takes over; undefined: nothing is known to be unchanged. */
+function treeBase({ parts, sourceTrees }: RepositoryCore, source: string, afterSeq: number): TreeBase | undefined {
+  const { commits, entries, chunks } = parts.catalog;
+  const last = sourceTrees.get(source);
+  const backup = commits.backups().findLast((record) => record.sources.some(({ name }) => name === source));
+  const isStored = backup?.sources.some(({ name, root }) => name === source && root === last?.root) === true;
+  // A damaged node is stored again by building it.
+  if (last === undefined || !isStored || chunks.counts.suspectChunks > 0) return undefined;
+  const changed = entries.recent.after(source, Math.min(last.coversSeq, afterSeq));
+  return changed === undefined ? undefined : { leaves: last.leaves, changed };
 }
-
-/** Lines digested at once. */
-const CHECKSUM_LINES = 1024;
 
 interface ManifestFacts {
   readonly id: string;

@@ -93,7 +93,10 @@ export interface SourceManifest {
   readonly walked_because?: string;
   readonly total_size_bytes: number;
   readonly stored_size_bytes: number;
-  /** `sha256:` + digest over the sorted (path, digest, size, mode) list of the source's entries. */
+  /**
+   * `sha256:` + digest over the digests of the tree's leaves, in order: each of the (path, digest, size, mode) list of
+   * the leaf's entries. In manifests that do not say `walked`: over one such list of all entries.
+   */
   readonly checksum: string;
   readonly compression: string;
   readonly encryption: string;

@@ -8,6 +8,7 @@ import { ByteReader, ByteWriter } from "../tree/bytes.js";
 import { type EntryState, encodeState, readState, summaryOf } from "../tree/codec.js";
 import type { Delta, DeltaChange } from "../tree/delta.js";
 import { CurrentCursor } from "./current-cursor.js";
+import { RecentChanges } from "./recent-changes.js";
 import { BUCKET, type LevelOperation, type LevelStore, afterPrefix, bucketKey } from "./level-store.js";
 
 /** The current entry of a path. `slot` is a small number of its own, for bitmaps over all entries of a repository. */
@@ -51,6 +52,8 @@ export class EntryIndex {
   #changedBefore = 0;
   /** Grows with every change of a source's entries, so that an unchanged tree need not be built again. */
   readonly revisions = new Map<string, number>();
+  /** What the next tree of a source must look at. */
+  readonly recent = new RecentChanges();
   /** Sources that have entries or had them since the index was opened. */
   readonly sourceNames = new Set<string>();
 
@@ -94,6 +97,25 @@ export class EntryIndex {
   cursor(source: string): CurrentCursor {
     const prefix = sourcePrefix("current", source);
     return new CurrentCursor(this.#level, prefix, afterSource(prefix));
+  }
+
+  /** The current entries of a source from one path on and before another, in path order; undefined: no bound. */
+  async *currentBetween(
+    source: string,
+    from: BytePath | undefined,
+    before: BytePath | undefined,
+  ): AsyncGenerator<CurrentRecord[]> {
+    const prefix = sourcePrefix("current", source);
+    const first = from === undefined ? prefix : pathKey("current", source, from);
+    const end = before === undefined ? afterSource(prefix) : pathKey("current", source, before);
+    for await (const page of this.#level.pages(first, end)) {
+      yield page.map(([key, value]) => ({
+        source,
+        path: key.toString("latin1", prefix.length) as BytePath,
+        slot: slotOf(value),
+        value,
+      }));
+    }
   }
 
   /** The current entries of a source in path order, page by page, of one moment. */
@@ -179,7 +201,7 @@ export class EntryIndex {
       const slot = this.#applyChange(operations, { ...commit, changes: [] }, change);
       if (slot !== undefined) noteSlot(slot);
     }
-    this.#noteChanged(commit);
+    this.#noteChanged(commit, upserts);
   }
 
   #putNewCurrent(operations: LevelOperation[], source: string, path: BytePath, state: Buffer): number {
@@ -193,7 +215,8 @@ export class EntryIndex {
     return slot;
   }
 
-  #noteChanged({ source, seq }: { readonly source: string; readonly seq: number }): void {
+  #noteChanged({ source, seq }: Omit<Delta, "changes">, changes: Iterable<{ readonly path: BytePath }>): void {
+    this.recent.note(source, seq, changes);
     this.#lastChanges.set(source, Math.max(seq, this.#lastChanges.get(source) ?? 0));
     this.sourceNames.add(source);
     this.revisions.set(source, (this.revisions.get(source) ?? 0) + 1);
@@ -221,7 +244,7 @@ export class EntryIndex {
   apply(operations: LevelOperation[], delta: Delta): void {
     // A path that occurs twice in one delta would not see its first change; deltas are made without such.
     for (const change of delta.changes) this.#applyChange(operations, delta, change);
-    this.#noteChanged(delta);
+    this.#noteChanged(delta, delta.changes);
   }
 
   /** Gives the slot of the path when it has a current entry afterwards and that is this change. */

@@ -12,6 +12,13 @@ import { TREE_LEVEL_MAX, writeKey, writeNodeHeader } from "./node.js";
 /** Keeps a node's bytes (or finds that it is kept already) and gives its id. */
 export type StoreNode = (bytes: Buffer) => Promise<ChunkId>;
 
+/** A leaf of a tree, as it was stored. */
+export interface Leaf {
+  readonly firstPath: BytePath;
+  readonly id: ChunkId;
+  readonly entryCount: number;
+}
+
 export interface TreeRoot {
   readonly id: ChunkId;
   /** Entries in the whole tree. */
@@ -69,10 +76,29 @@ class OpenNode {
 
 export class TreeBuilder {
   readonly #store: StoreNode;
+  readonly #onLeaf: (leaf: Leaf) => void;
   readonly #levels: OpenNode[] = [new OpenNode()];
 
-  constructor(store: StoreNode) {
+  /** `onLeaf` is told of each leaf once it is stored, those that were taken over left out. */
+  constructor(store: StoreNode, onLeaf: (leaf: Leaf) => void = () => undefined) {
     this.#store = store;
+    this.#onLeaf = onLeaf;
+  }
+
+  /** True when an entry with this path and so many bytes would begin a new leaf. */
+  beginsLeaf(path: BytePath, valueBytes: number): boolean {
+    const leaf = this.#level(0);
+    return leaf.count === 0 || leaf.endsBefore(path, path.length + valueBytes, 0);
+  }
+
+  /**
+   * Takes over a leaf that is stored already, in place of its entries. Right only where its first entry begins a leaf,
+   * and when it as well as the entry behind it are what they were.
+   */
+  async takeLeaf(leaf: Leaf): Promise<void> {
+    if (this.#level(0).count > 0) await this.#close(0);
+    this.#level(0).stored += 1;
+    await this.#link(1, leaf);
   }
 
   /** Adds the next entry; paths must come in ascending byte order. Wait for the promise if there is one. */
@@ -96,8 +122,10 @@ export class TreeBuilder {
       const open = this.#level(level);
       const isTop = level === this.#levels.length - 1;
       if (isTop && open.stored === 0) {
-        const entryCount = open.entryCount;
-        return { id: await this.#store(open.take(level)), entryCount };
+        const { firstPath, entryCount } = open;
+        const id = await this.#store(open.take(level));
+        if (level === 0) this.#onLeaf({ firstPath: firstPath as BytePath, id, entryCount });
+        return { id, entryCount };
       }
       if (open.count > 0) await this.#close(level);
     }
@@ -106,9 +134,15 @@ export class TreeBuilder {
   async #close(level: number): Promise<void> {
     const open = this.#level(level);
     const { firstPath, entryCount } = open;
-    const id = await this.#store(open.take(level));
-    const parent = this.#level(level + 1);
-    if (parent.endsBefore(firstPath, firstPath.length + id.length, level + 1)) await this.#close(level + 1);
+    const node = { firstPath: firstPath as BytePath, id: await this.#store(open.take(level)), entryCount };
+    if (level === 0) this.#onLeaf(node);
+    await this.#link(level + 1, node);
+  }
+
+  /** Puts a stored node into its parent, at this level. */
+  async #link(level: number, { firstPath, id, entryCount }: Leaf): Promise<void> {
+    const parent = this.#level(level);
+    if (parent.endsBefore(firstPath, firstPath.length + id.length, level)) await this.#close(level);
     parent.begin(firstPath);
     parent.items.hex(id);
     parent.items.varint(entryCount);
