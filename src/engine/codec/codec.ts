@@ -12,7 +12,6 @@ const noneCodec: Codec = {
   available: true,
   compress: () => undefined,
   decompress: asItIs,
-  decompressOnce: asItIs,
   opensTo: (stored, plain) => Buffer.compare(stored, plain) === 0,
 };
 

@@ -29,7 +29,6 @@ export const lz4Codec: Codec = {
     if (plain.length !== plainBytes) throw damagedPayload("its LZ4 block has another length");
     return plain;
   },
-  decompressOnce: (stored, plainBytes) => lz4Codec.decompress(stored, plainBytes),
   opensTo: (stored, plain) => lz4Codec.decompress(stored, plain.length).equals(plain),
 };
 

@@ -24,10 +24,11 @@ export interface Codec {
    * `level` is 1 to 22 and only means something to zstd. The result may be valid until the next call only.
    */
   compress(plain: Uint8Array, level?: number): Buffer | undefined;
-  /** Decompresses to exactly `plainBytes`. Throws RECORD_DAMAGED on anything else, UNSUPPORTED when unavailable. */
-  decompress(stored: Uint8Array, plainBytes: number): Buffer;
-  /** The same, but the result may be valid until the next call only, and may be a view of `stored`. */
-  decompressOnce(stored: Uint8Array, plainBytes: number): Buffer;
+  /**
+   * Decompresses to exactly `plainBytes`. The result may be a view of `stored`; with `room`, memory of at least that
+   * many bytes, it may lie there. Throws RECORD_DAMAGED on anything else, UNSUPPORTED when unavailable.
+   */
+  decompress(stored: Uint8Array, plainBytes: number, room?: Buffer): Buffer;
   /** True when it decompresses to exactly these bytes; leaves no copy behind. Throws RECORD_DAMAGED. */
   opensTo(stored: Uint8Array, plain: Uint8Array): boolean;
 }
@@ -36,8 +37,11 @@ export interface Codec {
 export interface ZstdCalls {
   /** One frame that carries its content size. The result may be valid until the next call only. */
   compress(data: Uint8Array, level: number): Uint8Array;
-  /** Throws when the frame is invalid or opens to more than `plainBytes`. The frame was looked at before. */
-  decompress(data: Uint8Array, plainBytes: number): Uint8Array;
+  /**
+   * Throws when the frame is invalid or opens to more than `plainBytes`. The frame was looked at before. The result may
+   * lie in `room`, memory of at least that many bytes.
+   */
+  decompress(data: Uint8Array, plainBytes: number, room?: Buffer): Uint8Array;
   /** The same, but the result may be valid until the next call only. */
   decompressOnce(data: Uint8Array, plainBytes: number): Uint8Array;
 }

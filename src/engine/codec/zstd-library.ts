@@ -58,7 +58,8 @@ function bindLibrary(koffi: Koffi): ZstdCalls {
       const length = lengthOf(compress(compressor, into, into.length, data, data.length, level), into.length);
       return into.subarray(0, length);
     },
-    decompress: (data, plainBytes) => decompressInto(Buffer.allocUnsafeSlow(plainBytes), data),
+    decompress: (data, plainBytes, room = Buffer.allocUnsafeSlow(plainBytes)) =>
+      decompressInto(room.subarray(0, plainBytes), data),
     decompressOnce: (data, plainBytes) => decompressInto(opened.ofSize(plainBytes).subarray(0, plainBytes), data),
   };
 }

@@ -29,23 +29,24 @@ export const zstdCodec: Codec = {
     const stored = zstd.compress(plain, level);
     return stored.length < plain.length * WORTHWHILE_SHARE ? bufferOf(stored) : undefined;
   },
-  decompress: (stored, plainBytes) => opened(stored, plainBytes, "decompress"),
-  decompressOnce: (stored, plainBytes) => opened(stored, plainBytes, "decompressOnce"),
-  opensTo: (stored, plain) => opened(stored, plain.length, "decompressOnce").equals(plain),
+  decompress: (stored, plainBytes, room) =>
+    opened(stored, plainBytes, () => bufferOf(available().decompress(stored, plainBytes, room))),
+  opensTo: (stored, plain) =>
+    opened(stored, plain.length, () => bufferOf(available().decompressOnce(stored, plain.length))).equals(plain),
 };
 
-function opened(stored: Uint8Array, plainBytes: number, how: "decompress" | "decompressOnce"): Buffer {
+function opened(stored: Uint8Array, plainBytes: number, decompress: () => Buffer): Buffer {
   checkPlainLength(plainBytes);
-  const zstd = available();
+  available();
   checkZstdFrame(stored, plainBytes);
-  const plain = decompressed(zstd, how, stored, plainBytes);
+  const plain = decompressed(decompress);
   if (plain.length !== plainBytes) throw damagedPayload("its zstd frame has another length");
   return plain;
 }
 
-function decompressed(zstd: ZstdCalls, how: "decompress" | "decompressOnce", stored: Uint8Array, plainBytes: number) {
+function decompressed(decompress: () => Buffer): Buffer {
   try {
-    return bufferOf(zstd[how](stored, plainBytes));
+    return decompress();
   } catch (error) {
     throw damagedPayload("its zstd frame is invalid", error);
   }

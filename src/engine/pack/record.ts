@@ -15,6 +15,7 @@ import {
   type Compression,
   PLAIN_BYTES_MAX,
 } from "../codec/codec.js";
+import { Scratch } from "../codec/scratch.js";
 import { NONCE_BYTES, openSealed, sealParts, TAG_BYTES } from "../crypto/aead.js";
 import { hmacOfDigest } from "../crypto/hmac.js";
 import { deriveKey } from "../crypto/kdf.js";
@@ -222,6 +223,7 @@ export class RecordSealer {
 export class RecordOpener {
   readonly keys: RepositoryKeys;
   readonly #derived = new Map<string, Buffer>();
+  readonly #room = new Scratch(OPENED_BYTES);
 
   constructor(keys: RepositoryKeys) {
     this.keys = keys;
@@ -234,9 +236,7 @@ export class RecordOpener {
 
   /** The same, but the plain bytes may be valid until the next call only, and may be a view of `bytes`. */
   openOnce(bytes: Uint8Array): OpenedRecord {
-    return this.#proved(bytes, (header) =>
-      codecNamed(header.codec).decompressOnce(this.#compressed(bytes, header), header.plainBytes),
-    );
+    return this.#proved(bytes, (header) => this.openPayload(bytes, header, this.#room.ofSize(header.plainBytes)));
   }
 
   #proved(bytes: Uint8Array, payloadOf: (header: RecordHeader) => Buffer): OpenedRecord {
@@ -248,9 +248,12 @@ export class RecordOpener {
     return { header, plain };
   }
 
-  /** Opens the seal and decodes, without looking at CRC and id. Throws RECORD_DAMAGED. */
-  openPayload(bytes: Uint8Array, header: RecordHeader): Buffer {
-    return codecNamed(header.codec).decompress(this.#compressed(bytes, header), header.plainBytes);
+  /**
+   * Opens the seal and decodes, without looking at CRC and id. The result may lie in `room`, memory of at least
+   * `header.plainBytes`, or be a view of `bytes`. Throws RECORD_DAMAGED.
+   */
+  openPayload(bytes: Uint8Array, header: RecordHeader, room?: Buffer): Buffer {
+    return codecNamed(header.codec).decompress(this.#compressed(bytes, header), header.plainBytes, room);
   }
 
   /** True when seal and codec give exactly these plain bytes. Throws RECORD_DAMAGED. */
@@ -287,6 +290,8 @@ export class RecordOpener {
   }
 }
 
+/** Memory for opened records begins with room for a bundle. */
+const OPENED_BYTES = 1.25 * 2 ** 20;
 /** Deriving a key costs about 10 µs; this many are kept, 100 bytes each. */
 const DERIVED_KEYS_MAX = 4096;
 

@@ -17,16 +17,24 @@ import {
   type StagedName,
 } from "./protocol.js";
 import { FilePutter } from "./put-file.js";
+import type { ReadMemory } from "./read-memory.js";
 import { StoredContent } from "./stored-content.js";
+
+/** What a worker thread reads the store with. */
+export interface ReadTools {
+  readonly opener: RecordOpener;
+  readonly memory: ReadMemory;
+}
 
 /** Writes the files of a batch. Throws INTERRUPTED, having dropped what it staged; everything else is in the answer. */
 export async function placeBatch(
   request: PlaceRequest,
-  opener: RecordOpener,
+  { opener, memory }: ReadTools,
   checkCancelled: () => void,
 ): Promise<PlaceAnswer> {
-  using content = new StoredContent(request, opener);
-  using batch = new Batch(request, content, checkCancelled);
+  using content = new StoredContent(request, opener, memory);
+  const putter = new FilePutter(request.options, memory.readBack, checkCancelled);
+  using batch = new Batch(request, { content, putter }, checkCancelled);
   for (let index = 0; index < fileCount(request.files); index += 1) await batch.put(index);
   return batch.handOver();
 }
@@ -41,11 +49,15 @@ class Batch implements Disposable {
   readonly #named = new Map<number, StagedName>();
   readonly #waiting: Int32Array;
 
-  constructor(request: PlaceRequest, content: StoredContent, checkCancelled: () => void) {
+  constructor(
+    request: PlaceRequest,
+    { content, putter }: { readonly content: StoredContent; readonly putter: FilePutter },
+    checkCancelled: () => void,
+  ) {
     this.#request = request;
     this.#content = content;
     this.#checkCancelled = checkCancelled;
-    this.#putter = new FilePutter(request.options, checkCancelled);
+    this.#putter = putter;
     this.#folders = placedFolders(request.folders);
     this.#waiting = new Int32Array(fileCount(request.files)).fill(NOT_WAITING);
   }

@@ -15,7 +15,6 @@ import { assertKept } from "./kept-stamp.js";
 import { openUnnamed, unlinkQuietly } from "./place-name.js";
 import type { DoneOutcome, PutOptions, StagedName } from "./protocol.js";
 
-const READ_BYTES = 2 ** 20;
 const ZERO_BLOCK = Buffer.alloc(4096);
 /** The codec's outputs are freed when the event loop turns: it does so after this many bytes. */
 const BYTES_PER_TURN = 8 * 2 ** 20;
@@ -39,12 +38,14 @@ export class FilePutter {
   /** Folders whose file system has no files without names. */
   readonly #namedOnly = new Set<AnchoredFolder>();
   readonly #inherited = new Map<AnchoredFolder, Inheritance>();
-  readonly #window = Buffer.allocUnsafeSlow(READ_BYTES);
+  readonly #window: Buffer;
   #staged = 0;
   #bytesSinceTurn = 0;
 
-  constructor(options: PutOptions, checkCancelled: () => void) {
+  /** `window` is memory for reading files of the target. */
+  constructor(options: PutOptions, window: Buffer, checkCancelled: () => void) {
     this.#options = options;
+    this.#window = window;
     this.#checkCancelled = checkCancelled;
   }
 

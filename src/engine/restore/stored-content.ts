@@ -8,24 +8,24 @@ import { join } from "node:path";
 import { HoldfastError } from "../../base/errors.js";
 import { storeError } from "../../storage/store-error.js";
 import { parseHeader, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, type RecordOpener } from "../pack/record.js";
+import type { ReadMemory } from "./read-memory.js";
 import { NOT_INSIDE, PLACE_NUMBERS, type PlaceRequest } from "./protocol.js";
-
-/** Opened records kept, bytes: a bundle is about 1 MiB, and a batch is cut so that it needs few at a time. */
-const RECORDS_KEPT_BYTES = 16 * 2 ** 20;
 
 export class StoredContent implements Disposable {
   readonly #request: Pick<PlaceRequest, "storeFolder" | "objects" | "places">;
   readonly #opener: RecordOpener;
+  readonly #memory: ReadMemory;
   readonly #files = new Map<number, number>();
-  readonly #records = new Map<string, Buffer>();
-  /** Nearly always the one that is wanted next: a batch is in the order of its records. */
-  #last: { readonly object: number; readonly offsetBytes: number; readonly plain: Buffer } | undefined;
-  #keptBytes = 0;
-  #window = Buffer.alloc(0);
 
-  constructor(request: Pick<PlaceRequest, "storeFolder" | "objects" | "places">, opener: RecordOpener) {
+  /** `memory` is nobody else's until this is disposed. */
+  constructor(
+    request: Pick<PlaceRequest, "storeFolder" | "objects" | "places">,
+    opener: RecordOpener,
+    memory: ReadMemory,
+  ) {
     this.#request = request;
     this.#opener = opener;
+    this.#memory = memory;
   }
 
   /** The chunks at `count` places, each valid until the next is asked for. RECORD_DAMAGED, OBJECT_MISSING, STORE_IO. */
@@ -46,49 +46,27 @@ export class StoredContent implements Disposable {
   }
 
   #record(object: number, offsetBytes: number, recordBytes: number): Buffer {
-    const last = this.#last;
-    if (last?.object === object && last.offsetBytes === offsetBytes) return last.plain;
-    const plain = this.#knownOrOpened(object, offsetBytes, recordBytes);
-    this.#last = { object, offsetBytes, plain };
-    return plain;
-  }
-
-  #knownOrOpened(object: number, offsetBytes: number, recordBytes: number): Buffer {
-    const name = `${object}:${offsetBytes}`;
-    const known = this.#records.get(name);
+    const place = { object, offsetBytes };
+    const known = this.#memory.known(place);
     if (known !== undefined) return known;
     const sealed = this.#read(object, offsetBytes, recordBytes);
     const header = parseHeader(sealed);
     if (sealed.length !== RECORD_HEADER_BYTES + header.storedBytes) throw damaged("a record has another length");
-    const opened = this.#opener.openPayload(sealed, header);
-    // An unencrypted, uncompressed record is a view of the window, which the next reading overwrites.
-    const plain = opened.buffer === this.#window.buffer ? Buffer.from(opened) : opened;
-    this.#keep(name, plain);
-    return plain;
-  }
-
-  #keep(name: string, plain: Buffer): void {
-    this.#records.set(name, plain);
-    this.#keptBytes += plain.length;
-    for (const [oldest, bytes] of this.#records) {
-      if (this.#keptBytes <= RECORDS_KEPT_BYTES) return;
-      this.#records.delete(oldest);
-      this.#keptBytes -= bytes.length;
-    }
+    return this.#memory.keep(place, header.plainBytes, (room) => this.#opener.openPayload(sealed, header, room));
   }
 
   #read(object: number, offsetBytes: number, recordBytes: number): Buffer {
     if (recordBytes > RECORD_BYTES_MAX) throw damaged("a record is longer than records are");
-    if (this.#window.length < recordBytes) this.#window = Buffer.allocUnsafeSlow(recordBytes);
+    const window = this.#memory.sealed.ofSize(recordBytes);
     try {
       const fd = this.#open(object);
       let filled = 0;
       while (filled < recordBytes) {
-        const count = readSync(fd, this.#window, filled, recordBytes - filled, offsetBytes + filled);
+        const count = readSync(fd, window, filled, recordBytes - filled, offsetBytes + filled);
         if (count === 0) throw damaged("a pack is cut short");
         filled += count;
       }
-      return this.#window.subarray(0, recordBytes);
+      return window.subarray(0, recordBytes);
     } catch (error) {
       throw storeError(error, "reading the store");
     }
@@ -106,8 +84,7 @@ export class StoredContent implements Disposable {
   [Symbol.dispose](): void {
     for (const fd of this.#files.values()) closeSync(fd);
     this.#files.clear();
-    this.#records.clear();
-    this.#last = undefined;
+    this.#memory.clear();
   }
 }
 

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { HoldfastError } from "../../base/errors.js";
-import type { RecordOpener } from "../pack/record.js";
+import type { ReadTools } from "../restore/place-batch.js";
 import type { PlaceRequest } from "../restore/protocol.js";
 import { StoredContent } from "../restore/stored-content.js";
 
@@ -21,10 +21,10 @@ export interface DigestRequest extends Pick<PlaceRequest, "storeFolder" | "objec
 /** Positions of the files whose content is not what it should be, or cannot be read from these places. */
 export async function digestBatch(
   request: DigestRequest,
-  opener: RecordOpener,
+  { opener, memory }: ReadTools,
   checkCancelled: () => void,
 ): Promise<readonly number[]> {
-  using stored = new StoredContent(request, opener);
+  using stored = new StoredContent(request, opener, memory);
   const failed: number[] = [];
   let bytesSinceTurn = 0;
   for (const [index, { firstPlace, placeCount, sha256 }] of request.files.entries()) {

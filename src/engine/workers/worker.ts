@@ -8,7 +8,8 @@ import { provePack } from "../pack/prove.js";
 import { RecordOpener } from "../pack/record.js";
 import { type ByteSource, newReadWindow, objectSource, WindowSource } from "../pack/source.js";
 import { nameBatch } from "../restore/name-batch.js";
-import { placeBatch } from "../restore/place-batch.js";
+import { placeBatch, type ReadTools } from "../restore/place-batch.js";
+import { ReadMemory } from "../restore/read-memory.js";
 import { digestBatch } from "./digest-batch.js";
 import { Ingest } from "./ingest.js";
 import {
@@ -64,12 +65,14 @@ class WorkerTasks {
   readonly #ingest: Ingest;
   readonly #store: StoreReader;
   readonly #opener: RecordOpener;
+  readonly #reading: ReadTools;
   readonly #cancelled: Int32Array;
 
   constructor(birth: WorkerBirth) {
     this.#ingest = new Ingest({ keys: birth.keys, stagingFolder: birth.stagingFolder });
     this.#store = new StoreReader(birth.storeUrl);
     this.#opener = new RecordOpener(birth.keys);
+    this.#reading = { opener: this.#opener, memory: new ReadMemory() };
     this.#cancelled = new Int32Array(birth.cancelled);
   }
 
@@ -96,9 +99,9 @@ class WorkerTasks {
       case "read":
         return { kind: "read", packed: await this.#read(task.request, checkCancelled) };
       case "digest":
-        return { kind: "digest", failed: await digestBatch(task.request, this.#opener, checkCancelled) };
+        return { kind: "digest", failed: await digestBatch(task.request, this.#reading, checkCancelled) };
       case "place":
-        return { kind: "place", result: await placeBatch(task.request, this.#opener, checkCancelled) };
+        return { kind: "place", result: await placeBatch(task.request, this.#reading, checkCancelled) };
       case "name":
         return { kind: "name", result: nameBatch(task.request) };
     }
