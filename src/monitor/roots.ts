@@ -230,7 +230,12 @@ export class Roots {
     const { watch, state } = root;
     const before = watch.identity;
     const isSame = before !== undefined && before.ino === identity.ino && before.mountId === identity.mountId;
-    if (isSame && state.is === "there") return;
+    if (isSame && state.is === "there") {
+      if (identity.storage === undefined || identity.storage === before.storage) return;
+      watch.identity = identity; // known by its device's name only, until now
+      this.#note(this.#noteOf(root), JSON.stringify(identity));
+      return;
+    }
     watch.identity = identity;
     root.devices.add(identity.dev);
     root.state = { is: "there" };
@@ -342,10 +347,10 @@ function parseIdentity(text: string | undefined): RootIdentity | undefined {
     if (typeof value !== "object" || value === null) return undefined;
     const fields = value as Record<string, unknown>;
     const [dev, ino, mountId] = [fields["dev"], fields["ino"], fields["mountId"]];
-    const [mountPoint, mountWhat] = [fields["mountPoint"], fields["mountWhat"]];
+    const [mountPoint, mountWhat, storage] = [fields["mountPoint"], fields["mountWhat"], fields["storage"]];
     if (typeof dev !== "string" || typeof ino !== "string" || typeof mountId !== "string") return undefined;
     if (typeof mountPoint !== "string" || typeof mountWhat !== "string") return undefined;
-    return { dev, ino, mountId, mountPoint, mountWhat };
+    return { dev, ino, mountId, mountPoint, mountWhat, ...(typeof storage === "string" ? { storage } : {}) };
   } catch {
     return undefined;
   }

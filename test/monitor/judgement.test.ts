@@ -83,10 +83,10 @@ describe("modes", () => {
 
 describe("mounts", () => {
   const mounts = [
-    { id: "1", point: at("/"), what: "ext4 /dev/a" },
-    { id: "2", point: at("/srv"), what: "ext4 /dev/b" },
-    { id: "3", point: at("/srv"), what: "nfs host:/x" },
-    { id: "4", point: at("/srv/app/cache"), what: "tmpfs t" },
+    { id: "1", device: "8:1", point: at("/"), what: "ext4 /dev/a" },
+    { id: "2", device: "8:17", point: at("/srv"), what: "ext4 /dev/b" },
+    { id: "3", device: "0:50", point: at("/srv"), what: "nfs host:/x" },
+    { id: "4", device: "0:51", point: at("/srv/app/cache"), what: "tmpfs t" },
   ];
 
   it("belong to the topmost of the longest mount point", () => {
@@ -117,7 +117,8 @@ describe("mounts", () => {
     expect(judgeRoot(root, there.identity).state).to.equal("deleted");
     writeFileSync(folder().at("root"), "a file");
     expect(judgeRoot(root, there.identity).state).to.equal("gone");
-    const foreign = { ...there.identity, mountWhat: "ext4 /dev/elsewhere" };
+    const { storage: _, ...named } = there.identity;
+    const foreign = { ...named, mountWhat: "ext4 /dev/elsewhere" };
     expect(judgeRoot(root, foreign)).to.deep.equal({ state: "gone", reason: "its file system is not mounted" });
   });
 });

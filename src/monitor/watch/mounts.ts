@@ -5,13 +5,11 @@
 import { lstatSync, readFileSync, readdirSync, statfsSync } from "node:fs";
 import { errnoOf } from "../../base/errors.js";
 import { type BytePath, isWithin, joinPath, parentPath, pathBytes } from "../../base/paths.js";
+import { type Mounted, isNewDisk, isSameStorageId, storageIdOf } from "./storage-id.js";
 
-export interface Mount {
+export interface Mount extends Mounted {
   /** The kernel's number of the mount; unique while it is mounted. */
   readonly id: string;
-  readonly point: BytePath;
-  /** `type source`, for recognising the same storage after a restart. */
-  readonly what: string;
 }
 
 /** Where a root was found; kept across restarts. */
@@ -21,6 +19,8 @@ export interface RootIdentity {
   readonly mountId: string;
   readonly mountPoint: string;
   readonly mountWhat: string;
+  /** What its file system calls itself, where that can be told; not in notes of earlier versions. */
+  readonly storage?: string;
 }
 
 export type RootVerdict =
@@ -66,10 +66,10 @@ export function readMounts(): readonly Mount[] {
   for (const line of readFileSync("/proc/self/mountinfo", "latin1").split("\n")) {
     const [left, right] = line.split(" - ");
     const fields = left?.split(" ") ?? [];
-    const [id, point] = [fields[0], fields[4]];
-    if (id === undefined || point === undefined || right === undefined) continue;
+    const [id, device, point] = [fields[0], fields[2], fields[4]];
+    if (id === undefined || device === undefined || point === undefined || right === undefined) continue;
     const [type, source] = right.split(" ");
-    mounts.push({ id, point: unescapeOctal(point), what: `${type ?? ""} ${source ?? ""}` });
+    mounts.push({ id, device, point: unescapeOctal(point), what: `${type ?? ""} ${source ?? ""}` });
   }
   return mounts;
 }
@@ -93,25 +93,38 @@ export function judgeRoot(
   folder: BytePath,
   before: RootIdentity | undefined,
   mounts: readonly Mount[] = readMounts(),
+  idOf: (mount: Mount) => string | undefined = storageIdOf,
 ): RootVerdict {
   const mount = mountOf(folder, mounts);
-  if (before !== undefined && !isSameStorage(mount, before))
-    return { state: "gone", reason: "its file system is not mounted" };
+  const storage = mount === undefined ? undefined : idOf(mount);
+  const foreign = before === undefined ? undefined : reasonOfForeign(mount, storage, before);
+  if (foreign !== undefined) return { state: "gone", reason: foreign };
   const found = lookAt(folder);
   if (typeof found === "string") return verdictOfMissing(folder, before, found);
-  const identity: RootIdentity = {
-    ...found,
-    mountId: mount?.id ?? "",
-    mountPoint: mount?.point ?? "",
-    mountWhat: mount?.what ?? "",
-  };
+  const identity = { ...found, ...mountFields(mount, storage) };
   // A remount of the same storage has another number and the same inode: the same root.
   const isSame = before === undefined || before.ino === identity.ino;
   return { state: isSame ? "there" : "replaced", identity };
 }
 
-function isSameStorage(mount: Mount | undefined, before: RootIdentity): boolean {
-  return mount?.point === before.mountPoint && mount.what === before.mountWhat;
+function mountFields(mount: Mount | undefined, storage: string | undefined): Omit<RootIdentity, "dev" | "ino"> {
+  const { id = "", point = "", what = "" } = mount ?? {};
+  return { mountId: id, mountPoint: point, mountWhat: what, ...(storage === undefined ? {} : { storage }) };
+}
+
+/** Why what is mounted is not the storage of before. An empty disk in its place is taken: there is nothing to mistake. */
+function reasonOfForeign(
+  mount: Mount | undefined,
+  storage: string | undefined,
+  before: RootIdentity,
+): string | undefined {
+  if (mount === undefined || mount.point !== before.mountPoint) return "its file system is not mounted";
+  const isSame = isSameStorageId(storage, before.storage);
+  if (isSame === true) return undefined;
+  // Without ids the device's name has to do.
+  if (isSame === undefined) return mount.what === before.mountWhat ? undefined : "its file system is not mounted";
+  if (mount.what === before.mountWhat && isNewDisk(mount.point)) return undefined;
+  return "another file system is mounted in its place; if that is meant, `holdfast unprotect` and `protect` it again";
 }
 
 /** Device and inode of a folder, or the system's error name. */
