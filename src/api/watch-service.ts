@@ -14,6 +14,8 @@ export interface SourceDocument {
   readonly pending_changes: number;
   /** Files that cannot be read at the moment; their last good versions are kept. */
   readonly files_unreadable: number;
+  /** What `expect` asks for and is not there, one text each. */
+  readonly expected_missing: readonly string[];
   readonly on_delete: "heal" | "hold" | "allow";
   readonly priority: string;
   readonly newest_commit_at: string | null;

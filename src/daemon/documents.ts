@@ -153,6 +153,8 @@ export function pauseDocument(pause: Pause): PauseDocument {
 }
 
 function nextStep(incident: Incident): string | null {
+  if (incident.kind === "expected_missing")
+    return incident.state === "noted" ? `holdfast incidents deny ${incident.id}   (to hear no more of it)` : null;
   switch (incident.state) {
     case "waiting":
       return `holdfast incidents approve ${incident.id}   (or: deny)`;

@@ -168,6 +168,10 @@ function sourceFindings({ parts, sources }: Judged): Finding[] {
       const text = `${source.name}: files that cannot be read: ${String(source.files_unreadable)}${example}`;
       findings.push({ check: "backups", level: "attention", text, nextStep: "holdfast doctor" });
     }
+    for (const missing of source.expected_missing) {
+      const text = `${source.name}: expected files are missing, ${missing}`;
+      findings.push({ check: "watching", level: "attention", text, nextStep: "holdfast incidents" });
+    }
     const overdueMs = overdue(parts, source);
     if (overdueMs > 0) {
       const text = `${source.name}: changes have waited ${formatDuration(overdueMs)} longer than their target`;

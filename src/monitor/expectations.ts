@@ -4,7 +4,7 @@
  * Counted beside each look at all files, on the disk itself. Pure but for what it is told.
  */
 import type { BytePath } from "../base/paths.js";
-import { formatDuration } from "../base/units.js";
+import { counted, formatDuration } from "../base/units.js";
 import { matcherOf } from "./rules.js";
 
 export interface ExpectRule {
@@ -89,7 +89,8 @@ export class Expectations {
 }
 
 function complaintOf({ filesMin, ageMaxMs }: ExpectRule, files: number, ageMs: number): string | undefined {
-  if (files < filesMin) return `${String(files)} of at least ${String(filesMin)} files are there`;
+  if (files < filesMin)
+    return `${String(files)} of at least ${counted(filesMin, "file")} ${filesMin === 1 ? "is" : "are"} there`;
   if (ageMaxMs === undefined || ageMs <= ageMaxMs) return undefined;
   return `the newest file is ${formatDuration(ageMs)} old and may be ${formatDuration(ageMaxMs)}`;
 }

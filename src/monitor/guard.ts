@@ -12,7 +12,7 @@ import { SourceCurrency } from "./currency.js";
 import { DamageJudge } from "./damage.js";
 import { AttackWatch } from "./judge/attack-watch.js";
 import type { DirtyItem } from "./dirty.js";
-import type { ExpectationTally } from "./expectations.js";
+import { ExpectationWatch } from "./expectation-watch.js";
 import { FolderKeeper } from "./folders.js";
 import { FreshReadings } from "./fresh.js";
 import { SECOND_DELETION_MS } from "./intent.js";
@@ -39,6 +39,7 @@ const PAUSE_END_LOOK_MS = 50;
 const OVERFLOW_PAUSE_MS = 5000;
 
 export class SourceGuard {
+  readonly expected: ExpectationWatch;
   readonly context: SourceContext;
   readonly fresh = new FreshReadings();
   readonly currency: SourceCurrency;
@@ -54,8 +55,6 @@ export class SourceGuard {
   readonly #timers: Timer[] = [];
   readonly #degraded = new Map<string, string>();
   #overflowTimer: Timer | undefined;
-  /** Expectations that do not hold, with why. */
-  #unmet: ReadonlyMap<string, string> = new Map();
   /** Until everything has been looked at once; nothing is protected before. */
   #isScanning = true;
   #sweeping: Promise<void> | undefined;
@@ -69,6 +68,7 @@ export class SourceGuard {
       fence: async () => (await native?.fence()) ?? false,
       isUnsure: () => this.#changes.isUnsure || this.#losses.pending > 0,
       unstored: () => this.#changes.unstored(),
+    this.expected = new ExpectationWatch(context);
       foundUnheard: (path) => this.#changes.mark(path, "sweep"),
     });
     this.#attack = new AttackWatch(context, context.canaries);
@@ -127,6 +127,7 @@ export class SourceGuard {
       const count = await registry.rebuild(name, known.currentEntries(name), clock, signal);
       for (const { folder } of source.roots) if (await this.#hasLostAll(folder)) this.#losses.begunWithout(folder);
       if (count > 0) shared.log.info("registry.rebuilt", { source: name, entries: count });
+    await this.expected.start();
     }
     await this.#attack.start();
     await this.#roots.open();
@@ -204,7 +205,15 @@ export class SourceGuard {
   status(): SourceStatus {
     const { shared, name } = this.context;
     const { files, bytes } = shared.registry.totals(name);
-    return { name, ...this.#state(), files, bytes, pending: this.pending, ears: this.#roots.ears };
+    return {
+      name,
+      ...this.#state(),
+      files,
+      bytes,
+      pending: this.pending,
+      ears: this.#roots.ears,
+      unmet: this.expected.unmet,
+    };
   }
 
   get pending(): number {
@@ -375,30 +384,12 @@ export class SourceGuard {
         },
         signal,
       );
-      if (tally !== undefined) this.#tellExpectations(under, tally);
+      if (tally !== undefined) this.expected.looked(under, tally, this.#roots.goneReason === undefined);
     } catch (error) {
       if (this.context.signal.aborted) return;
       if (hasCode(error, "SOURCE_ROOT_GONE")) this.#roots.check();
       else shared.log.error("watch.reconcile_failed", { source: name, ...asHoldfastError(error).toDocument() });
     }
-  }
-
-  /** Says which expectations began or ceased to hold; of a source that is not whole nothing is said. */
-  #tellExpectations(root: BytePath, tally: ExpectationTally): void {
-    const { shared, name, expectations, source } = this.context;
-    expectations.looked(root, tally);
-    const roots = source.roots.map(({ folder }) => folder);
-    const unmet = this.#roots.goneReason === undefined ? expectations.unmet(roots, this.context.nowMs()) : undefined;
-    if (unmet === undefined) return;
-    const before = this.#unmet;
-    this.#unmet = new Map(unmet.map(({ match, detail }) => [match, detail]));
-    for (const { match, detail } of unmet) {
-      if (before.has(match)) continue;
-      shared.log.warn("watch.files_missing", { source: name, match, detail });
-      shared.bus.emit("files.missing", { source: name, match, detail });
-    }
-    for (const match of before.keys())
-      if (!this.#unmet.has(match)) shared.bus.emit("files.expected", { source: name, match });
   }
 
   #found(entry: WalkedEntry, known: KnownPath | undefined, { noticedBy, reason }: Omit<ReconcileOrder, "under">): void {

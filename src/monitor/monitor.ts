@@ -136,7 +136,9 @@ export class Monitor implements AsyncDisposable {
     if (found === undefined) throw new HoldfastError("SOURCE_NOT_FOUND", `no source is named ${name}`);
     this.#sources.delete(name);
     await found.guard.stop();
-    if (options.forget === true) await this.registry.forgetSource(name);
+    if (options.forget !== true) return;
+    found.guard.expected.forget();
+    await this.registry.forgetSource(name);
   }
 
   status(): readonly SourceStatus[] {

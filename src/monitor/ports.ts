@@ -8,7 +8,7 @@ import type { Observer } from "../base/observe.js";
 import type { BytePath } from "../base/paths.js";
 import type { CommitReceipt } from "../engine/repository-types.js";
 import type { DatedEntry, Entry, FileNode, NodeKind, StatTuple, UnreadablePath } from "../engine/types.js";
-import type { ExpectRule } from "./expectations.js";
+import type { ExpectRule, UnmetExpectation } from "./expectations.js";
 import type { StateSublevel } from "./state-sublevel.js";
 import type { ModeRule, ProtectionMode } from "./rules.js";
 import type { ValidationRule } from "./validator.js";
@@ -123,6 +123,8 @@ export interface SourceStatus {
   readonly pending: number;
   /** How changes are noticed: events, or sweeps where the file system reports none. */
   readonly ears: "inotify" | "sweep";
+  /** Files that it is expected to hold and does not. */
+  readonly unmet: readonly UnmetExpectation[];
 }
 
 /** A file that is not as it should be. */

@@ -83,7 +83,7 @@ export class IncidentHealer {
     signal: AbortSignal,
   ): Promise<HealResult> {
     const path = incident.paths[0] as BytePath;
-    const kind = incident.kind === "mass" ? "deleted" : incident.kind;
+    const kind = incident.kind === "mass" || incident.kind === "expected_missing" ? "deleted" : incident.kind;
     const result = await this.#options.healer.heal({ ...this.#jobOf(incident, path, kind), ...how }, signal);
     this.#count(incident.source, path, result, how.byPerson);
     // What a person wanted in a special way is theirs to ask for again.

@@ -12,6 +12,7 @@ import { type BytePath, pathBytes, pathText } from "../base/paths.js";
 import { counted } from "../base/units.js";
 import type { FileNode } from "../engine/types.js";
 import { RecoveryChain, chainOfOne } from "./chain.js";
+import { ExpectedFiles, isExpectation } from "./expected-files.js";
 import { PriorityLanes, RestoreMemory } from "./gate.js";
 import { IncidentHealer, resultOf } from "./heal-incident.js";
 import { type HealResult, PathHealer } from "./heal-path.js";
@@ -61,6 +62,7 @@ export class Healer implements AsyncDisposable {
   readonly #healer: PathHealer;
   readonly #incidents: IncidentHealer;
   readonly #unfinished: Unfinished;
+  readonly #expected: ExpectedFiles;
   readonly #quarantine: Quarantine;
   readonly #resources = new ResourceStack();
   readonly #stop = new AbortController();
@@ -94,6 +96,8 @@ export class Healer implements AsyncDisposable {
       work: (work) => this.#work(work),
       healNow: (incident, policy, isApproved) => this.#healNow(incident, policy, isApproved),
     });
+    const work = (job: () => Promise<void>): void => this.#work(job);
+    this.#expected = new ExpectedFiles({ clock, observer, bus, book, incidents: this.#incidents, work });
   }
 
   /** Reads what a crash left and listens to the bus; what was interrupted is finished when its source is ready. Call once. */
@@ -114,7 +118,9 @@ export class Healer implements AsyncDisposable {
     const retrying = clock.every(RETRY_EVERY_MS, () => this.#work(() => this.#unfinished.retry()));
     this.#resources.defer(() => retrying.cancel());
     signal.throwIfAborted();
-    this.#unfinished.load(open);
+    this.#unfinished.load(open.filter((incident) => !isExpectation(incident)));
+    this.#expected.start(open);
+    this.#resources.defer(() => this.#expected[Symbol.dispose]());
   }
 
   /** Resolves when nothing is queued or under way. */
@@ -127,6 +133,11 @@ export class Healer implements AsyncDisposable {
    * Throws INCIDENT_NOT_FOUND, INCIDENT_STATE.
    */
   async approve(id: string, signal: AbortSignal): Promise<BatchReport> {
+    if (isExpectation(await this.#book.get(id)))
+      throw new HoldfastError(
+        "INCIDENT_STATE",
+        `incident ${id} names files that are expected: there is nothing to put back`,
+      );
     const from = ["waiting", "noted", "failed"] as const;
     const incident = await this.#book.change(id, { state: "healing", reason: "approved" }, from);
     const inner = AbortSignal.any([signal, this.#stop.signal]);
@@ -327,7 +338,7 @@ export class Healer implements AsyncDisposable {
     const policy = this.#options.policyFor(source, first.path);
     if (isAttack) {
       this.#options.bus.emit("attack.held", { source, id: incident.id });
-      await this.#incidents.hold(incident, `${counted(lost.length, "file")} may be under attack: a person decides`);
+      await this.#incidents.hold(incident, `${counted(lost.length, "attacked file")}: a person decides`);
     } else if (isHealedByItself(incident, policy)) await this.#healNow(incident, policy);
     else await this.#incidents.hold(incident, `${counted(lost.length, "file")} at once: a person decides`);
   }

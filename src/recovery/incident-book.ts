@@ -33,7 +33,7 @@ export interface IncidentPath {
 /** What a new incident starts with. */
 export type NewIncident = Pick<
   Incident,
-  "source" | "kind" | "noticedBy" | "detail" | "seenAtMs" | "reason" | "isAttack"
+  "source" | "kind" | "noticedBy" | "detail" | "seenAtMs" | "reason" | "isAttack" | "expected"
 >;
 
 /** What may be changed after opening. */

@@ -128,12 +128,15 @@ export interface IncidentCounts {
 export interface Incident {
   readonly id: string;
   readonly source: string;
-  readonly kind: LossKind | "mass";
+  /** expected_missing: files that a source is expected to hold are not there; it has no paths. */
+  readonly kind: LossKind | "mass" | "expected_missing";
   readonly state: IncidentState;
   /** The first paths, at most `INCIDENT_PATHS_SHOWN`. */
   readonly paths: readonly BytePath[];
   readonly pathCount: number;
   readonly noticedBy: NoticedBy | "person";
+  /** The pattern of `expect` that does not hold. */
+  readonly expected?: string;
   /** Told as an attack: only a person has it healed. */
   readonly isAttack?: true;
   readonly detail: string;

@@ -9,7 +9,7 @@ import type { RestoreMemory } from "./gate.js";
 import type { IncidentHealer } from "./heal-incident.js";
 import type { Incident } from "./incident.js";
 import type { IncidentBook } from "./incident-book.js";
-import type { HealPolicy, HealerOptions } from "./ports.js";
+import type { HealMode, HealPolicy, HealerOptions } from "./ports.js";
 import { clearStagingOf } from "./staging.js";
 
 export interface UnfinishedOptions extends Pick<HealerOptions, "observer" | "watch" | "policyFor"> {
@@ -165,7 +165,10 @@ export class Unfinished {
   }
 }
 
+/** Modes in which a person decides, or nothing is done. */
+const BY_PERSON: ReadonlySet<HealMode> = new Set(["ask", "mirror", "alert", "ignore"]);
+
 /** True when the policy lets an incident be healed without a person. */
 export function isHealedByItself({ kind, isAttack }: Incident, { mode, mass }: HealPolicy): boolean {
-  return mode === "protect" && isAttack !== true && (kind !== "mass" || mass === "heal");
+  return !BY_PERSON.has(mode) && isAttack !== true && (kind !== "mass" || mass === "heal");
 }

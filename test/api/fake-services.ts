@@ -447,6 +447,7 @@ export function sourceDocument(name: string): never {
     newest_commit_at: "2026-01-15T11:59:00.000Z",
     last_backup_at: null,
     rpo_seconds: 900,
+    expected_missing: [],
     added_at_run_time: false,
   } as never;
 }

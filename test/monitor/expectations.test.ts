@@ -69,4 +69,38 @@ describe("expected files", () => {
     expect(missing[0]).to.equal("dumps/*.sql: 1 of at least 2 files are there");
     expect(back).to.deep.equal(["dumps/*.sql"]);
   });
+
+  it("are named in the status while they are missing, and their return is told after a restart", async () => {
+    await using bench = await WatchBench.create({ times: { fileSweepMs: 200 } });
+    const told: string[] = [];
+    bench.bus.on("files.missing", ({ match }) => told.push(`missing ${match}`));
+    bench.bus.on("files.expected", ({ match }) => told.push(`there ${match}`));
+    const settings = { expect: [{ match: "*.sql", filesMin: 1, ageMaxMs: undefined }] };
+    await bench.protect(settings);
+    await bench.until("it is told", () => told.length === 1);
+    expect(bench.monitor.status()[0]?.unmet).to.deep.equal([
+      { match: "*.sql", detail: "0 of at least 1 file is there" },
+    ]);
+    await bench.close();
+    await bench.open();
+    await bench.protect(settings);
+    expect(told, "told again after a restart").to.deep.equal(["missing *.sql", "missing *.sql"]);
+    await bench.close();
+    await bench.folder.write("dump.sql", "1");
+    await bench.open();
+    await bench.protect(settings);
+    expect(told.slice(2)).to.deep.equal(["there *.sql"]);
+    expect(bench.monitor.status()[0]?.unmet).to.deep.equal([]);
+  });
+
+  it("are forgotten when nobody expects them any more", async () => {
+    await using bench = await WatchBench.create();
+    const ended: string[] = [];
+    bench.bus.on("files.expected", ({ match }) => ended.push(match));
+    await bench.protect({ expect: [{ match: "*.sql", filesMin: 1, ageMaxMs: undefined }] });
+    await bench.close();
+    await bench.open();
+    await bench.protect({});
+    expect(ended).to.deep.equal(["*.sql"]);
+  });
 });

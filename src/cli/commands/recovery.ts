@@ -223,14 +223,17 @@ async function listIncidents(
     timeText(incident.opened_at),
     incident.state,
     incident.kind,
-    incident.paths_total === 1
-      ? (incident.paths[0]?.path ?? "")
-      : `${counted(incident.paths_total, "file")} of ${incident.source}`,
+    whatOf(incident),
   ]);
   output.table(columns, rows);
   const waiting = incidents.find((incident) => incident.state === "waiting");
   if (waiting !== undefined) output.say(`One waits for you: holdfast incidents show ${waiting.id}`);
   return EXIT.ok;
+}
+
+function whatOf({ kind, paths_total: total, paths, source, detail }: IncidentDocument): string {
+  if (kind === "expected_missing") return detail.split(";")[0] ?? detail;
+  return total === 1 ? (paths[0]?.path ?? "") : `${counted(total, "file")} of ${source}`;
 }
 
 function printIncident(context: CommandContext, incident: IncidentDocument): void {
@@ -245,7 +248,7 @@ function printIncident(context: CommandContext, incident: IncidentDocument): voi
   if (incident.closed_at !== null) output.print(`  closed    ${timeText(incident.closed_at)}`);
   if (incident.strategy !== null) output.print(`  taken     ${incident.strategy}: ${printable(incident.origin ?? "")}`);
   if (incident.quarantined) output.print(`  kept      the damaged bytes are in quarantine`);
-  output.print(`  files     ${incident.paths_total}`);
+  if (incident.paths_total > 0) output.print(`  files     ${incident.paths_total}`);
   for (const { path, last_good_at: goodAt } of incident.paths.slice(0, LISTED_MAX))
     output.print(`    ${printable(path)}${typeof goodAt === "string" ? `   last good version ${goodAt}` : ""}`);
   if (incident.paths_total > LISTED_MAX) output.print(`    and ${incident.paths_total - LISTED_MAX} more`);

@@ -3,6 +3,7 @@ import { isoTime } from "../../base/clock.js";
 import { HoldfastError } from "../../base/errors.js";
 import { pathFields } from "../../base/paths.js";
 import type { ChangeSourceRequest, ExplainDocument, SourceDocument, WatchService } from "../../api/watch-service.js";
+import type { SourceStatus } from "../../monitor/ports.js";
 import { pauseDocument } from "../documents.js";
 import type { Operation } from "../operation.js";
 import type { Parts } from "../parts.js";
@@ -105,6 +106,7 @@ export function sourceDocuments(parts: Parts, operation: Operation): readonly So
       bytes: status?.bytes ?? 0,
       pending_changes: Math.max(status?.pending ?? 0, parts.queue.pending(source.name)),
       files_unreadable: parts.queue.unreadable(source.name).length,
+      expected_missing: unmetTexts(status),
       on_delete: onDelete(source),
       priority: source.configuration.priority,
       newest_commit_at: isoOrNull(freshness.newestCopyMs(source.name)),
@@ -115,6 +117,10 @@ export function sourceDocuments(parts: Parts, operation: Operation): readonly So
       added_at_run_time: source.addedAtRunTime,
     };
   });
+}
+
+function unmetTexts(status: SourceStatus | undefined): readonly string[] {
+  return (status?.unmet ?? []).map(({ match, detail }) => `${match}: ${detail}`);
 }
 
 function onDelete(source: ProtectedSource): SourceDocument["on_delete"] {
