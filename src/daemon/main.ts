@@ -119,7 +119,8 @@ function beginAnewWhenDamaged({ parts }: Launched, run: AbortController, log: Lo
   const { indexDamage } = parts.repository;
   const begin = (): void => {
     const { code, message } = asHoldfastError(indexDamage.reason);
-    log.error("index.damaged", { code, message, next: "everything is closed and begun anew with a fresh index" });
+    const event = code === "REPO_LOCKED" ? "lease.lost" : "index.damaged";
+    log.error(event, { code, message, next: "everything is closed and begun anew from what the store has" });
     run.abort(indexDamage.reason);
   };
   if (indexDamage.aborted) begin();

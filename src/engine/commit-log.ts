@@ -83,7 +83,8 @@ export class CommitAppender {
   readonly #writer: string;
   #seq: number;
   #previous: string;
-  #refused = false;
+  /** SHA-256 of a commit that was refused to its caller and may be there all the same. */
+  #refused: string | undefined;
 
   /** `last` is the writer's newest commit object, if any. */
   constructor(
@@ -124,13 +125,22 @@ export class CommitAppender {
 
   /** A commit whose storing failed may be there all the same: it was refused to its caller, so it makes way. */
   async #put(key: string, bytes: Uint8Array, signal: AbortSignal): Promise<void> {
-    if (this.#refused) await this.#backend.delete(key, signal);
+    if (this.#refused !== undefined) await this.#removeRefused(key, this.#refused, signal);
     try {
       await this.#backend.put(key, bytes, signal);
-      this.#refused = false;
+      this.#refused = undefined;
     } catch (error) {
-      this.#refused = !hasCode(error, "OBJECT_EXISTS");
+      this.#refused = hasCode(error, "OBJECT_EXISTS") ? undefined : sha256Of(bytes);
       throw error;
+    }
+  }
+
+  /** Nothing but what was refused: another writer may have taken the number since. */
+  async #removeRefused(key: string, refused: string, signal: AbortSignal): Promise<void> {
+    try {
+      if (sha256Of(await this.#backend.get(key, signal)) === refused) await this.#backend.delete(key, signal);
+    } catch (error) {
+      if (!hasCode(error, "OBJECT_MISSING")) throw error;
     }
   }
 }

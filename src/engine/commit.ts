@@ -71,6 +71,7 @@ async function commitLocked(
   const timeMs = clock.nowMs();
   const seq = await appendChanges(core, { source, timeMs, readFromMs, records, sorted }, signal);
   await refreshStats(core, sorted.unchanged);
+  core.assertMine(); // also what is only unchanged is told to be durable
   return {
     seq,
     timeMs,

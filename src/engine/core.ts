@@ -5,7 +5,7 @@
 import { basename } from "node:path";
 import type { Clock } from "../base/clock.js";
 import { Mutex, mapLimited } from "../base/concurrency.js";
-import { HoldfastError } from "../base/errors.js";
+import { HoldfastError, hasCode } from "../base/errors.js";
 import type { Logger, Observer } from "../base/observe.js";
 import type { Backend } from "../storage/backend.js";
 import type { FileIo } from "../storage/file-io.js";
@@ -17,6 +17,7 @@ import { type Fragment, type IndexedPack, encodeFragment } from "./index/fragmen
 import type { LevelOperation } from "./index/level-store.js";
 import type { KeyRing, RepositoryKeys } from "./keys.js";
 import { Gate, NameLocks } from "./lease/gate.js";
+import type { WriterLease } from "./lease/writer-lease.js";
 import { type FinishedPack, type PackEntry, type PackKind, packKey } from "./pack/format.js";
 import { type RecordOpener, RecordSealer, type SealedRecord } from "./pack/record.js";
 import { PackWriter } from "./pack/writer.js";
@@ -55,6 +56,7 @@ export interface CoreParts {
   readonly pool: WorkerPool;
   readonly writerId: string;
   readonly write: WriteSide | undefined;
+  readonly lease: WriterLease | undefined;
   readonly io: FileIo;
   readonly clock: Clock;
   readonly observer: Observer;
@@ -125,6 +127,11 @@ export class RepositoryCore {
       throw new HoldfastError("STORE_READ_ONLY", "the repository is open for reading only");
     }
     return this.parts.write;
+  }
+
+  /** To be asked before something is removed or replaced. Throws REPO_LOCKED when another process took over. */
+  assertMine(): void {
+    this.parts.lease?.assertHeld();
   }
 
   /** Brings a delta into the catalog. */
@@ -214,8 +221,12 @@ export class RepositoryCore {
     const { commits } = this.writeSide();
     const { catalog, clock } = this.parts;
     return await this.#commitTurn.run(async () => {
+      this.assertMine();
       const commit = { number: this.nextSeq(), timeMs: clock.nowMs(), body };
-      const stored = await commits.append(commit, deltas, signal);
+      const stored = await commits.append(commit, deltas, signal).catch((error: unknown) => {
+        if (hasCode(error, "OBJECT_EXISTS")) this.assertMine(); // whoever took over has taken the number
+        throw error;
+      });
       const operations: LevelOperation[] = [];
       catalog.commits.putCommit(operations, stored);
       await catalog.write(operations);

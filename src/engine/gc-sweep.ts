@@ -158,7 +158,11 @@ export async function sweep(
     ...more.orphans,
   ];
   // From the plan on there is no way back: a crash is finished by the next open, a failure by the next collection.
-  await writePlan(backend, { epoch, deletes }, signal);
+  core.assertMine();
+  await writePlan(backend, { epoch, deletes }, signal).catch((error: unknown) => {
+    if (hasCode(error, "OBJECT_EXISTS")) core.assertMine();
+    throw error;
+  });
   await finishPlan(core, { epoch, deletes }, signal);
 }
 

@@ -63,6 +63,7 @@ export async function removeKey(core: RepositoryCore, idOrPrefix: string, signal
   core.writeSide();
   return await core.maintenance.run(async () => {
     const { backend } = core.parts;
+    core.assertMine();
     const found = (await listSlots(backend, signal)).filter(({ id }) => id.startsWith(idOrPrefix));
     const [slot, other] = found;
     if (slot === undefined || idOrPrefix === "") throw new HoldfastError("NOT_FOUND", "no key slot has that id");
@@ -119,6 +120,7 @@ export async function rotateKeys(
 }
 
 function encryptedRing(core: RepositoryCore): KeyRing {
+  core.assertMine();
   if (core.keyRing.masters.length > 0) return core.keyRing;
   throw new HoldfastError("UNSUPPORTED", "the repository is not encrypted: it has no keys");
 }

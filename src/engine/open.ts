@@ -29,7 +29,9 @@ import {
   newRecoveryKey,
   unlockMasters,
 } from "./keys.js";
+import { fenceWriters } from "./lease/fence.js";
 import { lockStore } from "./lease/store-lock.js";
+import { WriterLease } from "./lease/writer-lease.js";
 import type { LevelOperation } from "./index/level-store.js";
 import { RecordOpener } from "./pack/record.js";
 import { ParityStore } from "./parity/group-store.js";
@@ -113,13 +115,18 @@ export async function openCore(options: OpenOptions): Promise<OpenedCore> {
   const { keys, keyRing } = await unlock(backend, config, options);
   const storeFolder = localFolderOf(options.storeUrl);
   const readOnly = options.readOnly === true;
+  const writerId = await writerIdOf(options.stateDir, config.repository_id, readOnly);
+  let lease: WriterLease | undefined;
   if (!readOnly) {
     stack.use(await lockStore(requireFolder(storeFolder)));
+    lease = stack.use(await WriterLease.take(requireFolder(storeFolder), writerId));
     await writeConfig(backend, config, signal, missingCopies);
   }
   const chunkSet = new ChunkSet();
   const parity = new ParityStore(backend, keys.repositoryId);
-  const opened = await openCatalog(options, { backend, keys, config, chunkSet, parity }, stack);
+  const others = lease?.others.filter((writer) => writer !== writerId) ?? [];
+  const opened = await openCatalog(options, { backend, keys, config, chunkSet, parity, others }, stack);
+  await lease?.forgetOthers();
   if (!readOnly) await clearStaging(backend, io);
   const pool = stack.use(
     new WorkerPool({
@@ -132,13 +139,12 @@ export async function openCore(options: OpenOptions): Promise<OpenedCore> {
       ...(options.workers === undefined ? {} : { workers: options.workers }),
     }),
   );
-  const writerId = await writerIdOf(options.stateDir, config.repository_id, readOnly);
   const walRoot = join(requireFolder(storeFolder), "wal");
   const logs = await replayLogs(backend, walRoot, keys, signal);
   const write = readOnly
     ? undefined
-    : await openWriteSide({ options, backend, keys, writerId, walRoot, opened, logs, stack });
-  const parts = { backend, config, keys, keyRing, chunkSet, parity, pool, writerId, write, io, ...opened };
+    : await openWriteSide({ options, backend, keys, writerId, walRoot, opened, logs, lease, stack });
+  const parts = { backend, config, keys, keyRing, chunkSet, parity, pool, writerId, write, lease, io, ...opened };
   const core = new RepositoryCore({ ...parts, clock: options.clock, observer: options.observer });
   await takeInLogs(core, logs, signal);
   return { core, owned: stack.move() };
@@ -173,11 +179,13 @@ interface CatalogParts {
   readonly config: RepositoryConfig;
   readonly chunkSet: ChunkSet;
   readonly parity: ParityStore;
+  /** Writers that may still be alive and were to end: they are fenced off before anything is read. */
+  readonly others: readonly string[];
 }
 
 /** Opens the catalog and brings it up to the store, making it again when it cannot be trusted. */
 async function openCatalog(options: OpenOptions, parts: CatalogParts, stack: ResourceStack): Promise<OpenedCatalog> {
-  const { backend, keys, config, chunkSet, parity } = parts;
+  const { backend, keys, config, chunkSet, parity, others } = parts;
   const { log } = options.observer;
   const folder = join(options.stateDir, "index");
   const id = config.repository_id;
@@ -186,6 +194,8 @@ async function openCatalog(options: OpenOptions, parts: CatalogParts, stack: Res
   const epoch = readOnly
     ? (await newestEpoch(backend, options.signal)).epoch
     : await finishInterrupted(backend, log, options.signal);
+  const fence = { backend, keys, nowMs: options.clock.nowMs(), log };
+  const fenced = others.length === 0 ? epoch : await fenceWriters(fence, others, options.signal);
   const attempt = async (catalog: Catalog): Promise<OpenedCatalog & { rebuild: string | undefined }> => {
     await catalog.load();
     const content = new ContentReader({ ...parts, opener, catalog, writable: !readOnly, log });
@@ -199,7 +209,7 @@ async function openCatalog(options: OpenOptions, parts: CatalogParts, stack: Res
     };
     const rebuild = await reasonToRebuild(context, epoch, options.signal);
     const lastSeq = rebuild === undefined ? await catchUp(context, options.signal) : 0;
-    if (rebuild === undefined) await finishOpening(catalog, epoch, chunkSet);
+    if (rebuild === undefined) await finishOpening(catalog, fenced, chunkSet);
     return { catalog, opener, content, lastSeq, rebuild };
   };
   const first = await Catalog.open(folder, id, log);
@@ -277,17 +287,24 @@ interface WriteContext {
   readonly walRoot: string;
   readonly opened: OpenedCatalog;
   readonly logs: readonly FoundLog[];
+  readonly lease: WriterLease | undefined;
   readonly stack: ResourceStack;
 }
 
 async function openWriteSide(context: WriteContext): Promise<WriteSide> {
-  const { options, backend, keys, writerId, walRoot, logs, stack } = context;
+  const { options, backend, keys, writerId, walRoot, logs, lease, stack } = context;
   const own = logs.find(({ writer }) => writer === writerId);
   const folder = join(walRoot, writerId);
   const segments = own?.replay.segments ?? [];
   const position = logPosition(context.opened.catalog, writerId, own);
   const wal = stack.use(
-    new WriteAheadLog({ folder, keys, observer: options.observer, segments, io: options.io ?? systemIo }, position),
+    new WriteAheadLog(
+      {
+        ...{ folder, keys, observer: options.observer, segments, io: options.io ?? systemIo },
+        assertMine: () => lease?.assertHeld(),
+      },
+      position,
+    ),
   );
   const last = await lastCommitOf(backend, context.opened.catalog, writerId, options.signal);
   return { wal, commits: new CommitAppender(backend, keys, writerId, last) };

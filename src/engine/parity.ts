@@ -60,6 +60,7 @@ export async function maintainParity(
   // Only now: until here the old parity was still good for what is left of its packs. That of a damaged or lost pack stays.
   const removed = groups.filter((group) => !kept.includes(group) && !group.members.some(isUncovered(packs, written)));
   const keptKeys = new Set(kept.flatMap((group) => group.keys));
+  core.assertMine();
   for (const key of removed.flatMap((group) => group.keys))
     if (key !== undefined && !keptKeys.has(key) && !written.keys.has(key)) await core.parts.backend.delete(key, signal);
   core.parts.parity.refresh();

@@ -63,6 +63,7 @@ export async function repair(
 ): Promise<RepairReport> {
   const { core } = repository;
   core.writeSide();
+  core.assertMine();
   const copy = options.copyUrl === undefined ? undefined : await openCopy(core, options.copyUrl, signal);
   try {
     return await core.longWork.run(() => repairAll(repository, { ...options, copy }, signal), signal);

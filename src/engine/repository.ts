@@ -72,6 +72,7 @@ export class Repository implements AsyncDisposable {
     this.#owned = owned;
     this.#facts = new StoreFacts(core);
     core.parts.catalog.onDamaged((error) => this.#indexDamage.abort(error));
+    if (core.parts.lease !== undefined) core.parts.lease.onLost = (error) => this.#indexDamage.abort(error);
     if (core.parts.write !== undefined) {
       this.#timer = core.parts.clock.every(SEAL_AGE_MS, () => this.#sealInBackground());
     }
@@ -104,7 +105,10 @@ export class Repository implements AsyncDisposable {
     return this.core.parts.write === undefined;
   }
 
-  /** Aborted with INDEX_DAMAGED when the local index proves damaged in use: it is made again at the next `open`. */
+  /**
+   * Aborted when this must be opened again: with INDEX_DAMAGED when the local index proves damaged in use (it is made
+   * again at the next `open`), with REPO_LOCKED when another process took over the writing.
+   */
   get indexDamage(): AbortSignal {
     return this.#indexDamage.signal;
   }
@@ -132,8 +136,8 @@ export class Repository implements AsyncDisposable {
   }
 
   /** The last known states of a source, or of what is at and below `under`, in path order. */
-  currentEntries(source: string, under?: BytePath): AsyncIterable<DatedEntry> {
-    return currentEntries(this.core, source, under);
+  currentEntries(source: string, under?: BytePath, matches?: (path: BytePath) => boolean): AsyncIterable<DatedEntry> {
+    return currentEntries(this.core, source, under, matches);
   }
 
   /** The newest version of a path made until then; its node is undefined when it was removed. */
@@ -141,9 +145,9 @@ export class Repository implements AsyncDisposable {
     return await entryAt(this.core, path, atMs, source);
   }
 
-  /** The state of a whole source at a time, in path order. */
-  entriesAt(source: string, atMs: number, signal: AbortSignal): AsyncIterable<Entry> {
-    return entriesAt(this.core, source, atMs, signal);
+  /** The state of a source (or of what is at and below `under`) at a time, in path order. */
+  entriesAt(source: string, atMs: number, signal: AbortSignal, under?: BytePath): AsyncIterable<Entry> {
+    return entriesAt(this.core, { source, under }, atMs, signal);
   }
 
   /** Newest first; at most `limit` (default 1,000). */

@@ -2,6 +2,7 @@
  * Garbage collections as the store remembers them: `gc/<epoch>/plan` before anything is deleted, `gc/<epoch>/done`
  * after. A plan without its end is carried out by whoever opens the repository next, before anything else is written.
  */
+import { hasCode } from "../../base/errors.js";
 import type { Logger } from "../../base/observe.js";
 import type { Backend } from "../../storage/backend.js";
 import { decodeDigested, encodeDigested } from "../digested-json.js";
@@ -75,6 +76,23 @@ export async function finishInterrupted(backend: Backend, log: Logger, signal: A
   log.info("gc.finishing", { epoch: plan.epoch, objects: plan.deletes.length });
   await carryOut(backend, plan, signal);
   return plan.epoch;
+}
+
+/**
+ * Takes the number of the next collection with one that deletes nothing, so that one which another process is about to
+ * begin cannot; gives the newest epoch then. The caller holds the store's lock.
+ */
+export async function fenceCollections(backend: Backend, log: Logger, signal: AbortSignal): Promise<number> {
+  for (;;) {
+    const epoch = (await finishInterrupted(backend, log, signal)) + 1;
+    try {
+      await writePlan(backend, { epoch, deletes: [] }, signal);
+      await noteEnd(backend, epoch, signal);
+      return epoch;
+    } catch (error) {
+      if (!hasCode(error, "OBJECT_EXISTS")) throw error; // it came first, and is carried out first
+    }
+  }
 }
 
 function parsePlan(bytes: Buffer): CollectionPlan | undefined {

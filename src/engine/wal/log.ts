@@ -60,6 +60,8 @@ export interface WalOptions {
   readonly io?: FileIo;
   /** A new segment begins when one reaches this size, bytes; default 32 MiB. */
   readonly segmentBytesMax?: number;
+  /** Asked when commits are durable, before anybody hears of it; a throw ends the log: nothing after it is acknowledged. */
+  readonly assertMine?: () => void;
   /** Segments that a replay found, which are still on disk. */
   readonly segments?: readonly SegmentInfo[];
 }
@@ -218,6 +220,7 @@ export class WriteAheadLog implements AsyncDisposable {
     const group = new GroupBuilder(open, { seq: this.#nextSeq, hash: this.#lastFrameHash });
     const receipts = commits.map((commit) => group.add(commit));
     await this.#writeDurably(open, group.parts);
+    this.#options.assertMine?.();
     open.goodBytes = group.endBytes;
     this.#nextSeq = group.nextSeq;
     this.#lastFrameHash = group.lastFrameHash;
