@@ -45,7 +45,7 @@ export const upkeepCommands: readonly CommandSpec[] = [
   },
   {
     name: "keys remove",
-    summary: "Remove a key; never the last one, nor the one in use.",
+    summary: "Remove a key, a damaged one too; never the last one, nor the one in use.",
     arguments: [{ name: "id", description: "id of the key, or a unique beginning of it (holdfast keys)" }],
     examples: ["holdfast keys remove 3f8a91c0"],
     run: async (context, args) => {
