@@ -2,17 +2,15 @@
 import { mkdir } from "node:fs/promises";
 import { HoldfastError } from "../base/errors.js";
 import { type BytePath, isWithin, pathBytes, pathFields, pathFromText } from "../base/paths.js";
-import { restore } from "../engine/restore.js";
+import { type RestoreRequest as EngineRequest, restore } from "../engine/restore.js";
 import type { Repository } from "../engine/repository.js";
 import type { Entry } from "../engine/types.js";
 import type { RestoreReport, RestoreRequest } from "../api/services.js";
-import { globOf } from "./glob.js";
 import { realOrSame } from "../sources/files.js";
 import type { WorkContext } from "./job-documents.js";
 import type { Parts } from "./parts.js";
 import type { ProtectedSource } from "./protected-source.js";
-
-const GLOB_SIGNS = /[*?[{]/;
+import { type Selection, selectionOf } from "./selection.js";
 
 /** Checks the request before a job is made of it. Throws BACKUP_NOT_FOUND, BACKUP_AMBIGUOUS, USAGE. */
 export async function checkRestore(parts: Parts, request: RestoreRequest): Promise<void> {
@@ -47,16 +45,17 @@ export async function restoreNow(parts: Parts, request: RestoreRequest, context:
   const { repository, settings } = parts;
   const { target } = request;
   if (target !== undefined && !request.dry_run) await mkdir(pathBytes(target), { recursive: true });
-  const selects = selectionOf(request.files);
-  const chosen = filtered(entriesOf(repository, request, context.signal), request.sources, selects);
   const moved = target === undefined ? movedPlaces(parts) : [];
-  const placed = relocated(chosen, moved);
+  const told = target === undefined && !request.dry_run ? toldTo(parts, moved) : {};
   let found = 0;
-  const counted = tap(placed, () => (found += 1));
+  const place = (entry: Entry): Entry => {
+    found += 1;
+    return relocated(entry, moved);
+  };
   const report = await restore(
     repository,
     {
-      entries: counted,
+      entries: chosenEntries(repository, request, place, context.signal),
       target,
       overwrite: request.overwrite,
       inPlace: request.in_place,
@@ -67,11 +66,13 @@ export async function restoreNow(parts: Parts, request: RestoreRequest, context:
       storedPath: (path) => storedPathOf(path, moved),
       parentNode: (path) => repository.current(path)?.node,
       spare: [pathFromText(settings.current.stateDir)],
+      ...told,
     },
     context.signal,
     ({ filesDone, bytesDone }) =>
       context.progress({ files_done: filesDone, files_total: null, bytes_done: bytesDone, bytes_total: null }),
   );
+  await parts.monitor.registry.flush();
   if (found === 0) {
     throw new HoldfastError("VERSION_NOT_FOUND", "nothing that is stored fits the request", {
       hint: "See `holdfast ls latest` or `holdfast versions PATH`.",
@@ -91,36 +92,49 @@ export async function restoreNow(parts: Parts, request: RestoreRequest, context:
   };
 }
 
-async function* entriesOf(repository: Repository, request: RestoreRequest, signal: AbortSignal): AsyncGenerator<Entry> {
-  const { backup_id: id, at_ms: atMs } = request;
+/** What the request chooses, where it is to go. */
+async function* chosenEntries(
+  repository: Repository,
+  request: RestoreRequest,
+  place: (entry: Entry) => Entry,
+  signal: AbortSignal,
+): AsyncGenerator<Entry> {
+  const { sources, files } = request;
+  const selection = selectionOf(files);
+  for await (const entry of entriesOf(repository, request, selection, signal)) {
+    if (sources.length > 0 && !sources.includes(entry.source)) continue;
+    if (selection.includes(entry.path)) yield place(entry);
+  }
+}
+
+/** The monitor hears of everything that a restore does to protected places, so that it takes none of it for damage. */
+function toldTo({ monitor }: Parts, moved: readonly MovedPlace[]): Pick<EngineRequest, "onWritten" | "onRemoved"> {
+  return {
+    onWritten: ({ source, path, node }) => {
+      const isFile = node.kind === "file";
+      if (isFile) monitor.acceptRestored(source, storedPathOf(path, moved), { sha256: node.sha256 });
+    },
+    onRemoved: ({ source, path }) => {
+      monitor.acceptRestored(source, storedPathOf(path, moved), "removed");
+    },
+  };
+}
+
+async function* entriesOf(
+  repository: Repository,
+  { backup_id: id, at_ms: atMs }: RestoreRequest,
+  selection: Selection,
+  signal: AbortSignal,
+): AsyncGenerator<Entry> {
+  const roots = selection.roots.map((root) => (root === "/" ? undefined : root));
   if (id === undefined && atMs !== undefined) {
-    for (const source of await repository.sourceNames()) yield* repository.entriesAt(source, atMs, signal);
+    for (const source of await repository.sourceNames()) {
+      for (const under of roots) yield* repository.entriesAt(source, atMs, signal, under);
+    }
     return;
   }
   const { backup_id: backupId } = await repository.backup(id ?? "latest");
-  yield* repository.backupEntries(backupId, {}, signal);
-}
-
-/** Paths name a file or everything below a folder; patterns with `*` and the like are globs. */
-function selectionOf(files: readonly string[]): (path: BytePath) => boolean {
-  if (files.length === 0) return () => true;
-  const tests = files.map((text) => {
-    if (GLOB_SIGNS.test(text)) return globOf(text);
-    const chosen = pathFromText(text);
-    return (path: BytePath) => isWithin(path, chosen);
-  });
-  return (path) => tests.some((test) => test(path));
-}
-
-async function* filtered(
-  entries: AsyncIterable<Entry>,
-  sources: readonly string[],
-  selects: (path: BytePath) => boolean,
-): AsyncGenerator<Entry> {
-  for await (const entry of entries) {
-    if (sources.length > 0 && !sources.includes(entry.source)) continue;
-    if (selects(entry.path)) yield entry;
-  }
+  for (const under of roots) yield* repository.backupEntries(backupId, under === undefined ? {} : { under }, signal);
 }
 
 interface MovedPlace {
@@ -140,23 +154,14 @@ function movedPlaces({ book }: Parts): readonly MovedPlace[] {
     .sort((a, b) => b.from.length - a.from.length);
 }
 
-async function* relocated(entries: AsyncIterable<Entry>, moved: readonly MovedPlace[]): AsyncGenerator<Entry> {
-  for await (const entry of entries) {
-    const place = moved.find(({ from }) => isWithin(entry.path, from));
-    if (place === undefined) yield entry;
-    else yield { ...entry, path: (place.to + entry.path.slice(place.from.length)) as BytePath };
-  }
+function relocated(entry: Entry, moved: readonly MovedPlace[]): Entry {
+  const place = moved.find(({ from }) => isWithin(entry.path, from));
+  if (place === undefined) return entry;
+  return { ...entry, path: (place.to + entry.path.slice(place.from.length)) as BytePath };
 }
 
 /** The path under which something at a moved place is stored. */
 function storedPathOf(path: BytePath, moved: readonly MovedPlace[]): BytePath {
   const place = moved.find(({ to }) => isWithin(path, to));
   return place === undefined ? path : ((place.from + path.slice(place.to.length)) as BytePath);
-}
-
-async function* tap(entries: AsyncIterable<Entry>, onEntry: () => void): AsyncGenerator<Entry> {
-  for await (const entry of entries) {
-    onEntry();
-    yield entry;
-  }
 }

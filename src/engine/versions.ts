@@ -19,14 +19,16 @@ export function currentEntry(core: RepositoryCore, path: BytePath, source?: stri
   return undefined;
 }
 
-/** All last known states of a source (or of what is at and below `under`) in path order. */
+/** All last known states of a source (or of what is at and below `under`) in path order, of paths that match. */
 export async function* currentEntries(
   core: RepositoryCore,
   source: string,
   under?: BytePath,
+  matches: (path: BytePath) => boolean = () => true,
 ): AsyncGenerator<DatedEntry> {
   for await (const page of core.parts.catalog.entries.currentPages(source, under)) {
     for (const record of page) {
+      if (!matches(record.path)) continue;
       const { node, timeMs } = stateOf(record);
       yield { source, path: record.path, node, timeMs };
     }
@@ -72,14 +74,14 @@ async function recordsOf(
   return [...(record === undefined ? [] : versionsOfCurrent(record)), ...older];
 }
 
-/** The state of a whole source at a time, in path order: what a restore `--at` writes. */
+/** The state of a source (or of what is at and below a path) at a time, in path order: what a restore `--at` writes. */
 export async function* entriesAt(
   core: RepositoryCore,
-  source: string,
+  { source, under }: { readonly source: string; readonly under?: BytePath | undefined },
   atMs: number,
   signal: AbortSignal,
 ): AsyncGenerator<Entry> {
-  for await (const { path, versions } of pathHistories(core.parts.catalog.entries, source, signal)) {
+  for await (const { path, versions } of pathHistories(core.parts.catalog.entries, source, signal, under)) {
     const state = versions.find((version) => version.timeMs <= atMs)?.state;
     if (state !== undefined) yield { source, path, node: state.node };
   }
@@ -93,14 +95,18 @@ export interface PathHistory {
   readonly versions: readonly VersionRecord[];
 }
 
-/** The histories of all paths of a source, in path order: one merge over current entries and older versions. */
+/**
+ * The histories of all paths of a source (or of what is at and below `under`), in path order: one merge over current
+ * entries and older versions.
+ */
 export async function* pathHistories(
   entries: EntryIndex,
   source: string,
   signal: AbortSignal,
+  under?: BytePath,
 ): AsyncGenerator<PathHistory> {
-  const current = oneByOne(entries.currentPages(source));
-  const history = oneByOne(entries.historyPages(source));
+  const current = oneByOne(entries.currentPages(source, under));
+  const history = oneByOne(entries.historyPages(source, under));
   let now = await current.next();
   let past = await history.next();
   while (now.done !== true || past.done !== true) {

@@ -56,9 +56,7 @@ export function backupService(parts: Parts, operation: Operation): BackupService
     async *find(glob): AsyncIterable<EntryDocument> {
       const matches = globOf(glob);
       for (const source of await repository.sourceNames()) {
-        for await (const entry of repository.currentEntries(source)) {
-          if (matches(entry.path)) yield entryDocument(entry);
-        }
+        for await (const entry of repository.currentEntries(source, undefined, matches)) yield entryDocument(entry);
       }
     },
     async versions(path): Promise<readonly VersionDocument[]> {

@@ -3,7 +3,7 @@
  * content. Applying a change is idempotent and needs no order: versions are told apart by their commit's number, the
  * newest is the current one. So a log can be replayed over a catalog of any age.
  */
-import type { BytePath } from "../../base/paths.js";
+import { type BytePath, isWithin } from "../../base/paths.js";
 import { ByteReader, ByteWriter } from "../tree/bytes.js";
 import { type EntryState, encodeState, readState, summaryOf } from "../tree/codec.js";
 import type { Delta, DeltaChange } from "../tree/delta.js";
@@ -104,7 +104,7 @@ export class EntryIndex {
     source: string,
     from: BytePath | undefined,
     before: BytePath | undefined,
-  ): AsyncGenerator<CurrentRecord[]> {
+  ): AsyncGenerator<readonly CurrentRecord[]> {
     const prefix = sourcePrefix("current", source);
     const first = from === undefined ? prefix : pathKey("current", source, from);
     const end = before === undefined ? afterSource(prefix) : pathKey("current", source, before);
@@ -119,7 +119,7 @@ export class EntryIndex {
   }
 
   /** The current entries of a source in path order, page by page, of one moment. */
-  async *currentPages(source: string, under?: BytePath): AsyncGenerator<CurrentRecord[]> {
+  async *currentPages(source: string, under?: BytePath): AsyncGenerator<readonly CurrentRecord[]> {
     const prefix = sourcePrefix("current", source);
     const from = under === undefined ? prefix : pathKey("current", source, under);
     for await (const page of this.#level.pages(from, afterSource(prefix))) {
@@ -129,14 +129,9 @@ export class EntryIndex {
         slot: slotOf(value),
         value,
       }));
-      if (under === undefined) {
-        yield records;
-        continue;
-      }
-      const within = records.filter(({ path }) => path === under || path.startsWith(under === "/" ? "/" : `${under}/`));
+      const within = partWithin(records, under);
       if (within.length > 0) yield within;
-      const last = records.at(-1);
-      if (last !== undefined && last.path > (under === "/" ? "0" : `${under}0`)) return;
+      if (isBehind(records.at(-1)?.path, under)) return;
     }
   }
 
@@ -147,14 +142,21 @@ export class EntryIndex {
     return pairs.map(([, value]) => decodeVersion(value));
   }
 
-  /** All older versions of a source in path order, newest first within a path. */
-  async *historyPages(source: string): AsyncGenerator<{ readonly path: BytePath; readonly version: VersionRecord }[]> {
+  /** All older versions of a source (or of what is at and below `under`) in path order, newest first within a path. */
+  async *historyPages(
+    source: string,
+    under?: BytePath,
+  ): AsyncGenerator<readonly { readonly path: BytePath; readonly version: VersionRecord }[]> {
     const prefix = sourcePrefix("history", source);
-    for await (const page of this.#level.pages(prefix, afterSource(prefix))) {
-      yield page.map(([key, value]) => ({
+    const from = under === undefined ? prefix : pathKey("history", source, under);
+    for await (const page of this.#level.pages(from, afterSource(prefix))) {
+      const versions = page.map(([key, value]) => ({
         path: key.toString("latin1", prefix.length, key.length - SEQ_BYTES - 1) as BytePath,
         version: decodeVersion(value),
       }));
+      const within = partWithin(versions, under);
+      if (within.length > 0) yield within;
+      if (isBehind(versions.at(-1)?.path, under)) return;
     }
   }
 
@@ -361,6 +363,19 @@ export function slotOf(value: Buffer): number {
 /** The state of a current record. */
 export function stateOf(record: { readonly value: Buffer }): EntryState {
   return readState(new ByteReader(record.value, STATE_OFFSET));
+}
+
+/** What of a page lies at or below a path. */
+function partWithin<T extends { readonly path: BytePath }>(
+  page: readonly T[],
+  under: BytePath | undefined,
+): readonly T[] {
+  return under === undefined ? page : page.filter(({ path }) => isWithin(path, under));
+}
+
+/** True for a path behind all that lies at or below `under`: "0" follows "/" in byte order. */
+function isBehind(path: BytePath | undefined, under: BytePath | undefined): boolean {
+  return path !== undefined && under !== undefined && path > (under === "/" ? "0" : `${under}0`);
 }
 
 const EMPTY = Buffer.alloc(0);
