@@ -7,6 +7,7 @@ import { expect } from "chai";
 import fc from "fast-check";
 import { randomBytes } from "node:crypto";
 import { rm } from "node:fs/promises";
+import { deferred } from "../../src/base/concurrency.js";
 import { HoldfastError } from "../../src/base/errors.js";
 import { check } from "../../src/engine/check.js";
 import type { Repository } from "../../src/engine/repository.js";
@@ -166,6 +167,21 @@ function workOf(): fc.Arbitrary<Work> {
   });
 }
 
+/** Holds back the next object of that prefix, right before it is put. */
+function holdBack(repository: Repository, prefix: string): { isReached: Promise<undefined>; release: () => void } {
+  const { backend } = repository.core.parts;
+  const put = backend.put.bind(backend);
+  const [reached, released] = [deferred<undefined>(), deferred<undefined>()];
+  backend.put = async (key, bytes, signal) => {
+    if (key.startsWith(prefix)) {
+      reached.resolve(undefined);
+      await released.promise;
+    }
+    await put(key, bytes, signal);
+  };
+  return { isReached: reached.promise, release: () => released.resolve(undefined) };
+}
+
 describe("several writers that all believe that they hold the store", function () {
   this.timeout(THOROUGH ? 7_200_000 : 120_000);
 
@@ -232,6 +248,51 @@ describe("a writer whose lease another has taken", () => {
     expect(second.writerId).to.not.equal(first.writerId);
     expect(await storeFiles(rig.storeUrl, `commits/${first.writerId}`), "its next number is taken").to.have.length(1);
     expect(await codeOf(scenario.backup())).to.equal("REPO_LOCKED");
+  });
+
+  it("cannot begin a collection any more, even when it asked for its lease just before", async () => {
+    const rig = await EngineRig.create(folder());
+    const data = folder().below("data");
+    await using first = await rig.open();
+    const scenario = new StoreScenario(first, data, new FakeClock(), () => undefined);
+    const doomed = randomBytes(90_000);
+    for (let turn = 0; turn < 10; turn += 1) {
+      await scenario.commit("a", turn === 0 ? doomed : `turn ${String(turn)}`);
+      await scenario.seal();
+    }
+    const plan = holdBack(first, "gc/");
+    const collecting = codeOf(scenario.collect(0));
+    await plan.isReached;
+    await rm(folder().at("store/leases/lock"));
+    await using second = await rig.open({ stateDir: folder().at("other") });
+    const ledger = new Ledger();
+    const other = new StoreScenario(second, folder().below("more"), new FakeClock(), (note) => ledger.add(note));
+    await other.commit("b", doomed); // known: its chunks are in a pack that the first is about to delete
+    plan.release();
+    expect(await collecting).to.equal("REPO_LOCKED");
+    await ledger.expectKept(second, folder().below("more"));
+    expect((await check(second, { level: "full" }, UNLIMITED)).problems).to.deep.equal([]);
+  });
+
+  it("cannot commit a backup any more, even when it asked for its lease just before", async () => {
+    const rig = await EngineRig.create(folder());
+    const data = folder().below("data");
+    await using first = await rig.open();
+    const scenario = new StoreScenario(first, data, new FakeClock(), () => undefined);
+    await scenario.commit("a", "before");
+    await scenario.seal();
+    await folder().write("data/b", randomBytes(300_000));
+    const commit = holdBack(first, "commits/");
+    const backup = codeOf(scenario.backup());
+    await commit.isReached;
+    await rm(folder().at("store/leases/lock"));
+    await using second = await rig.open({ stateDir: folder().at("other") });
+    await new StoreScenario(second, folder().below("more"), new FakeClock(), () => undefined).collect();
+    commit.release();
+    expect(await backup).to.equal("REPO_LOCKED");
+    await using reader = await rig.open({ readOnly: true, stateDir: folder().at("reader") });
+    expect(await reader.listBackups()).to.deep.equal([]);
+    expect((await check(reader, { level: "full" }, UNLIMITED)).problems).to.deep.equal([]);
   });
 
   it("leaves no lease after a clean end, and one after a crash that the next start takes away", async () => {
