@@ -15,12 +15,14 @@ import type { DirtyItem } from "./dirty.js";
 import { ExpectationWatch } from "./expectation-watch.js";
 import { FolderKeeper } from "./folders.js";
 import { FreshReadings } from "./fresh.js";
-import { SECOND_DELETION_MS } from "./intent.js";
+import { healedAtMs } from "./intent.js";
 import { isAsRegistered, isSameStat, lookAt, stampOf } from "./look.js";
 import { LossJudge } from "./losses.js";
 import type { DurableReceipt, MonitorTimes, SourceStatus, WalkedEntry } from "./ports.js";
 import { type KnownPath, type RegistryRecord, recordOf } from "./registry.js";
+import { judgeBeforePauseEnds } from "./pause-end.js";
 import { Roots } from "./roots.js";
+import { hasLostAll, recallArrival } from "./start-evidence.js";
 import { watchLimitReason } from "./watch/limits.js";
 import type { NativeWatcher } from "./watch/native.js";
 import { reconcile } from "./watch/reconcile.js";
@@ -30,11 +32,6 @@ import { ReconcileQueue, type ReconcileOrder } from "./watch/reconcile-queue.js"
 const REMOVED_KEEP_MS = 7 * 86_400_000;
 /** Neighbours looked at before a loss is told; 2,000 looks take about 10 ms. */
 const SURVEY_MAX = 2000;
-/** What the run before saw arrive within this time before its end may be what a missing file was renamed to, ms. */
-const RECALLED_MS = 120_000;
-/** The end of a pause waits this long at most until what went during it is judged, ms. */
-const PAUSE_END_WAIT_MAX_MS = 5000;
-const PAUSE_END_LOOK_MS = 50;
 /** A source whose changes did not fit is looked through again after this pause, ms. */
 const OVERFLOW_PAUSE_MS = 5000;
 
@@ -125,7 +122,7 @@ export class SourceGuard {
     shared.metrics.degraded.set(0, { source: name });
     if (!(await registry.isBuilt(name))) {
       const count = await registry.rebuild(name, known.currentEntries(name), clock, signal);
-      for (const { folder } of source.roots) if (await this.#hasLostAll(folder)) this.#losses.begunWithout(folder);
+      for (const { folder } of source.roots) if (await hasLostAll(registry, name, folder)) this.#losses.begunWithout(folder);
       if (count > 0) shared.log.info("registry.rebuilt", { source: name, entries: count });
     await this.expected.start();
     }
@@ -167,20 +164,6 @@ export class SourceGuard {
     if (this.#overflowTimer !== undefined || this.#reconciles.isBusyWith((why) => why !== "sweep"))
       return "the source is being looked through";
     return this.#roots.doubt;
-  }
-
-  /** True when a root is there and no file that is known below it; mostly one look tells. */
-  async #hasLostAll(root: BytePath): Promise<boolean> {
-    let hasMissing = false;
-    if (lookAt(root).is !== "there") return false;
-    for await (const page of this.context.shared.registry.entries(this.context.name, root)) {
-      for (const { path, record } of page) {
-        if (record.kind === "folder") continue;
-        if (lookAt(path).is !== "missing") return false;
-        hasMissing = true;
-      }
-    }
-    return hasMissing;
   }
 
   /** Stops watching and waits for what is under way. Idempotent. */
@@ -240,21 +223,15 @@ export class SourceGuard {
 
   /** A pause of a path, or of everything, is about to end: what went during it is seen and judged before. */
   async pauseEnds(path: BytePath | undefined): Promise<void> {
-    const roots = this.context.source.roots.map(({ folder }) => folder);
-    const under = path !== undefined && roots.some((root) => isWithin(path, root)) ? [path] : [];
-    const whole = roots.filter((root) => path === undefined || isWithin(root, path));
-    for (const folder of new Set([...under, ...whole])) {
-      const look = lookAt(folder);
-      if (look.is === "there" && look.node.kind === "folder")
-        await this.#reconciles.add({ under: folder, reason: "resume", noticedBy: "sweep" });
-      else this.#changes.mark(folder, "sweep");
-    }
-    const { clock } = this.context.shared;
-    const startMs = clock.monotonicMs();
-    while (!this.#changes.isLookedThrough || !this.#losses.isAtRest) {
-      if (this.context.signal.aborted || clock.monotonicMs() - startMs > PAUSE_END_WAIT_MAX_MS) return;
-      await new Promise<void>((resolve) => clock.after(PAUSE_END_LOOK_MS, resolve));
-    }
+    const { shared, source, signal } = this.context;
+    const paused = {
+      clock: shared.clock,
+      roots: source.roots.map(({ folder }) => folder),
+      lookThrough: (under: BytePath) => this.#reconciles.add({ under, reason: "resume", noticedBy: "sweep" }),
+      mark: (missing: BytePath) => this.#changes.mark(missing, "sweep"),
+      isAtRest: () => signal.aborted || (this.#changes.isLookedThrough && this.#losses.isAtRest),
+    };
+    await judgeBeforePauseEnds(paused, path);
   }
 
   /** Looks at the roots now, so that `status` tells of them as they are. */
@@ -396,27 +373,21 @@ export class SourceGuard {
     if ("errno" in entry) return;
     const { path } = entry;
     this.currency.saw(path, entry);
-    if (entry.kind === "folder") {
-      const was = this.#folders.walked(path, entry.stat.mtimeNs);
-      if (was !== "known") this.currency.folderMoved(path);
-      if (was === "new" && noticedBy !== "start") this.#roots.of(path)?.foundUnwatched(path);
-    }
+    if (entry.kind === "folder") this.#foundFolder(path, entry.stat.mtimeNs, noticedBy);
     const record = known?.record;
     if (record?.state === "live" && isAsRegistered(record, entry)) {
       this.#losses.present(path);
-      if (noticedBy === "start") this.#recallArrival(path, record);
+      if (noticedBy === "start") recallArrival(this.context.shared, path, record);
       return;
     }
     if (reason === "sweep") this.currency.changedBefore(path, entry.stat.ctimeNs);
     if (record?.state !== "lost" || record.damagedStamp !== stampOf(entry.stat)) this.#changes.mark(path, noticedBy);
   }
 
-  /** A name of the moments before the last end may be the new one of a file whose old one was not judged any more. */
-  #recallArrival(path: BytePath, record: RegistryRecord): void {
-    const { registry, arrivals, clock } = this.context.shared;
-    if (record.registeredAtMs < registry.newestAtOpenMs - RECALLED_MS) return;
-    const look = lookAt(path);
-    if (look.is === "there") arrivals.note(path, look.stats, clock, record.registeredAtMs);
+  #foundFolder(path: BytePath, mtimeNs: bigint, noticedBy: NoticedBy): void {
+    const was = this.#folders.walked(path, mtimeNs);
+    if (was !== "known") this.currency.folderMoved(path);
+    if (was === "new" && noticedBy !== "start") this.#roots.of(path)?.foundUnwatched(path);
   }
 
   #absent({ path, record }: KnownPath, item: DirtyItem): void {
@@ -495,8 +466,7 @@ export class SourceGuard {
     shared.registry.put(name, path, {
       ...fresh,
       valid: valid ?? (isSameContent ? before?.valid : undefined),
-      // Who worked on it after it was put back wants it: only untouched does its next deletion mean something.
-      healedAtMs: isRecent && isSameContent ? healedAtMs : 0,
+      healedAtMs: healedAtMs(before, isSameContent, this.context.nowMs()),
     });
     // It may have changed or gone while it was made durable; then nothing else would tell.
     const look = lookAt(path);

@@ -62,6 +62,15 @@ export async function judgeIntent(
   return missing.map(({ path }) => intents.get(path) ?? { is: "unknown" });
 }
 
+/**
+ * When holdfast put a file back, for its next version; 0 when that says nothing any more. Who worked on it since wants
+ * it: only of one left as it was does the next deletion mean something.
+ */
+export function healedAtMs(before: RegistryRecord | undefined, isSameContent: boolean, nowMs: number): number {
+  const atMs = before?.healedAtMs ?? 0;
+  return isSameContent && nowMs - atMs < SECOND_DELETION_MS ? atMs : 0;
+}
+
 /** What is the same for all files of a folder; a mass deletion asks for thousands of them. */
 interface FolderEvidence {
   readonly mountPoint: BytePath;

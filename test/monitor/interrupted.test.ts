@@ -42,6 +42,21 @@ describe("work that was interrupted", () => {
     expect(bench.paths("file.lost")).to.deep.equal(["original"]);
   });
 
+  it("a file that is saved and renamed before the new content is stored is no loss", async () => {
+    await using bench = await WatchBench.create();
+    const file = await bench.folder.write("draft", "first");
+    await bench.protect({ restMs: 1500 });
+    await bench.quiet();
+    writeFileSync(bench.folder.at("draft.tmp"), "second, longer");
+    renameSync(bench.folder.at("draft.tmp"), file);
+    await bench.until("the save is seen", () => (bench.monitor.status()[0]?.pending ?? 0) > 0);
+    renameSync(file, bench.folder.at("final"));
+    await bench.until("the new name", () => bench.paths("file.changed").includes("final"));
+    await bench.quiet(1000);
+    expect(bench.losses).to.deep.equal([]);
+    expect(bench.paths("file.removed")).to.deep.equal(["draft"]);
+  });
+
   it("what is deleted in a pause that ends at once is removed, not lost", async () => {
     await using bench = await WatchBench.create();
     const file = await bench.folder.write("dir/unwanted", "unwanted");

@@ -17,6 +17,8 @@ export interface Arrival {
   /** When it was seen here, steady and wall ms. */
   readonly seenMs: number;
   readonly seenAtMs: number;
+  /** Where the same inode was seen before, newest last. */
+  readonly cameFrom: readonly BytePath[];
   /** False when it is gone again or its inode was seen elsewhere since. */
   isCurrent: boolean;
 }
@@ -24,6 +26,8 @@ export interface Arrival {
 /** 300,000 arrivals of about 200 bytes are 60 MB for the two minutes after a very large move. */
 const ARRIVALS_MAX = 300_000;
 const KEEP_MS = 120_000;
+/** Earlier names of one inode that are remembered. */
+const CAME_FROM_MAX = 8;
 /** Arrivals visited for one question; with 100,000 questions and as many arrivals all would take hours. */
 const VISITS_MAX = 512;
 
@@ -31,6 +35,8 @@ export class Arrivals {
   readonly #byInode = new Map<string, Arrival>();
   readonly #bySize = new ArrivalIndex<number>();
   readonly #byFolder = new ArrivalIndex<BytePath>();
+  /** What stood at a path lately, and went on to another. */
+  readonly #wentOn = new Map<BytePath, Arrival>();
   /** Which missing path an arrival explains, by inode. */
   readonly #claims = new Map<string, BytePath>();
 
@@ -38,19 +44,25 @@ export class Arrivals {
   note(path: BytePath, stats: BigIntStats, clock: Clock, seenAtMs = clock.nowMs()): void {
     const nowMs = clock.monotonicMs();
     const key = inodeKey(stats.dev, stats.ino);
+    const before = this.#byInode.get(key);
+    const bornMs = Number(stats.birthtimeNs / 1_000_000n);
+    const isSame = before?.bornMs === bornMs;
+    const cameFrom = isSame ? [...before.cameFrom, before.path].filter((one) => one !== path) : [];
     const arrival: Arrival = {
       path,
       dev: stats.dev,
       ino: stats.ino,
       sizeBytes: Number(stats.size),
       mtimeNs: stats.mtimeNs,
-      bornMs: Number(stats.birthtimeNs / 1_000_000n),
+      bornMs,
       seenMs: nowMs,
       seenAtMs,
+      cameFrom: cameFrom.slice(-CAME_FROM_MAX),
       isCurrent: true,
     };
     this.#drop(key);
     this.#byInode.set(key, arrival);
+    for (const earlier of arrival.cameFrom) this.#wentOn.set(earlier, arrival);
     this.#bySize.add(arrival.sizeBytes, arrival);
     this.#byFolder.add(parentPath(path), arrival);
     this.#purge(nowMs);
@@ -58,6 +70,11 @@ export class Arrivals {
 
   byInode(dev: bigint, ino: bigint): Arrival | undefined {
     return this.#byInode.size === 0 ? undefined : this.#byInode.get(inodeKey(dev, ino));
+  }
+
+  /** The inode that was seen at the path lately, not yet registered, where it stands now. */
+  wentOn(path: BytePath): Arrival | undefined {
+    return this.#wentOn.get(path);
   }
 
   /** Those of a size that came after a wall time, newest first (of those from before a start, in no order). */
@@ -111,6 +128,8 @@ export class Arrivals {
   #drop(key: string): void {
     const arrival = this.#byInode.get(key);
     if (arrival !== undefined) arrival.isCurrent = false;
+    for (const earlier of arrival?.cameFrom ?? [])
+      if (this.#wentOn.get(earlier) === arrival) this.#wentOn.delete(earlier);
     this.#byInode.delete(key);
     this.#claims.delete(key);
   }

@@ -49,11 +49,22 @@ export async function isMovedAway(parts: MoveParts, absent: Absent, signal: Abor
   const sameInode = parts.arrivals.byInode(record.stat.dev, record.stat.ino);
   if (sameInode !== undefined && sameInode.path !== path && isSameFile(sameInode, record))
     return `moved to ${pathText(sameInode.path)}`;
+  const wentOn = movedAfterSave(parts.arrivals, absent);
+  if (wentOn !== undefined) return wentOn;
   return (
     (await rotatedTo(parts, absent, signal)) ??
     (absent.isStrict === true ? undefined : compressedOrRotated(parts, absent)) ??
     (await sameContent(parts, absent, signal))
   );
+}
+
+/** It was written anew as another inode, which was seen at the path, and that was renamed before it was registered. */
+function movedAfterSave(arrivals: Arrivals, { path, record, isStrict }: Absent): string | undefined {
+  const arrival = isStrict === true ? undefined : arrivals.wentOn(path);
+  if (arrival === undefined || arrival.seenAtMs <= record.registeredAtMs || record.kind !== "file") return undefined;
+  const look = lookAt(arrival.path);
+  const isThere = look.is === "there" && look.node.stat.ino === arrival.ino && look.node.linkCount === 1;
+  return isThere ? `moved to ${pathText(arrival.path)} after it was saved` : undefined;
 }
 
 /**
