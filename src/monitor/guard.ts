@@ -36,9 +36,9 @@ const SURVEY_MAX = 2000;
 const OVERFLOW_PAUSE_MS = 5000;
 
 export class SourceGuard {
-  readonly expected: ExpectationWatch;
   readonly context: SourceContext;
   readonly fresh = new FreshReadings();
+  readonly expected: ExpectationWatch;
   readonly currency: SourceCurrency;
   readonly #times: MonitorTimes;
   readonly #abort: AbortController;
@@ -65,9 +65,9 @@ export class SourceGuard {
       fence: async () => (await native?.fence()) ?? false,
       isUnsure: () => this.#changes.isUnsure || this.#losses.pending > 0,
       unstored: () => this.#changes.unstored(),
-    this.expected = new ExpectationWatch(context);
       foundUnheard: (path) => this.#changes.mark(path, "sweep"),
     });
+    this.expected = new ExpectationWatch(context);
     this.#attack = new AttackWatch(context, context.canaries);
     this.#damage = new DamageJudge(context, this.#attack, () => this.#changes);
     this.#changes = new ChangeJudge(context, {
@@ -122,11 +122,12 @@ export class SourceGuard {
     shared.metrics.degraded.set(0, { source: name });
     if (!(await registry.isBuilt(name))) {
       const count = await registry.rebuild(name, known.currentEntries(name), clock, signal);
-      for (const { folder } of source.roots) if (await hasLostAll(registry, name, folder)) this.#losses.begunWithout(folder);
+      for (const { folder } of source.roots)
+        if (await hasLostAll(registry, name, folder)) this.#losses.begunWithout(folder);
       if (count > 0) shared.log.info("registry.rebuilt", { source: name, entries: count });
-    await this.expected.start();
     }
     await this.#attack.start();
+    await this.expected.start();
     await this.#roots.open();
     const starts = [...new Set(source.roots.map((root) => root.folder))].map((under) =>
       this.#reconciles.add({ under, reason: "start", noticedBy: "start" }),
@@ -458,8 +459,6 @@ export class SourceGuard {
     const stamp = stampOf(fresh.stat);
     const valid = this.#changes.settleAwaited(path, stamp);
     if (before?.state === "lost" && before.damagedStamp === stamp) return; // the good version stays what is registered
-    const healedAtMs = before?.healedAtMs ?? 0;
-    const isRecent = this.context.nowMs() - healedAtMs < SECOND_DELETION_MS;
     const isSameContent = before?.sha256 === fresh.sha256;
     this.fresh.note(path, fresh);
     this.currency.saw(path, fresh);
