@@ -24,6 +24,7 @@ import { observeRoutes } from "./routes/observe.js";
 import { recoveryRoutes } from "./routes/recovery.js";
 import { retentionRoutes } from "./routes/retention.js";
 import { systemRoutes } from "./routes/system.js";
+import { cbtRoutes } from "./routes/cbt.js";
 import { upkeepRoutes } from "./routes/upkeep.js";
 import { watchRoutes } from "./routes/watch.js";
 import type { Caller, Services } from "./services.js";
@@ -109,6 +110,7 @@ function allRoutes(options: RouterOptions, closing: AbortSignal): readonly Route
     ...dataRoutes,
     ...retentionRoutes,
     ...upkeepRoutes,
+    ...cbtRoutes,
     ...browseRoutes,
     ...watchRoutes,
     ...recoveryRoutes,

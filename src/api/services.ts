@@ -10,6 +10,7 @@ import type { Manifest } from "../engine/types.js";
 import type { BrowseService } from "./browse-service.js";
 import type { PathDocument } from "./path-document.js";
 import type { RetentionService } from "./retention-service.js";
+import type { CbtService } from "./cbt-service.js";
 import type { RepairRequest, UpkeepService } from "./upkeep-service.js";
 import type { PauseDocument, SourceDocument, WatchService } from "./watch-service.js";
 
@@ -474,6 +475,7 @@ export interface Services {
   readonly repository: RepositoryService;
   readonly retention: RetentionService;
   readonly upkeep: UpkeepService;
+  readonly cbt: CbtService;
   readonly watch: WatchService;
   readonly recovery: RecoveryService;
   readonly alerts: AlertService;

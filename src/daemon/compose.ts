@@ -98,7 +98,7 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
     space,
     storeGauges,
   };
-  const parts: Parts = { ...built, telling: new Telling(), events, startedAtMs };
+  const parts: Parts = { ...built, telling: new Telling(), events, blocksSince: database.sublevel("cbt"), startedAtMs };
   const plan = new Plan(parts, database.sublevel("schedules"), owner);
   owner.use(parts.telling);
   if (ground.isDaemon) {

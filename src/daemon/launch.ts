@@ -26,6 +26,7 @@ import { recoveryService } from "./services/recovery.js";
 import { withRealPaths } from "./services/real-paths.js";
 import { repositoryService } from "./services/repository.js";
 import { retentionService } from "./services/retention.js";
+import { cbtService } from "./services/cbt.js";
 import { upkeepService } from "./services/upkeep.js";
 import { systemService } from "./services/system.js";
 import { watchService } from "./services/watch.js";
@@ -127,6 +128,7 @@ function servicesOf(parts: Parts, operation: Operation, load: () => Promise<Conf
     repository: repositoryService(parts, operation),
     retention: retentionService(parts),
     upkeep: upkeepService(parts),
+    cbt: cbtService(parts),
     watch: watchService(parts, operation),
     recovery: recoveryService(parts, operation),
     alerts: alertService(parts),

@@ -36,6 +36,12 @@ export interface Ground {
   readonly signal: AbortSignal;
 }
 
+/** The part of a LevelDB sublevel (string keys and values) that keeps a time for each source, wall ms. */
+export interface TimesBucket {
+  get(key: string): Promise<string | undefined>;
+  put(key: string, value: string): Promise<void>;
+}
+
 export interface Parts {
   readonly ground: Ground;
   /** The configuration in force; another one after a reload. */
@@ -55,6 +61,8 @@ export interface Parts {
   /** Empty for a command that works alone: it leaves telling to the daemon. */
   readonly telling: Telling;
   readonly events: EventLog;
+  /** From when on the changed blocks of a source are counted. */
+  readonly blocksSince: TimesBucket;
   /** Wall ms. */
   readonly startedAtMs: number;
 }

@@ -31,6 +31,7 @@ import { sealOwnLog } from "./seal.js";
 import { annotateBackup, backupEntries, deleteBackups, diffBackups, findBackup } from "./snapshots.js";
 import { StoreFacts } from "./store-facts.js";
 import type { DatedEntry, Entry, FileNode, Manifest, RepositoryStats, Version } from "./types.js";
+import { type BlocksSince, type FileBlocks, blockChanges } from "./block-changes.js";
 import { currentEntries, currentEntry, entriesAt, entryAt, versionsOf } from "./versions.js";
 
 export type {
@@ -156,6 +157,11 @@ export class Repository implements AsyncDisposable {
     options: { readonly limit?: number; readonly source?: string } = {},
   ): Promise<Version[]> {
     return await versionsOf(this.core, path, options);
+  }
+
+  /** The large files of a source, and how many of their blocks changed. */
+  blockChanges(since: BlocksSince, signal: AbortSignal): AsyncIterable<FileBlocks> {
+    return blockChanges(this.core, since, signal);
   }
 
   /** Current paths with exactly this content. `sha256` is 64 hex characters. */

@@ -10,6 +10,7 @@ import type {
   Services,
   SystemService,
 } from "../../src/api/services.js";
+import type { BlockStatsDocument, CbtService } from "../../src/api/cbt-service.js";
 import type { UpkeepService } from "../../src/api/upkeep-service.js";
 import type { WatchService } from "../../src/api/watch-service.js";
 import { HoldfastError } from "../../src/base/errors.js";
@@ -107,6 +108,7 @@ export function fakeServices(): FakeServices {
     browse: fakeBrowse(ground),
     repository: fakeRepository(ground),
     upkeep: fakeUpkeep(ground),
+    cbt: fakeCbt(ground),
     retention: fakeRetention(ground),
     watch: fakeWatch(ground),
     recovery: fakeRecovery(ground),
@@ -211,6 +213,20 @@ function fakeBrowse({ note, backups }: FakeGround): BrowseService {
       note("contents", [id, request, count]);
       return nothing();
     },
+  };
+}
+
+function fakeCbt({ note }: FakeGround): CbtService {
+  const stats = (source: string): BlockStatsDocument => ({
+    ...{ source, block_bytes: 4096, since: null, files_tracked: 0, bytes_tracked: 0, blocks: 0 },
+    ...{ changed_blocks: 0, changed_bytes: 0, changed_share: 0, exact: true, files: [] },
+  });
+  return {
+    init: (source) => {
+      note("cbtInit", source);
+      return Promise.resolve(stats(source));
+    },
+    stats: (source) => Promise.resolve(stats(source)),
   };
 }
 

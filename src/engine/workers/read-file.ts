@@ -25,6 +25,7 @@ import {
   type ChunkProfileName,
   SMALL_FILE_BYTES_MAX,
 } from "../chunk/profiles.js";
+import { HEAD_BYTES, pageChunkBytes } from "../chunk/pages.js";
 import { kindOf, nodeFromStat } from "../metadata.js";
 import type { ChunkRef, FileNode } from "../types.js";
 import type { ChunkStore } from "./chunk-store.js";
@@ -161,11 +162,11 @@ async function readMiddle({ fd, sizeBytes, inGit }: OpenFile, context: ReadConte
   const reader = new WindowReader(fd, sizeBytes, context, git === undefined ? [] : [git]);
   const whole = reader.whole();
   const sha256 = hash("sha256", whole, "hex");
-  const profile = CHUNK_PROFILES[context.profile];
+  const cut = cutOf(reader, sizeBytes, context);
   const chunks: ChunkRef[] = [];
-  for (let chunk = reader.next(profile); chunk !== undefined; chunk = reader.next(profile)) {
+  for (let chunk = cut.next(); chunk !== undefined; chunk = cut.next()) {
     const isWhole = chunk.length === whole.length;
-    const ref = context.store.put(chunk, sizeBytes <= BUNDLED_FILE_BYTES_MAX, isWhole ? sha256 : undefined);
+    const ref = context.store.put(chunk, cut.isBundled, isWhole ? sha256 : undefined);
     chunks.push(ref instanceof Promise ? await ref : ref);
   }
   return { chunks, sha256, gitBlobId: git?.digest("hex"), sizeBytes: reader.readBytes };
@@ -175,14 +176,28 @@ async function readLarge({ fd, sizeBytes, inGit }: OpenFile, context: ReadContex
   const sha256 = createHash("sha256");
   const git = inGit ? gitHash(sizeBytes) : undefined;
   const reader = new WindowReader(fd, sizeBytes, context, git === undefined ? [sha256] : [sha256, git]);
-  const profile = CHUNK_PROFILES[context.profile];
-  const bundled = sizeBytes <= BUNDLED_FILE_BYTES_MAX;
+  const cut = cutOf(reader, sizeBytes, context);
   const chunks: ChunkRef[] = [];
-  for (let chunk = reader.next(profile); chunk !== undefined; chunk = reader.next(profile)) {
-    const ref = context.store.put(chunk, bundled);
+  for (let chunk = cut.next(); chunk !== undefined; chunk = cut.next()) {
+    const ref = context.store.put(chunk, cut.isBundled);
     chunks.push(ref instanceof Promise ? await ref : ref);
   }
   return { chunks, sha256: sha256.digest("hex"), gitBlobId: git?.digest("hex"), sizeBytes: reader.readBytes };
+}
+
+/** How a file is cut. */
+interface Cut {
+  /** The next chunk, valid until the next call; undefined at the end. */
+  readonly next: () => Uint8Array | undefined;
+  /** True: its chunks are sealed together with others. */
+  readonly isBundled: boolean;
+}
+
+function cutOf(reader: WindowReader, sizeBytes: number, context: ReadContext): Cut {
+  const pageBytes = pageChunkBytes(reader.head(), sizeBytes);
+  if (pageBytes !== undefined) return { next: () => reader.nextPages(pageBytes), isBundled: true };
+  const profile = CHUNK_PROFILES[context.profile];
+  return { next: () => reader.next(profile), isBundled: sizeBytes <= BUNDLED_FILE_BYTES_MAX };
 }
 
 function gitHash(sizeBytes: number): Hash {
@@ -217,6 +232,21 @@ class WindowReader {
     const chunk = chunker.window.subarray(this.#start, this.#start + length);
     this.#start += length;
     return chunk;
+  }
+
+  /** The next chunk of a fixed length; the last may be shorter. */
+  nextPages(pageBytes: number): Uint8Array | undefined {
+    if (!this.#atEnd && this.#end - this.#start < pageBytes) this.#refill();
+    const length = Math.min(pageBytes, this.#end - this.#start);
+    if (length === 0) return undefined;
+    this.#start += length;
+    return this.#context.chunker.window.subarray(this.#start - length, this.#start);
+  }
+
+  /** The beginning of the file, before any chunk was taken. */
+  head(): Uint8Array {
+    if (!this.#atEnd && this.#end === 0) this.#refill();
+    return this.#context.chunker.window.subarray(0, Math.min(HEAD_BYTES, this.#end));
   }
 
   /** All of a file that is no longer than CHUNK_BYTES_MAX: a view that is valid until the next call. */
