@@ -32,6 +32,8 @@ export interface Actor {
   readonly loginUser: string | undefined;
   /** A tool of the system (git, make, a package manager) that it is or works for; what such take away they mean to. */
   readonly tool: string | undefined;
+  /** When it started, clock ticks from the start of the system; tells it from another process of its number. */
+  readonly startTicks?: number | undefined;
 }
 
 export interface LossEvent {
@@ -70,6 +72,8 @@ export interface EventCatalogue {
   };
   /** The files of an attack (a `mass.loss` that says so) are in this incident: the attack is over when that is over. */
   "attack.held": { readonly source: string; readonly id: string };
+  /** A process that attacked files was stopped (SIGSTOP) and waits for a person. */
+  "attacker.stopped": { readonly source: string; readonly actor: Actor };
   "commit.durable": { readonly source: string; readonly paths: readonly BytePath[]; readonly oldestSeenAtMs: number };
   "backup.finished": { readonly source: readonly string[]; readonly backupId: string; readonly unreadable: number };
   "backup.failed": { readonly source: readonly string[]; readonly code: string; readonly message: string };

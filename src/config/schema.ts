@@ -335,7 +335,7 @@ export const configFileSchema = mapping(
         actors: optional(flag("As root: ask the system who changed or removed a file (fanotify).", true)),
         stop_attacker: optional(
           flag(
-            "Stop a process (SIGSTOP) that is seen to attack files, until a person decides; needs `actors`. The incident says how it goes on.",
+            "Stop a process (SIGSTOP) that is seen to attack files; needs `actors`. The incident says how to let it go on or end it.",
             false,
           ),
         ),

@@ -30,6 +30,7 @@ const FOLLOWED: readonly EventName[] = [
   "incident.failed",
   "incident.held",
   "incident.closed",
+  "attacker.stopped",
   "files.missing",
   "files.expected",
   "source.removed",

@@ -76,6 +76,8 @@ export interface SharedParts {
   readonly git: GitKnowledge;
   /** Undefined: nobody is asked who did it. */
   readonly actors: Actors | undefined;
+  /** True: a process that is seen to attack is stopped. */
+  readonly stopAttacker: boolean;
 }
 
 const DEFAULT_GRACE_MS = 500;

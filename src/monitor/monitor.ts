@@ -94,6 +94,7 @@ export class Monitor implements AsyncDisposable {
       expectChange: options.expectChange ?? ((): void => undefined),
       git: new GitKnowledge(() => clock.monotonicMs()),
       actors: options.actors === true ? new Actors({ clock, log: observer.log }) : undefined,
+      stopAttacker: options.stopAttacker ?? false,
     });
   }
 

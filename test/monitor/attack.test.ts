@@ -55,6 +55,27 @@ describe("an attack on many files", () => {
     expect(new Set(bench.paths("file.changed")).size).to.be.lessThan(30);
   });
 
+  it("is seen at the first encrypted file when others got one strange ending behind their names", async () => {
+    await using bench = await protectedFiles(TEN);
+    for (const name of TEN.slice(0, 3)) renameSync(bench.folder.at(name), bench.folder.at(`${name}.l0cked`));
+    await bench.until("the renames are known", () => bench.paths("file.removed").length === 3);
+    expect(attackOf(bench), "a rename by itself is no attack").to.deep.equal([]);
+    encrypt(bench.folder.at(TEN[5] ?? ""));
+    await bench.until("it is told", () => attackOf(bench).length > 0, 5000);
+  });
+
+  it("is not seen when many files are renamed and one is encrypted by its owner", async () => {
+    await using bench = await protectedFiles(TEN);
+    for (const [index, name] of TEN.slice(0, 4).entries())
+      renameSync(bench.folder.at(name), bench.folder.at(`folder/2025-11-0${String(index)} ${String(index)}.md`));
+    for (const name of TEN.slice(4, 8)) renameSync(bench.folder.at(name), bench.folder.at(`${name}.bak`));
+    await bench.until("the renames are known", () => bench.paths("file.removed").length === 8);
+    encrypt(bench.folder.at(TEN[8] ?? ""));
+    await bench.until("it is a version", () => bench.paths("file.changed").includes(TEN[8] ?? ""));
+    await bench.quiet();
+    expect([...attackOf(bench), ...bench.losses]).to.deep.equal([]);
+  });
+
   it("is not seen in two encrypted files, which are versions like any other", async () => {
     await using bench = await protectedFiles(TEN);
     for (const name of TEN.slice(0, 2)) encrypt(bench.folder.at(name));

@@ -175,6 +175,7 @@ async function contextOf(bench: WatchBench, bus: EventBus): Promise<SourceContex
     validation: new FileValidation(systemClock, bench.state.at("inspect")),
     arrivals: new Arrivals(),
     actors: undefined,
+          stopAttacker: false,
     git: new GitKnowledge(() => 0),
     expectChange: () => undefined,
   };

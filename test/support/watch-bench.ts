@@ -91,6 +91,8 @@ export interface BenchOptions {
   readonly nativeEvents?: boolean;
   /** True: who did it is asked, which only root can. */
   readonly actors?: boolean;
+  /** True: who attacks is stopped. */
+  readonly stopAttacker?: boolean;
   /** False: nothing is acknowledged as durable by itself. */
   readonly commits?: boolean;
   readonly logger?: Logger;
@@ -143,6 +145,7 @@ export class WatchBench implements AsyncDisposable {
       stateDir: this.state.path,
       ...(this.#options.times === undefined ? {} : { times: this.#options.times }),
       actors: this.#options.actors ?? false,
+      stopAttacker: this.#options.stopAttacker ?? false,
       ...(this.#options.nativeEvents === undefined ? {} : { nativeEvents: this.#options.nativeEvents }),
     });
   }

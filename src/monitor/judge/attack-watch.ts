@@ -4,20 +4,20 @@
  * burst it is compared first, so that an attack is stopped from being stored. After the alarm a suspicious version is no longer accepted: it is held, with all the others, in one incident that freezes
  * retention, until a person has decided.
  */
-import type { Actor, LossEvent } from "../../base/events.js";
+import type { LossEvent } from "../../base/events.js";
 import { messageOf } from "../../base/errors.js";
 import { type BytePath, joinPath, nameOf, parentPath, pathText } from "../../base/paths.js";
 import type { Timer } from "../../base/clock.js";
 import type { Entry } from "../../engine/types.js";
 import type { SettledChange } from "../changes.js";
-import type { SharedParts, SourceContext } from "../context.js";
+import type { SourceContext } from "../context.js";
 import { isSameContentStat } from "../ledger.js";
 import { lookAt, stampOf } from "../look.js";
 import type { RegistryRecord } from "../registry.js";
 import { decodeRecord, encodeRecord } from "../registry-record.js";
 import { matcherOf } from "../rules.js";
-import { withActor } from "../watch/actors.js";
-import { Notes, type Suspicion, Suspicions } from "./suspicions.js";
+import { Attackers } from "./attackers.js";
+import { Notes, Renames, type Suspicion, Suspicions } from "./suspicions.js";
 
 /** Versions that wait to be compared; beyond, changes are accepted unseen. Each keeps a registry record, near 1 KiB. */
 const WAITING_MAX = 10_000;
@@ -51,6 +51,8 @@ export class AttackWatch {
   readonly #context: SourceContext;
   readonly #suspicions = new Suspicions();
   readonly #notes = new Notes();
+  readonly #renames = new Renames();
+  readonly #attackers: Attackers;
   readonly #isCanary: (path: BytePath) => boolean;
   /** What was there before a change that is not compared yet, by path. */
   readonly #waiting = new Map<BytePath, Baseline>();
@@ -66,6 +68,7 @@ export class AttackWatch {
 
   constructor(context: SourceContext, canaries: readonly string[]) {
     this.#context = context;
+    this.#attackers = new Attackers(context.shared, context.name);
     const folders = context.source.roots.map((root) => root.folder);
     const matchers = canaries.map((pattern) => matcherOf(pattern));
     this.#isCanary = (path) => matchers.some((matches) => matches(path, folders));
@@ -252,7 +255,11 @@ export class AttackWatch {
     const moved = arrivals.byInode(stat.dev, stat.ino);
     // A younger inode is another file that was given the number of the one that is gone.
     const isSameInode = moved !== undefined && moved.bornMs < record.registeredAtMs;
-    if (isSameInode && moved.path !== path) return isSameContentStat(moved, stat) ? [] : [moved.path];
+    if (isSameInode && moved.path !== path) {
+      if (!isSameContentStat(moved, stat)) return [moved.path];
+      this.#renames.renamed(path, moved.path, this.#context.nowMs());
+      return [];
+    }
     const found: BytePath[] = [];
     const afterMs = Math.max(seenAtMs - PARTNER_WINDOW_MS, record.registeredAtMs - REGISTERED_LATE_MS);
     const start = joinPath(parentPath(path), stemOf(nameOf(path)));
@@ -275,7 +282,8 @@ export class AttackWatch {
     }
     this.#suspicions.add(suspicion);
     const nowMs = this.#context.nowMs();
-    if (this.#isCanary(path) || this.#suspicions.isAlarm(nowMs, this.#notes.isSign(nowMs))) this.#alarm(nowMs);
+    const hasSign = this.#notes.isSign(nowMs) || this.#renames.isSign(nowMs);
+    if (this.#isCanary(path) || this.#suspicions.isAlarm(nowMs, hasSign)) this.#alarm(nowMs);
     this.#save();
   }
 
@@ -308,7 +316,7 @@ export class AttackWatch {
     const held = this.#held;
     this.#held = [];
     const { shared, name, signal } = this.#context;
-    const losses = await withActors(shared.actors, held);
+    const losses = await this.#attackers.name(held);
     if (losses.length > 0 && !signal.aborted) shared.bus.emit("mass.loss", { source: name, losses, isAttack: true });
   }
 
@@ -316,6 +324,7 @@ export class AttackWatch {
     this.#isAlarmed = false;
     this.#incident = undefined;
     this.#suspicions.clear();
+    this.#attackers.clear();
     this.#context.shared.log.info("watch.attack_over", { source: this.#context.name });
     this.#save();
   }
@@ -328,21 +337,6 @@ export class AttackWatch {
       log.warn("watch.note_failed", { source: this.#context.name, message: messageOf(error) });
     });
   }
-}
-
-/** Who did each, where that is known. */
-async function withActors(actors: SharedParts["actors"], losses: readonly LossEvent[]): Promise<readonly LossEvent[]> {
-  if (actors === undefined) return losses;
-  const known = new Map<BytePath, Actor | undefined>();
-  for (const kind of ["removed", "written"] as const) {
-    const paths = losses.filter((loss) => (loss.kind === "deleted") === (kind === "removed")).map(({ path }) => path);
-    const found = await actors.whoDid(kind, paths);
-    for (const [index, path] of paths.entries()) known.set(path, found[index]);
-  }
-  return losses.map((loss) => {
-    const actor = known.get(loss.path);
-    return actor === undefined ? loss : { ...loss, detail: withActor(loss.detail, actor), actor };
-  });
 }
 
 /** Stamp of the file that stands at a path; undefined when none does. */

@@ -1,10 +1,10 @@
 /**
  * Suspicions of one source and when they are an alarm. One suspicious file is a person at work; three within a day, or
- * three in different folders within a month, are not. Signs that stand beside them (the same new name in many folders)
- * lower the number to one. Pure: times come in, nothing is read.
+ * three in different folders within a month, are not. Signs that stand beside them (the same new name in many folders,
+ * many files with one strange new ending) lower the number to one. Pure: times come in, nothing is read.
  */
 import type { BytePath } from "../../base/paths.js";
-import { parentPath } from "../../base/paths.js";
+import { nameOf, parentPath } from "../../base/paths.js";
 import type { RegistryRecord } from "../registry-record.js";
 
 /** A version that looks encrypted or destroyed beside the one before it. */
@@ -94,5 +94,41 @@ export class Notes {
   /** Whether such a note was seen lately. */
   isSign(nowMs: number): boolean {
     return nowMs - this.#lastMs <= NOTE_WINDOW_MS;
+  }
+}
+
+/** So many files that got the same new ending behind their whole name within the window are a sign. */
+const RENAMES_MIN = 3;
+const RENAME_WINDOW_MS = 10 * 60_000;
+const RENAME_ENDINGS_MAX = 500;
+/** Endings that people and tools put behind a name every day. */
+const DAILY_ENDINGS =
+  /^(?:\d+|gz|tgz|bz2|xz|zst|lz4|zip|gpg|age|asc|sig|bak|backup|old|orig|save|saved|tmp|temp|part|new|off|disabled|deleted|removed|dist|example|sample|default|txt|md|done|processed|rej|swp)$/i;
+
+/** Many files renamed to one strange ending: by itself no harm, for their content stands there; beside a suspicion a sign. */
+export class Renames {
+  readonly #seen = new Map<string, { readonly paths: Set<BytePath>; firstMs: number }>();
+  #lastMs = -Infinity;
+
+  /** A file was renamed with its content as it was. */
+  renamed(from: BytePath, to: BytePath, nowMs: number): void {
+    const [name, newName] = [nameOf(from), nameOf(to)];
+    const ending = newName.startsWith(`${name}.`) ? newName.slice(name.length + 1) : "";
+    if (ending === "" || DAILY_ENDINGS.test(ending)) return;
+    let seen = this.#seen.get(ending);
+    if (seen === undefined || nowMs - seen.firstMs > RENAME_WINDOW_MS) {
+      seen = { paths: new Set(), firstMs: nowMs };
+      this.#seen.delete(ending);
+      this.#seen.set(ending, seen);
+    }
+    if (seen.paths.size < RENAMES_MIN) seen.paths.add(from);
+    if (seen.paths.size >= RENAMES_MIN) this.#lastMs = nowMs;
+    const [oldest] = this.#seen.keys();
+    if (this.#seen.size > RENAME_ENDINGS_MAX && oldest !== undefined) this.#seen.delete(oldest);
+  }
+
+  /** Whether so many were renamed lately. */
+  isSign(nowMs: number): boolean {
+    return nowMs - this.#lastMs <= RENAME_WINDOW_MS;
   }
 }

@@ -22,6 +22,8 @@ export interface ActorsOptions {
 
 /** An answer that takes longer is not waited for, ms. */
 const ANSWER_MAX_MS = 500;
+/** An ended thread is waited for so long, then it is terminated, and waited for as long once more, ms. */
+const END_MAX_MS = 2000;
 /** Paths of one question; of a mass loss the first tell enough. */
 const PATHS_MAX = 2000;
 const HEAP_MIB_MAX = 64;
@@ -79,7 +81,16 @@ export class Actors implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#worker?.ref(); // its end is waited for, though nothing else keeps the process
     this.#order({ type: "end" });
-    await this.#ended;
+    // A thread that hangs in a call of the system (a disk that does not answer) must not keep the daemon from ending.
+    const { clock } = this.#options;
+    const waited = deferred<undefined>();
+    const timers = [
+      clock.after(END_MAX_MS, () => void this.#worker?.terminate()),
+      clock.after(2 * END_MAX_MS, () => waited.resolve(undefined)),
+    ];
+    await Promise.race([this.#ended, waited.promise]);
+    for (const timer of timers) timer.cancel();
+    if (this.#worker !== undefined) return; // its bell stays open: the thread may still look at it
     if (this.#bell !== undefined) closeSync(this.#bell);
     this.#bell = undefined;
   }

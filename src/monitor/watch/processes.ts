@@ -6,6 +6,7 @@
 import { readFileSync, readlinkSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import type { Actor } from "../../base/events.js";
+import { processStat } from "./stopping.js";
 
 /** Starts that are remembered; the oldest go first. About 200 bytes each. */
 const PROCESSES_MAX = 8192;
@@ -87,8 +88,13 @@ export class ProcessBook {
       known = { ...about, pid, program, startedMs: this.#monotonicMs(), isComplete: true };
       if (program !== "") this.#remember(pid, known);
     }
-    const { program, user, loginUser } = known;
-    return { pid, program, user, loginUser, tool: this.#toolOf(pid) };
+    if (known.startTicks === undefined && this.#known.has(pid)) {
+      known = { ...known, startTicks: processStat(pid, this.#procFolder)?.startTicks };
+      this.#known.set(pid, known);
+    }
+    const { program, user, loginUser, startTicks } = known;
+    const start = startTicks === undefined ? {} : { startTicks };
+    return { pid, program, user, loginUser, tool: this.#toolOf(pid), ...start };
   }
 
   #remember(pid: number, known: Known): void {
