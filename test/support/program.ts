@@ -2,7 +2,7 @@
  * Drives the built program as a user would: runs `holdfast` commands and daemons as separate processes, each in its
  * own private home, state folder, store and socket, so that tests never meet each other or the machine's own files.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -34,9 +34,12 @@ export class Sandbox implements AsyncDisposable {
   readonly socket: string;
   readonly configPath: string;
   #daemon: DaemonProcess | undefined;
+  /** Whom the program runs as; undefined: this process's own user. */
+  readonly #userId: number | undefined;
 
-  private constructor(home: string) {
+  private constructor(home: string, userId: number | undefined) {
     this.home = home;
+    this.#userId = userId;
     this.data = join(home, "data");
     this.store = join(home, "store");
     this.state = join(home, "state");
@@ -44,11 +47,26 @@ export class Sandbox implements AsyncDisposable {
     this.configPath = join(home, "holdfast.yaml");
   }
 
-  static async create(): Promise<Sandbox> {
-    const sandbox = new Sandbox(await mkdtemp(join(tmpdir(), "holdfast-e2e-")));
+  /** `parent`: where it lies, the temporary folder unless told. `userId`: whom the program runs as; only root can. */
+  static async create(options: { readonly parent?: string; readonly userId?: number } = {}): Promise<Sandbox> {
+    const home = await mkdtemp(join(options.parent ?? tmpdir(), "holdfast-e2e-"));
+    const sandbox = new Sandbox(home, options.userId);
     await mkdir(sandbox.data);
     await sandbox.configure({});
+    await sandbox.own();
     return sandbox;
+  }
+
+  /** Gives everything in the sandbox to the program's user. */
+  async own(): Promise<void> {
+    if (this.#userId === undefined) return;
+    execFileSync("chown", ["-R", `${String(this.#userId)}:${String(this.#userId)}`, this.home]);
+    await Promise.resolve();
+  }
+
+  /** What node is given to run a command of the program. */
+  commandLine(...args: string[]): string[] {
+    return [MAIN, ...args];
   }
 
   get environment(): Record<string, string> {
@@ -75,7 +93,7 @@ export class Sandbox implements AsyncDisposable {
 
   /** Runs one command to its end. */
   async run(...args: string[]): Promise<CommandResult> {
-    return await runCommand(args, this.environment);
+    return await runCommand(args, this.environment, this.#userId);
   }
 
   /** Runs a command that must succeed and gives its `--json` document. */
@@ -88,7 +106,7 @@ export class Sandbox implements AsyncDisposable {
 
   /** Starts the daemon and waits until it answers and its sources are protected. */
   async start(...args: string[]): Promise<DaemonProcess> {
-    const daemon = new DaemonProcess(["daemon", ...args], this.environment);
+    const daemon = new DaemonProcess(["daemon", ...args], this.environment, this.#userId);
     this.#daemon = daemon;
     await until("the daemon protects its sources", START_TIMEOUT_MS, async () => {
       if (daemon.exitCode !== undefined)
@@ -160,8 +178,12 @@ export class DaemonProcess {
   #exitCode: number | undefined;
   readonly #ended: Promise<number>;
 
-  constructor(args: readonly string[], environment: Record<string, string>) {
-    this.child = spawn(process.execPath, [MAIN, ...args], { env: environment, stdio: ["ignore", "pipe", "pipe"] });
+  constructor(args: readonly string[], environment: Record<string, string>, userId?: number) {
+    this.child = spawn(process.execPath, [MAIN, ...args], {
+      env: environment,
+      stdio: ["ignore", "pipe", "pipe"],
+      ...asUser(userId),
+    });
     const collect = (part: Buffer): void => {
       this.output = (this.output + part.toString("utf8")).slice(-200_000);
     };
@@ -187,8 +209,16 @@ export class DaemonProcess {
 }
 
 /** Runs `holdfast` with the given arguments. */
-export async function runCommand(args: readonly string[], environment: Record<string, string>): Promise<CommandResult> {
-  const child = spawn(process.execPath, [MAIN, ...args], { env: environment, stdio: ["ignore", "pipe", "pipe"] });
+export async function runCommand(
+  args: readonly string[],
+  environment: Record<string, string>,
+  userId?: number,
+): Promise<CommandResult> {
+  const child = spawn(process.execPath, [MAIN, ...args], {
+    env: environment,
+    stdio: ["ignore", "pipe", "pipe"],
+    ...asUser(userId),
+  });
   const limit = setTimeout(() => child.kill("SIGKILL"), COMMAND_TIMEOUT_MS);
   const out: Buffer[] = [];
   const words: Buffer[] = [];
@@ -200,6 +230,10 @@ export async function runCommand(args: readonly string[], environment: Record<st
   clearTimeout(limit);
   const stdout = Buffer.concat(out).toString("utf8");
   return { exitCode, stdout, stderr: Buffer.concat(words).toString("utf8"), json: () => JSON.parse(stdout) as unknown };
+}
+
+function asUser(userId: number | undefined): { readonly uid?: number; readonly gid?: number } {
+  return userId === undefined ? {} : { uid: userId, gid: userId };
 }
 
 /** Waits until `condition` holds; asks again every 50 ms and fails with `what` at the limit. */
