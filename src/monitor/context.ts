@@ -13,6 +13,7 @@ import type { KnownVersions, MassLimits, SourceSettings, SourceWatch } from "./p
 import type { Registry } from "./registry.js";
 import { type ModeDecision, ModeRules } from "./rules.js";
 import type { Actors } from "./watch/actors.js";
+import { UniqueFields } from "./unique-fields.js";
 import { type FileValidation, ValidationRules } from "./validation.js";
 
 export interface MonitorMetrics {
@@ -96,6 +97,7 @@ export class SourceContext {
   readonly canaries: readonly string[];
   readonly expectations: Expectations;
   readonly groups: FileGroups;
+  readonly uniqueFields: UniqueFields;
   /** Aborted when the source is no longer watched. */
   readonly signal: AbortSignal;
   readonly #modes: ModeRules;
@@ -112,6 +114,7 @@ export class SourceContext {
     this.canaries = settings.canaries ?? [];
     this.expectations = new Expectations(settings.expect ?? [], folders);
     this.groups = new FileGroups(settings.groups ?? [], folders);
+    this.uniqueFields = new UniqueFields(this);
     this.signal = signal;
     this.#modes = new ModeRules(source.name, folders, settings.mode, settings.rules);
   }

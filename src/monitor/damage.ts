@@ -112,6 +112,12 @@ export class DamageJudge {
     const checks = this.#context.validationRules.checksFor(path);
     const judgement = await validation.judge(path, checks, this.#context.signal);
     const suspicion = suspicionOf(judgement, record);
+    const twin =
+      suspicion === undefined ? await this.#context.uniqueFields.fault(path, path, this.#context.signal) : undefined;
+    if (twin !== undefined) {
+      this.#wait(this.#waitAndReport(change, record, { kind: "schema_violation", detail: twin }));
+      return;
+    }
     if (suspicion === undefined) {
       await this.#acceptUnlessHeld(change, judgement.verdict.verdict === "valid" ? true : undefined);
       return;

@@ -301,8 +301,11 @@ export class Monitor implements AsyncDisposable {
     const guard = this.#guardOf(forPath);
     if (guard === undefined) return { verdict: "unchecked", detail: "no source holds the path" };
     const checks = guard.context.validationRules.checksFor(forPath);
-    const { verdict } = await this.#shared.validation.judge(pathFromText(contentPath), checks, signal);
-    return verdict;
+    const content = pathFromText(contentPath);
+    const { verdict } = await this.#shared.validation.judge(content, checks, signal);
+    if (verdict.verdict === "invalid") return verdict;
+    const detail = await guard.context.uniqueFields.fault(forPath, content, signal);
+    return detail === undefined ? verdict : { verdict: "invalid", kind: "schema_violation", detail };
   }
 
   /** Stops everything, in order, and waits for it. Idempotent. */

@@ -125,6 +125,26 @@ export class FileValidation implements AsyncDisposable {
     return read.outcome === "done" ? read.value : undefined;
   }
 
+  /** Digests of the values that a file's documents hold in these fields; none when it cannot be read as documents. */
+  async fieldValues(path: BytePath, fields: readonly string[], signal: AbortSignal): Promise<readonly string[]> {
+    const limits = { timeoutMs: VALIDATION_TIMEOUT_MS, sizeBytesMax: VALIDATION_BYTES_MAX };
+    const read = await this.#inspectors.use(
+      async (inspector) => await inspector.fields(path, fields, limits, signal),
+      signal,
+    );
+    return read.outcome === "done" ? read.value : [];
+  }
+
+  /** The same of bytes that come as a stream. */
+  async fieldValuesOf(
+    stream: AsyncIterable<Uint8Array>,
+    forPath: BytePath,
+    fields: readonly string[],
+    signal: AbortSignal,
+  ): Promise<readonly string[]> {
+    return await this.#laidOut(stream, forPath, Infinity, (file) => this.fieldValues(file, fields, signal));
+  }
+
   /** Judges bytes that come as a stream, laid out in a private file for the time of the check. */
   async judgeStream(
     stream: AsyncIterable<Uint8Array>,

@@ -273,4 +273,24 @@ describe("damage of protected files", () => {
       expect(clock.nowMs() - jumpedMs).to.be.below(7 * DAY_MS);
     });
   });
+
+  it("is a value that another file has already, when a rule says that no two files share it", async () => {
+    await using bench = await WatchBench.create();
+    const conversation = (id: string, text: string): string => JSON.stringify({ session_id: id, messages: [text] });
+    for (const id of ["a", "b", "c", "e"]) await bench.folder.write(`${id}.json`, conversation(id, "hello"));
+    await bench.folder.write("twin.json", conversation("a", "as it always was"));
+    const rules = { uniqueAcrossFiles: ["session_id"] };
+    await bench.protect({ validation: [{ match: "*.json", checks: [{ kind: "rules", rules }] }] });
+    await bench.quiet();
+    bench.clear();
+    await bench.folder.write("b.json", conversation("c", "hello"));
+    await bench.folder.write("twin.json", conversation("a", "an edit of a file that shared its id before"));
+    await bench.folder.write("e.json", conversation("d", "a new id of its own"));
+    await bench.until("all are judged", () => bench.losses.length > 0 && bench.paths("file.changed").length === 2);
+    await bench.quiet();
+    const told = bench.losses.map(({ path, kind, detail }) => [path.slice(bench.folder.path.length + 1), kind, detail]);
+    const place = bench.folder.at("c.json");
+    expect(told).to.deep.equal([["b.json", "schema_violation", `a value of session_id is in ${place} too`]]);
+    expect([...bench.paths("file.changed")].sort()).to.deep.equal(["e.json", "twin.json"]);
+  });
 });

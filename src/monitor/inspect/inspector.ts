@@ -54,6 +54,17 @@ export class Inspector implements AsyncDisposable {
     );
   }
 
+  /** Values of fields of the documents of a file, as digests; none of what cannot be read as documents. */
+  async fields(
+    path: BytePath,
+    fields: readonly string[],
+    limits: { readonly timeoutMs: number; readonly sizeBytesMax: number },
+    signal: AbortSignal,
+  ): Promise<InspectOutcome<readonly string[]>> {
+    const job: InspectJob = { kind: "fields", path, fields, sizeBytesMax: limits.sizeBytesMax };
+    return await this.#ask(job, limits.timeoutMs, signal, (answer) => ("values" in answer ? answer.values : undefined));
+  }
+
   /** Whether content looks encrypted or destroyed beside the version before it; see `PairVerdict`. */
   async comparePair(
     pair: { readonly path: BytePath; readonly oldPath?: BytePath | undefined },

@@ -26,6 +26,13 @@ export type InspectJob =
     }
   /** `part`: only of the first so many bytes, of the content or of what gzip made of it. */
   | { readonly kind: "digest"; readonly path: BytePath; readonly part?: ContentPart | undefined }
+  /** The values of fields of all documents of a file, as digests. */
+  | {
+      readonly kind: "fields";
+      readonly path: BytePath;
+      readonly fields: readonly string[];
+      readonly sizeBytesMax: number;
+    }
   /** Without `oldPath`: whether the content is in good order by itself. With it: whether it looks attacked. */
   | {
       readonly kind: "pair";
@@ -53,6 +60,7 @@ export interface Digest {
 export type InspectAnswer =
   | { readonly id: number; readonly inspection: Inspection }
   | { readonly id: number; readonly digest: Digest }
+  | { readonly id: number; readonly values: readonly string[] }
   | { readonly id: number; readonly pair: PairVerdict }
   | { readonly id: number; readonly errno: string };
 

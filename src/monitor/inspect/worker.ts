@@ -36,6 +36,7 @@ async function answer(id: number, job: InspectJob): Promise<InspectAnswer> {
   try {
     if (job.kind === "pair") return { id, pair: await comparePair(job) };
     fd = openSync(pathBytes(job.path), SAFE_READ_FLAGS);
+    if (job.kind === "fields") return { id, values: await fieldsOf(fd, job) };
     return job.kind === "digest"
       ? { id, digest: await digestOf(fd, job.part) }
       : { id, inspection: await inspect(fd, job) };
@@ -86,6 +87,15 @@ async function unpackedDigest(fd: number, lengthBytes: number): Promise<string> 
   });
   await unpacked.catch(() => undefined);
   return hash.digest("hex");
+}
+
+type Fields = Extract<InspectJob, { readonly kind: "fields" }>;
+
+async function fieldsOf(fd: number, { fields, sizeBytesMax }: Fields): Promise<readonly string[]> {
+  const { sizeBytes } = statOf(fd);
+  if (sizeBytes > sizeBytesMax) return [];
+  const { fieldValues } = await import("../validators/rules.js");
+  return fieldValues(readAll(fd, sizeBytes), fields);
 }
 
 type Inspect = Extract<InspectJob, { readonly kind: "inspect" }>;

@@ -2,6 +2,7 @@
  * The `rules` of a validation: required fields, unique values, times that are valid and do not run backwards, and what
  * each element of an inner list must have. A top-level array is a list of documents.
  */
+import { createHash } from "node:crypto";
 import type { Complaint, DocumentRules, Validator } from "../validator.js";
 import { readDocuments, valueAt } from "./document.js";
 
@@ -11,11 +12,35 @@ export function rulesValidator(rules: DocumentRules): Validator {
     check: (content) => {
       const read = readDocuments(content);
       if (read === undefined) return { kind: "invalid_structure", detail: "neither valid JSON nor YAML" };
-      const documents = read.flatMap((document) => (Array.isArray(document) ? (document as unknown[]) : [document]));
-      const detail = checkDocuments(documents, rules);
+      const detail = checkDocuments(documentsOf(read), rules);
       return detail === undefined ? undefined : ({ kind: "schema_violation", detail } satisfies Complaint);
     },
   };
+}
+
+/** Values remembered of one file. */
+const VALUES_MAX = 100_000;
+
+/** Digests of the values that the documents hold under these names, each with its name, without doubles. */
+export function fieldValues(content: Buffer, names: readonly string[]): readonly string[] {
+  const values = new Set<string>();
+  for (const document of documentsOf(readDocuments(content) ?? [])) {
+    for (const name of names) {
+      const value = valueAt(document, name);
+      if (value === undefined || value === null || value === "") continue;
+      values.add(
+        createHash("sha256")
+          .update(JSON.stringify([name, value]))
+          .digest("base64url"),
+      );
+      if (values.size >= VALUES_MAX) return [...values];
+    }
+  }
+  return [...values];
+}
+
+function documentsOf(read: readonly unknown[]): readonly unknown[] {
+  return read.flatMap((document) => (Array.isArray(document) ? (document as unknown[]) : [document]));
 }
 
 function checkDocuments(documents: readonly unknown[], rules: DocumentRules): string | undefined {
