@@ -49,6 +49,9 @@ export interface RestoreRequest {
   readonly storedPath?: (path: BytePath) => BytePath;
   /** The kept state of a folder that has to be made on the way to an entry and is no entry itself. */
   readonly parentNode?: (path: BytePath) => FileNode | undefined;
+  /** Told of each entry that was written (none that stood there already), and of each path that was removed, at once. */
+  readonly onWritten?: (entry: Entry) => void;
+  readonly onRemoved?: (place: { readonly path: BytePath; readonly source: string }) => void;
   /** Folders that `delete` never removes, beside the store. */
   readonly spare?: readonly BytePath[];
 }
@@ -76,7 +79,8 @@ export async function restore(
   const { overwrite, inPlace, dryRun, verify, sparse } = request;
   const onlyKept = keeper?.isStrict === true;
   const options = { overwrite, inPlace, dryRun, verify, sparse, onlyKept, stagingPrefix: newStagingPrefix() };
-  const writing = new Writing({ core, storeFolder, tree, folders, ledger, options, keeper, signal, onProgress });
+  const told = { onProgress, onWritten: request.onWritten };
+  const writing = new Writing({ core, storeFolder, tree, folders, ledger, options, keeper, signal, ...told });
   try {
     for await (const entry of request.entries) {
       signal.throwIfAborted();

@@ -282,6 +282,22 @@ export class Monitor implements AsyncDisposable {
     await this.registry.flush();
   }
 
+  /**
+   * A person has had a path restored (`sha256` of the content; undefined for what is no file) or removed by a restore: it
+   * is no loss and no damage. Also of a source that nobody watches; call `registry.flush` when all is told.
+   */
+  acceptRestored(source: string, path: BytePath, what: { readonly sha256: string | undefined } | "removed"): void {
+    const record = this.registry.get(source, path);
+    const isNews = record !== undefined && (what === "removed" ? isKept(record) : record.sha256 !== what.sha256);
+    if (!isNews) return;
+    const guard = this.#sources.get(source)?.guard;
+    const reason = "removed by a restore";
+    if (what === "removed" && guard !== undefined) guard.acceptRemoval(path, record, reason);
+    else if (what === "removed") this.registry.put(source, path, { ...record, state: "removing", reason });
+    else if (guard !== undefined) guard.acceptContent(path, record);
+    else this.registry.forget(source, path); // what stands there is taken as it is at the next look
+  }
+
   /** The last durable version that is known of a path, whatever became of it since. */
   lastGood(path: BytePath): RegistryRecord | undefined {
     for (const { guard } of this.#sources.values()) {

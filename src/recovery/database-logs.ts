@@ -22,6 +22,8 @@ import { keepBeside } from "./staging.js";
 
 /** Versions of a database, and of a log, that are looked through; what is older counts as unknown. */
 const VERSIONS_MAX = 200;
+/** What Linux allows. */
+const NAME_BYTES_MAX = 255;
 /** Stored logs whose first bytes are read for one question. */
 const HEADERS_READ_MAX = 20;
 
@@ -140,7 +142,8 @@ export class LogsSetAside {
 }
 
 async function logAt(root: BytePath, path: BytePath, signal: AbortSignal): Promise<LogBeside | undefined> {
-  const stat = anchoredStat(root, path);
+  // The name of a database may be as long as names can be: then it has no log.
+  const stat = nameOf(path).length > NAME_BYTES_MAX ? undefined : anchoredStat(root, path);
   if (stat === undefined) return undefined;
   const mark = sqliteLogMark(path, await headerOf(readAnchored(root, path, signal), signal));
   return mark === undefined ? undefined : { path, stat: tupleOf(stat), mark };

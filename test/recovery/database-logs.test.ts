@@ -87,6 +87,15 @@ describe("a database and its log", () => {
     expect(readdirSync(folder().at("data"))).to.deep.equal(["shop.db-wal"]);
   });
 
+  it("are looked for also where a name is as long as names can be", async () => {
+    const { rig } = await begun();
+    await using _ = rig;
+    const path = await rig.protect("n".repeat(255), "no database");
+    await rm(pathText(path));
+    await rig.lose(path);
+    expect(rig.events).to.include("incident.healed");
+  });
+
   it("are not made one again when the database went on without the log", async () => {
     const { rig, file, path, log } = await begun();
     await using _ = rig;

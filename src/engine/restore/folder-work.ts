@@ -13,7 +13,7 @@ import { type FolderTree, NEW_FOLDER_MODE } from "./folders.js";
 import type { Keeper } from "./keep-first.js";
 import type { Ledger } from "./ledger.js";
 import type { Overwrite } from "./protocol.js";
-import { clearLeftovers, type Spared, sweepFolder } from "./sweep.js";
+import { clearLeftovers, type Spared, sweepFolder, type SweptPlace } from "./sweep.js";
 
 /** The event loop gets its turn after this many folders: about 10 ms. */
 const FOLDERS_PER_TURN = 64;
@@ -26,6 +26,7 @@ export interface FolderWorkOptions {
   readonly spared: Spared;
   readonly ledger: Ledger;
   readonly keeper: Keeper | undefined;
+  readonly onRemoved?: ((place: SweptPlace) => void) | undefined;
 }
 
 interface KnownFolder {

@@ -22,6 +22,8 @@ export interface SweepOptions {
   readonly ledger: Ledger;
   /** Keeps what is to be removed; undefined: it need not be kept. */
   readonly keeper: Keeper | undefined;
+  /** Told of each path that is gone. */
+  readonly onRemoved?: ((place: SweptPlace) => void) | undefined;
 }
 
 /** The place of a folder that is swept, and whose it is. */
@@ -61,7 +63,7 @@ class Sweep {
     });
     const files = found.filter(({ stat }) => !stat.isDirectory());
     const refused = await this.#options.keeper?.keep(files.map((file) => ({ ...file, source: place.source })));
-    for (const file of files) this.#removeFile(folder, file, refused?.get(file.path));
+    for (const file of files) this.#removeFile(folder, { ...file, source: place.source }, refused?.get(file.path));
     for (const { name, path, stat } of found.filter((each) => each.stat.isDirectory())) {
       await this.#removeFolder(folder, name, { path, stat, source: place.source });
     }
@@ -69,7 +71,7 @@ class Sweep {
 
   #removeFile(
     folder: AnchoredFolder,
-    { name, path, stat }: { readonly name: string; readonly path: BytePath; readonly stat: BigIntStats },
+    { name, path, source, stat }: SweptPlace & { readonly name: string; readonly stat: BigIntStats },
     refused: string | undefined,
   ): void {
     const { dryRun, ledger, keeper } = this.#options;
@@ -78,6 +80,7 @@ class Sweep {
       if (keeper?.isStrict === true) assertKept(folder.lstat(name), stampOf(stat));
       if (!dryRun) folder.unlink(name);
       ledger.did(path, "delete");
+      if (!dryRun) this.#options.onRemoved?.({ path, source });
     } catch (error) {
       ledger.fail(path, error);
     }
@@ -103,6 +106,7 @@ class Sweep {
       if (ledger.failedCount > failedBefore) return; // what stays in it is listed already
       if (!dryRun) parent.rmdir(name);
       ledger.did(path, "delete");
+      if (!dryRun) this.#options.onRemoved?.({ path, source });
     } catch (error) {
       ledger.fail(path, error);
     }

@@ -10,6 +10,7 @@ import { type BytePath, nameOf, parentPath } from "../../base/paths.js";
 import type { RepositoryCore } from "../core.js";
 import type { Entry, FileNode } from "../types.js";
 import type { WantedFile } from "./batches.js";
+import { ForeignLogs } from "./foreign-logs.js";
 import type { FolderWork } from "./folder-work.js";
 import type { FolderTree, OpenFolder } from "./folders.js";
 import type { Keeper, PresentThing } from "./keep-first.js";
@@ -48,6 +49,8 @@ export interface WritingOptions {
   /** Keeps what would be replaced; undefined: it need not be kept. */
   readonly keeper: Keeper | undefined;
   readonly signal: AbortSignal;
+  /** Told of each entry as soon as it stands. */
+  readonly onWritten: ((entry: Entry) => void) | undefined;
   readonly onProgress: ((progress: { filesDone: number; bytesDone: number }) => void) | undefined;
 }
 
@@ -114,6 +117,7 @@ export class Writing {
   #fault: HoldfastError | undefined;
   readonly #limits = windowLimits();
   readonly #placing: Placing;
+  readonly #logs: ForeignLogs;
   #window = new Window(this.#limits);
   #nodes = 0;
   #steps = 0;
@@ -121,6 +125,9 @@ export class Writing {
   constructor(options: WritingOptions) {
     this.#with = options;
     this.#placing = new Placing(options);
+    const { ledger, signal } = options;
+    const { overwrite, dryRun } = options.options;
+    this.#logs = new ForeignLogs({ ledger, overwrite, dryRun, signal });
   }
 
   /** Takes an entry that is no folder. Throws what hinders opening its folder. */
@@ -199,7 +206,15 @@ export class Writing {
 
   async #files(files: readonly PendingFile[]): Promise<void> {
     const mayGo = await this.#keepPresent(files);
-    await this.#placing.place(mayGo, ({ entry, first }, outcome) => this.#settled(entry, first, outcome));
+    await this.#logs.setAside(mayGo);
+    try {
+      await this.#placing.place(mayGo, (file, outcome) => {
+        this.#logs.settled(file, outcome.kind === "done");
+        this.#settled(file.entry, file.first, outcome);
+      });
+    } finally {
+      for (const file of mayGo) this.#logs.settled(file, false); // does nothing when it is settled already
+    }
   }
 
   /** Keeps what stands where the files go; those that it could not be kept for are not restored. */
@@ -282,8 +297,9 @@ export class Writing {
   }
 
   #settled(entry: Entry, first: FirstName | undefined, outcome: PutOutcome): void {
-    const { ledger, onProgress } = this.#with;
+    const { ledger, onProgress, onWritten } = this.#with;
     ledger.outcome(entry.path, outcome);
+    if (outcome.kind === "done" && outcome.action !== "skip" && !this.#with.options.dryRun) onWritten?.(entry);
     first?.settle(outcome.kind === "done" && outcome.holdsContent);
     onProgress?.({ filesDone: ledger.filesDone, bytesDone: ledger.bytesDone });
   }
