@@ -146,6 +146,7 @@ async function provePack(
       if (location !== undefined) await content.markSuspect(id, "check found it damaged", location);
     }
     if (proof.directoryFault !== undefined) await suspectUnfound(core, holder, proof.entries);
+    if (!proof.nameMatches || proof.directoryFault !== undefined) await content.markPack(holder.number);
     if (!proof.nameMatches || proof.damaged.length > 0) {
       const what = `${String(proof.damaged.length)} of its chunks cannot be read`;
       findings.add("pack_damaged", `the pack ${key} is not what it was written as; ${what}`);

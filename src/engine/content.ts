@@ -15,6 +15,7 @@ import type { RepositoryKeys } from "./keys.js";
 import type { ParityStore } from "./parity/group-store.js";
 import { chunkOfBundle } from "./pack/reader.js";
 import type { RecordOpener } from "./pack/record.js";
+import { NodeCache } from "./tree/node-cache.js";
 import type { ChunkId, FileNode } from "./types.js";
 import type { ChunkSet } from "./workers/chunk-set.js";
 
@@ -38,6 +39,8 @@ export interface ContentReaderOptions {
 export class ContentReader {
   readonly #options: ContentReaderOptions;
   readonly #bundles = new Map<string, Buffer>();
+  /** Tree nodes for looking at folders. */
+  readonly nodes = new NodeCache((id, signal) => this.chunk(id, signal));
 
   constructor(options: ContentReaderOptions) {
     this.#options = options;
@@ -85,7 +88,8 @@ export class ContentReader {
   /** Notes that a copy of a chunk is bad; without a good copy left it is no longer relied upon. */
   async markSuspect(id: ChunkId, reason: string, location?: ChunkLocation): Promise<void> {
     const { catalog, chunkSet, log } = this.#options;
-    await this.#markPacks(location === undefined ? catalog.chunks.locations(id) : [location]);
+    for (const { pack } of location === undefined ? catalog.chunks.locations(id) : [location])
+      await this.markPack(pack);
     const operations: LevelOperation[] = [];
     const lost = catalog.chunks.markSuspect(
       operations,
@@ -98,19 +102,19 @@ export class ContentReader {
     await catalog.write(operations);
   }
 
-  /** Leaves a mark in the store: the index alone could be lost, and what it says be relied upon again. */
-  async #markPacks(places: readonly ChunkLocation[]): Promise<void> {
+  /**
+   * Leaves a mark in the store that a pack (by its number) is damaged: the index alone could be lost, and what it says be
+   * relied upon again. A collection writes what is needed of a marked pack anew.
+   */
+  async markPack(number: number): Promise<void> {
     const { catalog, backend, writable, log } = this.#options;
-    if (!writable) return;
-    for (const { pack } of places) {
-      const holder = catalog.chunks.holder(pack);
-      if (holder === undefined || holder.kind === "w") continue;
-      const marked = { kind: holder.kind, name: holder.name };
-      if (catalog.suspects.has(marked) || !(await storeMark(backend, marked, log))) continue;
-      const operations: LevelOperation[] = [];
-      catalog.suspects.put(operations, marked);
-      await catalog.write(operations);
-    }
+    const holder = catalog.chunks.holder(number);
+    if (!writable || holder === undefined || holder.kind === "w") return;
+    const marked = { kind: holder.kind, name: holder.name };
+    if (catalog.suspects.has(marked) || !(await storeMark(backend, marked, log))) return;
+    const operations: LevelOperation[] = [];
+    catalog.suspects.put(operations, marked);
+    await catalog.write(operations);
   }
 
   /** The chunk out of the parity of a pack that should have it. Its place stays suspect, so that it is stored again. */

@@ -13,7 +13,7 @@ import type { LevelOperation } from "./index/level-store.js";
 import type { ChunkLocation } from "./index/locations.js";
 import { encodeBundle } from "./pack/bundle.js";
 import type { FinishedPack, PackEntry, PackKind } from "./pack/format.js";
-import { chunkOfBundle, readPackDirectory } from "./pack/reader.js";
+import { chunkOfBundle, readPackDirectory, scanEntries } from "./pack/reader.js";
 import { RecordSealer, type SealedRecord, crcMatches } from "./pack/record.js";
 import { type ByteSource, objectSource } from "./pack/source.js";
 import type { PackWriter } from "./pack/writer.js";
@@ -24,7 +24,7 @@ interface Usage {
   live: number;
   dead: number;
   deadChunks: number;
-  /** A chunk cannot be read here. */
+  /** A chunk cannot be read here, or the pack is not what it was written as. */
   isDamaged: boolean;
   /** A needed chunk can be read neither here nor elsewhere. */
   isMissed: boolean;
@@ -57,6 +57,10 @@ export async function planSweep(core: RepositoryCore, marks: Marks, among?: Swee
     for (const { id, locations } of page) countPlaces(usages, locations, marks.has(id));
   }
   const candidates = among === undefined ? [...chunks.holders()] : [...among.condemned, ...among.repacked];
+  for (const { kind, name, number } of candidates) {
+    const usage = usages.get(number);
+    if (usage !== undefined && kind !== "w" && core.parts.catalog.suspects.has({ kind, name })) usage.isDamaged = true;
+  }
   const plan = sumUp(candidates, usages);
   return { ...plan, totalBytes: among?.totalBytes ?? plan.totalBytes };
 }
@@ -144,10 +148,25 @@ export async function sweep(
   more: { readonly marks: Marks; readonly orphans: readonly string[]; readonly commits: readonly string[] },
   signal: AbortSignal,
 ): Promise<void> {
-  const { backend, catalog } = core.parts;
   const rewritten = await repack(core, plan.repacked, more.marks, signal);
   const copied = [...plan.condemned, ...plan.repacked.filter(({ number }) => rewritten.has(number))];
-  const needed = await stillNeeded(core, copied, more.marks);
+  const { marks, orphans, commits } = more;
+  await letGo(core, copied, { isNeeded: (id) => marks.has(id), orphans, commits }, signal);
+}
+
+/** Lets packs go whose needed chunks are elsewhere; one whose chunks are not stays. */
+export async function letGo(
+  core: RepositoryCore,
+  copied: readonly ChunkHolder[],
+  more: {
+    readonly isNeeded: (id: ChunkId) => boolean;
+    readonly orphans: readonly string[];
+    readonly commits: readonly string[];
+  },
+  signal: AbortSignal,
+): Promise<void> {
+  const { backend, catalog } = core.parts;
+  const needed = await stillNeeded(core, copied, more.isNeeded);
   const going = copied.filter(({ number }) => !needed.has(number));
   const fragments = await replaceFragments(core, going, signal);
   const epoch = catalog.epoch + 1;
@@ -170,13 +189,13 @@ export async function sweep(
 async function stillNeeded(
   core: RepositoryCore,
   going: readonly ChunkHolder[],
-  marks: Marks,
+  isNeeded: (id: ChunkId) => boolean,
 ): Promise<ReadonlySet<number>> {
   const numbers = new Set(going.map(({ number }) => number));
   const needed = new Set<number>();
   for await (const page of core.parts.catalog.chunks.all()) {
     for (const { id, locations } of page) {
-      if (!marks.has(id) || locations.some(({ suspect, pack }) => !suspect && !numbers.has(pack))) continue;
+      if (!isNeeded(id) || locations.some(({ suspect, pack }) => !suspect && !numbers.has(pack))) continue;
       for (const { pack } of locations) needed.add(pack);
     }
   }
@@ -254,7 +273,7 @@ async function markDamaged({ parts }: RepositoryCore, id: ChunkId, { number }: C
   }
 }
 
-/** The records of a pack, or undefined when its trailer is damaged: `check` will tell, nothing is touched here. */
+/** The records of a pack; of one whose trailer is damaged those that a scan finds. Undefined when it is gone. */
 async function entriesOf(
   core: RepositoryCore,
   source: ByteSource,
@@ -265,7 +284,7 @@ async function entriesOf(
   } catch (error) {
     if (!hasCode(error, "OBJECT_DAMAGED") && !hasCode(error, "OBJECT_MISSING")) throw error;
     core.log.error("gc.pack_damaged", { reason: error.message });
-    return undefined;
+    return hasCode(error, "OBJECT_MISSING") ? undefined : await scanEntries(source, core.parts.opener, signal);
   }
 }
 
