@@ -15,6 +15,7 @@ import type { SealedRecord } from "../pack/record.js";
 import type { NameAnswer, NameRequest, PlaceAnswer, PlaceRequest } from "../restore/protocol.js";
 import type { ChunkSet } from "./chunk-set.js";
 import type { DigestRequest } from "./digest-batch.js";
+import type { RecompressRequest } from "./recompress.js";
 import {
   type FileOutcome,
   type IngestAnswer,
@@ -147,6 +148,13 @@ export class WorkerPool implements AsyncDisposable {
     return await this.#withThread(signal, async (thread) => {
       const { packed } = await thread.run({ kind: "read", request }, signal);
       return { plains: unpackBytes(packed) };
+    });
+  }
+
+  /** Writes a pack anew; undefined when it does not get smaller. Throws RECORD_DAMAGED, OBJECT_DAMAGED, OBJECT_MISSING. */
+  async recompress(request: RecompressRequest, signal: AbortSignal): Promise<FinishedPack | undefined> {
+    return await this.#withThread(signal, async (thread) => {
+      return (await thread.run({ kind: "recompress", request }, signal)).pack;
     });
   }
 

@@ -10,6 +10,7 @@ import type { BundledChunk, RecordType, SealedRecord } from "../pack/record.js";
 import type { NameAnswer, NameRequest, PlaceAnswer, PlaceRequest } from "../restore/protocol.js";
 import type { ChunkId } from "../types.js";
 import type { DigestRequest } from "./digest-batch.js";
+import type { RecompressRequest } from "./recompress.js";
 
 /** Limits of one batch; callers cut their work by them. */
 export const BATCH_FILES_MAX = 512;
@@ -87,6 +88,7 @@ export type WorkerTask =
   | { readonly kind: "prove"; readonly pack: ProveRequest }
   | { readonly kind: "read"; readonly request: ReadRequest }
   | { readonly kind: "digest"; readonly request: DigestRequest }
+  | { readonly kind: "recompress"; readonly request: RecompressRequest }
   | { readonly kind: "place"; readonly request: PlaceRequest }
   | { readonly kind: "name"; readonly request: NameRequest };
 
@@ -132,6 +134,7 @@ export type WorkerAnswer =
   | { readonly kind: "prove"; readonly proof: PackProof }
   | { readonly kind: "read"; readonly packed: Packed }
   | { readonly kind: "digest"; readonly failed: readonly number[] }
+  | { readonly kind: "recompress"; readonly pack: FinishedPack | undefined }
   | { readonly kind: "place"; readonly result: PlaceAnswer }
   | { readonly kind: "name"; readonly result: NameAnswer };
 

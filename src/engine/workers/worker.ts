@@ -4,6 +4,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { asHoldfastError, hasCode, HoldfastError } from "../../base/errors.js";
 import type { Backend } from "../../storage/backend.js";
 import { localFolderOf, openBackend } from "../../storage/open.js";
+import type { FinishedPack } from "../pack/format.js";
 import { provePack } from "../pack/prove.js";
 import { RecordOpener } from "../pack/record.js";
 import { type ByteSource, newReadWindow, objectSource, WindowSource } from "../pack/source.js";
@@ -12,6 +13,7 @@ import { placeBatch, type ReadTools } from "../restore/place-batch.js";
 import { ReadMemory } from "../restore/read-memory.js";
 import { digestBatch } from "./digest-batch.js";
 import { Ingest } from "./ingest.js";
+import { type RecompressRequest, recompressPack } from "./recompress.js";
 import {
   type AnswerMessage,
   CANCEL_SLOTS,
@@ -62,6 +64,7 @@ class StoreReader {
 const NEVER = new AbortController().signal;
 
 class WorkerTasks {
+  readonly #birth: WorkerBirth;
   readonly #ingest: Ingest;
   readonly #store: StoreReader;
   readonly #opener: RecordOpener;
@@ -69,6 +72,7 @@ class WorkerTasks {
   readonly #cancelled: Int32Array;
 
   constructor(birth: WorkerBirth) {
+    this.#birth = birth;
     this.#ingest = new Ingest({ keys: birth.keys, stagingFolder: birth.stagingFolder });
     this.#store = new StoreReader(birth.storeUrl);
     this.#opener = new RecordOpener(birth.keys);
@@ -100,11 +104,19 @@ class WorkerTasks {
         return { kind: "read", packed: await this.#read(task.request, checkCancelled) };
       case "digest":
         return { kind: "digest", failed: await digestBatch(task.request, this.#reading, checkCancelled) };
+      case "recompress":
+        return { kind: "recompress", pack: await this.#recompress(task.request, checkCancelled) };
       case "place":
         return { kind: "place", result: await placeBatch(task.request, this.#reading, checkCancelled) };
       case "name":
         return { kind: "name", result: nameBatch(task.request) };
     }
+  }
+
+  async #recompress(request: RecompressRequest, checkCancelled: () => void): Promise<FinishedPack | undefined> {
+    const { keys, stagingFolder } = this.#birth;
+    const tools = { keys, stagingFolder, opener: this.#opener, checkCancelled };
+    return await this.#store.withSource({ key: request.key }, (source) => recompressPack(source, request, tools));
   }
 
   async #read(request: ReadRequest, checkCancelled: () => void): Promise<Packed> {
