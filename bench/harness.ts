@@ -11,7 +11,8 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { projectPath } from "../test/support/project.js";
 
-const PROGRAM = projectPath("bin", "holdfast");
+/** `BENCH_PROGRAM` names another build than the one that is installed. */
+const PROGRAM = process.env["BENCH_PROGRAM"] ?? projectPath("bin", "holdfast");
 const READY_LIMIT_MS = 600_000;
 const EVENTS_PATH = "/api/v1/backup/events";
 
@@ -76,6 +77,28 @@ export async function timed(
   if (code !== 0)
     throw new Error(`${command.join(" ")} ended with ${String(code)}:\n${Buffer.concat(words).toString()}`);
   return { seconds, stdout: Buffer.concat(out).toString("utf8") };
+}
+
+/** What one command took. */
+export interface Cost {
+  readonly seconds: number;
+  readonly processorSeconds: number;
+  readonly peakBytes: number;
+}
+
+export interface CostOptions {
+  readonly environment: Readonly<Record<string, string>>;
+  readonly cwd?: string | undefined;
+  /** A file that `time` may write to. */
+  readonly note: string;
+}
+
+/** Runs a command under time(1), which knows its processor time and its peak. */
+export async function costOf(command: readonly string[], { environment, cwd, note }: CostOptions): Promise<Cost> {
+  const format = "%U %S %M";
+  const { seconds } = await timed(["/usr/bin/time", "-o", note, "-f", format, ...command], environment, cwd);
+  const [user = NaN, system = NaN, kib = NaN] = (await readFile(note, "utf8")).trim().split(" ").map(Number);
+  return { seconds, processorSeconds: user + system, peakBytes: kib * 2 ** 10 };
 }
 
 /** The command line of the built program. */

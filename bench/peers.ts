@@ -7,9 +7,20 @@
  * removed at the end (some 3 GB a program and round): for minutes after a removal ext4 makes new files more slowly, which
  * would be the next program's loss. What one step left in memory is brought to the disk before the next begins.
  */
-import { cp, mkdir, readFile } from "node:fs/promises";
+import { cp, mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { Workplace, folderSize, holdfastCommand, machineText, median, numberOption, print, timed } from "./harness.js";
+import {
+  type Cost,
+  costOf,
+  folderSize,
+  holdfastCommand,
+  machineText,
+  median,
+  numberOption,
+  print,
+  timed,
+  Workplace,
+} from "./harness.js";
 import { changeTree, makeTree, TREE_KINDS } from "./trees.js";
 
 const DEFAULT_TREE = "/usr/share";
@@ -19,13 +30,6 @@ const RESTORE_STEPS = ["restore", "restore, until on disk", "check, reading all"
 const STEPS = ["first backup", "unchanged", "1 % changed", ...RESTORE_STEPS] as const;
 type Step = (typeof STEPS)[number];
 const BACKUP_STEPS = STEPS.slice(0, 3);
-
-/** What one command took. */
-interface Cost {
-  readonly seconds: number;
-  readonly processorSeconds: number;
-  readonly peakBytes: number;
-}
 
 interface Round {
   readonly costs: ReadonlyMap<Step, Cost>;
@@ -159,21 +163,6 @@ async function oneRound(peer: Peer, { workplace, source, steps, number }: RoundO
     await run("check, reading all", peer.check(store));
   }
   return { costs, storeBytes };
-}
-
-interface CostOptions {
-  readonly environment: Readonly<Record<string, string>>;
-  readonly cwd: string | undefined;
-  /** A file that `time` may write to. */
-  readonly note: string;
-}
-
-/** Runs a command under time(1), which knows its processor time and its peak. */
-async function costOf(command: readonly string[], { environment, cwd, note }: CostOptions): Promise<Cost> {
-  const format = "%U %S %M";
-  const { seconds } = await timed(["/usr/bin/time", "-o", note, "-f", format, ...command], environment, cwd);
-  const [user = NaN, system = NaN, kib = NaN] = (await readFile(note, "utf8")).trim().split(" ").map(Number);
-  return { seconds, processorSeconds: user + system, peakBytes: kib * 2 ** 10 };
 }
 
 /** A restore that is not the source is no result. */

@@ -10,7 +10,7 @@ import { ByteReader } from "./tree/bytes.js";
 import { readState } from "./tree/codec.js";
 import { type FolderPlace, folderItems } from "./tree/folder.js";
 import { treeLeaves } from "./tree/reader.js";
-import type { ChunkId, FileNode } from "./types.js";
+import type { FileNode } from "./types.js";
 
 /** One name in a folder of a backup. */
 export interface FolderEntry {
@@ -43,7 +43,7 @@ export async function* backupFolder(
 ): AsyncGenerator<FolderEntry> {
   const { folder } = query;
   const { manifest, sources } = findBackup(core, id);
-  const load = nodeLoader(core);
+  const { load } = core.parts.content.nodes;
   const told = new Set<string>();
   const implied = new Map<string, string>();
   const isShared = sources.length > 1;
@@ -73,7 +73,7 @@ export async function backupNode(
   path: BytePath,
   signal: AbortSignal,
 ): Promise<FileNode | undefined> {
-  const load = nodeLoader(core);
+  const { load } = core.parts.content.nodes;
   for (const { root } of findBackup(core, id).sources) {
     // A path's own entry comes before everything below it.
     for await (const [first] of treeLeaves(load, root, path, signal)) {
@@ -108,11 +108,6 @@ export async function* contentRange(
     if (bytes.length !== lengthBytes) throw new HoldfastError("RECORD_DAMAGED", `chunk ${id} has another length`);
     yield bytes.subarray(from, to);
   }
-}
-
-function nodeLoader(core: RepositoryCore): (node: ChunkId, signal: AbortSignal) => Promise<Buffer> {
-  const { content } = core.parts;
-  return (node, signal) => content.chunk(node, signal);
 }
 
 function nodeOf(value: Buffer): FileNode {

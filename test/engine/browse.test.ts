@@ -3,10 +3,12 @@ import { expect } from "chai";
 import fc from "fast-check";
 import { createHash, randomBytes } from "node:crypto";
 import { mkdir } from "node:fs/promises";
+import { hasCode } from "../../src/base/errors.js";
 import { type BytePath, joinPath } from "../../src/base/paths.js";
 import { backupFolder, backupNode, contentRange } from "../../src/engine/browse.js";
 import { TreeBuilder } from "../../src/engine/tree/builder.js";
 import { folderItems } from "../../src/engine/tree/folder.js";
+import { NodeCache } from "../../src/engine/tree/node-cache.js";
 import type { ChunkId } from "../../src/engine/types.js";
 import type { Repository } from "../../src/engine/repository.js";
 import { EngineRig, UNLIMITED, walkFolder } from "../support/engine-rig.js";
@@ -60,6 +62,42 @@ function slowly(paths: Iterable<string>, folder: string): Map<string, boolean> {
 const pathArb = fc
   .array(fc.constantFrom("a", "b", "a-", "a.b", "a0", "\xff", "\x01"), { minLength: 1, maxLength: 4 })
   .map((names) => `/${names.join("/")}`);
+
+describe("kept tree nodes", () => {
+  it("are opened once while they are used, and opened again when many others came between", async () => {
+    const store = new MemoryTree();
+    const paths = Array.from(
+      { length: 60_000 },
+      (_, index) => `/d${String(index % 300)}/${"n".repeat(60)}${String(index)}`,
+    );
+    const root = await store.build(paths);
+    const cache = new NodeCache(store.load);
+    const names = async (folder: string): Promise<number> => {
+      let count = 0;
+      for await (const _item of folderItems(cache.load, root, { folder: folder as BytePath }, UNLIMITED)) count += 1;
+      return count;
+    };
+    expect(await names("/d7")).to.equal(200);
+    const loads = store.loads;
+    expect(await names("/d7")).to.equal(200);
+    expect(store.loads).to.equal(loads);
+    for (let index = 0; index < 300; index += 1) expect(await names(`/d${String(index)}`)).to.equal(200);
+    const before = store.loads;
+    expect(await names("/d7")).to.equal(200);
+    expect(store.loads).to.be.greaterThan(before);
+  });
+
+  it("are not kept when they could not be opened", async () => {
+    let isBroken = true;
+    const store = new MemoryTree();
+    const root = await store.build(["/a"]);
+    const cache = new NodeCache(async (id) => (isBroken ? Buffer.alloc(0) : await store.load(id)));
+    const first: unknown = await cache.load(root, UNLIMITED).catch((error: unknown) => error);
+    expect(hasCode(first, "RECORD_DAMAGED")).to.equal(true);
+    isBroken = false;
+    expect((await cache.load(root, UNLIMITED)).level).to.equal(0);
+  });
+});
 
 describe("one folder of a tree", () => {
   it("holds the names directly in it, each once, for any tree", async () => {

@@ -5,8 +5,8 @@
  */
 import type { BytePath } from "../../base/paths.js";
 import type { ChunkId } from "../types.js";
-import { type TreeNode, decodeNode } from "./node.js";
-import { type LoadNode, loadChild } from "./reader.js";
+import type { TreeNode } from "./node.js";
+import { type LoadNode, loadChild, openNode } from "./reader.js";
 
 /** One name in a folder. `value` is undefined for a folder that is no entry itself but has entries below it. */
 export interface FolderItem {
@@ -34,7 +34,7 @@ export async function* folderItems(
     from: `${prefix}${fromName}`,
     entered: new Set(),
   };
-  yield* itemsBelow(load, decodeNode(await load(rootId, signal)), walk, signal);
+  yield* itemsBelow(load, await openNode(load, rootId, signal), walk, signal);
 }
 
 interface FolderWalk {

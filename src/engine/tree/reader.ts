@@ -7,8 +7,14 @@ import { type BytePath, isWithin } from "../../base/paths.js";
 import type { ChunkId } from "../types.js";
 import { type ChildRef, type LeafEntry, type TreeNode, decodeNode } from "./node.js";
 
-/** The verified bytes of a node. Throws CHUNK_MISSING, RECORD_DAMAGED. */
-export type LoadNode = (id: ChunkId, signal: AbortSignal) => Promise<Buffer>;
+/** The verified bytes of a node, or what they decode to. Throws CHUNK_MISSING, RECORD_DAMAGED. */
+export type LoadNode = (id: ChunkId, signal: AbortSignal) => Promise<Buffer | TreeNode>;
+
+/** A node by its id. Throws CHUNK_MISSING, RECORD_DAMAGED. */
+export async function openNode(load: LoadNode, id: ChunkId, signal: AbortSignal): Promise<TreeNode> {
+  const loaded = await load(id, signal);
+  return Buffer.isBuffer(loaded) ? decodeNode(loaded) : loaded;
+}
 
 /** Loads a child and checks that it lies where its parent says, so that no circle of nodes can trap a reader. */
 export async function loadChild(
@@ -17,7 +23,7 @@ export async function loadChild(
   parentLevel: number,
   signal: AbortSignal,
 ): Promise<TreeNode> {
-  const node = decodeNode(await load(child.id, signal));
+  const node = await openNode(load, child.id, signal);
   if (node.level !== parentLevel - 1) throw new HoldfastError("RECORD_DAMAGED", "a tree node is at the wrong level");
   return node;
 }
@@ -29,7 +35,7 @@ export async function* treeLeaves(
   under: BytePath | undefined,
   signal: AbortSignal,
 ): AsyncGenerator<readonly LeafEntry[]> {
-  yield* leavesBelow(load, decodeNode(await load(rootId, signal)), under, signal);
+  yield* leavesBelow(load, await openNode(load, rootId, signal), under, signal);
 }
 
 async function* leavesBelow(
@@ -64,7 +70,7 @@ export async function visitNodes(
   visit: (id: ChunkId, node: () => Promise<TreeNode>) => Promise<boolean>,
   signal: AbortSignal,
 ): Promise<void> {
-  const root = async (): Promise<TreeNode> => decodeNode(await load(rootId, signal));
+  const root = async (): Promise<TreeNode> => await openNode(load, rootId, signal);
   const below = async (id: ChunkId, open: () => Promise<TreeNode>): Promise<void> => {
     signal.throwIfAborted();
     let opened: TreeNode | undefined;
@@ -202,7 +208,7 @@ class TreeCursor {
     if (head?.child === undefined || top === undefined) return;
     const isRoot = top.node.level === Number.POSITIVE_INFINITY;
     const node = isRoot
-      ? decodeNode(await this.#load(head.child.id, this.#signal))
+      ? await openNode(this.#load, head.child.id, this.#signal)
       : await loadChild(this.#load, head.child, top.node.level, this.#signal);
     top.index += 1;
     this.#stack.push({ node, index: 0 });
