@@ -3,6 +3,7 @@
  * the doomed chunks are taken out of the dedup table do they wait. Backups wait until it has ended. A crash at any
  * moment loses nothing: until the plan is written nothing is deleted, and from then on the next open carries it out.
  */
+import { HoldfastError } from "../base/errors.js";
 import type { RepositoryCore } from "./core.js";
 import { Marks, markAfterThinning, markEntries, markTrees } from "./gc-mark.js";
 import { interruptedPlan } from "./index/epochs.js";
@@ -42,7 +43,7 @@ const ALLOW_SHARE = 0.3;
 const BRAKE_FLOOR_BYTES = 64 * 2 ** 20;
 
 /**
- * Collects. Throws LIMIT_REACHED when the brake holds it, RECORD_DAMAGED or CHUNK_MISSING when a tree cannot be read:
+ * Collects. Throws LIMIT_REACHED when the brake holds it, RECORD_DAMAGED or CHUNK_MISSING when a tree or a commit cannot be read:
  * nothing was removed then.
  */
 export async function gc(repository: Repository, options: GcOptions, signal: AbortSignal): Promise<GcReport> {
@@ -59,6 +60,7 @@ async function collect(core: RepositoryCore, options: GcOptions, signal: AbortSi
   const { backend, catalog, clock } = core.parts;
   const interrupted = await interruptedPlan(backend, core.log, signal);
   if (interrupted !== undefined) await finishPlan(core, interrupted, signal);
+  await refuseUnread(core, signal);
   await sealOwnLog(core, signal);
   if (options.versionsKeptMs !== undefined && !options.dryRun) {
     await removeLongAbsent(core, options.versionsKeptMs, signal);
@@ -83,6 +85,21 @@ async function collect(core: RepositoryCore, options: GcOptions, signal: AbortSi
     return await remove(core, { options, marks, thinning, versionsRemoved }, signal);
   } finally {
     core.deltaListeners.delete(listener);
+  }
+}
+
+/** A commit that could not be taken in refers to chunks that nothing else may refer to: they would go. Throws RECORD_DAMAGED. */
+async function refuseUnread({ parts }: RepositoryCore, signal: AbortSignal): Promise<void> {
+  for await (const { key } of parts.backend.list("commits/", signal)) {
+    if (parts.catalog.commits.isApplied(key)) continue;
+    throw new HoldfastError(
+      "RECORD_DAMAGED",
+      `the commit ${key} cannot be read, and what it refers to would be removed`,
+      {
+        hint: "Run a repair with another copy of the store; without one, move the commit's file away to give it up.",
+        details: { key },
+      },
+    );
   }
 }
 

@@ -7,7 +7,9 @@ import { gc } from "../../src/engine/gc.js";
 import { writeParity } from "../../src/engine/parity.js";
 import { repair } from "../../src/engine/repair.js";
 import type { Repository } from "../../src/engine/repository.js";
+import { codeOf } from "../support/engine-keys.js";
 import { contentOf, EngineRig, storeFiles, UNLIMITED, upsert } from "../support/engine-rig.js";
+import { backUpFolder } from "../support/restore-rig.js";
 import { useTempFolder } from "../support/temp-folder.js";
 
 /** Changes a byte in the middle of the first large record. */
@@ -145,6 +147,37 @@ describe("what was found damaged", () => {
     const { problems } = await check(repository, { level: "full" }, UNLIMITED);
     expect(problems).to.deep.equal([]);
     await expectContents(repository);
+  });
+});
+
+describe("a commit that cannot be read", () => {
+  const folder = useTempFolder("bad-commit");
+
+  it("keeps a collection from removing what it refers to, until it is back or moved away", async () => {
+    const rig = await EngineRig.create(folder());
+    {
+      await using repository = await rig.open();
+      await folder().write("data/a", randomBytes(90_000));
+      await backUpFolder(repository, folder().bytes("data"));
+    }
+    const [commit = ""] = (await storeFiles(rig.storeUrl, "commits")).reverse();
+    const bytes = await readFile(commit);
+    const worse = Buffer.from(bytes);
+    worse[200] = (worse[200] ?? 0) ^ 1;
+    await writeFile(commit, worse);
+    await rm(rig.stateDir, { recursive: true });
+    const before = await storeFiles(rig.storeUrl, "packs");
+    const collect = async (repository: Repository): Promise<unknown> =>
+      await gc(repository, { dryRun: false, allowShare: 1, versionsKeptMs: 0 }, UNLIMITED);
+    {
+      await using repository = await rig.open();
+      expect(await codeOf(collect(repository))).to.equal("RECORD_DAMAGED");
+    }
+    expect(await storeFiles(rig.storeUrl, "packs")).to.deep.equal(before);
+    await writeFile(commit, bytes);
+    await using repository = await rig.open();
+    await collect(repository);
+    expect((await check(repository, { level: "full" }, UNLIMITED)).problems).to.deep.equal([]);
   });
 });
 
