@@ -20,6 +20,8 @@ export class RestoreMemory {
   readonly #settings: BreakerSettings;
   /** Times of our restores of a path, oldest first; in order of the last restore. */
   readonly #byPath = new Map<BytePath, readonly number[]>();
+  /** Digest of what was put back last, where it is known. */
+  readonly #contents = new Map<BytePath, string>();
   #automatic: number[] = [];
 
   constructor(clock: Clock, settings: BreakerSettings) {
@@ -28,17 +30,26 @@ export class RestoreMemory {
   }
 
   /** Notes a restore; those that a person asked for do not count for the breaker's total. */
-  note(path: BytePath, by: "itself" | "person", atMs = this.#clock.nowMs()): void {
+  note(path: BytePath, by: "itself" | "person", sha256?: string, atMs = this.#clock.nowMs()): void {
+    if (sha256 === undefined) this.#contents.delete(path);
+    else this.#contents.set(path, sha256);
     const times = [...(this.#byPath.get(path) ?? []), atMs].slice(-this.#settings.breakerPathRestores);
     this.#byPath.delete(path);
     this.#byPath.set(path, times);
     if (by === "itself") this.#automatic.push(atMs);
     const [oldest] = this.#byPath.keys();
-    if (this.#byPath.size > PATHS_REMEMBERED_MAX && oldest !== undefined) this.#byPath.delete(oldest);
+    if (this.#byPath.size <= PATHS_REMEMBERED_MAX || oldest === undefined) return;
+    this.#byPath.delete(oldest);
+    this.#contents.delete(oldest);
   }
 
-  /** True when we restored the path so recently that a deletion now must be meant. */
-  isSecondDeletion(path: BytePath): boolean {
+  /**
+   * True when we restored the path so recently that a deletion now must be meant. `sha256`: its last durable content; who
+   * gave it another than was restored wants the file.
+   */
+  isSecondDeletion(path: BytePath, sha256?: string): boolean {
+    const restored = this.#contents.get(path);
+    if (restored !== undefined && sha256 !== undefined && restored !== sha256) return false;
     const last = this.#byPath.get(path)?.at(-1);
     return last !== undefined && this.#clock.nowMs() - last <= this.#settings.secondDeletionMs;
   }

@@ -291,10 +291,17 @@ export class Healer implements AsyncDisposable {
 
   /** A second deletion soon after our restore is meant: it is accepted and told. */
   async #isRespected(incident: Incident, loss: IncidentPath): Promise<boolean> {
-    if (loss.kind !== "deleted" || !this.#memory.isSecondDeletion(loss.path)) return false;
+    if (loss.kind !== "deleted" || !(await this.#isSecondDeletion(loss.path))) return false;
     await this.#options.watch.acceptRemoval(loss.path, "deleted again after holdfast had restored it");
     await this.#incidents.conclude(incident, "respected", "deleted again soon after it was restored, so it is meant");
     return true;
+  }
+
+  async #isSecondDeletion(path: BytePath): Promise<boolean> {
+    return (
+      this.#memory.isSecondDeletion(path) &&
+      this.#memory.isSecondDeletion(path, (await this.#options.watch.lastGood(path))?.sha256)
+    );
   }
 
   #reasonToHold(policy: HealPolicy, path: BytePath): string | undefined {
@@ -313,13 +320,13 @@ export class Healer implements AsyncDisposable {
 
   async #onMass({ source, losses, isAttack }: EventCatalogue["mass.loss"]): Promise<void> {
     const wanted = losses.filter((loss) => this.#options.policyFor(source, loss.path).mode !== "ignore");
-    const isMeant = (loss: LossEvent): boolean =>
-      loss.kind === "deleted" &&
-      this.#memory.isSecondDeletion(loss.path) &&
-      this.#options.policyFor(source, loss.path).mode !== "append-only";
-    for (const loss of wanted.filter(isMeant))
-      await this.#options.watch.acceptRemoval(loss.path, "deleted again after holdfast had restored it");
-    const lost = wanted.filter((loss) => !isMeant(loss));
+    const lost: LossEvent[] = [];
+    for (const loss of wanted) {
+      const isStrict = this.#options.policyFor(source, loss.path).mode === "append-only";
+      if (loss.kind === "deleted" && !isStrict && (await this.#isSecondDeletion(loss.path)))
+        await this.#options.watch.acceptRemoval(loss.path, "deleted again after holdfast had restored it");
+      else lost.push(loss);
+    }
     const [first] = lost;
     if (first === undefined) return;
     const open = this.#book.openMassOf(source);
@@ -427,7 +434,7 @@ export class Healer implements AsyncDisposable {
     for (const incident of recent) {
       if (incident.state !== "healed" || (incident.closedAtMs ?? 0) < sinceMs) continue;
       for await (const { path } of this.#book.pathsOf(incident.id))
-        this.#memory.note(path, "person", incident.closedAtMs);
+        this.#memory.note(path, "person", incident.taken?.sha256, incident.closedAtMs);
     }
   }
 

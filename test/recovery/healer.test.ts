@@ -101,6 +101,25 @@ describe("the healer", () => {
     }
   });
 
+  it("heals what was worked on after its restore and is deleted soon, also over a restart", async () => {
+    for (const restarts of [false, true]) {
+      await using rig = await startedRig(folder());
+      const name = `worked-on-${String(restarts)}.txt`;
+      const path = await rig.protect(name, "text");
+      await rm(folder().at(`data/${name}`));
+      await rig.lose(path);
+      await rig.protect(name, "text with more work in it");
+      if (restarts) {
+        await rig.healer[Symbol.asyncDispose]();
+        await rig.start();
+      }
+      await rm(folder().at(`data/${name}`));
+      await rig.lose(path);
+      expect(await readFile(folder().at(`data/${name}`), "utf8")).to.equal("text with more work in it");
+      expect(rig.watch.removalsAccepted).to.deep.equal([]);
+    }
+  });
+
   it("heals a deletion that comes long after its restore", async () => {
     const clock = new FakeClock(Date.now());
     await using rig = await startedRig(folder(), { clock });

@@ -27,7 +27,7 @@ export const ACTIVITIES: readonly Activity[] = [
   { name: "rename", weight: 6, run: ({ world }) => done(renameFile(world)) },
   { name: "rename a folder", weight: 2, run: ({ world }) => done(renameFolder(world)) },
   { name: "trash", weight: 4, run: ({ world }) => done(trash(world)) },
-  { name: "second deletion", weight: 4, run: ({ world }) => done(deleteAgain(world)) },
+  { name: "second deletion", weight: 4, run: deleteAgain },
   { name: "delete while paused", weight: 3, run: deletePaused },
   { name: "delete where deletions are allowed", weight: 4, run: scratch },
   { name: "git", weight: 6, run: git },
@@ -194,10 +194,12 @@ function trash(world: World): boolean {
   return true;
 }
 
-/** What came back is deleted again: its owner means it. */
-function deleteAgain(world: World): boolean {
+/** What came back is deleted again: its owner means it. A kill within the heal may leave no word of it: not then. */
+async function deleteAgain({ world, daemon }: Scene): Promise<boolean> {
   const path = world.chance.oneOf([...world.healed].filter((one) => world.files.has(one)));
   if (path === undefined || digestOf(path) !== world.files.get(path)) return false;
+  const incidents = await daemon.incidents();
+  if (!incidents.some(({ state, paths }) => state === "healed" && paths.some((one) => one.path === path))) return false;
   told(world, "second deletion", path);
   unlinkSync(path);
   world.expectNone(path);
