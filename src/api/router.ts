@@ -18,6 +18,7 @@ import { openApiDocument } from "./openapi.js";
 import { pageOf } from "./paging.js";
 import { problemOf } from "./problems.js";
 import { type Answer, type Call, type Route, ok } from "./route.js";
+import { auditRoutes } from "./routes/audit.js";
 import { browseRoutes } from "./routes/browse.js";
 import { dataRoutes } from "./routes/data.js";
 import { observeRoutes } from "./routes/observe.js";
@@ -35,6 +36,21 @@ export interface RouterOptions {
   readonly clock: Clock;
   /** For `/openapi.json`. */
   readonly version: string;
+  /** Told of every request that changed something, or was refused. Must not throw. */
+  readonly onWrite?: (write: WriteNote) => void;
+}
+
+/** One request that changed something, or was refused. */
+export interface WriteNote {
+  readonly method: string;
+  /** Without the query. */
+  readonly url: string;
+  readonly caller: string;
+  readonly role: string;
+  /** `done`, or the code of the error. */
+  readonly outcome: string;
+  /** As it was checked; may hold secrets. */
+  readonly body: unknown;
 }
 
 /** Marks requests of this process; a random value that no connection can know. */
@@ -115,6 +131,7 @@ function allRoutes(options: RouterOptions, closing: AbortSignal): readonly Route
     ...watchRoutes,
     ...recoveryRoutes,
     ...systemRoutes,
+    ...auditRoutes,
     ...observeRoutes(options.clock, closing),
   ] as const;
   const document: Route = {
@@ -225,9 +242,37 @@ class RouterState {
       nowMs: this.#options.clock.nowMs(),
       signal: gone.signal,
     };
-    const answer = await this.#answer(route, call, request);
+    const answer = await this.#answerNoted(route, call, request);
     if (route.method !== "GET") this.#note(route, caller, startedMs);
     return await send(answer, request, reply);
+  }
+
+  #requireRole(route: Route, caller: Caller | undefined, request: FastifyRequest): asserts caller is Caller {
+    try {
+      requireRole(caller, route.role);
+    } catch (error) {
+      this.#tellWrite(route, caller, request, asHoldfastError(error).code);
+      throw error;
+    }
+  }
+
+  /** The answer; a request that changes something is told, however it ends. */
+  async #answerNoted(route: Route, call: Call, request: FastifyRequest): Promise<Answer> {
+    if (route.method === "GET") return await this.#answer(route, call, request);
+    try {
+      const answer = await this.#answer(route, call, request);
+      this.#tellWrite(route, call.caller, request, "done");
+      return answer;
+    } catch (error) {
+      this.#tellWrite(route, call.caller, request, asHoldfastError(error).code);
+      throw error;
+    }
+  }
+
+  #tellWrite(route: Route, caller: Caller | undefined, request: FastifyRequest, outcome: string): void {
+    const url = (request.url.split("?")[0] ?? "").slice(0, 300);
+    const { name, role } = caller ?? { name: "unknown", role: "none" };
+    this.#options.onWrite?.({ method: route.method, url, caller: name, role, outcome, body: request.body });
   }
 
   async #answer(route: Route, call: Call, request: FastifyRequest): Promise<Answer> {

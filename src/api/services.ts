@@ -5,6 +5,7 @@
  * when the name is no UTF-8. Long work returns a job.
  */
 import type { BackupType } from "../base/ids.js";
+import type { AuditService } from "./audit-service.js";
 import type { BytePath } from "../base/paths.js";
 import type { Manifest } from "../engine/types.js";
 import type { BrowseService } from "./browse-service.js";
@@ -479,5 +480,6 @@ export interface Services {
   readonly watch: WatchService;
   readonly recovery: RecoveryService;
   readonly alerts: AlertService;
+  readonly audit: AuditService;
   readonly system: SystemService;
 }

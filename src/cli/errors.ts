@@ -35,7 +35,6 @@ export const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "forecast",
   "estimate",
   "token",
-  "audit",
   "tiers",
   "replicate",
   "hold",

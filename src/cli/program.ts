@@ -5,6 +5,7 @@ import { HoldfastError } from "../base/errors.js";
 import { type CommandContext, type CommandSpec, type Options, argument } from "./command.js";
 import { backupCommands } from "./commands/backups.js";
 import { browseCommands } from "./commands/browse.js";
+import { auditCommands } from "./commands/audit.js";
 import { operateCommands } from "./commands/operate.js";
 import { upkeepCommands } from "./commands/upkeep.js";
 import { recoveryCommands } from "./commands/recovery.js";
@@ -44,6 +45,7 @@ export const allCommands: readonly CommandSpec[] = [
   ...restoreCommands,
   ...recoveryCommands,
   ...operateCommands,
+  ...auditCommands,
   ...upkeepCommands,
   completionCommand,
 ];

@@ -3,7 +3,8 @@
  * password, store, parts, services, router.
  */
 import { readFile } from "node:fs/promises";
-import { createRouter, type Router } from "../api/router.js";
+import { join } from "node:path";
+import { createRouter, type Router, type WriteNote } from "../api/router.js";
 import type { Services } from "../api/services.js";
 import type { Clock } from "../base/clock.js";
 import { HoldfastError, messageOf } from "../base/errors.js";
@@ -13,13 +14,16 @@ import type { BytePath } from "../base/paths.js";
 import type { Configuration, OnDelete } from "../config/configuration.js";
 import { loadConfiguration } from "../config/load.js";
 import { readSecret } from "../config/secrets.js";
+import { AuditLog } from "../telemetry/audit.js";
 import { Metrics } from "../telemetry/prometheus.js";
+import { auditEvents, auditWrite } from "./audit-trail.js";
 import { compose } from "./compose.js";
 import { keyServiceFor } from "./key-service.js";
 import { workersWithin } from "./limits.js";
 import { Operation } from "./operation.js";
 import type { Ground, Parts } from "./parts.js";
 import { alertService } from "./services/alerts.js";
+import { auditService } from "./services/audit.js";
 import { backupService } from "./services/backups.js";
 import { browseService } from "./services/browse.js";
 import { recoveryService } from "./services/recovery.js";
@@ -116,12 +120,19 @@ export async function launch(
   const composed: Ground = { configuration, password, keyService, clock, metrics, version, isDaemon, ...given, signal };
   const { parts, plan } = await compose(composed, repository, owner);
   const operation = owner.use(await Operation.prepare(parts, plan));
-  const services = servicesOf(parts, operation, async () => await loadFor(options));
-  const router = await createRouter({ services, observer: metrics, clock, version });
+  const audit = owner.use(new AuditLog({ folder: join(configuration.stateDir, "audit"), clock, log }));
+  auditEvents(parts.bus, audit);
+  const services = servicesOf(parts, { operation, audit }, async () => await loadFor(options));
+  const onWrite = (write: WriteNote): void => auditWrite(audit, write);
+  const router = await createRouter({ services, observer: metrics, clock, version, onWrite });
   return { parts, operation, services, router, made };
 }
 
-function servicesOf(parts: Parts, operation: Operation, load: () => Promise<Configuration>): Services {
+function servicesOf(
+  parts: Parts,
+  { operation, audit }: { readonly operation: Operation; readonly audit: AuditLog },
+  load: () => Promise<Configuration>,
+): Services {
   const services: Services = {
     backups: backupService(parts, operation),
     browse: browseService(parts),
@@ -132,6 +143,7 @@ function servicesOf(parts: Parts, operation: Operation, load: () => Promise<Conf
     watch: watchService(parts, operation),
     recovery: recoveryService(parts, operation),
     alerts: alertService(parts),
+    audit: auditService(audit),
     system: systemService(parts, operation, load),
   };
   return withRealPaths(services, parts);

@@ -113,6 +113,21 @@ export function fakeServices(): FakeServices {
     watch: fakeWatch(ground),
     recovery: fakeRecovery(ground),
     alerts: fakeAlerts(ground),
+    audit: {
+      entries: async function* () {
+        await Promise.resolve();
+        yield {
+          seq: 1,
+          at: "2026-01-15T12:00:00.000Z",
+          action: "api.write",
+          by: "uid 0",
+          detail: {},
+          prev: "0",
+          hash: "1",
+        };
+      },
+      verify: () => Promise.resolve({ entries: 1, first: null, last: null, problems: [] }),
+    },
     system: fakeSystem(ground),
   };
 }

@@ -1,0 +1,48 @@
+/** What goes into the audit log: every request that changes something, and what befell files and by whom. */
+import type { WriteNote } from "../api/router.js";
+import type { Actor, EventBus } from "../base/events.js";
+import { pathText } from "../base/paths.js";
+import type { AuditLog } from "../telemetry/audit.js";
+
+/** Fields of requests that are recorded: they say what is meant, and none can hold a secret. */
+const TOLD_FIELDS = ["path", "paths", "name", "type", "backup_id", "at", "files", "target", "strategy", "to", "condition", "reason", "duration_seconds", "sources", "tags", "dry_run"]; // prettier-ignore
+
+/** Records from now on what the bus tells. */
+export function auditEvents(bus: EventBus, audit: AuditLog): void {
+  const by = "daemon";
+  bus.on("file.lost", ({ source, path, kind, detail, actor }) => {
+    audit.record({ action: "file.lost", by: nameOf(actor), detail: { source, path: pathText(path), kind, detail } });
+  });
+  bus.on("mass.loss", ({ source, losses, isAttack }) => {
+    const [first] = losses;
+    const detail = { source, files: losses.length, is_attack: isAttack, first: first?.detail };
+    audit.record({ action: "mass.loss", by: nameOf(first?.actor), detail });
+  });
+  bus.on("attacker.stopped", ({ source, actor }) => {
+    audit.record({ action: "attacker.stopped", by, detail: { source, stopped: nameOf(actor) } });
+  });
+  for (const name of [
+    "incident.opened",
+    "incident.healed",
+    "incident.failed",
+    "incident.held",
+    "incident.closed",
+  ] as const)
+    bus.on(name, (event) => audit.record({ action: name, by, detail: { ...event } }));
+  bus.on("files.missing", (event) => audit.record({ action: "files.missing", by, detail: { ...event } }));
+  bus.on("source.removed", ({ source }) => audit.record({ action: "source.removed", by, detail: { source } }));
+}
+
+/** Records a request that changed something, or was refused. */
+export function auditWrite(audit: AuditLog, { method, url, caller, role, outcome, body }: WriteNote): void {
+  const told = Object.entries(typeof body === "object" && body !== null ? body : {});
+  const asked = Object.fromEntries(told.filter(([name]) => TOLD_FIELDS.includes(name)));
+  audit.record({ action: "api.write", by: caller, detail: { method, url, role, outcome, asked } });
+}
+
+function nameOf(actor: Actor | undefined): string {
+  if (actor === undefined) return "unknown";
+  const { program, pid, user, loginUser } = actor;
+  const login = loginUser === undefined ? "" : `, logged in as ${loginUser}`;
+  return `${program === "" ? "a program that ended" : program} (process ${String(pid)}, user ${user ?? "unknown"}${login})`;
+}

@@ -1,0 +1,50 @@
+/** The audit log of a whole daemon: what was asked for, by whom and how it ended, and what befell files. */
+import { unlinkSync } from "node:fs";
+import { expect } from "chai";
+import { launchIn } from "../support/launched.js";
+import { useTempFolder } from "../support/temp-folder.js";
+
+describe("the audit log of the daemon", () => {
+  const folder = useTempFolder("audited");
+
+  it("holds each request that changes something with its outcome, never a secret, and what befell files", async () => {
+    const file = await folder().write("data/plan.txt", "a plan");
+    for (let index = 0; index < 20; index += 1) await folder().write(`data/other-${String(index)}.txt`, String(index));
+    await using daemon = await launchIn(folder(), { sources: [{ name: "data", path: folder().at("data") }] });
+    await daemon.operation.start();
+    await daemon.operation.started();
+    const ask = async (method: "GET" | "POST", url: string, payload?: object): Promise<number> => {
+      const headers = { "x-holdfast-in-process": daemon.router.inProcessKey };
+      const reply = await daemon.router.http.inject({
+        method,
+        url,
+        headers,
+        ...(payload === undefined ? {} : { payload }),
+      });
+      return reply.statusCode;
+    };
+    expect(await ask("POST", "/api/v1/backup/keys", { password: "never to be seen" })).to.be.lessThan(300);
+    expect(await ask("POST", "/api/v1/backup/incidents/inc_none/approve", {})).to.equal(404);
+    expect(await ask("GET", "/api/v1/backup/status")).to.equal(200);
+    unlinkSync(file);
+    const entries = async (): Promise<readonly { action: string; by: string; detail: Record<string, unknown> }[]> => {
+      const found = [];
+      for await (const entry of daemon.services.audit.entries()) found.push(entry);
+      return found;
+    };
+    for (let waited = 0; waited < 200; waited += 1) {
+      if ((await entries()).some(({ action }) => action === "incident.healed")) break;
+      await new Promise((resolve) => setTimeout(resolve, 25));
+    }
+    const all = await entries();
+    const writes = all.filter(({ action }) => action === "api.write").reverse();
+    expect(writes.map(({ by, detail }) => [by, detail["url"], detail["outcome"]])).to.deep.equal([
+      ["this process", "/api/v1/backup/keys", "done"],
+      ["this process", "/api/v1/backup/incidents/inc_none/approve", "INCIDENT_NOT_FOUND"],
+    ]);
+    expect(JSON.stringify(all)).not.to.include("never to be seen");
+    const actions = all.map(({ action }) => action);
+    expect(actions).to.include.members(["file.lost", "incident.opened", "incident.healed"]);
+    expect(await daemon.services.audit.verify(new AbortController().signal)).to.deep.include({ problems: [] });
+  });
+});
