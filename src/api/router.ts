@@ -229,7 +229,7 @@ class RouterState {
   async serve(route: Route, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
     const startedMs = this.#options.clock.monotonicMs();
     const caller = this.#callers.get(request);
-    requireRole(caller, route.role);
+    this.#requireRole(route, caller, request);
     const gone = new AbortController();
     reply.raw.on("close", () => gone.abort(new HoldfastError("INTERRUPTED", "the caller went away")));
     const call: Call = {
