@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 const ENTRIES = {
   holdfast: "cli/main.js",
   "engine-worker": "engine/workers/worker.js",
-  "proof-child": "engine/index/proof-child.js",
+  "proof-child": "base/proof-child.js",
   "walk-worker": "sources/walk-worker.js",
   "inspect-worker": "monitor/inspect/worker.js",
   "watch-child": "monitor/watch/child.js",

@@ -56,6 +56,12 @@ export function errnoOf(error: unknown): string | undefined {
   return typeof error.code === "string" ? error.code : undefined;
 }
 
+/** The system's error name of what a system call refused; undefined for Node's own complaints and those of packages. */
+export function systemErrnoOf(error: unknown): string | undefined {
+  const code = errnoOf(error);
+  return code !== undefined && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
+}
+
 /** A message for people out of anything thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

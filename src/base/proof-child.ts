@@ -1,10 +1,10 @@
 /**
- * A process of its own that reads a LevelDB from end to end and has it rewritten: `proof-child.js FOLDER`. It ends with 0
- * when that could be done, with PROOF_LOCKED when another process uses it; a damaged table may well kill it.
+ * A process of its own that reads a LevelDB from end to end and has it rewritten: `proof-child.js FOLDER read|repair`. It ends with 0
+ * when that could be done (after a repair, if asked), with PROOF_LOCKED when another process uses it; a damaged table may well kill it.
  */
 import { argv } from "node:process";
 import { ClassicLevel } from "classic-level";
-import { errnoOf } from "../../base/errors.js";
+import { errnoOf } from "./errors.js";
 import { PROOF_LOCKED } from "./unclean-ends.js";
 
 const PROOF_FAILED = 4;
@@ -36,7 +36,10 @@ function exitCodeOf(error: unknown): number {
   return errnoOf(cause) === "LEVEL_LOCKED" ? PROOF_LOCKED : PROOF_FAILED;
 }
 
-const [, , folder = ""] = argv;
-proveWhole(folder).catch((error: unknown) => {
-  process.exitCode = exitCodeOf(error);
-});
+const [, , folder = "", how = "read"] = argv;
+const repaired = how === "repair" ? ClassicLevel.repair(folder) : Promise.resolve();
+repaired
+  .then(() => proveWhole(folder))
+  .catch((error: unknown) => {
+    process.exitCode = exitCodeOf(error);
+  });

@@ -1,13 +1,13 @@
 /**
- * Keeps an index that ends its process from doing so at every start. LevelDB was built with its assertions on and maps
+ * Keeps a LevelDB (the index, the daemon's state) that ends its process from doing so at every start. LevelDB was built with its assertions on and maps
  * its tables: a damaged one can end the process at once, before anything can be said of it. Uses that were not closed
  * are counted; after a few in a row a child process reads and rewrites the whole index first, and may end instead.
  */
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { HoldfastError, errnoOf, hasCode } from "../../base/errors.js";
-import { runProgram } from "../../base/spawn.js";
+import { HoldfastError, errnoOf, hasCode } from "./errors.js";
+import { runProgram } from "./spawn.js";
 
 const NAME = "holdfast-open";
 /** Fewer may be power cuts or kills; the proof takes about as long as reading the index twice. */
@@ -34,11 +34,26 @@ export async function noteClosed(folder: string): Promise<void> {
   await rm(join(folder, NAME), { force: true });
 }
 
-async function prove(folder: string, uncleanEnds: number): Promise<void> {
-  const signal = AbortSignal.timeout(2 * PROOF_TIMEOUT_MS);
+/** Has LevelDB repair what it can, in a child that a damaged table may end. True: it can be read as a whole then. */
+export async function repairApart(folder: string): Promise<boolean> {
   try {
-    const command = [process.execPath, PROOF_CHILD, folder];
-    const { exitCode } = await runProgram(command, { timeoutMs: PROOF_TIMEOUT_MS, signal });
+    return (await runChild(folder, "repair")) === 0;
+  } catch (error) {
+    if (hasCode(error, "TIMEOUT") || hasCode(error, "SPAWN_FAILED")) return false;
+    throw error;
+  }
+}
+
+async function runChild(folder: string, how: "read" | "repair"): Promise<number | undefined> {
+  const signal = AbortSignal.timeout(2 * PROOF_TIMEOUT_MS);
+  const command = [process.execPath, PROOF_CHILD, folder, how];
+  const { exitCode } = await runProgram(command, { timeoutMs: PROOF_TIMEOUT_MS, signal });
+  return exitCode;
+}
+
+async function prove(folder: string, uncleanEnds: number): Promise<void> {
+  try {
+    const exitCode = await runChild(folder, "read");
     if (exitCode === 0) return;
     if (exitCode === PROOF_LOCKED) {
       throw new HoldfastError("INDEX_LOCKED", `another process has the index open: ${folder}`);

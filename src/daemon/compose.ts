@@ -30,7 +30,7 @@ import type { ProtectedSource } from "./protected-source.js";
 import { RetentionBook } from "./retention-book.js";
 import { SourceBook } from "./source-book.js";
 import { configureSource } from "./source-defaults.js";
-import { type StateDatabase, openStateDatabase } from "./state-database.js";
+import { type StateDatabase, closeStateDatabase, openStateDatabase } from "./state-database.js";
 import { StoreGauges } from "./store-gauges.js";
 import { Telling, type TellingPorts, alertRules, fullShareOf } from "./telling.js";
 
@@ -45,7 +45,7 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
   const { clock, metrics, configuration, version } = ground;
   const settings = { current: configuration };
   const database = await openStateDatabase(configuration.stateDir, clock, metrics.log);
-  owner.defer(() => database.close());
+  owner.defer(() => closeStateDatabase(configuration.stateDir, database));
   const bus = new EventBus((name, error) => metrics.log.error("event.fault", { name, message: messageOf(error) }));
   const jobs = owner.use(new JobRunner(clock, metrics.log));
   const book = await openBook(ground, repository, database, settings);

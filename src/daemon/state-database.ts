@@ -1,14 +1,15 @@
 /**
  * The daemon's own memory in LevelDB, beside the engine's index: registry, incidents, outbox, schedule, sources added
- * at run time. It has one owner at a time. A database that LevelDB cannot open is repaired; if that fails too, it is
- * set aside (never deleted) and a new one begins: protection goes on, the registry is rebuilt from the store.
+ * at run time. It has one owner at a time. A database that LevelDB cannot open, or that has ended its process again and
+ * again, is repaired by a child process; if that fails too, it is set aside (never deleted) and a new one begins:
+ * protection goes on, the registry is rebuilt from the store.
  */
 import { rename } from "node:fs/promises";
 import { join } from "node:path";
-import { ClassicLevel } from "classic-level";
 import { Level } from "level";
 import type { Clock } from "../base/clock.js";
-import { HoldfastError, errnoOf, messageOf } from "../base/errors.js";
+import { HoldfastError, errnoOf, hasCode, messageOf } from "../base/errors.js";
+import { noteClosed, noteOpened, repairApart } from "../base/unclean-ends.js";
 import type { Logger } from "../base/observe.js";
 
 export type StateDatabase = Level;
@@ -23,13 +24,14 @@ const OPEN_FILES_MAX = 74;
 export async function openStateDatabase(stateDir: string, clock: Clock, log: Logger): Promise<StateDatabase> {
   const folder = join(stateDir, "journal");
   try {
+    await noteOpened(folder);
     return await openAt(folder);
   } catch (error) {
     if (isLocked(error)) throw lockedError(folder, error);
     log.error("state.damaged", { folder, message: messageOf(error) });
   }
   try {
-    await ClassicLevel.repair(folder);
+    if (!(await repairApart(folder))) throw new HoldfastError("INDEX_DAMAGED", "it could not be repaired");
     const repaired = await openAt(folder);
     log.warn("state.repaired", { folder });
     return repaired;
@@ -40,6 +42,12 @@ export async function openStateDatabase(stateDir: string, clock: Clock, log: Log
     log.error("state.set_aside", { folder, aside, message: messageOf(error) });
     return await openAt(folder);
   }
+}
+
+/** Closes the database; without this its use counts as one that ended in the middle. */
+export async function closeStateDatabase(stateDir: string, database: StateDatabase): Promise<void> {
+  await database.close();
+  await noteClosed(join(stateDir, "journal"));
 }
 
 async function openAt(folder: string): Promise<StateDatabase> {
@@ -53,6 +61,7 @@ async function openAt(folder: string): Promise<StateDatabase> {
 }
 
 function isLocked(error: unknown): boolean {
+  if (hasCode(error, "INDEX_LOCKED")) return true;
   for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
     if (errnoOf(cause) === "LEVEL_LOCKED") return true;
   }

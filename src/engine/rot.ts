@@ -8,7 +8,7 @@
  * enough after the ctime. The rule is kept here for all who compare content with what they know of a file. When a reading
  * began is taken from `readingTimeMs`: the wall may jump or the machine sleep, and pages are written back by neither.
  */
-import { readFileSync, statfsSync } from "node:fs";
+import { readFileSync, statSync, statfsSync } from "node:fs";
 import type { Clock } from "../base/clock.js";
 import { type BytePath, pathBytes } from "../base/paths.js";
 import { unjumpedNowMs } from "../base/unjumped-time.js";
@@ -23,6 +23,7 @@ const WRITEBACK_SLACK = 2;
 /** A commit that comes later than this after the reading began dates fresh files back, ms. */
 const COMMIT_LAG_MS = 20_000;
 const NS_PER_MS = 1_000_000n;
+const OVERLAY_TYPE = 0x794c7630;
 
 /**
  * File systems, by statfs type, on which a ctime moves with every change and no program can set it. Not tmpfs and ramfs,
@@ -36,7 +37,6 @@ const TRUE_CTIME_TYPES: ReadonlySet<number> = new Set([
   0xf2f52010, // f2fs
   0x2fc12fc1, // zfs
   0xca451a4e, // bcachefs
-  0x794c7630, // overlay
   0x3153464a, // jfs
   0x3434, // nilfs2
 ]);
@@ -72,10 +72,26 @@ export function sawEveryStore(ctimeNs: bigint, readFromMs: number, unseenMs = un
 /** True when content of the file can be told to have changed without a write, by the file system that it lies on. */
 export function hasTrueCtime(path: BytePath): boolean {
   try {
-    return TRUE_CTIME_TYPES.has(statfsSync(pathBytes(path)).type);
+    const { type } = statfsSync(pathBytes(path));
+    return TRUE_CTIME_TYPES.has(type) || (type === OVERLAY_TYPE && hasTrueUpper(path));
   } catch {
     return false;
   }
+}
+
+/** An overlay's files have the ctime of the folder it writes to, which may be tmpfs; false where that cannot be seen. */
+function hasTrueUpper(path: BytePath): boolean {
+  const { dev } = statSync(pathBytes(path), { bigint: true });
+  const upper = upperFolderOf(readFileSync("/proc/self/mountinfo", "latin1"), dev);
+  return upper !== undefined && TRUE_CTIME_TYPES.has(statfsSync(Buffer.from(upper, "latin1")).type);
+}
+
+/** The upper folder of the overlay with that device, out of mountinfo; undefined: it has none. */
+export function upperFolderOf(mountinfo: string, dev: bigint): string | undefined {
+  const device = `${String((dev >> 8n) & 0xfffn)}:${String((dev & 0xffn) | ((dev >> 12n) & ~0xffn))}`;
+  const line = mountinfo.split("\n").find((each) => each.split(" ")[2] === device && each.includes(" - overlay "));
+  const upper = line?.match(/[ ,]upperdir=([^, ]+)/)?.[1];
+  return upper?.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
 }
 
 /** When something is committed, and when its reading began at the earliest; wall ms. */

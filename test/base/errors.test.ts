@@ -1,7 +1,7 @@
 /** Errors: one class, permanent codes, wrapped once, nothing lost. */
 import { expect } from "chai";
 import { ERROR_CODES, EXIT } from "../../src/base/error-codes.js";
-import { HoldfastError, asHoldfastError, errnoOf, hasCode, messageOf } from "../../src/base/errors.js";
+import { HoldfastError, asHoldfastError, errnoOf, hasCode, messageOf, systemErrnoOf } from "../../src/base/errors.js";
 
 describe("errors", () => {
   it("carry code, hint, details, cause and exit code", () => {
@@ -48,6 +48,9 @@ describe("errors", () => {
   });
 
   it("know the system's error names and nothing that only looks like one", () => {
+    expect(systemErrnoOf(Object.assign(new Error("x"), { code: "EIO" }))).to.equal("EIO");
+    for (const code of ["ERR_OUT_OF_RANGE", "LEVEL_NOT_OPEN", "MODULE_NOT_FOUND", "RECORD_DAMAGED"])
+      expect(systemErrnoOf(Object.assign(new Error("x"), { code }))).to.equal(undefined);
     expect(errnoOf(Object.assign(new Error("x"), { code: "ENOENT" }))).to.equal("ENOENT");
     for (const odd of [null, undefined, "ENOENT", { code: 5 }, new Error("ENOENT")])
       expect(errnoOf(odd)).to.equal(undefined);

@@ -1,4 +1,5 @@
 /** Stores through a shared mapping: no stat tells of them, and what they left is the owner's content, never rot. */
+import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { expect } from "chai";
@@ -9,7 +10,7 @@ import type { RegistryRecord } from "../../src/monitor/registry.js";
 import { hasWriter } from "../../src/monitor/writers.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { Mapper } from "../support/mapper.js";
-import { requirePrograms, requireTrueCtime, skip } from "../support/requirements.js";
+import { requirePrograms, requireRoot, requireTrueCtime, skip } from "../support/requirements.js";
 import { fastTempParent, TempFolder } from "../support/temp-folder.js";
 import { WatchBench } from "../support/watch-bench.js";
 
@@ -114,5 +115,33 @@ describe("a file in memory", () => {
     await folder.write("file", "content");
     expect(hasTrueCtime(folder.bytes("file"))).to.equal(false);
     expect(hasTrueCtime(folder.bytes("not-there"))).to.equal(false);
+  });
+
+  it("is never called rotten below an overlay that writes to memory, and may be where it writes to a disk", async function () {
+    requireRoot(this);
+    requireTrueCtime(this);
+    await using disk = await TempFolder.create("overlay");
+    for (const name of ["lower", "upper", "work", "memory", "merged"]) await disk.folder(name);
+    execFileSync("mount", ["-t", "tmpfs", "tmpfs", disk.at("memory")]);
+    try {
+      for (const [upper, isTrue] of [
+        ["memory/", false],
+        ["", true],
+      ] as const) {
+        for (const name of ["upper", "work"]) await disk.folder(`${upper}${name}`);
+        const [lowerdir, upperdir, workdir] = ["lower", `${upper}upper`, `${upper}work`].map((name) => disk.at(name));
+        const options = `lowerdir=${lowerdir ?? ""},upperdir=${upperdir ?? ""},workdir=${workdir ?? ""}`;
+        try {
+          execFileSync("mount", ["-t", "overlay", "overlay", "-o", options, disk.at("merged")], { stdio: "ignore" });
+        } catch {
+          return skip(this, "no overlay can be mounted here");
+        }
+        await disk.write("merged/file", "content");
+        expect(hasTrueCtime(disk.bytes("merged/file")), upperdir).to.equal(isTrue);
+        execFileSync("umount", [disk.at("merged")]);
+      }
+    } finally {
+      execFileSync("umount", ["-l", disk.at("memory")]);
+    }
   });
 });

@@ -10,8 +10,8 @@ import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { Level } from "level";
 import { HoldfastError, errnoOf, messageOf } from "../../base/errors.js";
+import { noteClosed, noteOpened } from "../../base/unclean-ends.js";
 import { NOTES_NAME, breakSeal, sealFolder } from "./index-seal.js";
-import { noteClosed, noteOpened } from "./unclean-ends.js";
 
 /** First byte of every key. Numbers are permanent; a retired one stays listed. */
 export const BUCKET = {

@@ -14,7 +14,7 @@ import {
   readlinkSync,
   readSync,
 } from "node:fs";
-import { errnoOf, HoldfastError } from "../../base/errors.js";
+import { errnoOf, HoldfastError, systemErrnoOf } from "../../base/errors.js";
 import { type BytePath, pathBytes } from "../../base/paths.js";
 import { type Chunker, WINDOW_BYTES } from "../chunk/chunker.js";
 import {
@@ -68,7 +68,7 @@ export async function readPath(path: BytePath, context: ReadContext): Promise<Pa
       if (outcome !== undefined) return outcome;
     }
   } catch (error) {
-    const errno = errnoOf(error);
+    const errno = systemErrnoOf(error);
     if (error instanceof HoldfastError || errno === undefined) throw error;
     return GONE.has(errno) ? { kind: "vanished", path } : { kind: "unreadable", path, errno };
   }
