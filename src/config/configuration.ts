@@ -33,8 +33,17 @@ export interface Configuration {
   readonly versionsKeptMs: number;
   /** Parity that collections keep beside the packs: so many packs more for every so many; undefined: none. */
   readonly parity: { readonly dataPacks: number; readonly parityPacks: number } | undefined;
+  /** Recompression while the machine is idle; undefined: none. */
+  readonly recompress: RecompressConfiguration | undefined;
   /** What was doubtful but not wrong (a world-readable secret, a path that is covered twice), for people. */
   readonly warnings: readonly string[];
+}
+
+export interface RecompressConfiguration {
+  readonly to: `zstd:${number}`;
+  /** Minutes of the day, local time; undefined: at any hour. */
+  readonly between: { readonly fromMinute: number; readonly toMinute: number } | undefined;
+  readonly bytesPerDay: number;
 }
 
 export const PRIORITIES = ["critical", "high", "medium", "low"] as const;

@@ -68,6 +68,7 @@ export function resolveConfiguration(
     log: { level: file.log?.level ?? "info" },
     versionsKeptMs: versionsKept(file),
     parity: resolveParity(file, fault),
+    recompress: resolveRecompress(file),
     warnings: overlapWarnings(sources),
   };
   checkSchedules(configuration, file, fault);
@@ -90,6 +91,18 @@ function resolveParity(file: ConfigFile, fault: Fault): Configuration["parity"] 
   if (layout.dataPacks + layout.parityPacks > PARITY_SHARDS_MAX)
     fault(["parity"], "a group has at most 255 packs, parity included", "Write parity: 10+2.");
   return layout;
+}
+
+function resolveRecompress({ recompress }: ConfigFile): Configuration["recompress"] {
+  if (recompress === undefined) return undefined;
+  const [, fromHour, fromMinute, toHour, toMinute] = /^(\d+):(\d+)-(\d+):(\d+)$/.exec(recompress.between ?? "") ?? [];
+  const minute = (hours = "0", minutes = "0"): number => Number(hours) * 60 + Number(minutes);
+  const between = { fromMinute: minute(fromHour, fromMinute), toMinute: minute(toHour, toMinute) };
+  return {
+    to: `zstd:${Number(recompress.to.slice("zstd:".length))}`,
+    between: recompress.between === undefined ? undefined : between,
+    bytesPerDay: parseSizeBytes(recompress.per_day ?? "50GiB"),
+  };
 }
 
 function resolveVerify(file: ConfigFile): VerifyConfiguration {

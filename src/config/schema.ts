@@ -294,6 +294,17 @@ export const configFileSchema = mapping(
         },
       ),
     ),
+    recompress: optional(
+      mapping("Packs are written anew at a higher level while the machine is idle; never unless told.", {
+        to: text("The level, such as `zstd:12`.", { pattern: "^zstd:([1-9]|1[0-9]|2[0-2])$" }),
+        between: optional(
+          text("Only in these hours, local time, such as `01:00-06:00`; at any hour unless told.", {
+            pattern: "^([01]\\d|2[0-3]):[0-5]\\d-([01]\\d|2[0-3]):[0-5]\\d$",
+          }),
+        ),
+        per_day: optional(size("So much is read for it in a day.", "50GiB")),
+      }),
+    ),
     state_dir: optional(text("Folder of the daemon's own state (index, registry, quarantine, key).")),
     include: optional(
       texts("More files of this form, as globs; lists are joined, mappings merged.", {

@@ -98,7 +98,14 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
     space,
     storeGauges,
   };
-  const parts: Parts = { ...built, telling: new Telling(), events, blocksSince: database.sublevel("cbt"), startedAtMs };
+  const parts: Parts = {
+    ...built,
+    telling: new Telling(),
+    events,
+    blocksSince: database.sublevel("cbt"),
+    recompressed: database.sublevel("recompressed"),
+    startedAtMs,
+  };
   const plan = new Plan(parts, database.sublevel("schedules"), owner);
   owner.use(parts.telling);
   if (ground.isDaemon) {

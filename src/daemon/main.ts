@@ -16,8 +16,10 @@ import { pathText } from "../base/paths.js";
 import { counted, formatDuration } from "../base/units.js";
 import { readSecret } from "../config/secrets.js";
 import type { Configuration } from "../config/configuration.js";
+import { recompress } from "../engine/recompress.js";
 import { type Log, type LogLevel, chooseLogFormat, isJournal, openLog } from "../telemetry/logger.js";
 import { type LaunchGround, type LaunchOptions, type Launched, launch, loadFor } from "./launch.js";
+import { IdleRecompression, systemPressure } from "./idle-recompression.js";
 import { MemoryKeeper } from "./memory-keeper.js";
 import { keepStatus } from "./service-status.js";
 import { type InheritedSocket, SystemdNotifier, takeInheritedSockets } from "./systemd.js";
@@ -96,6 +98,7 @@ async function protectUntilStopped({ options, signals, inherited, run }: Run, si
   signals.onReload(() => asides.begin("reload", async () => await reload(launched, notifier, log)));
   await launched.operation.start();
   keepMemorySmall(launched, owner);
+  recompressWhenIdle(launched, owner);
   notifier.ready("Looking at the protected folders");
   notifier.startWatchdog(progressOf(launched));
   const tell = (line: string): void => notifier.status(line);
@@ -246,6 +249,21 @@ async function reload(launched: Launched, notifier: SystemdNotifier, log: Log): 
     log.error("config.refused", { code, message });
   }
   notifier.ready();
+}
+
+/** Packs are recompressed while nothing else is to be done. */
+function recompressWhenIdle({ parts }: Launched, owner: ResourceStack): void {
+  const { jobs, queue, repository, settings, recompressed: tried, ground } = parts;
+  owner.use(
+    new IdleRecompression({
+      clock: systemClock,
+      observer: ground.metrics,
+      settings: () => settings.current.recompress,
+      isQuiet: () => queue.pendingTotal === 0 && jobs.list().every(({ state }) => state !== "running"),
+      pressure: systemPressure,
+      run: async (options, signal) => await recompress(repository, { ...options, tried }, signal),
+    }),
+  );
 }
 
 function keepMemorySmall({ parts }: Launched, owner: ResourceStack): void {

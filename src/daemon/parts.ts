@@ -36,8 +36,8 @@ export interface Ground {
   readonly signal: AbortSignal;
 }
 
-/** The part of a LevelDB sublevel (string keys and values) that keeps a time for each source, wall ms. */
-export interface TimesBucket {
+/** The part of a LevelDB sublevel (string keys and values) that a part keeps its memory in. */
+export interface TextBucket {
   get(key: string): Promise<string | undefined>;
   put(key: string, value: string): Promise<void>;
 }
@@ -61,8 +61,10 @@ export interface Parts {
   /** Empty for a command that works alone: it leaves telling to the daemon. */
   readonly telling: Telling;
   readonly events: EventLog;
-  /** From when on the changed blocks of a source are counted. */
-  readonly blocksSince: TimesBucket;
+  /** From when on the changed blocks of a source are counted, wall ms. */
+  readonly blocksSince: TextBucket;
+  /** Packs that recompression has tried, by name. */
+  readonly recompressed: TextBucket;
   /** Wall ms. */
   readonly startedAtMs: number;
 }
