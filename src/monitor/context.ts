@@ -114,7 +114,7 @@ export class SourceContext {
     this.canaries = settings.canaries ?? [];
     this.expectations = new Expectations(settings.expect ?? [], folders);
     this.groups = new FileGroups(settings.groups ?? [], folders);
-    this.uniqueFields = new UniqueFields(this);
+    this.uniqueFields = new UniqueFields({ ...shared, name: source.name, validationRules: this.validationRules });
     this.signal = signal;
     this.#modes = new ModeRules(source.name, folders, settings.mode, settings.rules);
   }

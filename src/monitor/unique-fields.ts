@@ -3,8 +3,10 @@
  * a value that it had before is no damage now. Other files are read once and again only when they changed.
  */
 import { type BytePath, pathText } from "../base/paths.js";
-import type { SourceContext } from "./context.js";
 import { lookAt, stampOf } from "./look.js";
+import type { KnownVersions } from "./ports.js";
+import type { Registry } from "./registry.js";
+import type { FileValidation, ValidationRules } from "./validation.js";
 import type { Check } from "./validator.js";
 
 /** Files compared with one; of a source with more that the rule matches, the first in order are. */
@@ -17,13 +19,22 @@ interface Known {
   readonly values: ReadonlySet<string>;
 }
 
+/** What it needs of a source. */
+export interface UniqueFieldParts {
+  readonly name: string;
+  readonly validationRules: ValidationRules;
+  readonly registry: Registry;
+  readonly validation: FileValidation;
+  readonly known: KnownVersions;
+}
+
 export class UniqueFields {
-  readonly #context: SourceContext;
+  readonly #parts: UniqueFieldParts;
   readonly #known = new Map<BytePath, Known>();
   #valueCount = 0;
 
-  constructor(context: SourceContext) {
-    this.#context = context;
+  constructor(parts: UniqueFieldParts) {
+    this.#parts = parts;
   }
 
   /**
@@ -31,10 +42,10 @@ export class UniqueFields {
    * did not have; undefined when it does not, or no rule asks.
    */
   async fault(path: BytePath, content: BytePath, signal: AbortSignal): Promise<string | undefined> {
-    for (const check of this.#context.validationRules.checksFor(path).checks) {
+    for (const check of this.#parts.validationRules.checksFor(path).checks) {
       if (check.kind !== "rules" || (check.rules.uniqueAcrossFiles ?? []).length === 0) continue;
       const fields = check.rules.uniqueAcrossFiles ?? [];
-      const values = await this.#context.shared.validation.fieldValues(content, fields, signal);
+      const values = await this.#parts.validation.fieldValues(content, fields, signal);
       const before = values.length === 0 ? [] : await this.#valuesBefore(path, fields, signal);
       const fresh = values.filter((value) => !before.includes(value));
       const twin = fresh.length === 0 ? undefined : await this.#twinOf(path, { check, fields, fresh }, signal);
@@ -44,8 +55,8 @@ export class UniqueFields {
   }
 
   async #valuesBefore(path: BytePath, fields: readonly string[], signal: AbortSignal): Promise<readonly string[]> {
-    const { known, validation } = this.#context.shared;
-    const entry = await known.current(path, this.#context.name);
+    const { known, validation, name } = this.#parts;
+    const entry = await known.current(path, name);
     if (entry === undefined || entry.node.kind !== "file") return [];
     return await validation.fieldValuesOf(known.readContent(entry.node, signal), path, fields, signal);
   }
@@ -55,10 +66,10 @@ export class UniqueFields {
     asked: { readonly check: Check; readonly fields: readonly string[]; readonly fresh: readonly string[] },
     signal: AbortSignal,
   ): Promise<BytePath | undefined> {
-    const { shared, name, validationRules } = this.#context;
+    const { registry, name, validationRules } = this.#parts;
     const rule = JSON.stringify(asked.check);
     let files = 0;
-    for await (const page of shared.registry.entries(name)) {
+    for await (const page of registry.entries(name)) {
       for (const { path: other, record } of page) {
         if (other === path || record.kind !== "file" || record.state !== "live") continue;
         if (!validationRules.checksFor(other).checks.some((check) => JSON.stringify(check) === rule)) continue;
@@ -80,7 +91,7 @@ export class UniqueFields {
     const stamp = `${stampOf(look.node.stat)} ${rule}`;
     const known = this.#known.get(path);
     if (known?.stamp === stamp) return known.values;
-    const values = new Set(await this.#context.shared.validation.fieldValues(path, fields, signal));
+    const values = new Set(await this.#parts.validation.fieldValues(path, fields, signal));
     this.#valueCount += values.size - (known?.values.size ?? 0);
     if (this.#valueCount > VALUES_MAX) {
       this.#known.clear();

@@ -1,4 +1,5 @@
 /** The test's implementer of the API's services: everything in memory, every call written down. */
+import { fakeAudit } from "./fake-audit.js";
 import type { BrowseService } from "../../src/api/browse-service.js";
 import type { PolicyDocument, RetentionService } from "../../src/api/retention-service.js";
 import type {
@@ -113,21 +114,7 @@ export function fakeServices(): FakeServices {
     watch: fakeWatch(ground),
     recovery: fakeRecovery(ground),
     alerts: fakeAlerts(ground),
-    audit: {
-      entries: async function* () {
-        await Promise.resolve();
-        yield {
-          seq: 1,
-          at: "2026-01-15T12:00:00.000Z",
-          action: "api.write",
-          by: "uid 0",
-          detail: {},
-          prev: "0",
-          hash: "1",
-        };
-      },
-      verify: () => Promise.resolve({ entries: 1, first: null, last: null, problems: [] }),
-    },
+    audit: fakeAudit(),
     system: fakeSystem(ground),
   };
 }
