@@ -3,10 +3,11 @@
  * as, record by record. What is bad is marked suspect, so that it is stored again when the live file still has it.
  */
 import { mapLimited } from "../base/concurrency.js";
-import { hasCode, messageOf } from "../base/errors.js";
+import { type HoldfastError, hasCode, messageOf } from "../base/errors.js";
 import type { Findings } from "./check-findings.js";
 import type { RepositoryCore } from "./core.js";
 import { type ChunkHolder, holderObjectKey } from "./index/chunk-index.js";
+import type { PackProof } from "./pack/prove.js";
 import { suspectUnfound, trustAgain } from "./suspects.js";
 
 export const CHECK_LEVELS = ["structure", "sample", "full"] as const;
@@ -59,7 +60,7 @@ export async function checkPacks(
     if (await isMissing(core, holder, findings, signal)) lost.push(holder.number);
   }
   counted.isSound = lost.length === 0;
-  if (lost.length > 0) await markAllSuspect(core, new Set(lost));
+  if (lost.length > 0) await markAllSuspect(core, new Set(lost), "its pack is missing");
   await verified.keepOnly(new Set(holders.map(({ name }) => name)));
   const sinceMs = await startedMs(core, options);
   const toRead = chooseShare(core, options, holders).filter(
@@ -119,16 +120,45 @@ async function isMissing(
   return found === undefined;
 }
 
-async function markAllSuspect(core: RepositoryCore, packs: ReadonlySet<number>): Promise<void> {
+async function markAllSuspect(core: RepositoryCore, packs: ReadonlySet<number>, reason: string): Promise<void> {
   const { catalog, content } = core.parts;
   for await (const page of catalog.chunks.all()) {
     for (const { id, locations } of page) {
       for (const location of locations) {
-        if (packs.has(location.pack) && !location.suspect)
-          await content.markSuspect(id, "its pack is missing", location);
+        if (packs.has(location.pack) && !location.suspect) await content.markSuspect(id, reason, location);
       }
     }
   }
+}
+
+async function noteDamage(core: RepositoryCore, holder: ChunkHolder, proof: PackProof): Promise<void> {
+  const { catalog, content } = core.parts;
+  for (const id of proof.damaged) {
+    const location = catalog.chunks.locations(id).find(({ pack }) => pack === holder.number);
+    if (location !== undefined) await content.markSuspect(id, "check found it damaged", location);
+  }
+  if (proof.directoryFault !== undefined) await suspectUnfound(core, holder, proof.entries);
+  if (!proof.nameMatches || proof.directoryFault !== undefined) await content.markPack(holder.number);
+}
+
+interface Proof {
+  readonly records: number;
+  readonly bytes: number;
+  readonly isSound: boolean;
+  readonly isWhole: boolean;
+}
+
+/** A pack that does not read, on a disk that takes writes: nothing in it is relied upon. A whole disk in trouble is an error. */
+async function unreadable(
+  core: RepositoryCore,
+  holder: ChunkHolder,
+  findings: Findings,
+  error: HoldfastError,
+): Promise<Proof> {
+  if (!(await core.parts.content.markPack(holder.number))) throw error;
+  findings.add("pack_damaged", `the pack ${holderObjectKey(holder)} cannot be read: ${error.message}`);
+  await markAllSuspect(core, new Set([holder.number]), "its pack cannot be read");
+  return { records: 0, bytes: 0, isSound: false, isWhole: false };
 }
 
 async function provePack(
@@ -136,17 +166,12 @@ async function provePack(
   holder: ChunkHolder,
   findings: Findings,
   signal: AbortSignal,
-): Promise<{ readonly records: number; readonly bytes: number; readonly isSound: boolean; readonly isWhole: boolean }> {
+): Promise<Proof> {
   const key = holderObjectKey(holder);
-  const { pool, catalog, content } = core.parts;
+  const { pool, catalog } = core.parts;
   try {
     const proof = await pool.prove({ key, sha256: holder.name, sizeBytes: holder.sizeBytes }, signal);
-    for (const id of proof.damaged) {
-      const location = catalog.chunks.locations(id).find(({ pack }) => pack === holder.number);
-      if (location !== undefined) await content.markSuspect(id, "check found it damaged", location);
-    }
-    if (proof.directoryFault !== undefined) await suspectUnfound(core, holder, proof.entries);
-    if (!proof.nameMatches || proof.directoryFault !== undefined) await content.markPack(holder.number);
+    await noteDamage(core, holder, proof);
     if (!proof.nameMatches || proof.damaged.length > 0) {
       const what = `${String(proof.damaged.length)} of its chunks cannot be read`;
       findings.add("pack_damaged", `the pack ${key} is not what it was written as; ${what}`);
@@ -156,6 +181,7 @@ async function provePack(
     const isSound = proof.damaged.length === 0 && proof.directoryFault === undefined;
     return { records: proof.records, bytes: proof.bytes, isSound, isWhole: isSound && proof.nameMatches };
   } catch (error) {
+    if (hasCode(error, "STORE_IO")) return await unreadable(core, holder, findings, error);
     if (!hasCode(error, "OBJECT_MISSING") && !hasCode(error, "OBJECT_DAMAGED")) throw error;
     if (catalog.chunks.holder(holder.number) !== undefined) findings.add("pack_damaged", `${key}: ${messageOf(error)}`);
     return { records: 0, bytes: 0, isSound: true, isWhole: false };

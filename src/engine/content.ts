@@ -104,17 +104,19 @@ export class ContentReader {
 
   /**
    * Leaves a mark in the store that a pack (by its number) is damaged: the index alone could be lost, and what it says be
-   * relied upon again. A collection writes what is needed of a marked pack anew.
+   * relied upon again. A collection writes what is needed of a marked pack anew. False when the store takes no mark.
    */
-  async markPack(number: number): Promise<void> {
+  async markPack(number: number): Promise<boolean> {
     const { catalog, backend, writable, log } = this.#options;
     const holder = catalog.chunks.holder(number);
-    if (!writable || holder === undefined || holder.kind === "w") return;
+    if (!writable || holder === undefined || holder.kind === "w") return false;
     const marked = { kind: holder.kind, name: holder.name };
-    if (catalog.suspects.has(marked) || !(await storeMark(backend, marked, log))) return;
+    if (catalog.suspects.has(marked)) return true;
+    if (!(await storeMark(backend, marked, log))) return false;
     const operations: LevelOperation[] = [];
     catalog.suspects.put(operations, marked);
     await catalog.write(operations);
+    return true;
   }
 
   /** The chunk out of the parity of a pack that should have it. Its place stays suspect, so that it is stored again. */

@@ -15,6 +15,7 @@ import { encodeBundle } from "./pack/bundle.js";
 import type { FinishedPack, PackEntry, PackKind } from "./pack/format.js";
 import { chunkOfBundle, readPackDirectory, scanEntries } from "./pack/reader.js";
 import { RecordSealer, type SealedRecord, crcMatches } from "./pack/record.js";
+import { salvaging } from "./pack/salvage.js";
 import { type ByteSource, objectSource } from "./pack/source.js";
 import type { PackWriter } from "./pack/writer.js";
 import type { ChunkId } from "./types.js";
@@ -255,7 +256,7 @@ async function copyNeeded(
     signal.throwIfAborted();
     const inner = entry.inner?.filter((chunk) => isNeededHere(chunk.id));
     if (inner === undefined ? !isNeededHere(entry.id) : inner.length === 0) continue;
-    const bytes = await source.read(entry.offsetBytes, entry.recordBytes, signal);
+    const bytes = await salvaging(source).read(entry.offsetBytes, entry.recordBytes, signal);
     if (bytes.length < entry.recordBytes || !crcMatches(bytes)) {
       core.log.error("gc.record_damaged", { pack: holder.name, chunk: entry.id });
       for (const { id } of inner ?? [entry]) await markDamaged(core, id, holder);

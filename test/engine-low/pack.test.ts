@@ -3,12 +3,13 @@ import { createHash } from "node:crypto";
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { expect } from "chai";
 import fc from "fast-check";
+import { HoldfastError } from "../../src/base/errors.js";
 import { encodeBundle, readBundle } from "../../src/engine/pack/bundle.js";
 import { type FinishedPack, PACK_HEADER_BYTES } from "../../src/engine/pack/format.js";
 import { provePack } from "../../src/engine/pack/prove.js";
 import { chunkOfBundle, readPackDirectory, readRecord, scanRecords } from "../../src/engine/pack/reader.js";
 import { chunkIdOf, RecordOpener, RecordSealer, type SealedRecord } from "../../src/engine/pack/record.js";
-import { memorySource, newReadWindow, WindowSource } from "../../src/engine/pack/source.js";
+import { type ByteSource, memorySource, newReadWindow, WindowSource } from "../../src/engine/pack/source.js";
 import { PackWriter } from "../../src/engine/pack/writer.js";
 import { codeOf, NEVER, noise, testKeys, thrownCode } from "../support/engine-keys.js";
 import { FaultIo } from "../support/fault-io.js";
@@ -168,6 +169,28 @@ describe("packs", () => {
     const bad = await provePack(memorySource(hurt), pack.sha256, opener, NEVER);
     expect(bad.nameMatches).to.equal(false);
     expect(bad.damaged).to.deep.equal([bundle.id, ...bundle.inner!.map((chunk) => chunk.id)]);
+  });
+
+  it("lose to a place that the disk does not read only what lies there, and are given up when there are many", async () => {
+    const records = sampleRecords();
+    const { pack, bytes } = await writePack([...records, new RecordSealer(KEYS).seal("chunk", noise(300_000), "none")]);
+    const large = pack.entries.at(-1)!;
+    const failing = (from: number, to: number): ByteSource => ({
+      sizeBytes: bytes.length,
+      read: async (offset, length, signal) => {
+        if (offset < to && offset + length > from) throw new HoldfastError("STORE_IO", "EIO: made to fail");
+        return await memorySource(bytes).read(offset, length, signal);
+      },
+    });
+    const within = large.offsetBytes + 100_000;
+    const proof = await provePack(failing(within, within + 512), pack.sha256, opener, NEVER);
+    expect(proof).to.include({ nameMatches: false, records: 4, directoryFault: undefined });
+    expect(proof.damaged).to.deep.equal([large.id]);
+    // Where the directory does not read, the records are found by a scan.
+    const headless = await provePack(failing(0, 10), pack.sha256, opener, NEVER);
+    expect(headless.entries.length).to.be.greaterThan(0);
+    const all = provePack(failing(0, bytes.length), pack.sha256, opener, NEVER);
+    expect(await codeOf(all)).to.equal("STORE_IO");
   });
 
   it("show a changed byte anywhere: name, record, trailer or footer", async () => {

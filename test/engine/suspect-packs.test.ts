@@ -1,7 +1,7 @@
 /** What was found damaged once is not relied upon again, whatever happens to the index and to the lists of packs. */
 import { expect } from "chai";
 import { randomBytes } from "node:crypto";
-import { chmod, cp, open, readFile, rm, unlink, writeFile } from "node:fs/promises";
+import { chmod, cp, open, readFile, rename, rm, symlink, unlink, writeFile } from "node:fs/promises";
 import { check } from "../../src/engine/check.js";
 import { gc } from "../../src/engine/gc.js";
 import { writeParity } from "../../src/engine/parity.js";
@@ -117,6 +117,20 @@ describe("what was found damaged", () => {
     await unlink((await packs())[0] ?? "");
     await rm(rig.stateDir, { recursive: true });
     await using repository = await rig.open();
+    expect(relied(repository)).to.have.length(2);
+    await expectStoredAgain(repository);
+  });
+
+  it("may be a pack that does not read: it is told, the check goes on, and nothing in it is relied upon", async () => {
+    const [pack = ""] = await packs();
+    await rename(pack, folder().at("elsewhere"));
+    await symlink(folder().at("elsewhere"), pack); // links are not followed: opening it is an error of the store
+    await found();
+    await rm(rig.stateDir, { recursive: true });
+    await using repository = await rig.open();
+    const { packsChecked, problems } = await check(repository, { level: "full" }, UNLIMITED);
+    expect(packsChecked).to.equal(3);
+    expect(problems.map(({ kind }) => kind)).to.include("pack_damaged");
     expect(relied(repository)).to.have.length(2);
     await expectStoredAgain(repository);
   });

@@ -9,6 +9,7 @@ import type { ChunkId } from "../types.js";
 import type { PackEntry } from "./format.js";
 import { chunkOfBundle, readPackDirectory, scanEntries } from "./reader.js";
 import type { RecordOpener } from "./record.js";
+import { salvaging } from "./salvage.js";
 import { orDamaged } from "./scan.js";
 import type { ByteSource } from "./source.js";
 
@@ -30,13 +31,14 @@ const GAP_READ_BYTES = 2 ** 20;
 /** Some codecs' outputs are freed when the event loop turns: it does so after this many bytes. */
 const BYTES_PER_TURN = 8 * 2 ** 20;
 
-/** Reads a whole pack and proves its name and each record. */
+/** Reads a whole pack and proves its name and each record; what a disk does not read of it is damaged. */
 export async function provePack(
-  source: ByteSource,
+  stored: ByteSource,
   sha256: string,
   opener: RecordOpener,
   signal: AbortSignal,
 ): Promise<PackProof> {
+  const source = salvaging(stored);
   const { entries, fault } = await directoryOrScan(source, opener, signal);
   const hashing = new FileHash(source);
   const damaged: ChunkId[] = [];
