@@ -14,7 +14,7 @@ export interface AcceptanceRule {
   /** Age that the step allows, ms; undefined: none set. */
   readonly maxAgeMs: number | undefined;
   readonly nowMs: number;
-  /** SHA-256 of the damaged content that stands there, when it is known: the same bytes are no cure. */
+  /** SHA-256 of what stands there (damaged, or looked at only), when it is known: the same bytes are no cure. */
   readonly damagedSha256: string | undefined;
   /** A person has asked for this and sees what it is: what is only ever offered may be taken. */
   readonly byPerson: boolean;
@@ -40,7 +40,13 @@ export function judge(
   const sha256 = facts?.sha256 ?? candidate.sha256;
   if (facts !== undefined) checks.push(`content: ${facts.validity.verdict}, ${facts.validity.detail}`);
   const isDamage = sha256 !== undefined && sha256 === rule.damagedSha256;
-  if (isDamage) return verdict("refuse", "these are the damaged bytes themselves");
+  if (isDamage)
+    return verdict(
+      "refuse",
+      isIdentical(lost, sha256, undefined)
+        ? "it is the last good content, and stands there already"
+        : "these are the damaged bytes themselves",
+    );
   const refusal = refusalOf(candidate, lost, rule);
   if (refusal !== undefined) return verdict("offer", refusal);
   if (isIdentical(lost, sha256, facts?.gitBlobId)) {

@@ -375,7 +375,7 @@ class FileHeal {
   #conclude(outcome: ChainOutcome): Omit<Finding, "quarantined"> {
     const { judged: candidates, searched, notes, manualCommands } = outcome;
     const told = { candidates, searched, notes, manualCommands };
-    if (this.#job.explain === true) return { ...told, outcome: "explained", message: explanation(outcome) };
+    if (this.#job.explain === true) return { ...told, outcome: "explained", message: this.#explanation(outcome) };
     if (this.#hold !== undefined) return { ...told, outcome: "waiting", ...this.#hold };
     const placed = this.#placed;
     if (outcome.taken !== undefined && placed?.kind === "placed") {
@@ -393,6 +393,14 @@ class FileHeal {
       return { ...told, outcome: "waiting", message: `${String(offers)} candidates wait for a person's choice` };
     const message = "no strategy found bytes that may be put back";
     return { ...told, outcome: "failed", message, failure: { code: "RECOVERY_FAILED", message } };
+  }
+
+  #explanation({ taken }: ChainOutcome): string {
+    const good = this.#lost.lastGood?.sha256;
+    if (good !== undefined && good === this.#damagedSha256)
+      return "the file is as it was last known good: there is nothing to recover";
+    if (taken === undefined) return "nothing would be put back by itself";
+    return `${taken.candidate.strategy} would put back ${taken.candidate.origin}`;
   }
 
   #takenOf(choice: Choice, placed: PlaceOutcome & { readonly kind: "placed" }): TakenCandidate {
@@ -455,12 +463,6 @@ async function awayReason(watch: LiveWatch, job: HealJob): Promise<string | unde
 
 function waiting(message: string): Finding {
   return { ...NOTHING_FOUND, outcome: "waiting", message };
-}
-
-function explanation(outcome: ChainOutcome): string {
-  if (outcome.taken === undefined) return "nothing would be put back by itself";
-  const { strategy, origin } = outcome.taken.candidate;
-  return `${strategy} would put back ${origin}`;
 }
 
 /** What is known of a path out of its stored version. */

@@ -310,6 +310,19 @@ describe("the healer", () => {
     );
   });
 
+  it("says of a healthy file that there is nothing to recover, not that it is damaged", async () => {
+    await using rig = await startedRig(folder());
+    const path = await rig.protect("a.txt", "text");
+    const explained = await rig.healer.recover("data", path, { explain: true }, NEVER);
+    expect(explained).to.include({
+      outcome: "explained",
+      message: "the file is as it was last known good: there is nothing to recover",
+    });
+    expect(explained.candidates.map(({ why }) => why)).to.deep.equal([
+      "it is the last good content, and stands there already",
+    ]);
+  });
+
   it("finishes at the next start what was interrupted, and removes what it had staged", async () => {
     const path = await (async () => {
       await using rig = await startedRig(folder(), { policy: { mode: "ask" } });
