@@ -137,8 +137,8 @@ export class Repository implements AsyncDisposable {
   }
 
   /** The last known states of a source, or of what is at and below `under`, in path order. */
-  currentEntries(source: string, under?: BytePath): AsyncIterable<DatedEntry> {
-    return currentEntries(this.core, source, under);
+  currentEntries(source: string, under?: BytePath, matches?: (path: BytePath) => boolean): AsyncIterable<DatedEntry> {
+    return currentEntries(this.core, source, under, matches);
   }
 
   /** The newest version of a path made until then; its node is undefined when it was removed. */
@@ -146,9 +146,9 @@ export class Repository implements AsyncDisposable {
     return await entryAt(this.core, path, atMs, source);
   }
 
-  /** The state of a whole source at a time, in path order. */
-  entriesAt(source: string, atMs: number, signal: AbortSignal): AsyncIterable<Entry> {
-    return entriesAt(this.core, source, atMs, signal);
+  /** The state of a source (or of what is at and below `under`) at a time, in path order. */
+  entriesAt(source: string, atMs: number, signal: AbortSignal, under?: BytePath): AsyncIterable<Entry> {
+    return entriesAt(this.core, { source, under }, atMs, signal);
   }
 
   /** Newest first; at most `limit` (default 1,000). */
