@@ -188,6 +188,7 @@ function watchKnowledge(watched: Watched): WatchKnowledge {
 }
 
 function isUndecided(monitor: Monitor, source: string, path: BytePath): boolean {
+  if (monitor.registry.lostCount(source) === 0) return false; // a backup asks for each path
   const record = monitor.registry.get(source, path);
   return record?.state === "lost" && record.kind !== "folder";
 }

@@ -80,7 +80,8 @@ export class SourceReader {
   #batch: Wanted[] = [];
   #batchBytes = 0;
   #round: Round;
-  #storing: Promise<void> = Promise.resolve();
+  /** The round before, on its way into the store. */
+  #closing: Promise<void> = Promise.resolve();
   filesSeen = 0;
   filesRead = 0;
   bytesRead = 0;
@@ -132,11 +133,11 @@ export class SourceReader {
       }
       while (this.#batch.length > 0) await this.#startBatch();
       await this.#endRound();
-      await this.#storing;
+      await this.#closing;
       await this.#markAbsent();
       this.#tell();
     } catch (error) {
-      await Promise.allSettled([...this.#round.running, this.#storing]);
+      await Promise.allSettled([...this.#round.running, this.#closing]);
       await this.#core.parts.pool.abandon(this.#round.job);
       throw error;
     } finally {
@@ -257,8 +258,8 @@ export class SourceReader {
       () => round.running.delete(running),
       () => undefined, // heard where the round is awaited
     );
-    // One batch waits for each worker that is busy, so that none runs dry while this thread walks on.
-    while (round.running.size > this.#core.parts.pool.workers) await Promise.race(round.running);
+    // As many as the workers are given at a time, and one that is ready for them.
+    while (round.running.size > this.#core.parts.pool.tasks) await Promise.race(round.running);
     if (round.files >= ROUND_FILES || round.bytes >= ROUND_BYTES) await this.#endRound();
   }
 
@@ -277,16 +278,26 @@ export class SourceReader {
     this.bytesRead += result.readBytes;
   }
 
-  /** Closes the round's packs and stores them while the next round reads on. */
+  /** Begins the next round; this one's packs are closed and stored beside it, after the round before. */
   async #endRound(): Promise<void> {
+    await this.#closing;
     const round = this.#round;
-    await Promise.all(round.running);
-    const { pool } = this.#core.parts;
-    if (round.files > 0) round.packs.push(...(await pool.finishPacks(round.job, this.#signal)));
-    await this.#storing;
     this.#round = this.#newRound();
-    this.#storing = this.#store(round);
-    this.#storing.catch(() => undefined); // heard where it is awaited
+    this.#closing = this.#close(round);
+    this.#closing.catch(() => undefined); // heard where it is awaited
+  }
+
+  async #close(round: Round): Promise<void> {
+    const { pool } = this.#core.parts;
+    try {
+      await Promise.all(round.running);
+      if (round.files > 0) round.packs.push(...(await pool.finishPacks(round.job, this.#signal)));
+      await this.#store(round);
+    } catch (error) {
+      await Promise.allSettled(round.running);
+      await pool.abandon(round.job);
+      throw error;
+    }
   }
 
   async #store(round: Round): Promise<void> {

@@ -131,7 +131,7 @@ export interface BackupRequest {
   readonly type: BackupType;
   readonly sources: readonly BackupSource[];
   readonly tags?: readonly string[];
-  /** How new data is compressed; default `zstd:3` where zstd can be had, else `lz4`. */
+  /** How new data is compressed; default `zstd:2` where zstd can be had, else `lz4`. */
   readonly compression?: Compression;
   readonly context?: BackupContext;
 }

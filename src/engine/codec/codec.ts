@@ -2,7 +2,7 @@
 import { HoldfastError } from "../../base/errors.js";
 import { lz4Codec } from "./lz4.js";
 import { type Codec, type CodecName, CODEC_NUMBERS, type Compression, damagedPayload } from "./port.js";
-import { ZSTD_LEVEL_DEFAULT, zstdCodec } from "./zstd.js";
+import { ZSTD_LEVEL_DEFAULT, ZSTD_LEVEL_IN_PACKS, zstdCodec } from "./zstd.js";
 
 export { type Codec, type CodecName, CODEC_NUMBERS, type Compression, PLAIN_BYTES_MAX } from "./port.js";
 
@@ -45,5 +45,5 @@ export function codecOf(compression: Compression): { readonly codec: Codec; read
 
 /** What packs are sealed with unless told otherwise: zstd where it can be had, else lz4. */
 export function packCompression(): Compression {
-  return zstdCodec.available ? `zstd:${ZSTD_LEVEL_DEFAULT}` : "lz4";
+  return zstdCodec.available ? `zstd:${ZSTD_LEVEL_IN_PACKS}` : "lz4";
 }

@@ -15,8 +15,13 @@ import {
 import { findZstd } from "./zstd-calls.js";
 import { checkZstdFrame } from "./zstd-frame.js";
 
-/** Level when none is said: what the peers call default. */
+/** Level when only `zstd` is said: what the peers call default. */
 export const ZSTD_LEVEL_DEFAULT = 3;
+/**
+ * Level of packs when nothing is said. On small files of all kinds in bundles it takes a quarter less time than level 3
+ * and gives 3 % more bytes (5 % on program sources), still less than what the peers make of single chunks.
+ */
+export const ZSTD_LEVEL_IN_PACKS = 2;
 
 const calls = await findZstd();
 

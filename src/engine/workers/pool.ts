@@ -51,6 +51,11 @@ export interface WorkerPoolOptions {
   readonly clock?: Clock;
 }
 
+/**
+ * Tasks that a thread is given at a time: the next one is there already when one is done, so that no thread waits for
+ * this one, which may be busy with the catalog for a tenth of a second.
+ */
+const TASKS_AHEAD = 2;
 const WORKERS_DEFAULT_MAX = 4;
 const WORKERS_MAX = 16;
 /** A thread and its memory (20 MiB and more) are kept this long after the last task, ms. A new one takes some 50 ms. */
@@ -59,14 +64,15 @@ export const THREAD_IDLE_MS = 10_000;
 export class WorkerPool implements AsyncDisposable {
   /** Threads at most; each is started when it is first needed. */
   readonly workers: number;
+  /** Tasks that are given to the threads at a time; others wait. */
+  readonly tasks: number;
   readonly #options: WorkerPoolOptions;
   readonly #slots: Semaphore;
   readonly #threads = new Set<WorkerThread>();
-  readonly #free: WorkerThread[] = [];
+  readonly #starting = new Set<Promise<WorkerThread>>();
   /** Jobs that lost a pack with a dead worker, until they are abandoned. */
   readonly #void = new Set<number>();
   readonly #retiring = new Set<Promise<void>>();
-  #warming: Promise<void> | undefined;
   #idleTimer: Timer | undefined;
   #busy = 0;
   #idle = deferred<undefined>();
@@ -77,20 +83,20 @@ export class WorkerPool implements AsyncDisposable {
     this.#options = options;
     const wanted = options.workers ?? Math.min(availableParallelism(), WORKERS_DEFAULT_MAX);
     this.workers = Math.max(1, Math.min(wanted, WORKERS_MAX));
-    this.#slots = new Semaphore(this.workers);
+    this.tasks = this.workers * TASKS_AHEAD;
+    this.#slots = new Semaphore(this.tasks);
     this.#idle.resolve(undefined);
   }
 
   /** Has a thread ready soon: there will be work. Costs nothing when there is one. */
   warm(): void {
-    if (this.#ended || this.#threads.size > 0 || this.#warming !== undefined) return;
-    this.#warming = this.#startThread()
-      .then((thread) => {
-        if (thread.alive) this.#free.push(thread);
+    if (this.#ended || this.#threads.size > 0 || this.#starting.size > 0) return;
+    this.#startThread().then(
+      () => {
         if (this.#busy === 0) this.#awaitIdleness();
-      })
-      .catch(() => undefined) // whoever needs the thread starts one and hears why it does not work
-      .finally(() => (this.#warming = undefined));
+      },
+      () => undefined, // whoever needs the thread starts one and hears why it does not work
+    );
   }
 
   /**
@@ -188,7 +194,7 @@ export class WorkerPool implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ended = true;
     this.#idleTimer?.cancel();
-    await this.#warming;
+    await Promise.allSettled(this.#starting);
     await Promise.all([...this.#threads].map((thread) => thread[Symbol.asyncDispose]()));
     await Promise.all(this.#retiring);
     await this.idle();
@@ -203,13 +209,12 @@ export class WorkerPool implements AsyncDisposable {
     try {
       return await this.#slots.run(async () => {
         this.#assertOpen();
-        if (this.#free.length === 0) await this.#warming;
-        const thread = this.#free.pop() ?? (await this.#startThread());
+        const thread = await this.#take();
         try {
           this.#assertOpen(); // starting one takes a while
           return await work(thread);
         } finally {
-          if (thread.alive) this.#free.push(thread);
+          thread.load -= 1;
         }
       }, signal);
     } finally {
@@ -221,6 +226,25 @@ export class WorkerPool implements AsyncDisposable {
     }
   }
 
+  /** The thread for a task, which is counted: an idle one, a new one where there may be more, or the least busy. */
+  async #take(): Promise<WorkerThread> {
+    let thread = this.#leastBusy();
+    while (thread === undefined && this.#starting.size > 0) {
+      await Promise.race(this.#starting).catch(() => undefined); // whoever started it hears why
+      thread = this.#leastBusy();
+    }
+    const mayStart = this.#threads.size + this.#starting.size < this.workers;
+    if (thread === undefined || (thread.load > 0 && mayStart)) thread = await this.#startThread();
+    thread.load += 1;
+    return thread;
+  }
+
+  #leastBusy(): WorkerThread | undefined {
+    let least: WorkerThread | undefined;
+    for (const thread of this.#threads) if (least === undefined || thread.load < least.load) least = thread;
+    return least;
+  }
+
   #awaitIdleness(): void {
     this.#idleTimer?.cancel();
     if (this.#ended) return;
@@ -230,32 +254,31 @@ export class WorkerPool implements AsyncDisposable {
   /** Ends the threads that hold no open pack; their memory goes back to the system. */
   #retireIdle(): void {
     if (this.#busy > 0) return;
-    for (const thread of [...this.#free]) {
+    for (const thread of [...this.#threads]) {
       if (thread.jobs.size > 0) continue;
-      this.#forget(thread);
+      this.#threads.delete(thread);
       const ending = thread[Symbol.asyncDispose]().finally(() => this.#retiring.delete(ending));
       this.#retiring.add(ending);
     }
     // A job that still holds a pack ends by a task of its own, which does not pass here.
-    if (this.#free.length > 0) this.#awaitIdleness();
-  }
-
-  /** False when it was not known any more. */
-  #forget(thread: WorkerThread): boolean {
-    const at = this.#free.indexOf(thread);
-    if (at >= 0) this.#free.splice(at, 1);
-    return this.#threads.delete(thread);
+    if (this.#threads.size > 0) this.#awaitIdleness();
   }
 
   async #startThread(): Promise<WorkerThread> {
     const { keys, storeUrl, stagingFolder } = this.#options;
-    const thread = await WorkerThread.start({ keys, storeUrl, stagingFolder }, (dead, reason) => {
-      if (!this.#forget(dead)) return; // it was told to end
+    const starting = WorkerThread.start({ keys, storeUrl, stagingFolder }, (dead, reason) => {
+      if (!this.#threads.delete(dead)) return; // it was told to end
       for (const job of dead.jobs) this.#void.add(job);
       if (!this.#ended) this.#options.observer.log.error("workers.died", { reason });
     });
-    this.#threads.add(thread);
-    return thread;
+    this.#starting.add(starting);
+    try {
+      const thread = await starting;
+      if (thread.alive) this.#threads.add(thread);
+      return thread;
+    } finally {
+      this.#starting.delete(starting);
+    }
   }
 
   #assertOpen(): void {

@@ -21,6 +21,8 @@ const YOUNG_HEAP_MIB = 8;
 export class WorkerThread implements AsyncDisposable {
   /** Jobs that may have an open pack in this thread. */
   readonly jobs = new Set<number>();
+  /** Tasks of the pool that are under way in it or wait for it. */
+  load = 0;
   readonly #worker: Worker;
   readonly #cancelled: Int32Array;
   readonly #tasks = new Map<number, Deferred<WorkerAnswer>>();
