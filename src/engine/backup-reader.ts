@@ -20,8 +20,8 @@ import { writeUnstamped } from "./tree/unstamped.js";
 import { WalkedBatch } from "./walked-batch.js";
 import { BATCH_BYTES_AIM, BATCH_FILES_MAX } from "./workers/pool.js";
 
-/** A round ends at this many files or bytes read: 16,384 nodes are about 20 MB of memory. */
-const ROUND_FILES = 16_384;
+/** A round ends at this many files or bytes read: 8192 nodes are about 10 MB of memory, their content some packs. */
+const ROUND_FILES = 8192;
 const ROUND_BYTES = 256 * 2 ** 20;
 /** Failures of a walk that are remembered; beyond it a source counts as not looked at below its root. */
 const FAILURES_MAX = 100_000;

@@ -53,14 +53,9 @@ export class ChunkStore {
     const ref = { id, lengthBytes: plain.length };
     if (this.#own.has(id) || this.#known?.has(id) === true) return ref;
     this.#own.add(id);
-    return this.#store(ref, plain, bundled);
-  }
-
-  async #store(ref: ChunkRef, plain: Uint8Array, bundled: boolean): Promise<ChunkRef> {
-    const { id } = ref;
-    if (bundled) await this.#bundleUp(id, plain);
-    else await this.#sealChunk(id, plain);
-    return ref;
+    if (!bundled) return this.#sealChunk(id, plain).then(() => ref);
+    this.#bundle.add(id, plain);
+    return this.#bundle.isFull ? this.flush().then(() => ref) : ref;
   }
 
   /** Ids of what was stored in this batch, 32 bytes each. */
@@ -84,11 +79,6 @@ export class ChunkStore {
     const record = this.#options.sealer.seal("bundle", plain, this.#options.compression);
     await this.sink.put({ ...record, inner });
     await this.#breathe(plain.length);
-  }
-
-  async #bundleUp(id: ChunkId, plain: Uint8Array): Promise<void> {
-    this.#bundle.add(id, plain);
-    if (this.#bundle.isFull) await this.flush();
   }
 
   async #sealChunk(id: ChunkId, plain: Uint8Array): Promise<void> {

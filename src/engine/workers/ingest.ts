@@ -119,7 +119,8 @@ export class Ingest implements AsyncDisposable {
     } as const;
     for (const [index, path] of batch.paths.entries()) {
       checkCancelled();
-      const reading = await readPath(path, context);
+      const reached = readPath(path, context);
+      const reading = reached instanceof Promise ? await reached : reached;
       states.add(reading.kind === "read" ? reading.node : undefined);
       if (reading.kind !== "read") failures.set(index, reading);
     }

@@ -26,7 +26,7 @@ import {
   SMALL_FILE_BYTES_MAX,
 } from "../chunk/profiles.js";
 import { HEAD_BYTES, pageChunkBytes } from "../chunk/pages.js";
-import { kindOf, nodeFromStat } from "../metadata.js";
+import { type Filling, kindOf, nodeFromStat } from "../metadata.js";
 import type { ChunkRef, FileNode } from "../types.js";
 import type { ChunkStore } from "./chunk-store.js";
 import type { GitTrees } from "./git-trees.js";
@@ -60,54 +60,83 @@ interface Content {
 /** What reading a path gives. */
 export type PathReading = FailedOutcome | { readonly kind: "read"; readonly path: BytePath; readonly node: FileNode };
 
-/** Reads a path. Throws only what concerns the store or the batch; everything about the path is in the outcome. */
-export async function readPath(path: BytePath, context: ReadContext): Promise<PathReading> {
+/**
+ * Reads a path. Throws (or rejects with) only what concerns the store or the batch; everything about the path is in the
+ * outcome. A small file comes without a promise: there are many of them.
+ */
+export function readPath(path: BytePath, context: ReadContext): PathReading | Promise<PathReading> {
   try {
-    for (let attempt = 1; ; attempt += 1) {
-      const outcome = await readOnce(path, context, attempt === READS_MAX);
-      if (outcome !== undefined) return outcome;
-    }
+    const reading = readOnce(path, context, false);
+    if (reading === undefined || reading instanceof Promise) return readOn(reading, path, context);
+    return reading;
   } catch (error) {
-    const errno = systemErrnoOf(error);
-    if (error instanceof HoldfastError || errno === undefined) throw error;
-    return GONE.has(errno) ? { kind: "vanished", path } : { kind: "unreadable", path, errno };
+    return failureOf(error, path);
   }
 }
 
-/** Undefined: it changed meanwhile and this was not the last attempt. */
-async function readOnce(path: BytePath, context: ReadContext, last: boolean): Promise<PathReading | undefined> {
+/** Goes on with a first reading that takes long, or that has to be made again. */
+async function readOn(
+  first: Promise<PathReading | undefined> | undefined,
+  path: BytePath,
+  context: ReadContext,
+): Promise<PathReading> {
+  try {
+    let reading = await first;
+    for (let attempt = 2; reading === undefined; attempt += 1) {
+      reading = await readOnce(path, context, attempt === READS_MAX);
+    }
+    return reading;
+  } catch (error) {
+    return failureOf(error, path);
+  }
+}
+
+function failureOf(error: unknown, path: BytePath): FailedOutcome {
+  const errno = systemErrnoOf(error);
+  if (error instanceof HoldfastError || errno === undefined) throw error;
+  return GONE.has(errno) ? { kind: "vanished", path } : { kind: "unreadable", path, errno };
+}
+
+/** What one reading gives; undefined: the path changed meanwhile and this was not the last attempt. */
+type Reading = PathReading | undefined;
+
+function readOnce(path: BytePath, context: ReadContext, last: boolean): Reading | Promise<Reading> {
   const bytes = pathBytes(path);
   const stat = lstatSync(bytes, { bigint: true });
   const kind = kindOf(stat);
   if (kind === undefined) return { kind: "skipped", path, reason: "socket" };
-  if (kind === "file") return await readRegular(path, bytes, context, last);
+  if (kind === "file") return readRegular(path, bytes, context, last);
   const node = nodeFromStat(stat, { path: bytes });
   if (kind !== "symlink") return { kind: "read", path, node };
   return { kind: "read", path, node: { ...node, linkTarget: readlinkSync(bytes, "latin1") } };
 }
 
-async function readRegular(
-  path: BytePath,
-  bytes: Buffer,
-  context: ReadContext,
-  last: boolean,
-): Promise<PathReading | undefined> {
+function readRegular(path: BytePath, bytes: Buffer, context: ReadContext, last: boolean): Reading | Promise<Reading> {
   const fd = openForReading(bytes);
   if (fd === undefined) return last ? { kind: "unreadable", path, errno: "ELOOP" } : undefined;
+  let reading: Reading | Promise<Reading>;
   try {
-    const before = fstatSync(fd, { bigint: true });
-    if (!before.isFile()) return last ? { kind: "unreadable", path, errno: "EAGAIN" } : undefined;
-    const content = await readContent(
-      { fd, sizeBytes: Number(before.size), inGit: context.gitTrees.holds(path) },
-      context,
-    );
+    reading = readOpen(fd, path, context, last);
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+  if (reading instanceof Promise) return reading.finally(() => closeSync(fd));
+  closeSync(fd);
+  return reading;
+}
+
+function readOpen(fd: number, path: BytePath, context: ReadContext, last: boolean): Reading | Promise<Reading> {
+  const before = fstatSync(fd, { bigint: true });
+  if (!before.isFile()) return last ? { kind: "unreadable", path, errno: "EAGAIN" } : undefined;
+  const ended = (content: Content): Reading => {
     const after = fstatSync(fd, { bigint: true });
     const torn = !sameState(before, after) || content.sizeBytes !== Number(after.size);
     if (torn && !last) return undefined;
     return { kind: "read", path, node: fileNode(fd, after, content, torn) };
-  } finally {
-    closeSync(fd);
-  }
+  };
+  const content = readContent({ fd, sizeBytes: Number(before.size), inGit: context.gitTrees.holds(path) }, context);
+  return content instanceof Promise ? content.then(ended) : ended(content);
 }
 
 /** Undefined when a symbolic link has taken the file's place since it was looked at. */
@@ -126,11 +155,19 @@ function sameState(before: BigIntStats, after: BigIntStats): boolean {
 }
 
 function fileNode(fd: number, stat: BigIntStats, content: Content, torn: boolean): FileNode {
-  const node = nodeFromStat(stat, { fd });
   const { sha256, gitBlobId, chunks, sizeBytes } = content;
+  // Filled field by field: copies of objects with fields that may be missing cost as much as opening the file.
+  const node: Filling<FileNode> = nodeFromStat(stat, { fd });
+  node.sha256 = sha256;
+  node.chunks = chunks;
   // A torn file's size is that of the bytes that were kept, and Git's id needs the size before the content.
-  if (torn) return { ...node, stat: { ...node.stat, sizeBytes }, sha256, chunks, torn };
-  return { ...node, sha256, ...(gitBlobId === undefined ? {} : { gitBlobId }), chunks };
+  if (torn) {
+    node.stat = { ...node.stat, sizeBytes };
+    node.torn = torn;
+  } else if (gitBlobId !== undefined) {
+    node.gitBlobId = gitBlobId;
+  }
+  return node;
 }
 
 /** An open file: its size, and whether git may know it. */
@@ -140,20 +177,24 @@ interface OpenFile {
   readonly inGit: boolean;
 }
 
-async function readContent(file: OpenFile, context: ReadContext): Promise<Content> {
-  if (file.sizeBytes <= SMALL_FILE_BYTES_MAX) return await readSmall(file, context);
-  return file.sizeBytes <= CHUNK_BYTES_MAX ? await readMiddle(file, context) : await readLarge(file, context);
+function readContent(file: OpenFile, context: ReadContext): Content | Promise<Content> {
+  if (file.sizeBytes <= SMALL_FILE_BYTES_MAX) return readSmall(file, context);
+  return file.sizeBytes <= CHUNK_BYTES_MAX ? readMiddle(file, context) : readLarge(file, context);
 }
 
 /** A file of one chunk: its digest is the chunk's too, so its bytes are hashed once. */
-async function readSmall({ fd, sizeBytes, inGit }: OpenFile, context: ReadContext): Promise<Content> {
+function readSmall({ fd, sizeBytes, inGit }: OpenFile, context: ReadContext): Content | Promise<Content> {
   const git = inGit ? gitHash(sizeBytes) : undefined;
   const reader = new WindowReader(fd, sizeBytes, context, git === undefined ? [] : [git]);
   const chunk = reader.next(CHUNK_PROFILES.small);
   const sha256 = hash("sha256", chunk ?? "", "hex");
-  const chunks = chunk === undefined ? [] : [await context.store.put(chunk, true, sha256)];
+  const gitBlobId = git?.digest("hex");
   // It may have grown beyond the one chunk that is kept: its state says so, and it is read again or torn.
-  return { chunks, sha256, gitBlobId: git?.digest("hex"), sizeBytes: chunk?.length ?? 0 };
+  if (chunk === undefined) return { chunks: [], sha256, gitBlobId, sizeBytes: 0 };
+  const sizeBytesRead = chunk.length;
+  const ref = context.store.put(chunk, true, sha256);
+  if (!(ref instanceof Promise)) return { chunks: [ref], sha256, gitBlobId, sizeBytes: sizeBytesRead };
+  return ref.then((stored) => ({ chunks: [stored], sha256, gitBlobId, sizeBytes: sizeBytesRead }));
 }
 
 /** A file that may be one chunk: all of it is in the window, so that a digest of both is taken once. */
