@@ -2,7 +2,7 @@
  * How the process gives memory back. V8 collects when it allocates, so an idle process keeps its garbage; and glibc keeps
  * what was freed: it makes up to eight arenas for each core, raises by itself the size above which a buffer gets pages
  * of its own, and gives nothing back from the middle of an arena. A daemon that has made one large backup would hold
- * its memory for months. glibc is told through the optional package koffi; without it only the garbage goes.
+ * its memory for months. glibc is told through the optional package koffi; without it only the garbage goes, sooner.
  */
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -45,13 +45,27 @@ export function memoryCalls(): MemoryCalls {
   if (loaded === undefined) {
     const glibc = loadGlibc();
     loaded = {
-      keepSmall: () => glibc?.keepSmall(),
+      keepSmall: () => {
+        growSlowly();
+        glibc?.keepSmall();
+      },
       collect: collectGarbage,
       giveBack: () => glibc?.giveBack(),
       letGoOfFiles: (folder) => glibc?.letGoOfFiles(folder),
     };
   }
   return loaded;
+}
+
+/** V8 with the flag below; others are not known to have it, and say so on stderr. */
+const V8_MAJOR_MAX = 14;
+/** An old heap may grow by this much between two collections; V8's own choice lets one of 40 MiB grow to 110, percent. */
+const HEAP_GROWTH_PERCENT = 50;
+
+/** Holds for all threads. Costs a backup of many files about 1 % of its time and spares a fifth of its memory. */
+function growSlowly(): void {
+  if (Number.parseInt(process.versions.v8, 10) > V8_MAJOR_MAX) return;
+  setFlagsFromString(`--heap-growing-percent=${String(HEAP_GROWTH_PERCENT)}`);
 }
 
 /** Node has no call for it; a context that is made while the flag stands has V8's own. */

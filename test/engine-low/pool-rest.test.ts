@@ -101,6 +101,14 @@ describe("worker pool at rest", () => {
     await reach(0);
   });
 
+  it("starts as many threads as it may for what is asked at once, and gives the rest to them", async () => {
+    await clock.advance(THREAD_IDLE_MS);
+    await reach(0);
+    const asked = ["a", "b", "c", "d", "e", "f"].map((name) => store(name, "inline", chunkSet.newJob()));
+    expect(await Promise.all(asked)).to.deep.equal([1, 1, 1, 1, 1, 1]);
+    expect(await threadCount()).to.equal(threadsBefore + 2);
+  });
+
   it("ends while a thread is being started", async () => {
     await clock.advance(THREAD_IDLE_MS);
     await reach(0);
