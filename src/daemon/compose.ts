@@ -102,8 +102,7 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
     ...built,
     telling: new Telling(),
     events,
-    blocksSince: database.sublevel("cbt"),
-    recompressed: database.sublevel("recompressed"),
+    ...bucketsOf(database),
     startedAtMs,
   };
   const plan = new Plan(parts, database.sublevel("schedules"), owner);
@@ -114,6 +113,11 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
     await parts.telling.take(configuration.alerts, undefined);
   }
   return { parts, plan };
+}
+
+/** What parts keep in mind in a few words. */
+function bucketsOf(database: StateDatabase): Pick<Parts, "blocksSince" | "recompressed"> {
+  return { blocksSince: database.sublevel("cbt"), recompressed: database.sublevel("recompressed") };
 }
 
 /** A command that works alone holds nothing: it is over before anything could be lost. */

@@ -1,5 +1,6 @@
 /** The test's implementer of the API's services: everything in memory, every call written down. */
 import { fakeAudit } from "./fake-audit.js";
+import { fakeCbt } from "./fake-cbt.js";
 import type { BrowseService } from "../../src/api/browse-service.js";
 import type { PolicyDocument, RetentionService } from "../../src/api/retention-service.js";
 import type {
@@ -11,7 +12,6 @@ import type {
   Services,
   SystemService,
 } from "../../src/api/services.js";
-import type { BlockStatsDocument, CbtService } from "../../src/api/cbt-service.js";
 import type { UpkeepService } from "../../src/api/upkeep-service.js";
 import type { WatchService } from "../../src/api/watch-service.js";
 import { HoldfastError } from "../../src/base/errors.js";
@@ -215,20 +215,6 @@ function fakeBrowse({ note, backups }: FakeGround): BrowseService {
       note("contents", [id, request, count]);
       return nothing();
     },
-  };
-}
-
-function fakeCbt({ note }: FakeGround): CbtService {
-  const stats = (source: string): BlockStatsDocument => ({
-    ...{ source, block_bytes: 4096, since: null, files_tracked: 0, bytes_tracked: 0, blocks: 0 },
-    ...{ changed_blocks: 0, changed_bytes: 0, changed_share: 0, exact: true, files: [] },
-  });
-  return {
-    init: (source) => {
-      note("cbtInit", source);
-      return Promise.resolve(stats(source));
-    },
-    stats: (source) => Promise.resolve(stats(source)),
   };
 }
 
