@@ -49,6 +49,7 @@ const BRAKE_FLOOR_BYTES = 64 * 2 ** 20;
 export async function gc(repository: Repository, options: GcOptions, signal: AbortSignal): Promise<GcReport> {
   const { core } = repository;
   core.writeSide();
+  core.assertMine();
   return await core.longWork.run(async () => {
     const report = await collect(core, options, signal);
     if (options.parity === undefined || options.dryRun) return report;
@@ -92,6 +93,7 @@ async function collect(core: RepositoryCore, options: GcOptions, signal: AbortSi
 async function refuseUnread({ parts }: RepositoryCore, signal: AbortSignal): Promise<void> {
   for await (const { key } of parts.backend.list("commits/", signal)) {
     if (parts.catalog.commits.isApplied(key)) continue;
+    parts.lease?.assertHeld(); // whoever took over made it
     throw new HoldfastError(
       "RECORD_DAMAGED",
       `the commit ${key} cannot be read, and what it refers to would be removed`,
