@@ -22,7 +22,7 @@ import type { DurableReceipt, MonitorTimes, SourceStatus, WalkedEntry } from "./
 import { type KnownPath, type RegistryRecord, recordOf } from "./registry.js";
 import { judgeBeforePauseEnds } from "./pause-end.js";
 import { Roots } from "./roots.js";
-import { hasLostAll, recallArrival } from "./start-evidence.js";
+import { forgetTold, hasLostAll, recallArrival } from "./start-evidence.js";
 import { watchLimitReason } from "./watch/limits.js";
 import type { NativeWatcher } from "./watch/native.js";
 import { reconcile } from "./watch/reconcile.js";
@@ -449,8 +449,10 @@ export class SourceGuard {
   }
 
   #addLoss(path: BytePath, record: RegistryRecord, item: DirtyItem): void {
-    const isMissed = record.state === "live" || (record.state === "lost" && record.lossKind !== "deleted");
-    if (isMissed) this.#losses.add(path, item.noticedBy, item.seenAtMs);
+    const isTold = record.state === "lost" && record.lossKind === "deleted";
+    const isMissed = record.state === "live" || (record.state === "lost" && !isTold);
+    if (isMissed || (isTold && item.noticedBy === "start" && forgetTold(this.context, path, record)))
+      this.#losses.add(path, item.noticedBy, item.seenAtMs);
   }
 
   #register(path: BytePath, fresh: RegistryRecord): void {

@@ -32,7 +32,7 @@ export type Intent =
   | { readonly is: "unknown" };
 
 /** A file deleted again this soon after holdfast put it back is meant to be gone. */
-export const SECOND_DELETION_MS = 600_000;
+const SECOND_DELETION_MS = 600_000;
 /** Git's files move within this time around the deletion when git is the cause. */
 const GIT_WINDOW_MS = 2000;
 /** Files judged before others get a turn. */
@@ -63,11 +63,11 @@ export async function judgeIntent(
 }
 
 /**
- * When holdfast put a file back, for its next version; 0 when that says nothing any more. Who worked on it since wants
- * it: only of one left as it was does the next deletion mean something.
+ * When holdfast put a file back, for its next version; 0 when that says nothing any more. Who worked on it since, or made
+ * it again, wants it: only of one left as it was does the next deletion mean something.
  */
 export function healedAtMs(before: RegistryRecord | undefined, isSameContent: boolean, nowMs: number): number {
-  const atMs = before?.healedAtMs ?? 0;
+  const atMs = before === undefined || before.state === "removed" ? 0 : before.healedAtMs;
   return isSameContent && nowMs - atMs < SECOND_DELETION_MS ? atMs : 0;
 }
 

@@ -1,6 +1,6 @@
 /** What a start can tell of the time before it: names that arrived moments before the last end, and roots that lost all. */
 import type { BytePath } from "../base/paths.js";
-import type { SharedParts } from "./context.js";
+import type { SharedParts, SourceContext } from "./context.js";
 import { lookAt } from "./look.js";
 import type { Registry, RegistryRecord } from "./registry.js";
 
@@ -16,6 +16,17 @@ export function recallArrival(
   if (record.registeredAtMs < registry.newestAtOpenMs - RECALLED_MS) return;
   const look = lookAt(path);
   if (look.is === "there") arrivals.note(path, look.stats, clock, record.registeredAtMs);
+}
+
+/**
+ * A loss was told before the last end, and whoever heard it may have been killed before it was noted: the path is live
+ * again, to be missed anew. False where nothing but another message would come of it.
+ */
+export function forgetTold(context: SourceContext, path: BytePath, record: RegistryRecord): boolean {
+  if (context.modeOf(path).mode === "alert") return false;
+  const { lossKind: _lossKind, damagedStamp: _damagedStamp, reason: _reason, ...known } = record;
+  context.shared.registry.put(context.name, path, { ...known, state: "live" });
+  return true;
 }
 
 /** True when a root is there and no file that is known below it; mostly one look tells. */

@@ -15,6 +15,9 @@ type BreakerSettings = Pick<
   "breakerPathRestores" | "breakerPathWindowMs" | "breakerRestoresPerMinute" | "secondDeletionMs"
 >;
 
+/** Stands for the digest of what was restored and then removed for good; no digest equals it. */
+const REMOVED = "";
+
 export class RestoreMemory {
   readonly #clock: Clock;
   readonly #settings: BreakerSettings;
@@ -27,6 +30,11 @@ export class RestoreMemory {
   constructor(clock: Clock, settings: BreakerSettings) {
     this.#clock = clock;
     this.#settings = settings;
+  }
+
+  /** The removal of a path was accepted: should it be made again, somebody wants it. */
+  removed(path: BytePath): void {
+    if (this.#byPath.has(path)) this.#contents.set(path, REMOVED);
   }
 
   /** Notes a restore; those that a person asked for do not count for the breaker's total. */

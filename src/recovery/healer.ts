@@ -107,6 +107,7 @@ export class Healer implements AsyncDisposable {
     await this.#rememberRestores();
     const { bus, clock } = this.#options;
     this.#resources.defer(bus.on("file.lost", (event) => this.#work(() => this.#onLost(event))));
+    this.#resources.defer(bus.on("file.removed", ({ path }) => this.#memory.removed(path)));
     this.#resources.defer(bus.on("mass.loss", (event) => this.#work(() => this.#onMass(event))));
     this.#resources.defer(
       bus.on("file.returned", (event) => this.#work(() => this.#onReturned(event.source, event.path))),
@@ -282,11 +283,19 @@ export class Healer implements AsyncDisposable {
   /** Opens an incident for an event unless the path has an open one. */
   async #openFor(event: LossEvent): Promise<Incident | undefined> {
     const { source, path, kind, noticedBy, detail, seenAtMs } = event;
+    const mass = this.#book.openMassOf(source);
+    if (mass !== undefined && (await this.#isIn(mass, path))) return undefined;
     if (this.#book.openIncidentOf(path) !== undefined) return undefined;
     const incident = await this.#book.open({ source, kind, noticedBy, detail, seenAtMs, reason: "" }, [{ path, kind }]);
     this.#options.observer.log.warn("incident.opened", { id: incident.id, source, kind, path: pathText(path), detail });
     this.#options.bus.emit("incident.opened", { id: incident.id, source, paths: 1, kind });
     return incident;
+  }
+
+  /** After a start losses are told again: those of a mass loss that waits for a person stay there. */
+  async #isIn(mass: string, path: BytePath): Promise<boolean> {
+    for await (const held of this.#book.pathsOf(mass)) if (held.path === path) return true;
+    return false;
   }
 
   /** A second deletion soon after our restore is meant: it is accepted and told. */

@@ -42,6 +42,20 @@ describe("work that was interrupted", () => {
     expect(bench.paths("file.lost")).to.deep.equal(["original"]);
   });
 
+  it("a loss that was told and that nobody noted before a kill is told again", async () => {
+    await using bench = await WatchBench.create();
+    const file = await bench.folder.write("wanted", "wanted");
+    await bench.protect();
+    await bench.quiet();
+    unlinkSync(file);
+    await bench.until("the loss", () => bench.losses.length === 1);
+    await bench.close();
+    await bench.open();
+    await bench.protect();
+    await bench.until("the loss again", () => bench.losses.length === 2);
+    expect(bench.paths("file.lost")).to.deep.equal(["wanted", "wanted"]);
+  });
+
   it("a file that is saved and renamed before the new content is stored is no loss", async () => {
     await using bench = await WatchBench.create();
     const file = await bench.folder.write("draft", "first");

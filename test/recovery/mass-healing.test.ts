@@ -63,6 +63,19 @@ describe("healing many files", () => {
     expect(paths.every((path) => existsSync(path))).to.equal(true);
   });
 
+  it("heals nothing of a held mass loss that is told alone after a restart", async () => {
+    await using rig = await startedRig(folder());
+    const paths = await protectMany(rig, 60);
+    await rm(folder().at("data"), { recursive: true });
+    rig.bus.emit("mass.loss", { source: "data", isAttack: false, losses: paths.map((path) => lossOf(path)) });
+    await rig.healer.idle();
+    await rig.healer[Symbol.asyncDispose]();
+    await rig.start();
+    for (const path of paths.slice(57)) await rig.lose(path);
+    expect(paths.some((path) => existsSync(path))).to.equal(false);
+    expect(await rig.healer.incidents({ onlyOpen: false, limit: 9 })).to.have.length(1);
+  });
+
   it("leaves an attack to a person also where the policy heals a mass loss, and over a restart", async () => {
     await using rig = await startedRig(folder(), { policy: { mass: "heal" } });
     const paths = await protectMany(rig, 5);

@@ -5,6 +5,7 @@
 import { appendFileSync, mkdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import type { SoakedDaemon } from "./daemon.js";
 import { quoted } from "./harms.js";
 import type { Scene } from "./scene.js";
 import { type World, digestOf } from "./world.js";
@@ -24,8 +25,8 @@ export const ACTIVITIES: readonly Activity[] = [
   { name: "append", weight: 5, run: ({ world }) => done(append(world)) },
   { name: "atomic save", weight: 10, run: ({ world }) => done(atomicSave(world)) },
   { name: "save with a backup file", weight: 4, run: ({ world }) => done(saveWithBackup(world)) },
-  { name: "rename", weight: 6, run: ({ world }) => done(renameFile(world)) },
-  { name: "rename a folder", weight: 2, run: ({ world }) => done(renameFolder(world)) },
+  { name: "rename", weight: 6, run: renameFile },
+  { name: "rename a folder", weight: 2, run: renameFolder },
   { name: "trash", weight: 4, run: ({ world }) => done(trash(world)) },
   { name: "second deletion", weight: 4, run: deleteAgain },
   { name: "delete while paused", weight: 3, run: deletePaused },
@@ -142,9 +143,9 @@ function saveWithBackup(world: World): boolean {
   return true;
 }
 
-function renameFile(world: World): boolean {
+async function renameFile({ world, daemon }: Scene): Promise<boolean> {
   const path = docOf(world);
-  if (path === undefined) return false;
+  if (path === undefined || !(await areStored(world, daemon, [path]))) return false;
   const to = join(dirname(path), `r${String(world.next())}-${basename(path)}`.slice(-60));
   told(world, "rename", path, to);
   renameSync(path, to);
@@ -154,10 +155,26 @@ function renameFile(world: World): boolean {
   return true;
 }
 
-function renameFolder(world: World): boolean {
+/**
+ * Who saves a file as a new inode and renames it before anybody has looked leaves nothing that tells the old version from
+ * a lost one: what is renamed here was stored before.
+ */
+async function areStored(world: World, daemon: SoakedDaemon, paths: readonly string[]): Promise<boolean> {
+  for (const path of paths) {
+    if (world.isStored(path)) continue;
+    const digest = await daemon.newestDigest(path);
+    if (digest !== undefined) world.noteStored(path, digest);
+    if (!world.isStored(path)) return false;
+  }
+  return true;
+}
+
+async function renameFolder({ world, daemon }: Scene): Promise<boolean> {
   const path = docOf(world);
   const folder = path === undefined ? "" : dirname(path);
   if (path === undefined || folder === world.at("docs") || isUnsettled(world, folder)) return false;
+  const below = [...world.files.keys()].filter((one) => one.startsWith(`${folder}/`));
+  if (!(await areStored(world, daemon, below)) || isUnsettled(world, folder)) return false;
   const to = join(dirname(folder), `m${String(world.next())}`);
   told(world, "rename folder", folder, to);
   renameSync(folder, to);
