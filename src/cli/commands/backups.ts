@@ -170,7 +170,9 @@ async function createBackup(
     context.output.say(`${printable(source)} is not in it: ${printable(message)} (${code})`);
   const unreadable = manifest.sources.reduce((total, source) => total + source.files_unreadable, 0);
   if (unreadable === 0) return manifest.left_out.length === 0 ? EXIT.ok : EXIT.partial;
-  context.output.say(`${counted(unreadable, "file")} could not be read; their last good versions are kept. See: holdfast doctor`);
+  context.output.say(
+    `${counted(unreadable, "file")} could not be read; their last good versions are kept. See: holdfast doctor`,
+  );
   return EXIT.partial;
 }
 

@@ -133,7 +133,9 @@ async function addToDaemon(
     }
     const unreadable = sources.reduce((total, source) => total + source.files_unreadable, 0);
     if (unreadable === 0) return EXIT.ok;
-    context.output.say(`${counted(unreadable, "file")} could not be read; nothing of it is protected. See: holdfast status`);
+    context.output.say(
+      `${counted(unreadable, "file")} could not be read; nothing of it is protected. See: holdfast status`,
+    );
     return EXIT.partial;
   } catch (error) {
     if (hasCode(error, "DAEMON_UNREACHABLE")) return undefined;
