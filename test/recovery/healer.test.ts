@@ -3,7 +3,6 @@ import { existsSync, readdirSync } from "node:fs";
 import { chmod, lstat, mkdir, open, readFile, rm, symlink, truncate, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect } from "chai";
-import { pathFromText } from "../../src/base/paths.js";
 import type { LossEvent } from "../../src/base/events.js";
 import type { BytePath } from "../../src/base/paths.js";
 import { STAGING_PREFIX } from "../../src/base/atomic-file.js";
@@ -274,53 +273,6 @@ describe("the healer", () => {
     expect(incident?.state).to.equal("waiting");
     await rig.healer.approve(incident?.id ?? "", NEVER);
     expect(await readFile(file, "utf8")).to.equal("version one");
-  });
-
-  it("recovers at a person's word: explained, elsewhere, and as of a time", async () => {
-    await using rig = await startedRig(folder());
-    const file = folder().at("data/a.txt");
-    const path = pathFromText(await folder().write("data/a.txt", "old"));
-    rig.versions.keep(path, 1000);
-    await writeFile(file, "new");
-    rig.register(path);
-    await rm(file);
-    const explained = await rig.healer.recover("data", path, { explain: true }, NEVER);
-    expect(explained.outcome).to.equal("explained");
-    expect(explained.candidates.map((candidate) => candidate.verdict)).to.include("taken");
-    expect(existsSync(file)).to.equal(false);
-    const elsewhere = await rig.healer.recover("data", path, { to: folder().bytes("copy") }, NEVER);
-    expect(elsewhere.outcome).to.equal("healed");
-    expect(await readFile(folder().at("copy"), "utf8")).to.equal("new");
-    const again = await rig.healer.recover("data", path, { to: folder().bytes("copy") }, NEVER);
-    expect(again.outcome).to.equal("failed");
-    const older = await rig.healer.recover("data", path, { atMs: 2000 }, NEVER);
-    expect(older.outcome).to.equal("healed");
-    expect(await readFile(file, "utf8")).to.equal("old");
-    const newest = await rig.healer.recover("data", path, {}, NEVER);
-    expect(newest.outcome).to.equal("healed");
-    expect(await readFile(file, "utf8")).to.equal("new");
-    expect((await rig.healer.recover("data", path, {}, NEVER)).outcome).to.equal("returned");
-    expect(await rejection(rig.healer.recover("data", path, { strategy: "magic" }, NEVER))).to.have.property(
-      "code",
-      "USAGE",
-    );
-    expect(await rejection(rig.healer.recover("data", path, { atMs: 1 }, NEVER))).to.have.property(
-      "code",
-      "VERSION_NOT_FOUND",
-    );
-  });
-
-  it("says of a healthy file that there is nothing to recover, not that it is damaged", async () => {
-    await using rig = await startedRig(folder());
-    const path = await rig.protect("a.txt", "text");
-    const explained = await rig.healer.recover("data", path, { explain: true }, NEVER);
-    expect(explained).to.include({
-      outcome: "explained",
-      message: "the file is as it was last known good: there is nothing to recover",
-    });
-    expect(explained.candidates.map(({ why }) => why)).to.deep.equal([
-      "it is the last good content, and stands there already",
-    ]);
   });
 
   it("finishes at the next start what was interrupted, and removes what it had staged", async () => {
