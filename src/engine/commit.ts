@@ -77,7 +77,7 @@ async function commitLocked(
     timeMs,
     readFromMs,
     stored: sorted.upserts.map(({ path, node }) => ({ source, path, node })),
-    removed: sorted.removed,
+    removed: toRemove, // also what the repository has not: whoever asked for it waits for the word
     unreadable: sorted.unreadable,
     vanished: sorted.vanished,
     unchanged: sorted.unchanged,

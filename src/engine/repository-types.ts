@@ -75,6 +75,7 @@ export interface CommitReceipt {
   /** Nothing in it was read before, wall ms. */
   readonly readFromMs: number;
   readonly stored: readonly Entry[];
+  /** Every path that was to be removed and is not there now, whether or not it was before. */
   readonly removed: readonly BytePath[];
   readonly unreadable: readonly UnreadablePath[];
   /** Gone before they could be read: nothing was recorded for them. */
