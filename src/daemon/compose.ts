@@ -82,7 +82,7 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
   owner.defer(() => storeGauges[Symbol.dispose]());
   const events = new EventLog(bus, clock);
   const startedAtMs = clock.nowMs();
-  const built = {
+  const parts: Parts = {
     ground,
     settings,
     bus,
@@ -97,9 +97,6 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
     backupJobs,
     space,
     storeGauges,
-  };
-  const parts: Parts = {
-    ...built,
     telling: new Telling(),
     events,
     ...bucketsOf(database),
