@@ -11,7 +11,7 @@ import type { Timer } from "../base/clock.js";
 import type { FileNode } from "../engine/types.js";
 import type { SourceContext } from "./context.js";
 import { type DirtyItem, DirtySet, type RestingItem } from "./dirty.js";
-import { type Look, isAsRegistered, isSameStat, lookAt, stampOf, turn } from "./look.js";
+import { type Look, NOTHING_TO_KEEP, isAsRegistered, isSameStat, lookAt, stampOf, turn } from "./look.js";
 import type { RegistryRecord } from "./registry.js";
 
 /** A change is taken as it is after this long, even when it never rests, ms. */
@@ -40,6 +40,8 @@ export interface ChangeHooks {
   /** The path is there. */
   present(path: BytePath): void;
   folder(path: BytePath, look: Look & { readonly is: "there" }, item: DirtyItem): Promise<void>;
+  /** Something happened to a path that could not be looked at. */
+  unseen(path: BytePath): void;
   /** A registered file has new content: it is inspected, and then `accept` is called or damage reported. */
   inspect(change: SettledChange): void;
   /** A change is about to be told as the new version. */
@@ -63,6 +65,8 @@ export class ChangeJudge {
   readonly #roomWaiters = new Set<() => void>();
   #timer: Timer | undefined;
   #running: Promise<void> | undefined;
+  /** A look is under way; one into a large folder takes long, and finds what is new in it last. */
+  #isLooking = false;
 
   constructor(context: SourceContext, hooks: ChangeHooks) {
     this.#context = context;
@@ -87,9 +91,9 @@ export class ChangeJudge {
     return this.#dirty.freshCount === 0;
   }
 
-  /** True while it is not known what became of some path: not looked at yet, or a removal that is not durable yet. */
+  /** True while it is not known what became of some path: not looked at to the end, or its removal is not durable yet. */
   get isUnsure(): boolean {
-    if (this.#dirty.freshCount > 0 || this.#comparing.size > 0) return true;
+    if (this.#dirty.freshCount > 0 || this.#isLooking || this.#comparing.size > 0) return true;
     for (const { stamp } of this.#awaiting.values()) if (stamp === REMOVAL) return true;
     return false;
   }
@@ -190,9 +194,11 @@ export class ChangeJudge {
     for (let count = 1; !this.#context.signal.aborted; count += 1) {
       const fresh = this.#dirty.takeFresh();
       const rested = fresh === undefined ? this.#dirty.takeRested(clock.monotonicMs()) : undefined;
+      this.#isLooking = (fresh ?? rested) !== undefined;
       if (fresh !== undefined) await this.#guarded(fresh[0], () => this.#examine(fresh[0], fresh[1]));
       else if (rested !== undefined) await this.#guarded(rested[0], () => this.#examineRested(rested[0], rested[1]));
       else break;
+      this.#isLooking = false;
       if (count % SLICE === 0) await this.#breathe();
     }
     this.#letIn();
@@ -225,7 +231,10 @@ export class ChangeJudge {
   async #examine(path: BytePath, item: DirtyItem): Promise<void> {
     const { source, shared, name } = this.#context;
     const look = lookAt(path);
-    if (look.is === "unknown") return; // the sweep looks again; what is known stays
+    if (look.is === "unknown") {
+      if (look.errno !== NOTHING_TO_KEEP) this.#hooks.unseen(path);
+      return; // the sweep looks again; what is known stays
+    }
     const record = shared.registry.get(name, path);
     if (look.is === "missing") {
       this.#dirty.drop(path);

@@ -60,7 +60,10 @@ export class SourceCurrency {
   readonly #hooks: CurrencyHooks;
   /** Grows with every backup that begins. */
   #mark = 1;
-  /** Folders whose names or metadata moved, with the mark after which they did so last. */
+  /**
+   * Folders whose names or metadata moved, and paths whose change could not be seen or read, with the mark after which
+   * that was last so.
+   */
   readonly #moved = new Map<BytePath, number>();
   /** After this mark more folders moved than are noted; 0: never. */
   #movedTooManyAt = 0;
@@ -81,8 +84,17 @@ export class SourceCurrency {
   }
 
   folderMoved(folder: BytePath): void {
-    if (this.#moved.size >= NOTED_MAX && !this.#moved.has(folder)) this.#movedTooManyAt = this.#mark;
-    else this.#moved.set(folder, this.#mark);
+    this.#note(folder);
+  }
+
+  /** What changed here could not be looked at, or not be read to be made durable. */
+  missed(path: BytePath): void {
+    this.#note(path);
+  }
+
+  #note(path: BytePath): void {
+    if (this.#moved.size >= NOTED_MAX && !this.#moved.has(path)) this.#movedTooManyAt = this.#mark;
+    else this.#moved.set(path, this.#mark);
   }
 
   /** A path as it was found or stored. */

@@ -77,6 +77,7 @@ export class SourceGuard {
       inspect: (change) => this.#damage.inspect(change),
       accepting: (change) => this.#attack.accepting(change),
       overflow: () => this.#overflow(),
+      unseen: (path) => this.currency.missed(path),
       isForeign: (path, dev) => this.#roots.isForeign(path, dev),
     });
     this.#losses = new LossJudge(context, {
@@ -264,6 +265,7 @@ export class SourceGuard {
     }
     for (const { path, errno } of receipt.unreadable) {
       this.#changes.settleAwaited(path, undefined);
+      this.currency.missed(path);
       this.context.shared.log.warn("watch.unreadable", { source: this.context.name, path: pathText(path), errno });
     }
   }

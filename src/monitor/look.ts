@@ -12,12 +12,15 @@ export type Look =
   /** It could not be looked at (permission, input/output), or it is nothing that can be kept (a socket). */
   | { readonly is: "unknown"; readonly errno: string };
 
+/** The error of a look at a socket, which no backup holds. */
+export const NOTHING_TO_KEEP = "ESOCKTNOSUPPORT";
+
 export function lookAt(path: BytePath): Look {
   try {
     // An exception for each missing path would cost more than all else in a mass deletion.
     const stats = lstatSync(pathBytes(path), { bigint: true, throwIfNoEntry: false });
     if (stats === undefined) return { is: "missing" };
-    if (kindOf(stats) === undefined) return { is: "unknown", errno: "ESOCKTNOSUPPORT" };
+    if (kindOf(stats) === undefined) return { is: "unknown", errno: NOTHING_TO_KEEP };
     return { is: "there", node: nodeFromStat(stats), stats };
   } catch (error) {
     const errno = errnoOf(error) ?? "EIO";
