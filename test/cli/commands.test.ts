@@ -34,9 +34,13 @@ describe("the command line with a daemon", () => {
     [
       "create --type full --sources data,etc --tag a,b",
       0,
-      'backup {"type":"full","sources":["data","etc"],"tags":["a","b"],"compression":true}',
+      'backup {"type":"full","sources":["data","etc"],"tags":["a","b"],"compression":true,"rescan":false}',
     ],
-    ["backup --no-compression", 0, 'backup {"type":"incremental","sources":[],"tags":[],"compression":false}'],
+    [
+      "backup --no-compression",
+      0,
+      'backup {"type":"incremental","sources":[],"tags":[],"compression":false,"rescan":false}',
+    ],
     ["create --encryption", 78, undefined],
     ["list --filter type=full,source=data", 0, 'list {"type":"full","source":"data"}'],
     ["list --latest", 0, "list {}"],
