@@ -99,6 +99,20 @@ export function requireRole(caller: Caller | undefined, least: Role): asserts ca
   }
 }
 
+/**
+ * Throws PERMISSION_DENIED unless the caller may have the daemon write at a place of the caller's choice. With the
+ * daemon's rights that is as much as root's: a stored script put into a folder of cron's is run. Putting back what was
+ * protected where it was, and reading what is stored, is all that an operator needs.
+ */
+export function requirePlaceOfChoice(caller: Caller): void {
+  if (caller.role === "admin") return;
+  throw new HoldfastError(
+    "PERMISSION_DENIED",
+    `${caller.name} is ${caller.role}, and writing anywhere but to the original places needs admin`,
+    { hint: "Take the content out with `holdfast cat`, or have root run the command." },
+  );
+}
+
 /** Names a request on the socket may be for; a name with a dot comes from a web page that was led here. */
 export function requireLocalHost(headers: Readonly<Record<string, string | string[] | undefined>>): void {
   const host = String(headers["host"] ?? "").replace(/:\d+$/, "");

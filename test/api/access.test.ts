@@ -99,4 +99,29 @@ describe("a real caller of another user", () => {
     expect(await asNobody(served.socketPath, `${BASE}/status`, [12_345])).to.equal(0); // the socket does not open
     expect(served.services.calls).to.have.length(1);
   });
+
+  it("puts back what was protected as a member of the group, but nowhere else: the daemon would write with its rights", async function () {
+    requireAll(this);
+    const group =
+      execFileSync("getent", ["group", String(NOBODY)])
+        .toString()
+        .split(":")[0] ?? "";
+    await chmod(folder().path, 0o755);
+    const access = { group, others: "refuse" } as const;
+    await using served = await startServer(folder().at("s"), { mode: 0o660, access });
+    const post = async (route: string, body: object): Promise<number> => {
+      const json = ["-H", "content-type: application/json", "-d", JSON.stringify(body)];
+      return await asNobody(served.socketPath, `${BASE}/${route}`, [NOBODY], ...json);
+    };
+    const file = "/home/me/script";
+    expect(await post("restore", { files: [file] })).to.equal(202);
+    expect(await post("recovery/recover", { file })).to.equal(202);
+    expect(await post("restore", { target: "/etc", dry_run: true })).to.equal(202);
+    expect(await post("recovery/recover", { file, to: "/etc/cron.d/x", explain: true })).to.equal(202);
+    const allowed = served.services.calls.length;
+    expect(await post("restore", { files: [file], target: "/etc/cron.d" })).to.equal(403);
+    expect(await post("restore", { files: [file], target_path: "/" })).to.equal(403);
+    expect(await post("recovery/recover", { file, to: "/etc/cron.d/x" })).to.equal(403);
+    expect(served.services.calls).to.have.length(allowed);
+  });
 });

@@ -1,6 +1,7 @@
 /** Routes about backups and the repository: make, look, compare, restore, verify, clean. */
 import { HoldfastError } from "../../base/errors.js";
 import type { Manifest } from "../../engine/types.js";
+import { requirePlaceOfChoice } from "../access.js";
 import { parseFilter, sortManifests } from "../backup-list.js";
 import * as contract from "../contract.js";
 import {
@@ -140,10 +141,11 @@ export const dataRoutes: readonly Route[] = [
     path: `${BASE}/restore`,
     aliases: ["/api/backup/restore"],
     role: "backup_operator",
-    summary: "Restore a backup, some files of it, or the state at a time.",
+    summary: "Restore a backup, some files of it, or the state at a time; to a target as admin only.",
     body: contract.restoreBody,
     handle: async (call) => {
       const request = restoreRequest(call.body ?? {});
+      if (request.target !== undefined && !request.dry_run) requirePlaceOfChoice(call.caller);
       return accepted(await call.services.backups.restore(request));
     },
   },

@@ -1,5 +1,6 @@
 /** Routes about healing: scans, recoveries, incidents and their decisions. */
 import { HoldfastError } from "../../base/errors.js";
+import { requirePlaceOfChoice } from "../access.js";
 import * as contract from "../contract.js";
 import { type Answer, BASE, type Call, type Route, accepted, list, ok, param, pathOf, timeMsOf } from "../route.js";
 
@@ -21,7 +22,7 @@ export const recoveryRoutes: readonly Route[] = [
     path: `${BASE}/recovery/recover`,
     aliases: ["/api/recovery/recover"],
     role: "backup_operator",
-    summary: "Recover one file.",
+    summary: "Recover one file; to another place as admin only.",
     body: contract.recoverBody,
     handle: recover,
   },
@@ -78,6 +79,7 @@ async function recover(call: Call): Promise<Answer> {
   const wanted = (call.body ?? {}) as contract.RecoverBody;
   const file = wanted.file ?? wanted.file_path;
   if (file === undefined) throw new HoldfastError("USAGE", "no file was given", { hint: "Add file." });
+  if (wanted.to !== undefined && wanted.explain !== true) requirePlaceOfChoice(call.caller);
   const at = wanted.at ?? wanted.target_timestamp ?? undefined;
   const job = await call.services.recovery.recover({
     file: pathOf(file),
