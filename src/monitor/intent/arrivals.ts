@@ -16,6 +16,10 @@ export interface Arrival {
   readonly bornMs: number;
   /** When it was seen here, steady and wall ms. */
   readonly seenMs: number;
+  /**
+   * No later than the inode's last change: a new name is one, so what was last changed before had this name then, and a
+   * first look at a folder that meets it late makes no newcomer of it.
+   */
   readonly seenAtMs: number;
   /** Where the same inode was seen before, newest last. */
   readonly cameFrom: readonly BytePath[];
@@ -46,6 +50,7 @@ export class Arrivals {
     const key = inodeKey(stats.dev, stats.ino);
     const before = this.#byInode.get(key);
     const bornMs = Number(stats.birthtimeNs / 1_000_000n);
+    const changedMs = Number(stats.ctimeNs / 1_000_000n);
     const isSame = before?.bornMs === bornMs;
     const cameFrom = isSame ? [...before.cameFrom, before.path].filter((one) => one !== path) : [];
     const arrival: Arrival = {
@@ -56,7 +61,7 @@ export class Arrivals {
       mtimeNs: stats.mtimeNs,
       bornMs,
       seenMs: nowMs,
-      seenAtMs,
+      seenAtMs: Math.min(seenAtMs, changedMs),
       cameFrom: cameFrom.slice(-CAME_FROM_MAX),
       isCurrent: true,
     };
