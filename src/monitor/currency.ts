@@ -35,8 +35,11 @@ export interface BackupFacts {
 export interface CurrencyHooks {
   /** Why changes may not be heard or judged; undefined when all is well. */
   doubt(): string | undefined;
-  /** Resolves when everything that happened before the call is noted; false: that cannot be said. */
-  fence(): Promise<boolean>;
+  /**
+   * Resolves when everything that happened before the call is noted, but for what was dropped in floods of events:
+   * gives how many of those there were. Undefined: that cannot be said.
+   */
+  fence(): Promise<number | undefined>;
   /** True while it is not known what became of some path. */
   isUnsure(): boolean;
   /** Paths with content or metadata that is not durable yet. */
@@ -55,6 +58,12 @@ const UNHEARD_MS = 3000;
 /** Files from this size on are looked at each time: images and databases are what is written without events. */
 const LARGE_BYTES = 16 * 2 ** 20;
 
+/** What was so when a backup began. */
+interface Beginning {
+  readonly mark: number;
+  readonly floods: number | undefined;
+}
+
 export class SourceCurrency {
   readonly #context: SourceContext;
   readonly #hooks: CurrencyHooks;
@@ -72,6 +81,8 @@ export class SourceCurrency {
   #isQuietFull = false;
   /** Why the last walk, if any, is no ground to stand on. */
   #unwalked: string | undefined = "nothing of it was walked since it is watched";
+  /** Floods before the last whole walk began; undefined: not known. */
+  #floodsWalked: number | undefined;
 
   constructor(context: SourceContext, hooks: CurrencyHooks) {
     this.#context = context;
@@ -118,7 +129,7 @@ export class SourceCurrency {
     this.#quiet.delete(path);
   }
 
-  #backedUp(mark: number, backup: BackupFacts): void {
+  #backedUp({ mark, floods }: Beginning, backup: BackupFacts): void {
     if (!backup.isComplete) {
       this.#unwalked = "some files could not be read at the last backup";
       return;
@@ -126,18 +137,21 @@ export class SourceCurrency {
     for (const [folder, movedAt] of this.#moved) if (movedAt < mark) this.#moved.delete(folder);
     if (!backup.isWhole) return;
     this.#unwalked = undefined;
+    this.#floodsWalked = floods;
     if (this.#movedTooManyAt < mark) this.#movedTooManyAt = 0;
   }
 
   /** Whether what is stored is what stands there, now. `walkedBecause`: it is walked anyway, and nothing is judged. */
   async judge(walkedBecause?: string): Promise<Currency> {
     const mark = (this.#mark += 1);
-    const backedUp = (backup: BackupFacts): void => this.#backedUp(mark, backup);
+    const floods = await this.#hooks.fence();
+    const backedUp = (backup: BackupFacts): void => this.#backedUp({ mark, floods }, backup);
     const doubtful = (reason: string): Currency => ({ is: "doubtful", reason, backedUp });
     if (walkedBecause !== undefined) return doubtful(walkedBecause);
     const before = this.#doubt();
     if (before !== undefined) return doubtful(before);
-    if (!(await this.#hooks.fence())) return doubtful("the watcher was late");
+    if (floods === undefined) return doubtful("the watcher was late");
+    if (floods !== this.#floodsWalked) return doubtful("so many events came at once that some may be lost");
     if (!(await this.#settled())) return doubtful("changes were still being judged");
     const after = this.#doubt();
     if (after !== undefined) return doubtful(after);

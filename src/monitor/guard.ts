@@ -62,7 +62,7 @@ export class SourceGuard {
     this.#times = times;
     this.currency = new SourceCurrency(context, {
       doubt: () => this.#doubt(),
-      fence: async () => (await native?.fence()) ?? false,
+      fence: async () => await native?.fence(),
       isUnsure: () => this.#changes.isUnsure || this.#losses.pending > 0,
       unstored: () => this.#changes.unstored(),
       foundUnheard: (path) => this.#changes.mark(path, "sweep"),

@@ -2,7 +2,8 @@
  * Backups of what a daemon watches: nothing is walked when every change is known, whatever was changed a moment ago is
  * in them, and any doubt makes them walk and say why.
  */
-import { appendFile, chmod, link, mkdir, rename, rm, utimes, writeFile } from "node:fs/promises";
+import { utimesSync } from "node:fs";
+import { appendFile, chmod, link, mkdir, readFile, rename, rm, utimes, writeFile } from "node:fs/promises";
 import { expect } from "chai";
 import type { CreateBackupRequest } from "../../src/api/services.js";
 import { pathFromText, pathText } from "../../src/base/paths.js";
@@ -152,6 +153,24 @@ describe("a backup of a watched source", () => {
     expect(backup.walked).to.equal(true);
     const node = (await held(daemon, folder(), backup.id)).get("data/f0/0");
     expect(node?.stat.sizeBytes).to.equal("unheard".length);
+  });
+
+  it("walks after a flood of events, of which the kernel may have dropped some without a word", async () => {
+    await using daemon = await known();
+    const pid = daemon.parts.monitor.watcherPid;
+    if (pid === undefined) throw new Error("no watcher");
+    const waiting = Number(await readFile("/proc/sys/fs/inotify/max_queued_events", "utf8"));
+    process.kill(pid, "SIGSTOP"); // as if other programs had the processors for a moment
+    for (let index = 0; index <= waiting; index += 1) {
+      utimesSync(folder().at(`data/f${String(index % 2)}/${String(index % 2)}`), index, index);
+    }
+    await writeFile(folder().at("data/f2/2"), "told to nobody");
+    process.kill(pid, "SIGCONT");
+    const backup = await backUp(daemon);
+    expect(backup.walked).to.equal(true);
+    const node = (await held(daemon, folder(), backup.id)).get("data/f2/2");
+    expect(node?.stat.sizeBytes).to.equal("told to nobody".length);
+    expect(await backUp(daemon)).to.include({ walked: false });
   });
 
   it("walks while the source is to be looked through, as after lost events", async () => {

@@ -9,6 +9,7 @@ import watcher from "@parcel/watcher";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../../base/errors.js";
 import { Fences } from "./fences.js";
+import { Floods } from "./floods.js";
 import {
   BATCH_PATHS_MAX,
   MESSAGES_WAITING_MAX,
@@ -112,6 +113,7 @@ class WatchedRoot {
 }
 
 const fences = new Fences();
+const floods = new Floods();
 const namesInUse = new Set<string>();
 const roots = new Map<number, WatchedRoot>();
 const overflowed = new Set<number>();
@@ -169,9 +171,11 @@ function obey(order: WatchOrder): void {
   } else if (order.type === "fence") {
     const { fence, folder } = order;
     try {
-      fences.raise(folder, fence, () => send({ type: "fenced", fence, isComplete: overflowed.size === 0 }));
+      fences.raise(folder, fence, () => {
+        send({ type: "fenced", fence, floods: overflowed.size === 0 ? floods.count() : undefined });
+      });
     } catch {
-      send({ type: "fenced", fence, isComplete: false }); // the folder of the pulse takes no file: nothing can be said
+      send({ type: "fenced", fence, floods: undefined }); // the folder of the pulse takes no file: nothing can be said
     }
   } else {
     const root = roots.get(order.id);

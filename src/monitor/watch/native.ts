@@ -79,7 +79,7 @@ export class NativeWatcher implements AsyncDisposable {
   #isPulseArmed = false;
   #isLate = false;
   #nextFence = 1;
-  readonly #fences = new Map<number, (isComplete: boolean) => void>();
+  readonly #fences = new Map<number, (floods: number | undefined) => void>();
 
   constructor(options: NativeWatcherOptions) {
     this.#options = options;
@@ -102,24 +102,27 @@ export class NativeWatcher implements AsyncDisposable {
     };
   }
 
-  /** Resolves when the listeners were told everything that happened before the call; false: that cannot be said. */
-  async fence(): Promise<boolean> {
-    if (this.#child === undefined || !this.#isPulseArmed || this.#isLate || this.#closed) return false;
+  /**
+   * Resolves when the listeners were told everything that happened before the call, but for what the kernel may have
+   * dropped in floods of events: gives how many of those there were. Undefined: that cannot be said.
+   */
+  async fence(): Promise<number | undefined> {
+    if (this.#child === undefined || !this.#isPulseArmed || this.#isLate || this.#closed) return undefined;
     const fence = this.#nextFence++;
-    return await new Promise<boolean>((resolve) => {
-      const limit = this.#options.clock.after(FENCE_MAX_MS, () => this.#reach(fence, false));
-      this.#fences.set(fence, (isComplete) => {
+    return await new Promise<number | undefined>((resolve) => {
+      const limit = this.#options.clock.after(FENCE_MAX_MS, () => this.#reach(fence, undefined));
+      this.#fences.set(fence, (floods) => {
         limit.cancel();
-        resolve(isComplete && !this.#isLate);
+        resolve(this.#isLate ? undefined : floods);
       });
       this.#order({ type: "fence", fence, folder: this.#options.pulseFolder });
     });
   }
 
-  #reach(fence: number, isComplete: boolean): void {
+  #reach(fence: number, floods: number | undefined): void {
     const reached = this.#fences.get(fence);
     this.#fences.delete(fence);
-    reached?.(isComplete);
+    reached?.(floods);
   }
 
   /** Process id of the child, for status and tests; undefined while it restarts. */
@@ -133,7 +136,7 @@ export class NativeWatcher implements AsyncDisposable {
     for (const timer of this.#timers) timer.cancel();
     this.#restartTimer?.cancel();
     this.#watched.clear();
-    for (const fence of [...this.#fences.keys()]) this.#reach(fence, false);
+    for (const fence of [...this.#fences.keys()]) this.#reach(fence, undefined);
     const child = this.#child;
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
     await new Promise<void>((resolve) => {
@@ -163,7 +166,7 @@ export class NativeWatcher implements AsyncDisposable {
 
   #ended(child: ChildProcess, code: number | null, signal: string | null): void {
     if (this.#child === child) this.#child = undefined;
-    for (const fence of [...this.#fences.keys()]) this.#reach(fence, false);
+    for (const fence of [...this.#fences.keys()]) this.#reach(fence, undefined);
     if (this.#closed) return;
     const waitMs = this.#restartMs;
     this.#restartMs = Math.min(RESTART_MAX_MS, waitMs * 2);
@@ -183,7 +186,7 @@ export class NativeWatcher implements AsyncDisposable {
   #hear(report: WatchReport): void {
     if (this.#closed) return;
     if (report.type === "fenced") {
-      this.#reach(report.fence, report.isComplete);
+      this.#reach(report.fence, report.floods);
       return;
     }
     if (report.id === PULSE_ID) {

@@ -23,8 +23,11 @@ export type WatchReport =
   | { readonly type: "events"; readonly id: number; readonly paths: readonly string[]; readonly counts: EventCounts }
   /** Events were dropped or are likely to have been. */
   | { readonly type: "overflow"; readonly id: number; readonly reason: string }
-  /** What happened before the fence was told before this report; not complete: some of it was dropped. */
-  | { readonly type: "fenced"; readonly fence: number; readonly isComplete: boolean };
+  /**
+   * What happened before the fence was told before this report, but for what the kernel may have dropped in one of so
+   * many floods. Undefined: some of it was not told.
+   */
+  | { readonly type: "fenced"; readonly fence: number; readonly floods: number | undefined };
 
 /** The subscription of the pulse's folder. */
 export const PULSE_ID = 0;
