@@ -32,7 +32,7 @@ import { annotateBackup, backupEntries, deleteBackups, diffBackups, findBackup }
 import { StoreFacts } from "./store-facts.js";
 import type { DatedEntry, Entry, FileNode, Manifest, RepositoryStats, Version } from "./types.js";
 import { type BlocksSince, type FileBlocks, blockChanges } from "./block-changes.js";
-import { currentEntries, currentEntry, entriesAt, entryAt, versionsOf } from "./versions.js";
+import { currentEntries, currentEntry, entriesAfter, entriesAt, entryAt, isRemoved, versionsOf } from "./versions.js";
 
 export type {
   BackupAnnotation,
@@ -139,6 +139,21 @@ export class Repository implements AsyncDisposable {
   /** The last known states of a source, or of what is at and below `under`, in path order. */
   currentEntries(source: string, under?: BytePath, matches?: (path: BytePath) => boolean): AsyncIterable<DatedEntry> {
     return currentEntries(this.core, source, under, matches);
+  }
+
+  /** No commit above this number changed an entry of the source. */
+  lastChange(source: string): number {
+    return this.core.parts.catalog.entries.lastChange(source);
+  }
+
+  /** The current entries of a source that commits after this number made, in path order. */
+  entriesAfter(source: string, seq: number): AsyncIterable<DatedEntry> {
+    return entriesAfter(this.core, source, seq);
+  }
+
+  /** True when the last thing known of a path is that its removal was accepted. */
+  async isRemoved(source: string, path: BytePath): Promise<boolean> {
+    return await isRemoved(this.core, source, path);
   }
 
   /** The newest version of a path made until then; its node is undefined when it was removed. */

@@ -1,7 +1,8 @@
 /** Looking at paths: what is current, what was at a time, all versions, and where the same content lies. */
 import type { BytePath } from "../base/paths.js";
 import type { RepositoryCore } from "./core.js";
-import { type CurrentRecord, type EntryIndex, type VersionRecord, stateOf } from "./index/entry-index.js";
+import { type CurrentRecord, type EntryIndex, type VersionRecord, STATE_OFFSET, stateOf } from "./index/entry-index.js";
+import { summaryOf } from "./tree/codec.js";
 import type { DatedEntry, Entry, Version } from "./types.js";
 
 /** Versions listed for one path unless the caller says otherwise. */
@@ -33,6 +34,25 @@ export async function* currentEntries(
       yield { source, path: record.path, node, timeMs };
     }
   }
+}
+
+/** The current entries of a source whose versions commits after this number made, in path order; others are not decoded. */
+export async function* entriesAfter(core: RepositoryCore, source: string, seq: number): AsyncGenerator<DatedEntry> {
+  for await (const page of core.parts.catalog.entries.currentPages(source)) {
+    for (const record of page) {
+      if (summaryOf(record.value, STATE_OFFSET).seq <= seq) continue;
+      const { node, timeMs } = stateOf(record);
+      yield { source, path: record.path, node, timeMs };
+    }
+  }
+}
+
+/** True when the last thing known of a path is that its removal was accepted; not when a backup no longer found it. */
+export async function isRemoved(core: RepositoryCore, source: string, path: BytePath): Promise<boolean> {
+  const { entries } = core.parts.catalog;
+  if (entries.current(source, path) !== undefined) return false;
+  const [last] = await entries.olderVersions(source, path, 1);
+  return last !== undefined && last.state === undefined;
 }
 
 /** All versions of a path, newest first. */

@@ -22,7 +22,7 @@ import type { DurableReceipt, MonitorTimes, SourceStatus, WalkedEntry } from "./
 import { type KnownPath, type RegistryRecord, recordOf } from "./registry.js";
 import { judgeBeforePauseEnds } from "./pause-end.js";
 import { Roots } from "./roots.js";
-import { forgetTold, hasLostAll, recallArrival } from "./start-evidence.js";
+import { forgetTold, hasLostAll, recallArrival, registerStored } from "./start-evidence.js";
 import { watchLimitReason } from "./watch/limits.js";
 import type { NativeWatcher } from "./watch/native.js";
 import { reconcile } from "./watch/reconcile.js";
@@ -121,12 +121,14 @@ export class SourceGuard {
     const { shared, name, source } = this.context;
     const { registry, known, clock } = shared;
     shared.metrics.degraded.set(0, { source: name });
+    const lastChange = known.lastChange(name);
     if (!(await registry.isBuilt(name))) {
       const count = await registry.rebuild(name, known.currentEntries(name), clock, signal);
       for (const { folder } of source.roots)
         if (await hasLostAll(registry, name, folder)) this.#losses.begunWithout(folder);
       if (count > 0) shared.log.info("registry.rebuilt", { source: name, entries: count });
-    }
+    } else await registerStored(this.context, lastChange, signal);
+    registry.holdsThrough(name, lastChange);
     await this.#attack.start();
     await this.expected.start();
     await this.#roots.open();
@@ -259,6 +261,7 @@ export class SourceGuard {
     const times = { nowMs: this.context.nowMs(), readFromMs: receipt.readFromMs };
     for (const entry of [...receipt.stored, ...receipt.unchanged]) this.#register(entry.path, recordOf(entry, times));
     for (const path of receipt.removed) this.#registerRemoval(path);
+    if (receipt.seq > 0) this.context.shared.registry.holdsThrough(this.context.name, receipt.seq);
     for (const path of receipt.vanished) {
       this.#changes.settleAwaited(path, undefined);
       this.#changes.mark(path, "event");

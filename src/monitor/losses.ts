@@ -14,6 +14,7 @@ import { type Ground, missingNow, nearestFolder, onceForFolder } from "./missing
 import { MassBreaker } from "./mass.js";
 import type { RegistryRecord } from "./registry.js";
 import type { ModeDecision } from "./rules.js";
+import { takeStoredRemoval } from "./start-evidence.js";
 import type { Departed } from "./judge/attack-watch.js";
 import { withActor } from "./watch/actors.js";
 
@@ -187,7 +188,7 @@ export class LossJudge {
     try {
       if (this.#mustWait() || (await this.#findMore())) return;
       const due = this.#takeDue();
-      const gone = await this.#stillGone(due);
+      const gone = await this.#withoutStored(await this.#stillGone(due));
       const losses = await this.#withoutMeant(gone);
       this.#tell(losses, await this.#actorsOf(losses));
       await this.#context.shared.registry.room();
@@ -281,6 +282,16 @@ export class LossJudge {
       await turn();
     }
     return gone;
+  }
+
+  /** Drops what was removed before the last end and noted by the repository alone. */
+  async #withoutStored(gone: readonly Missed[]): Promise<readonly Missed[]> {
+    const missed: Missed[] = [];
+    for (const one of gone) {
+      const isStored = one.item.noticedBy === "start" && (await takeStoredRemoval(this.#context, one.path, one.record));
+      if (!isStored) missed.push(one);
+    }
+    return missed;
   }
 
   #isBack(path: BytePath, item: MissingItem): void {

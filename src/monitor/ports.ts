@@ -91,13 +91,19 @@ export interface MassLimits {
 export interface KnownVersions {
   /** Every current entry of a source; the registry is rebuilt from it. */
   currentEntries(source: string): AsyncIterable<DatedEntry>;
+  /** No commit above this number changed an entry of the source. */
+  lastChange(source: string): number;
+  /** The current entries of a source that commits after this number made. */
+  entriesAfter(source: string, seq: number): AsyncIterable<DatedEntry>;
+  /** True when the last thing stored of a path is that its removal was accepted. */
+  isRemoved(source: string, path: BytePath): Promise<boolean>;
   current(path: BytePath, source?: string): Entry | undefined | Promise<Entry | undefined>;
   /** The verified bytes of a file's node. */
   readContent(node: FileNode, signal: AbortSignal): AsyncIterable<Uint8Array>;
 }
 
 /** What a commit made durable, as the engine's receipt tells it. */
-export type DurableReceipt = Omit<CommitReceipt, "seq">;
+export type DurableReceipt = CommitReceipt;
 
 /** A write of holdfast's own, announced before it becomes visible. */
 export interface OwnWrite {

@@ -55,6 +55,8 @@ export class Registry implements AsyncDisposable {
   readonly #totals = new Map<string, SourceTotals>();
   readonly #lost = new Map<string, number>();
   readonly #overlay = new Map<string, Buffer | undefined>();
+  /** Commits whose changes are in the overlay or in LevelDB, by source; written with the records, never before. */
+  readonly #through = new Map<string, number>();
   #newestAtOpenMs = 0;
   #flushing: Promise<void> | undefined;
   #fault: unknown;
@@ -112,6 +114,18 @@ export class Registry implements AsyncDisposable {
     this.#replace(source, path, undefined);
   }
 
+  /** Everything that commits of the source changed up to this number has been put. */
+  holdsThrough(source: string, seq: number): void {
+    this.#through.set(source, seq);
+    this.#flushing ??= this.#flushOnce();
+  }
+
+  /** The last commit whose changes were in LevelDB at the end of the last run; undefined: not known. */
+  async heldThrough(source: string): Promise<number | undefined> {
+    const text = this.#through.get(source) ?? (await this.#meta.get(throughKey(source)));
+    return text === undefined ? undefined : Number(text);
+  }
+
   /** Resolves when there is room for more writes; call it between batches. */
   async room(): Promise<void> {
     while (this.#overlay.size > OVERLAY_MAX) await this.flush();
@@ -119,7 +133,7 @@ export class Registry implements AsyncDisposable {
 
   /** Resolves when everything put so far is in LevelDB. Throws INDEX_DAMAGED when LevelDB cannot write. */
   async flush(): Promise<void> {
-    while (this.#overlay.size > 0) {
+    while (this.#overlay.size > 0 || this.#through.size > 0) {
       this.#flushing ??= this.#flushOnce();
       await this.#flushing;
       if (this.#fault !== undefined) {
@@ -241,6 +255,7 @@ export class Registry implements AsyncDisposable {
       lt: Buffer.from(`${source}\u0001`, "latin1"),
     });
     await this.#meta.del(`built:${source}`);
+    await this.#meta.del(throughKey(source));
     this.#totals.delete(source);
     this.#lost.delete(source);
   }
@@ -287,19 +302,28 @@ export class Registry implements AsyncDisposable {
     // One turn later, so that a burst of puts becomes one batch.
     await new Promise<void>((resolve) => setImmediate(resolve));
     const batch = [...this.#overlay];
+    const through = [...this.#through];
     try {
-      await this.#records.batch(
-        batch.map(([key, value]) =>
+      await this.#records.batch([
+        ...batch.map(([key, value]) =>
           value === undefined
             ? { type: "del" as const, key: Buffer.from(key, "latin1") }
             : { type: "put" as const, key: Buffer.from(key, "latin1"), value },
         ),
-      );
+        ...through.map(([source, seq]) => this.#throughOperation(source, seq)),
+      ]);
       for (const [key, value] of batch) if (this.#overlay.get(key) === value) this.#overlay.delete(key);
+      for (const [source, seq] of through) if (this.#through.get(source) === seq) this.#through.delete(source);
     } catch (error) {
       this.#fault = error;
     }
     this.#flushing = undefined;
+  }
+
+  #throughOperation(source: string, seq: number) {
+    const [key, value] = [Buffer.from(throughKey(source), "utf8"), Buffer.from(String(seq), "utf8")];
+    const encodings = { keyEncoding: "buffer", valueEncoding: "buffer" } as const;
+    return { type: "put" as const, key, value, sublevel: this.#meta, ...encodings };
   }
 }
 
@@ -326,6 +350,10 @@ export function recordOf(entry: Entry, { nowMs, readFromMs }: CommitTimes): Regi
 
 function keyOf(source: string, path: BytePath): string {
   return `${source}\0${path}`;
+}
+
+function throughKey(source: string): string {
+  return `through:${source}`;
 }
 
 function sourceOfKey(key: string): string {

@@ -1,8 +1,10 @@
 /** What a start can tell of the time before it: names that arrived moments before the last end, and roots that lost all. */
 import type { BytePath } from "../base/paths.js";
+import { readingBeganAfter } from "../engine/rot.js";
+import type { DatedEntry } from "../engine/types.js";
 import type { SharedParts, SourceContext } from "./context.js";
 import { lookAt } from "./look.js";
-import type { Registry, RegistryRecord } from "./registry.js";
+import { type Registry, type RegistryRecord, recordOf } from "./registry.js";
 
 /** What the run before saw arrive within this time before its end may be what a missing file was renamed to, ms. */
 const RECALLED_MS = 120_000;
@@ -15,7 +17,10 @@ export function recallArrival(
 ): void {
   if (record.registeredAtMs < registry.newestAtOpenMs - RECALLED_MS) return;
   const look = lookAt(path);
-  if (look.is === "there") arrivals.note(path, look.stats, clock, record.registeredAtMs);
+  if (look.is !== "there") return;
+  // It was registered some time after it came, maybe later than what came after it; a name moves the ctime.
+  const changedAtMs = Number(look.stats.ctimeNs / 1_000_000n);
+  arrivals.note(path, look.stats, clock, Math.min(record.registeredAtMs, changedAtMs));
 }
 
 /**
@@ -26,6 +31,50 @@ export function forgetTold(context: SourceContext, path: BytePath, record: Regis
   if (context.modeOf(path).mode === "alert") return false;
   const { lossKind: _lossKind, damagedStamp: _damagedStamp, reason: _reason, ...known } = record;
   context.shared.registry.put(context.name, path, { ...known, state: "live" });
+  return true;
+}
+
+/**
+ * What was stored and not noted here before the last end is registered, so that it is missed when it went since. Costs
+ * one look at a number when there is nothing.
+ */
+export async function registerStored(
+  { shared, name, source }: SourceContext,
+  lastChange: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const { registry, known, log } = shared;
+  const held = (await registry.heldThrough(name)) ?? 0;
+  if (held === lastChange) return;
+  let count = 0;
+  // A number behind ours is of another state of the repository: nothing is sure then.
+  for await (const entry of known.entriesAfter(name, held > lastChange ? 0 : held)) {
+    signal.throwIfAborted();
+    if (!source.includes(entry.path, entry.node.kind)) continue;
+    const before = registry.get(name, entry.path);
+    const isBehind = before === undefined || before.state === "removed" || isOlder(before, entry);
+    if (!isBehind) continue;
+    const readFromMs = readingBeganAfter(entry.timeMs);
+    registry.put(name, entry.path, recordOf(entry, { nowMs: entry.timeMs, readFromMs }));
+    count += 1;
+    await registry.room();
+  }
+  if (count > 0) log.info("registry.caught_up", { source: name, entries: count });
+}
+
+/** True when what is live here has other content than is stored; the registry is never ahead of that. */
+function isOlder({ state, kind, sha256, linkTarget }: RegistryRecord, { node }: DatedEntry): boolean {
+  return state === "live" && (kind !== node.kind || sha256 !== node.sha256 || linkTarget !== node.linkTarget);
+}
+
+/** True when the removal was stored, and not noted here before the last end: nothing is missed. */
+export async function takeStoredRemoval(
+  { shared, name }: SourceContext,
+  path: BytePath,
+  record: RegistryRecord,
+): Promise<boolean> {
+  if (record.state !== "live" || !(await shared.known.isRemoved(name, path))) return false;
+  shared.registry.put(name, path, { ...record, state: "removed", registeredAtMs: shared.clock.nowMs() });
   return true;
 }
 

@@ -25,6 +25,30 @@ describe("the state of a source at a time", () => {
     while (systemClock.nowMs() <= sinceMs) await new Promise((resolve) => setTimeout(resolve, 1));
   }
 
+  it("tells what commits after a number made, and what was removed, also after the index was made again", async () => {
+    const rig = await EngineRig.create(folder());
+    const path = (name: string): BytePath => folder().bytes("data", name);
+    let seq: number;
+    {
+      await using repository = await rig.open();
+      for (const name of ["a", "b", "c"]) await folder().write(`data/${name}`, name);
+      ({ seq } = await upsert(repository, "docs", [path("a"), path("b")]));
+      expect(repository.lastChange("docs")).to.equal(seq);
+      await upsert(repository, "docs", [path("c")]);
+      await repository.commitChanges("docs", [{ path: path("b"), kind: "remove" }], UNLIMITED);
+      expect(repository.lastChange("docs")).to.be.above(seq);
+    }
+    for (const stateDir of [rig.stateDir, folder().at("another-state")]) {
+      await using repository = await rig.open({ stateDir });
+      expect(repository.lastChange("docs")).to.be.above(seq);
+      const paths: BytePath[] = [];
+      for await (const entry of repository.entriesAfter("docs", seq)) paths.push(entry.path);
+      expect(paths).to.deep.equal([path("c")]);
+      const removed = ["a", "b", "c", "never"].map((name) => repository.isRemoved("docs", path(name)));
+      expect(await Promise.all(removed)).to.deep.equal([false, true, false, false]);
+    }
+  });
+
   it("has of every path the newest version that is not younger, in path order, and nothing that was gone", async () => {
     const rig = await EngineRig.create(folder());
     await using repository = await rig.open();

@@ -105,7 +105,7 @@ describe("changes of protected files", () => {
     if (entry === undefined) throw new Error("the file is not there");
     unlinkSync(file);
     const nothing = { unchanged: [], removed: [], unreadable: [], vanished: [] };
-    bench.monitor.recordDurable("data", { timeMs: 0, readFromMs: 0, stored: [entry], ...nothing });
+    bench.monitor.recordDurable("data", { seq: 1, timeMs: 0, readFromMs: 0, stored: [entry], ...nothing });
     await bench.until("the loss", () => bench.paths("file.lost").includes("short-lived.txt"), 5000);
   });
 

@@ -3,6 +3,10 @@ import { writeFileSync } from "node:fs";
 import { expect } from "chai";
 import { type BytePath, joinPath, pathBytes } from "../../src/base/paths.js";
 import type { Currency } from "../../src/monitor/currency.js";
+import { systemClock } from "../../src/base/clock.js";
+import { silentObserver } from "../../src/base/observe.js";
+import { NativeWatcher } from "../../src/monitor/watch/native.js";
+import { useTempFolder } from "../support/temp-folder.js";
 import { WatchBench } from "../support/watch-bench.js";
 
 const NO_SWEEPS = { times: { folderSweepMs: 600_000, fileSweepMs: 600_000 } };
@@ -52,5 +56,29 @@ describe("whether what is stored of a source is what stands there", () => {
     await bench.until("the change", () => bench.paths("file.changed").includes("file"));
     bench.monitor.recordDurable("data", { ...nothing, unreadable: [{ path, errno: "EIO" }] });
     expect(isHeeded(await bench.monitor.currency("data"), path)).to.equal(true);
+  });
+});
+
+describe("the watcher's count of floods", () => {
+  const folder = useTempFolder("floods");
+
+  async function floodsOf(native: NativeWatcher): Promise<number> {
+    for (;;) {
+      const floods = await native.fence();
+      if (floods !== undefined) return floods;
+      await systemClock.sleep(10, new AbortController().signal);
+    }
+  }
+
+  it("stays while nothing happens, and is never again what it was with an earlier child", async () => {
+    const options = { clock: systemClock, log: silentObserver.log, pulseFolder: folder().at("pulse") };
+    await using native = new NativeWatcher(options);
+    const before = await floodsOf(native);
+    expect(await floodsOf(native)).to.equal(before);
+    const pid = native.childPid;
+    if (pid === undefined) throw new Error("no watcher");
+    process.kill(pid, "SIGKILL");
+    while (native.childPid === pid) await systemClock.sleep(5, new AbortController().signal);
+    expect(await floodsOf(native)).to.be.greaterThan(before);
   });
 });

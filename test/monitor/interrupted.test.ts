@@ -56,6 +56,53 @@ describe("work that was interrupted", () => {
     expect(bench.paths("file.lost")).to.deep.equal(["wanted", "wanted"]);
   });
 
+  it("a file that was stored and not noted before a kill, and is deleted meanwhile, is missed", async () => {
+    await using bench = await WatchBench.create({ commits: false });
+    const file = await bench.folder.write("new", "stored, and the daemon killed before it noted that");
+    await bench.protect();
+    await bench.until("the change", () => bench.paths("file.changed").includes("new"));
+    bench.repository.store("data", bench.folder.bytes("new"));
+    await bench.close();
+    unlinkSync(file);
+    await bench.open();
+    await bench.protect();
+    await bench.until("the loss", () => bench.losses.length > 0);
+    expect(bench.paths("file.lost")).to.deep.equal(["new"]);
+  });
+
+  it("a version that was stored and not noted before a kill is what is missed, not the one before it", async () => {
+    await using bench = await WatchBench.create();
+    const file = await bench.folder.write("text", "first");
+    await bench.protect();
+    await bench.quiet();
+    await bench.close();
+    writeFileSync(file, "second, longer");
+    const stored = bench.repository.store("data", bench.folder.bytes("text"));
+    unlinkSync(file);
+    await bench.open();
+    await bench.protect();
+    await bench.until("the loss", () => bench.losses.length > 0);
+    const known = bench.monitor.registry.get("data", bench.folder.bytes("text"));
+    expect(known?.sha256).to.equal(stored?.node.sha256);
+  });
+
+  it("a removal that was stored and not noted before a power loss is no loss", async () => {
+    await using bench = await WatchBench.create();
+    const file = await bench.folder.write("unwanted", "unwanted");
+    await bench.protect();
+    await bench.quiet();
+    await bench.close();
+    unlinkSync(file);
+    bench.repository.remove("data", bench.folder.bytes("unwanted"));
+    bench.clear();
+    await bench.open();
+    await bench.protect();
+    await bench.until("the removal is noted", () => {
+      return bench.monitor.registry.get("data", bench.folder.bytes("unwanted"))?.state === "removed";
+    });
+    expect([bench.losses, bench.paths("file.removed")]).to.deep.equal([[], []]);
+  });
+
   it("a file that is saved and renamed before the new content is stored is no loss", async () => {
     await using bench = await WatchBench.create();
     const file = await bench.folder.write("draft", "first");

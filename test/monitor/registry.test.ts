@@ -114,6 +114,20 @@ describe("the registry", () => {
     expect(again.totals("a")).to.deep.equal({ files: 0, bytes: 0 });
   });
 
+  it("knows through which commit it holds a source, no further than its records, until the source is forgotten", async () => {
+    const registry = await open();
+    expect(await registry.heldThrough("a")).to.equal(undefined);
+    registry.put("a", at("/x"), record());
+    registry.holdsThrough("a", 7);
+    registry.holdsThrough("b", 9);
+    expect(await registry.heldThrough("a")).to.equal(7);
+    await registry[Symbol.asyncDispose]();
+    const again = await open();
+    expect([await again.heldThrough("a"), await again.heldThrough("b")]).to.deep.equal([7, 9]);
+    await again.forgetSource("a");
+    expect([await again.heldThrough("a"), await again.heldThrough("b")]).to.deep.equal([undefined, 9]);
+  });
+
   it("gives ranges in byte order, for names of any bytes, and keeps sources apart", async () => {
     const registry = await open();
     const names = ["/r", "/r-b", "/r/a", "/r/a-z", "/r/a/b", "/r/a/b/c", "/r/\xff", "/r0"];

@@ -38,6 +38,10 @@ const HEARD = [
 export class MemoryRepository implements KnownVersions {
   readonly entries = new Map<string, Entry>();
   readonly #contents = new Map<string, Buffer>();
+  readonly #seqs = new Map<string, number>();
+  readonly #removed = new Set<string>();
+  /** Number of the last commit. */
+  seq = 0;
 
   currentEntries(source: string): AsyncIterable<DatedEntry> {
     const entries = [...this.entries.values()]
@@ -48,6 +52,25 @@ export class MemoryRepository implements KnownVersions {
       await Promise.resolve();
       yield* entries;
     })();
+  }
+
+  lastChange(): number {
+    return this.seq;
+  }
+
+  async *entriesAfter(source: string, seq: number): AsyncIterable<DatedEntry> {
+    for await (const entry of this.currentEntries(source))
+      if ((this.#seqs.get(`${source}\0${entry.path}`) ?? 0) > seq) yield entry;
+  }
+
+  async isRemoved(source: string, path: BytePath): Promise<boolean> {
+    return await Promise.resolve(this.#removed.has(`${source}\0${path}`));
+  }
+
+  remove(source: string, path: BytePath): void {
+    this.seq += 1;
+    this.entries.delete(`${source}\0${path}`);
+    this.#removed.add(`${source}\0${path}`);
   }
 
   current(path: BytePath, source?: string): Entry | undefined {
@@ -65,7 +88,10 @@ export class MemoryRepository implements KnownVersions {
     const stats = lstatSync(pathBytes(path), { bigint: true, throwIfNoEntry: false });
     if (stats === undefined || kindOf(stats) === undefined) return undefined;
     const entry: Entry = { source, path, node: { ...nodeFromStat(stats), ...this.#contentOf(path, stats.isFile()) } };
+    this.seq += 1;
     this.entries.set(`${source}\0${path}`, entry);
+    this.#seqs.set(`${source}\0${path}`, this.seq);
+    this.#removed.delete(`${source}\0${path}`);
     return entry;
   }
 
@@ -174,6 +200,7 @@ export class WatchBench implements AsyncDisposable {
     const readFromMs = (this.#options.clock ?? systemClock).nowMs();
     const entry = this.repository.store(source, path);
     this.monitor.recordDurable(source, {
+      seq: this.repository.seq,
       timeMs: readFromMs,
       readFromMs,
       stored: entry === undefined ? [] : [entry],
@@ -185,8 +212,9 @@ export class WatchBench implements AsyncDisposable {
   }
 
   commitRemoval(source: string, path: BytePath): void {
-    this.repository.entries.delete(`${source}\0${path}`);
+    this.repository.remove(source, path);
     this.monitor.recordDurable(source, {
+      seq: this.repository.seq,
       timeMs: 0,
       readFromMs: 0,
       stored: [],
