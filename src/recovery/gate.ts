@@ -1,6 +1,5 @@
 /**
- * What keeps healing in bounds: a memory of our own restores (for the circuit breaker, and to respect a second
- * deletion), and lanes that let only so many heals run at once, the important ones first.
+ * What keeps healing in bounds: a memory of our own restores for the circuit breaker, and lanes that let only so many heals run at once, the important ones first.
  */
 import type { Clock } from "../base/clock.js";
 import type { BytePath } from "../base/paths.js";
@@ -10,21 +9,13 @@ import { HEAL_PRIORITIES, type HealPriority, type HealerSettings } from "./ports
 const PATHS_REMEMBERED_MAX = 200_000;
 const MINUTE_MS = 60_000;
 
-type BreakerSettings = Pick<
-  HealerSettings,
-  "breakerPathRestores" | "breakerPathWindowMs" | "breakerRestoresPerMinute" | "secondDeletionMs"
->;
-
-/** Stands for the digest of what was restored and then removed for good; no digest equals it. */
-const REMOVED = "";
+type BreakerSettings = Pick<HealerSettings, "breakerPathRestores" | "breakerPathWindowMs" | "breakerRestoresPerMinute">;
 
 export class RestoreMemory {
   readonly #clock: Clock;
   readonly #settings: BreakerSettings;
   /** Times of our restores of a path, oldest first; in order of the last restore. */
   readonly #byPath = new Map<BytePath, readonly number[]>();
-  /** Digest of what was put back last, where it is known. */
-  readonly #contents = new Map<BytePath, string>();
   #automatic: number[] = [];
 
   constructor(clock: Clock, settings: BreakerSettings) {
@@ -32,34 +23,14 @@ export class RestoreMemory {
     this.#settings = settings;
   }
 
-  /** The removal of a path was accepted: should it be made again, somebody wants it. */
-  removed(path: BytePath): void {
-    if (this.#byPath.has(path)) this.#contents.set(path, REMOVED);
-  }
-
   /** Notes a restore; those that a person asked for do not count for the breaker's total. */
-  note(path: BytePath, by: "itself" | "person", sha256?: string, atMs = this.#clock.nowMs()): void {
-    if (sha256 === undefined) this.#contents.delete(path);
-    else this.#contents.set(path, sha256);
+  note(path: BytePath, by: "itself" | "person", atMs = this.#clock.nowMs()): void {
     const times = [...(this.#byPath.get(path) ?? []), atMs].slice(-this.#settings.breakerPathRestores);
     this.#byPath.delete(path);
     this.#byPath.set(path, times);
     if (by === "itself") this.#automatic.push(atMs);
     const [oldest] = this.#byPath.keys();
-    if (this.#byPath.size <= PATHS_REMEMBERED_MAX || oldest === undefined) return;
-    this.#byPath.delete(oldest);
-    this.#contents.delete(oldest);
-  }
-
-  /**
-   * True when we restored the path so recently that a deletion now must be meant. `sha256`: its last durable content; who
-   * gave it another than was restored wants the file.
-   */
-  isSecondDeletion(path: BytePath, sha256?: string): boolean {
-    const restored = this.#contents.get(path);
-    if (restored !== undefined && sha256 !== undefined && restored !== sha256) return false;
-    const last = this.#byPath.get(path)?.at(-1);
-    return last !== undefined && this.#clock.nowMs() - last <= this.#settings.secondDeletionMs;
+    if (this.#byPath.size > PATHS_REMEMBERED_MAX && oldest !== undefined) this.#byPath.delete(oldest);
   }
 
   /** Why nothing may be restored by itself now; undefined when it may. */

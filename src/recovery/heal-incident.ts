@@ -172,8 +172,7 @@ export class IncidentHealer {
   #count(source: string, path: BytePath, result: HealResult, byPerson: boolean): void {
     this.#recoveries.add(1, { source, outcome: result.outcome });
     this.#durations.observe(result.durationMs / 1000);
-    if (result.outcome === "healed")
-      this.#options.memory.note(path, byPerson ? "person" : "itself", result.taken?.sha256);
+    if (result.outcome === "healed") this.#options.memory.note(path, byPerson ? "person" : "itself");
   }
 
   async #close(incident: Incident, state: IncidentState, change: IncidentChange, reason: string): Promise<Incident> {

@@ -107,7 +107,6 @@ export class Healer implements AsyncDisposable {
     await this.#rememberRestores();
     const { bus, clock } = this.#options;
     this.#resources.defer(bus.on("file.lost", (event) => this.#work(() => this.#onLost(event))));
-    this.#resources.defer(bus.on("file.removed", ({ path }) => this.#memory.removed(path)));
     this.#resources.defer(bus.on("mass.loss", (event) => this.#work(() => this.#onMass(event))));
     this.#resources.defer(
       bus.on("file.returned", (event) => this.#work(() => this.#onReturned(event.source, event.path))),
@@ -306,11 +305,10 @@ export class Healer implements AsyncDisposable {
     return true;
   }
 
+  /** Only who keeps the registry knows whether what was put back was worked on, removed or made again since. */
   async #isSecondDeletion(path: BytePath): Promise<boolean> {
-    return (
-      this.#memory.isSecondDeletion(path) &&
-      this.#memory.isSecondDeletion(path, (await this.#options.watch.lastGood(path))?.sha256)
-    );
+    const { healedAtMs = 0 } = (await this.#options.watch.lastGood(path)) ?? {};
+    return healedAtMs > 0 && this.#options.clock.nowMs() - healedAtMs <= this.#settings.secondDeletionMs;
   }
 
   #reasonToHold(policy: HealPolicy, path: BytePath): string | undefined {
@@ -436,14 +434,14 @@ export class Healer implements AsyncDisposable {
     throw new HoldfastError("VERSION_NOT_FOUND", `${pathText(path)} has no version at ${new Date(atMs).toISOString()}`);
   }
 
-  /** A restart must not forget what was restored just before: a second deletion is respected all the same. */
+  /** A restart must not forget what was restored just before: a path that is lost again and again waits for a person. */
   async #rememberRestores(): Promise<void> {
-    const sinceMs = this.#options.clock.nowMs() - this.#settings.secondDeletionMs;
+    const sinceMs = this.#options.clock.nowMs() - this.#settings.breakerPathWindowMs;
     const recent = await this.#book.list({ onlyOpen: false, limit: MEMORY_INCIDENTS });
     for (const incident of recent) {
       if (incident.state !== "healed" || (incident.closedAtMs ?? 0) < sinceMs) continue;
       for await (const { path } of this.#book.pathsOf(incident.id))
-        this.#memory.note(path, "person", incident.taken?.sha256, incident.closedAtMs);
+        this.#memory.note(path, "person", incident.closedAtMs);
     }
   }
 

@@ -19,6 +19,8 @@ export interface LastGood {
   readonly gitBlobId?: string;
   /** Target bytes as characters; symlinks only. */
   readonly linkTarget?: string;
+  /** When holdfast put it back, wall ms, as long as nobody worked on it, removed it or made it again; else 0. */
+  readonly healedAtMs?: number;
 }
 
 /** How a path came to be recovered: a kind of damage, or a person's wish to have it as it was. */

@@ -119,6 +119,26 @@ describe("the healer", () => {
     }
   });
 
+  it("heals what was restored, removed as its owner wanted and made again, also over a restart", async () => {
+    for (const restarts of [false, true]) {
+      await using rig = await startedRig(folder());
+      const name = `made-again-${String(restarts)}.txt`;
+      const path = await rig.protect(name, "text");
+      await rm(folder().at(`data/${name}`));
+      await rig.lose(path);
+      // A tool removes it and makes the same again: the watch has registered it anew.
+      await rig.protect(name, "text");
+      if (restarts) {
+        await rig.healer[Symbol.asyncDispose]();
+        await rig.start();
+      }
+      await rm(folder().at(`data/${name}`));
+      await rig.lose(path);
+      expect(await readFile(folder().at(`data/${name}`), "utf8")).to.equal("text");
+      expect(rig.watch.removalsAccepted).to.deep.equal([]);
+    }
+  });
+
   it("heals a deletion that comes long after its restore", async () => {
     const clock = new FakeClock(Date.now());
     await using rig = await startedRig(folder(), { clock });

@@ -111,6 +111,8 @@ export class NotingWatch implements LiveWatch {
 
   ownWriteStands(path: BytePath): void {
     this.ownWritesStanding.push(path);
+    const good = this.known.get(path);
+    if (good !== undefined) this.known.set(path, { ...good, healedAtMs: Date.now() });
   }
 
   acceptRemoval(path: BytePath): void {
