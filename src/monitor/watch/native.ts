@@ -79,6 +79,9 @@ export class NativeWatcher implements AsyncDisposable {
   #isPulseArmed = false;
   #isLate = false;
   #nextFence = 1;
+  /** Floods are counted on from one child to the next, whose beginning counts as one: no number comes twice. */
+  #floodsBefore = 0;
+  #floodsTold = 0;
   readonly #fences = new Map<number, (floods: number | undefined) => void>();
 
   constructor(options: NativeWatcherOptions) {
@@ -156,6 +159,7 @@ export class NativeWatcher implements AsyncDisposable {
     this.#isPulseArmed = false;
     this.#pulseSentMs = undefined;
     this.#isLate = false;
+    this.#floodsBefore = this.#floodsTold + 1;
     child.on("message", (report) => this.#hear(report as WatchReport));
     child.on("error", (error) => this.#options.log.warn("watch.child_error", { message: error.message }));
     child.once("exit", (code, signal) => this.#ended(child, code, signal));
@@ -186,7 +190,7 @@ export class NativeWatcher implements AsyncDisposable {
   #hear(report: WatchReport): void {
     if (this.#closed) return;
     if (report.type === "fenced") {
-      this.#reach(report.fence, report.floods);
+      this.#reach(report.fence, this.#floodsOf(report.floods));
       return;
     }
     if (report.id === PULSE_ID) {
@@ -212,6 +216,12 @@ export class NativeWatcher implements AsyncDisposable {
         watched.listener.changed(heardChanges(report.paths, report.counts));
         return;
     }
+  }
+
+  #floodsOf(ofChild: number | undefined): number | undefined {
+    if (ofChild === undefined) return undefined;
+    this.#floodsTold = this.#floodsBefore + ofChild;
+    return this.#floodsTold;
   }
 
   #hearPulse(report: WatchReport): void {
