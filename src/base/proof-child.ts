@@ -1,6 +1,7 @@
 /**
- * A process of its own that reads a LevelDB from end to end and has it rewritten: `proof-child.js FOLDER read|repair`. It ends with 0
- * when that could be done (after a repair, if asked), with PROOF_LOCKED when another process uses it; a damaged table may well kill it.
+ * A process of its own that reads a LevelDB from end to end and has it rewritten: `proof-child.js FOLDER read|repair`.
+ * It ends with 0 when that could be done (after a repair, if asked), with PROOF_LOCKED when another process uses it; a
+ * damaged table may well kill it. It does not outlive who started it: the next start would find the folder in use.
  */
 import { argv } from "node:process";
 import { ClassicLevel } from "classic-level";
@@ -36,6 +37,13 @@ function exitCodeOf(error: unknown): number {
   return errnoOf(cause) === "LEVEL_LOCKED" ? PROOF_LOCKED : PROOF_FAILED;
 }
 
+/** How soon it is noticed that the parent was killed, ms. */
+const PARENT_LOOK_MS = 50;
+
+const parentPid = process.ppid;
+setInterval(() => {
+  if (process.ppid !== parentPid) process.kill(process.pid, "SIGKILL");
+}, PARENT_LOOK_MS).unref();
 const [, , folder = "", how = "read"] = argv;
 const repaired = how === "repair" ? ClassicLevel.repair(folder) : Promise.resolve();
 repaired

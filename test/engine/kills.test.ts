@@ -26,6 +26,9 @@ const OPENING_MS_MAX = 350;
 const PROOF_EVERY = 50;
 const CHILD = fileURLToPath(new URL("../support/engine-child.js", import.meta.url));
 
+/** A child of the killed process that was proving the index notices within a moment that it is alone, and writes till then. */
+const REMOVE = { recursive: true, force: true, maxRetries: 5 } as const;
+
 /** What the processes said was durable. */
 interface Acknowledged {
   /** Digests by file name. */
@@ -81,8 +84,8 @@ async function killOften(kills: number): Promise<Acknowledged> {
   const told: Acknowledged = { versions: new Map(), backups: new Set() };
   for (let kill = 1; kill <= kills; kill += 1) {
     await workUntilKilled(folder, key, kill, told);
-    if (kill % 10 === 4) await rm(folder.at("state", "index"), { recursive: true, force: true });
-    if (kill % 30 === 19) await rm(folder.at("state"), { recursive: true, force: true });
+    if (kill % 10 === 4) await rm(folder.at("state", "index"), REMOVE);
+    if (kill % 30 === 19) await rm(folder.at("state"), REMOVE);
     if (kill % PROOF_EVERY !== 0 && kill !== kills) continue;
     await using repository = await rig.open();
     await expectAll(repository, folder, told);
