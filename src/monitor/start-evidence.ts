@@ -17,10 +17,7 @@ export function recallArrival(
 ): void {
   if (record.registeredAtMs < registry.newestAtOpenMs - RECALLED_MS) return;
   const look = lookAt(path);
-  if (look.is !== "there") return;
-  // It was registered some time after it came, maybe later than what came after it; a name moves the ctime.
-  const changedAtMs = Number(look.stats.ctimeNs / 1_000_000n);
-  arrivals.note(path, look.stats, clock, Math.min(record.registeredAtMs, changedAtMs));
+  if (look.is === "there") arrivals.note(path, look.stats, clock, record.registeredAtMs);
 }
 
 /**
