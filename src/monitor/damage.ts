@@ -12,7 +12,7 @@ import { turn, isSameStat, lookAt, stampOf } from "./look.js";
 import type { ChangeJudge, SettledChange } from "./changes.js";
 import type { SourceContext } from "./context.js";
 import { lossOfGrown } from "./growth.js";
-import { isLogOfStandingDatabase } from "./intent/database-logs.js";
+import { isLogOfStandingDatabase, isPutAwayLog } from "./intent/database-logs.js";
 import { isMovedAway, isPushedOut } from "./intent/moves.js";
 import type { AttackWatch } from "./judge/attack-watch.js";
 import type { RegistryRecord } from "./registry.js";
@@ -233,8 +233,9 @@ export async function wasSound(
   record: RegistryRecord,
   suspicion: Suspicion,
 ): Promise<boolean> {
-  const isEmptied = suspicion.kind === "truncated" || suspicion.kind === "nul_tail";
-  if (isEmptied && isLogOfStandingDatabase(path)) return false; // SQLite empties and pads its logs
+  // SQLite empties and pads its logs.
+  if (suspicion.kind === "nul_tail" && isLogOfStandingDatabase(path)) return false;
+  if (suspicion.kind === "truncated" && isPutAwayLog(path, record.stat)) return false;
   if (suspicion.kind === "truncated") return record.stat.sizeBytes > 0;
   if (suspicion.kind !== "nul_tail" && record.valid === false) return false;
   // What was found valid once is judged again: the checks may be others than they were then.

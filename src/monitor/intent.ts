@@ -5,7 +5,7 @@
 import { type BytePath, nameOf, parentPath, pathText } from "../base/paths.js";
 import type { NoticedBy } from "../base/events.js";
 import type { SharedParts } from "./context.js";
-import { isLogOfStandingDatabase } from "./intent/database-logs.js";
+import { isPutAwayLog } from "./intent/database-logs.js";
 import { type GitAnswer, gitFolderOf, isLivingGit } from "./intent/git.js";
 import { InstallersAtWork, rebuiltModules } from "./intent/installers.js";
 import { isMovedAway, isRetired } from "./intent/moves.js";
@@ -106,7 +106,7 @@ class EvidenceRound {
     const folder = this.#folder(parentPath(path));
     if (this.#trash.holds(path, folder.mountPoint, record.uid, record.registeredAtMs - GIT_WINDOW_MS))
       return meant("moved to the trash");
-    if (isLogOfStandingDatabase(path)) return meant("put away by SQLite, whose database stands");
+    if (isPutAwayLog(path, record.stat)) return meant("put away by SQLite, whose database stands");
     if (folder.isInLivingGit && nameOf(path) !== "HEAD") return meant("git's own housekeeping");
     const modules = nameOf(path) === "node_modules" ? rebuiltModules(path, nowMs) : folder.modules;
     if (modules !== undefined) return meant(modules);
