@@ -1,11 +1,12 @@
 /**
- * holdfast beside restic and borg on the same tree in one run:
- * `node dist/bench/peers.js [--rounds N] [--backups-only|--restores-only] [small|large|FOLDER]`. First backup, one with
- * nothing changed, one with 1 % changed, full restore, and a check that reads everything: wall time, processor time and
- * the peak of resident memory; medians of the rounds, the order of the programs turned in each round. All encrypt; borg
- * uses zstd,3 as holdfast does. Peers that are not installed are left out. Everything is written under fresh names and
- * removed at the end (some 3 GB a program and round): for minutes after a removal ext4 makes new files more slowly, which
- * would be the next program's loss. What one step left in memory is brought to the disk before the next begins.
+ * holdfast beside restic and borg on the same tree in one run: `node dist/bench/peers.js [--rounds N]
+ * [--backups-only|--restores-only] [--zstd-3] [small|large|FOLDER]`. First backup, one with nothing changed, one with 1 %
+ * changed, full restore, and a check that reads everything: wall time, processor time and the peak of resident memory;
+ * medians of the rounds, the order of the programs turned in each round. All encrypt; borg uses zstd,3, holdfast what it
+ * takes by itself or, with `--zstd-3`, the same. Peers that are not installed are left out. Everything is written under
+ * fresh names and removed at the end (some 3 GB a program and round): for minutes after a removal ext4 makes new files
+ * more slowly, which would be the next program's loss. What one step left in memory is brought to the disk before the
+ * next begins.
  */
 import { cp, mkdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -132,7 +133,8 @@ async function oneRound(peer: Peer, { workplace, source, steps, number }: RoundO
   const at = (name: string): string => workplace.at(`${name}-${String(number)}`);
   const [store, into] = [at("store"), at("restored")];
   await mkdir(into);
-  await workplace.configure(source, { store });
+  const compress = process.argv.includes("--zstd-3") ? "zstd:3" : "auto";
+  await workplace.configure(source, { store, defaults: { compress } });
   const environment = {
     ...workplace.environment,
     HOLDFAST_STATE_DIR: at("state"),
