@@ -472,7 +472,7 @@ export class SourceGuard {
     shared.registry.put(name, path, {
       ...fresh,
       valid: valid ?? (isSameContent ? before?.valid : undefined),
-      healedAtMs: healedAtMs(before, isSameContent, this.context.nowMs()),
+      healedAtMs: healedAtMs(before, fresh, this.context.nowMs()),
     });
     // It may have changed or gone while it was made durable; then nothing else would tell.
     const look = lookAt(path);

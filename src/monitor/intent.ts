@@ -10,6 +10,7 @@ import { type GitAnswer, gitFolderOf, isLivingGit } from "./intent/git.js";
 import { InstallersAtWork, rebuiltModules } from "./intent/installers.js";
 import { isMovedAway, isRetired } from "./intent/moves.js";
 import { TrashKnowledge } from "./intent/trash.js";
+import { isSameContentStat } from "./ledger.js";
 import { turn } from "./look.js";
 import type { RegistryRecord } from "./registry.js";
 import type { ProtectionMode } from "./rules.js";
@@ -66,9 +67,10 @@ export async function judgeIntent(
  * When holdfast put a file back, for its next version; 0 when that says nothing any more. Who worked on it since, or made
  * it again, wants it: only of one left as it was does the next deletion mean something.
  */
-export function healedAtMs(before: RegistryRecord | undefined, isSameContent: boolean, nowMs: number): number {
-  const atMs = before === undefined || before.state === "removed" ? 0 : before.healedAtMs;
-  return isSameContent && nowMs - atMs < SECOND_DELETION_MS ? atMs : 0;
+export function healedAtMs(before: RegistryRecord | undefined, now: RegistryRecord, nowMs: number): number {
+  if (before === undefined || before.state === "removed") return 0;
+  const isLeft = before.sha256 === now.sha256 && (now.kind !== "file" || isSameContentStat(before.stat, now.stat));
+  return isLeft && nowMs - before.healedAtMs < SECOND_DELETION_MS ? before.healedAtMs : 0;
 }
 
 /** What is the same for all files of a folder; a mass deletion asks for thousands of them. */

@@ -144,6 +144,25 @@ describe("work that was interrupted", () => {
     await bench.quiet();
     expect(bench.warnings).to.not.include("watch.suspicious");
   });
+
+  it("a file that was put back and made again since, with the same content, is a loss when it goes", async () => {
+    await using bench = await WatchBench.create();
+    const file = await bench.folder.write("wanted", "wanted");
+    await bench.protect();
+    await bench.quiet();
+    const path = bench.folder.bytes("wanted");
+    const { registry } = bench.monitor;
+    const record = registry.get("data", path);
+    if (record === undefined) throw new Error("it is not known");
+    registry.put("data", path, { ...record, healedAtMs: Date.now() });
+    writeFileSync(`${file}.new`, "wanted");
+    renameSync(`${file}.new`, file);
+    const { ino } = lstatSync(file, { bigint: true });
+    await bench.until("the new file is known", () => registry.get("data", path)?.stat.ino === ino);
+    unlinkSync(file);
+    await bench.until("the loss", () => bench.losses.length > 0);
+    expect(bench.paths("file.lost")).to.deep.equal(["wanted"]);
+  });
 });
 
 /** Makes files of no text until one has the number. */
