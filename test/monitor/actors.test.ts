@@ -63,9 +63,11 @@ describe("who did it", () => {
       while (!actors.isListening) await new Promise((resolve) => setTimeout(resolve, 5));
       writeFileSync(folder.at("disk/own.txt"), "own");
       const [own] = await actors.whoDid("written", [folder.bytes("disk/own.txt")]);
-      const child = spawn("bash", ["-c", 'echo x > "$1"', "bash", folder.at("disk/other.txt")]);
-      await once(child, "close");
+      const child = spawn("bash", ["-c", 'echo x > "$1"; echo done; read -r', "bash", folder.at("disk/other.txt")]);
+      await once(child.stdout, "data");
       const [other] = await actors.whoDid("written", [folder.bytes("disk/other.txt")]);
+      child.stdin.end(); // it lives while it is asked for: of programs that are over the name may be lost
+      await once(child, "close");
       execFileSync("umount", [folder.at("disk")]); // throws when it is busy
       unwatch();
       expect([own, other?.program, other?.pid]).to.deep.equal([undefined, "bash", child.pid]);
