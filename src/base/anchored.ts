@@ -137,6 +137,17 @@ export class AnchoredFolder implements AsyncDisposable {
     }
   }
 
+  /** The same for a folder; where the system cannot, a folder of that name is replaced when it is empty. */
+  renameFolderToFree(fromName: string, to: AnchoredFolder, name: string): boolean {
+    try {
+      if (!renamedAs(this.at(fromName), to.at(name), "to_free")) this.rename(fromName, to, name);
+      return true;
+    } catch (error) {
+      if (["EEXIST", "ENOTEMPTY"].includes(errnoOf(error) ?? "")) return false;
+      throw error;
+    }
+  }
+
   /** Swaps what two names stand for, in one step. False: the system or the file system cannot; nothing changed. */
   exchange(fromName: string, to: AnchoredFolder, name: string): boolean {
     return renamedAs(this.at(fromName), to.at(name), "exchange");

@@ -108,23 +108,20 @@ export class IncidentHealer {
     const startMs = clock.monotonicMs();
     const collector = new BatchCollector(clock.nowMs());
     const kept = [...incident.quarantined];
-    const folders: BytePath[] = [];
     const away: BytePath[] = [];
     let lot: IncidentPath[] = [];
     const work = async (): Promise<void> => {
       kept.push(...(await this.#healLot(incident, lot, { byPerson, collector, away }, signal)));
       kept.length = Math.min(kept.length, INCIDENT_PATHS_SHOWN);
-      folders.push(...lot.filter((entry) => collector.healedFolders.has(entry.path)).map((entry) => entry.path));
       lot = [];
       await book.change(incident.id, { counts: collector.counts });
     };
-    // Short paths first: a folder comes back with its own metadata before what is in it.
     for await (const entry of book.pathsOf(incident.id)) {
       lot.push(entry);
       if (lot.length >= LOT) await work();
     }
     await work();
-    await this.#refreshFolders(incident, folders);
+    await this.#refreshFolders(incident, collector.healedFolders);
     const durationMs = clock.monotonicMs() - startMs;
     const report = collector.report(durationMs);
     const { healed, failed, returned, waiting } = report;
@@ -146,8 +143,10 @@ export class IncidentHealer {
     const { byPerson, collector, away } = batch;
     const shortestFirst = [...lot].sort((a, b) => a.path.length - b.path.length);
     const kept = await mapLimited(shortestFirst, this.#options.parallel, signal, async ({ path, kind }, inner) => {
-      const job = { ...this.#jobOf(incident, path, kind), byPerson };
-      const result = await this.exclusively(path, () => this.#options.healer.heal(job, inner));
+      const onFolderMade = (folder: BytePath): void => void collector.healedFolders.add(folder);
+      const job = { ...this.#jobOf(incident, path, kind), byPerson, onFolderMade };
+      const found = await this.exclusively(path, () => this.#options.healer.heal(job, inner));
+      const result = collector.healedFolders.has(path) ? asHealed(found) : found;
       this.#count(incident.source, path, result, byPerson);
       collector.add(resultOf(incident.id, path, result));
       if (result.isAway === true && away.length === 0) away.push(path);
@@ -157,7 +156,7 @@ export class IncidentHealer {
   }
 
   /** Deepest first: what was put into a folder has moved its times. */
-  async #refreshFolders(incident: Incident, folders: readonly BytePath[]): Promise<void> {
+  async #refreshFolders(incident: Incident, folders: ReadonlySet<BytePath>): Promise<void> {
     for (const folder of [...folders].sort((a, b) => b.length - a.length)) {
       const { root } = this.#options.policyFor(incident.source, folder);
       await this.#options.healer.refreshFolder(folder, root);
@@ -188,6 +187,12 @@ export class IncidentHealer {
     if (after.putOff !== undefined) this.#options.onPutOff(id);
     return after;
   }
+}
+
+/** A folder that a file in it brought back, before its own turn, did not come back by itself. */
+function asHealed(result: HealResult): HealResult {
+  if (result.outcome !== "returned") return result;
+  return { ...result, outcome: "healed", message: "the folder was made again for what is in it" };
 }
 
 function putOffOf(path: BytePath, isApproved: boolean): IncidentChange {

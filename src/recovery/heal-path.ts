@@ -61,6 +61,8 @@ export interface HealJob {
   /** Another place for the result. */
   readonly to?: BytePath;
   readonly explain?: boolean;
+  /** Told of each folder above the path that had to be made. */
+  readonly onFolderMade?: (path: BytePath) => void;
 }
 
 export interface HealResult {
@@ -437,6 +439,10 @@ class HostOfPlacing implements PlaceHost {
 
   announce(write: Parameters<PlaceHost["announce"]>[0]): void {
     this.#options.watch.expectOwnWrite(write);
+  }
+
+  onFolderMade(path: BytePath): void {
+    this.#job.onFolderMade?.(path);
   }
 
   async keepDamaged(...[folder, name, judged]: Parameters<PlaceHost["keepDamaged"]>): Promise<void> {

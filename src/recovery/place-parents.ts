@@ -24,6 +24,8 @@ export interface PlaceHost {
   announce(write: OwnWrite): void;
   /** Keeps the damaged file; must throw if it cannot, for then nothing is replaced. */
   keepDamaged(folder: AnchoredFolder, name: string, judged: StatTuple): Promise<void>;
+  /** Told of each folder that had to be made on the way. */
+  onFolderMade?(path: BytePath): void;
   /** Told at each step, for logs and crash tests. */
   onStep?(step: PlaceStep): void;
 }
@@ -87,17 +89,23 @@ async function childOrMade(
     if (errnoOf(error) !== "ENOENT") throw error;
   }
   const node = (await host.folderNode(joinPath(folder.path, name))) ?? nodeLikeFolder(folder);
-  await makeFolder(folder, name, node, { tag: target.tag, host });
-  return { folder: folder.child(name), node };
+  const isMade = (await makeFolder(folder, name, node, { tag: target.tag, host })) !== undefined;
+  const child = folder.child(name);
+  if (!isMade) return { folder: child };
+  host.onFolderMade?.(child.path);
+  return { folder: child, node };
 }
 
-/** Makes a folder under a staging name, gives it its metadata, and only then its name. */
+/**
+ * Makes a folder under a staging name, gives it its metadata, and only then its name. Gives what could not be given
+ * back; undefined: a folder of that name was made in the meantime and stands.
+ */
 export async function makeFolder(
   folder: AnchoredFolder,
   name: string,
   node: FileNode,
   made: { readonly tag: string; readonly host: PlaceHost },
-): Promise<readonly string[]> {
+): Promise<readonly string[] | undefined> {
   const { tag, host } = made;
   const staged = `${STAGING_PREFIX}${tag}-${randomBytes(6).toString("hex")}`;
   folder.mkdir(staged, 0o700);
@@ -112,7 +120,11 @@ export async function makeFolder(
       child.close();
     }
     if (!folder.verify()) throw unsafeTarget(joinPath(folder.path, name));
-    folder.rename(staged, folder, name); // over an empty folder at most
+    // Never over another's, also an empty one: it may be open already to put something into it.
+    if (!folder.renameFolderToFree(staged, folder, name)) {
+      folder.rmdir(staged);
+      return undefined;
+    }
     await folder.sync();
     return gapTexts(gaps);
   } catch (error) {
@@ -121,7 +133,6 @@ export async function makeFolder(
     } catch {
       // it was renamed, or is gone
     }
-    if (["EEXIST", "ENOTEMPTY"].includes(errnoOf(error) ?? "")) return []; // somebody made it
     throw error;
   }
 }

@@ -110,7 +110,7 @@ export async function placeNode(
     if (folder.lstat(name) !== undefined) return { kind: "returned" };
     if (node.kind === "folder") {
       const gaps = await makeFolder(folder, name, node, { tag: target.tag, host });
-      return placedNow(folder, name, gaps);
+      return gaps === undefined ? { kind: "returned" } : placedNow(folder, name, gaps);
     }
     const staged = stagingName(target.tag);
     try {

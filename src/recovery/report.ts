@@ -45,7 +45,7 @@ export class BatchCollector {
   readonly #counts = { healed: 0, failed: 0, returned: 0, waiting: 0, explained: 0 };
   readonly #bad: RecoveryResult[] = [];
   readonly #good: RecoveryResult[] = [];
-  /** Folders that came back: what is put into them later moves their times. */
+  /** Folders that came back, by themselves or for what is in them: what is put into them later moves their times. */
   readonly healedFolders = new Set<BytePath>();
 
   constructor(startedAtMs: number) {

@@ -140,7 +140,7 @@ function returnAtNextLook(rig: RecoveryRig): void {
     const answer = rig.watch.away;
     rig.watch.away = undefined;
     if (answer !== undefined) rig.bus.emit("root.returned", { source: "data", root: rig.folder.bytes("data") });
-    return answer;
+    return Promise.resolve(answer);
   };
 }
 

@@ -43,6 +43,24 @@ describe("healing many files", () => {
     expect((await rig.healer.incident(incidents[0]?.id ?? "")).counts).to.deep.include({ healed: 1001 });
   });
 
+  it("counts a folder as healed that a file in it brought back first, and gives it its times in the end", async () => {
+    await using rig = await startedRig(folder(), { policy: { mass: "heal" } });
+    const paths = await protectMany(rig, 40);
+    const sub = rig.register(folder().bytes("data/sub"));
+    const before = await lstat(sub, { bigint: true });
+    await rm(folder().at("data"), { recursive: true });
+    rig.watch.beforeAway = async (path) => {
+      while (path === sub && !paths.some((file) => existsSync(file)))
+        await new Promise((resolve) => setImmediate(resolve));
+    };
+    const losses = [sub, ...paths].map((path) => lossOf(path));
+    rig.bus.emit("mass.loss", { source: "data", isAttack: false, losses });
+    await rig.healer.idle();
+    const [incident] = await rig.healer.incidents({ onlyOpen: false, limit: 9 });
+    expect(incident?.counts).to.deep.include({ healed: 41, returned: 0, failed: 0 });
+    expect((await lstat(sub, { bigint: true })).mtimeNs).to.equal(before.mtimeNs);
+  });
+
   it("accepts a whole mass loss by one denial", async () => {
     await using rig = await startedRig(folder());
     const paths = await protectMany(rig, 60);

@@ -1,6 +1,16 @@
 /** Putting bytes back: whole, with metadata, proven, and never over what somebody else made. */
 import { execFileSync, spawn } from "node:child_process";
-import { existsSync, lstatSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { chmod, chown, link, lstat, mkdir, readFile, rm, symlink, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -99,6 +109,23 @@ describe("placing a file", () => {
     expect(placed.kind).to.equal("returned");
     expect(await readFile(folder().at("a.txt"), "utf8")).to.equal("theirs");
     expect(stagingIn(folder().path)).to.deep.equal([]);
+  });
+
+  it("never puts a folder of its own over one that another made meanwhile, also while that is empty", async () => {
+    const made: number[] = [];
+    const racing: PlaceHost = {
+      ...host(),
+      announce: ({ path }) => {
+        if (!path.endsWith("/sub")) return;
+        mkdirSync(folder().at("sub"));
+        made.push(statSync(folder().at("sub")).ino);
+      },
+    };
+    expect((await placeFile(targetAt(folder(), "sub/a.txt"), contentOf("ours"), racing, NEVER)).kind).to.equal(
+      "placed",
+    );
+    expect([statSync(folder().at("sub")).ino]).to.deep.equal(made);
+    expect(readdirSync(folder().path)).to.deep.equal(["sub"]);
   });
 
   it("replaces a damaged file only after it was kept", async () => {

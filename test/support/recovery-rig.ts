@@ -104,6 +104,8 @@ export class NotingWatch implements LiveWatch {
   readonly known = new Map<BytePath, LastGood>();
   /** Why the storage is away; undefined: it is there. */
   away: string | undefined;
+  /** Done before it is told whether the storage of a path is there: healing begins with that question. */
+  beforeAway: (path: BytePath) => Promise<void> = () => Promise.resolve();
 
   expectOwnWrite(expected: OwnWrite): void {
     this.ownWrites.push(expected);
@@ -127,7 +129,8 @@ export class NotingWatch implements LiveWatch {
     return this.known.get(path);
   }
 
-  awayReasonOf(): string | undefined {
+  async awayReasonOf(path: BytePath): Promise<string | undefined> {
+    await this.beforeAway(path);
     return this.away;
   }
 
