@@ -22,6 +22,7 @@ export interface Configuration {
   readonly rotation: RotationConfiguration;
   readonly mass: MassConfiguration;
   readonly watch: WatchConfiguration;
+  readonly pins: PinsConfiguration;
   readonly verify: VerifyConfiguration;
   readonly alerts: AlertsConfiguration;
   readonly encryption: EncryptionConfiguration;
@@ -61,6 +62,7 @@ export const STRATEGIES = [
   "git_history",
   "temp_files",
   "pinned",
+  "pinned_links",
   "open_files",
   "same_content",
   "fs_snapshots",
@@ -120,6 +122,12 @@ export interface WatchConfiguration {
   readonly actors: boolean;
   /** A process that is seen to attack is stopped until a person decides; needs `actors`. */
   readonly stopAttacker: boolean;
+}
+
+/** What is kept of the files of critical sources on their own file systems. */
+export interface PinsConfiguration {
+  readonly reflinks: boolean;
+  readonly hardLinks: boolean;
 }
 
 /** Files that must be there. */

@@ -15,6 +15,7 @@ const RESTART_KEYS: Readonly<Record<string, (configuration: Configuration) => un
   metrics: ({ metrics }) => metrics,
   limits: ({ limits }) => limits,
   watch: ({ watch }) => watch,
+  pins: ({ pins }) => pins,
   "verify.checksums": ({ verify }) => verify.checksumsEveryMs,
 };
 

@@ -59,6 +59,7 @@ export function resolveConfiguration(
     rotation: resolveRotation(file.rotation ?? {}),
     mass: resolveMass(file.mass ?? {}),
     watch: resolveWatch(file.watch ?? {}, fault),
+    pins: { reflinks: file.pins?.reflinks ?? true, hardLinks: file.pins?.hard_links ?? false },
     verify: resolveVerify(file),
     alerts: resolveAlerts(file, baseFolder, fault),
     encryption: resolveEncryption(file, baseFolder, fault),

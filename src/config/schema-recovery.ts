@@ -39,6 +39,12 @@ const sameContent = mapping("The same bytes at another protected path.", {
 const pinned = mapping("The file itself, which the daemon holds open because its source is critical.", {
   strategy: Type.Literal("pinned"),
 });
+const pinnedLinks = mapping(
+  "The link that the daemon keeps on the file's own file system because its source is critical.",
+  {
+    strategy: Type.Literal("pinned_links"),
+  },
+);
 const fsSnapshots = mapping("Snapshots of the file's own file system: btrfs (snapper), ZFS, or mounted ones.", {
   strategy: Type.Literal("fs_snapshots"),
   roots: optional(texts("More snapshots: folders, `*` for a part of a name, each an image of the folder `of`.")),
@@ -117,6 +123,7 @@ export const strategyStep = Type.Union(
     gitHistory,
     tempFiles,
     pinned,
+    pinnedLinks,
     openFiles,
     sameContent,
     fsSnapshots,
@@ -143,4 +150,18 @@ export const recoverRule = Type.Union(
     }),
   ],
   { description: "A mapping with `match` and `chain`, or names of strategies as one chain for everything." },
+);
+
+/** What is kept at hand of the files of critical sources, besides their open descriptors. */
+export const pins = mapping(
+  "What is kept of the files of critical sources on their own file system, beside the store.",
+  {
+    reflinks: optional(flag("Copies that share their blocks with the file, where there are such (btrfs, xfs).", true)),
+    hard_links: optional(
+      flag(
+        "Second names of the files, elsewhere. They show in the link count, and some editors then save in place.",
+        false,
+      ),
+    ),
+  },
 );

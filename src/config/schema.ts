@@ -15,7 +15,7 @@ import {
   VALIDATE_FORMATS,
   WEEKDAYS,
 } from "./configuration.js";
-import { recoverRule } from "./schema-recovery.js";
+import { recoverRule, pins } from "./schema-recovery.js";
 import {
   CONFIG_LIMITS,
   choice,
@@ -352,6 +352,7 @@ export const configFileSchema = mapping(
         ),
       }),
     ),
+    pins: optional(pins),
     schedule: optional(schedule),
     rotation: optional(rotation),
     tiers: optional(

@@ -16,7 +16,6 @@ import { ChangeQueue } from "../policy/change-queue.js";
 import { JobRunner } from "../policy/job-runner.js";
 import { SpaceWatch } from "../policy/space.js";
 import { Healer } from "../recovery/healer.js";
-import { NO_PINS, type PinReader, Pins } from "../recovery/pins.js";
 import { localFolderOf } from "../storage/open.js";
 import { addProcessSeries } from "../telemetry/series.js";
 import { AutoRepair } from "./auto-repair.js";
@@ -24,6 +23,7 @@ import { BackupWork, type WatchKnowledge } from "./backup-work.js";
 import { EventLog } from "./event-log.js";
 import { changesWithin } from "./limits.js";
 import type { Ground, Parts } from "./parts.js";
+import { pinsOf } from "./pins.js";
 import { Plan } from "./plan.js";
 import { alertChannels, recoveryStrategies } from "./plugins.js";
 import type { ProtectedSource } from "./protected-source.js";
@@ -49,7 +49,7 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
   const bus = new EventBus((name, error) => metrics.log.error("event.fault", { name, message: messageOf(error) }));
   const jobs = owner.use(new JobRunner(clock, metrics.log));
   const book = await openBook(ground, repository, database, settings);
-  const strategies = recoveryStrategies(repository, clock, pinsOf({ ground, bus, repository, book }, owner));
+  const strategies = recoveryStrategies(repository, clock, ...(await pinsOf({ ground, bus, repository, book }, owner)));
   addProcessSeries(
     metrics,
     strategies.map(({ id }) => id),
@@ -115,33 +115,6 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
 /** What parts keep in mind in a few words. */
 function bucketsOf(database: StateDatabase): Pick<Parts, "blocksSince" | "recompressed"> {
   return { blocksSince: database.sublevel("cbt"), recompressed: database.sublevel("recompressed") };
-}
-
-/** A command that works alone holds nothing: it is over before anything could be lost. */
-function pinsOf(
-  around: {
-    readonly ground: Ground;
-    readonly bus: EventBus;
-    readonly repository: Repository;
-    readonly book: SourceBook;
-  },
-  owner: ResourceStack,
-): PinReader {
-  const { ground, bus, repository, book } = around;
-  if (!ground.isDaemon) return NO_PINS;
-  const { clock, metrics, configuration } = ground;
-  return owner.use(
-    new Pins({
-      clock,
-      observer: metrics,
-      bus,
-      isCritical: (source) => book.find(source)?.configuration.priority === "critical",
-      filesOf: async function* (source) {
-        for await (const { path, node } of repository.currentEntries(source)) if (node.kind === "file") yield path;
-      },
-      stateDir: configuration.stateDir,
-    }),
-  );
 }
 
 async function openMonitor(

@@ -9,6 +9,7 @@ import { HoldfastError, messageOf } from "../base/errors.js";
 import type { ChannelConfiguration, EmailChannelConfiguration } from "../config/configuration.js";
 import { readSecret } from "../config/secrets.js";
 import type { VersionReader } from "../recovery/ports.js";
+import { type LinkReader, NO_LINKS } from "../recovery/link-pins.js";
 import { NO_PINS, type PinReader } from "../recovery/pins.js";
 import { ProcessFiles } from "../recovery/proc.js";
 import type { RecoveryStrategy } from "../recovery/strategy.js";
@@ -19,6 +20,7 @@ import { manualRecoveryStrategy } from "../recovery/strategies/manual-recovery.j
 import { openFilesStrategy } from "../recovery/strategies/open-files.js";
 import { packageManagerStrategy } from "../recovery/strategies/package-manager.js";
 import { pinnedStrategy } from "../recovery/strategies/pinned.js";
+import { pinnedLinksStrategy } from "../recovery/strategies/pinned-links.js";
 import { reconstructFromLogsStrategy } from "../recovery/strategies/reconstruct-from-logs.js";
 import { regenerateStrategy } from "../recovery/strategies/regenerate.js";
 import { sameContentStrategy } from "../recovery/strategies/same-content.js";
@@ -30,10 +32,12 @@ export function recoveryStrategies(
   reader: VersionReader,
   clock: Clock,
   pins: PinReader = NO_PINS,
+  links: LinkReader = NO_LINKS,
 ): readonly RecoveryStrategy[] {
   const processes = new ProcessFiles(clock);
   return [
     pinnedStrategy(pins),
+    pinnedLinksStrategy(links),
     openFilesStrategy(processes),
     latestBackupStrategy(reader),
     sameContentStrategy(reader),

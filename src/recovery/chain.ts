@@ -20,7 +20,7 @@ import type { AcceptanceLevel, Candidate, ChainStep, LostFile, RecoveryStrategy,
 /** Candidates looked at in one step; the rest is not asked for. */
 const STEP_CANDIDATES_MAX = 50;
 /** Strategies that every chain has, whether named or not, and the one before which they go when they are not. */
-const IMPLIED_FIRST = ["open_files", "pinned"];
+const IMPLIED_FIRST = ["pinned_links", "open_files", "pinned"];
 const IMPLIED_AFTER_BACKUP = "same_content";
 
 export interface ChainOptions {

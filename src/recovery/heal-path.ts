@@ -307,8 +307,9 @@ class FileHeal {
     const { hardLinkOf } = choice.candidate;
     const good = this.#lost.lastGood;
     if (choice.candidate.inPlace === true) return await this.#adopt(choice, signal);
-    if (hardLinkOf !== undefined && good?.sha256 !== undefined && target.present === undefined) {
-      const other = { path: hardLinkOf, stat: good.stat, sha256: good.sha256 };
+    const sha256 = choice.sha256 ?? good?.sha256;
+    if (hardLinkOf !== undefined && good !== undefined && sha256 !== undefined && target.present === undefined) {
+      const other = { path: hardLinkOf, stat: good.stat, sha256 };
       const linked = await placeHardLink(target, other, this.#host, signal).catch((error: unknown) => {
         if (signal.aborted || !(error instanceof HoldfastError)) throw error;
         return undefined; // the other name is out of reach: copy instead

@@ -7,24 +7,15 @@
  * its disk from being unmounted; a file without a name is let go after a while, for it takes space; and descriptors are
  * bounded by what the process may open.
  */
-import {
-  type BigIntStats,
-  closeSync,
-  constants,
-  fstatSync,
-  lstatSync,
-  openSync,
-  readFileSync,
-  readSync,
-  readlinkSync,
-} from "node:fs";
+import { type BigIntStats, closeSync, fstatSync, lstatSync, readFileSync, readSync, readlinkSync } from "node:fs";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Clock } from "../base/clock.js";
-import { HoldfastError, errnoOf, messageOf } from "../base/errors.js";
+import { HoldfastError, messageOf } from "../base/errors.js";
 import type { EventBus } from "../base/events.js";
 import { ResourceStack } from "../base/lifecycle.js";
 import type { Gauge, Observer } from "../base/observe.js";
 import { type BytePath, pathBytes, pathFromBytes, pathFromText } from "../base/paths.js";
+import { openToKeep } from "./open-to-keep.js";
 
 /** Files that are pinned at most, whatever the process may open. */
 const PINS_MAX = 4096;
@@ -40,7 +31,6 @@ const NAMELESS_BYTES_MAX = 2 ** 30;
 const READ_BYTES = 256 * 2 ** 10;
 /** Files pinned in one go before others get their turn. */
 const SLICE_FILES = 200;
-const OPEN_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 /** A held file. */
 export interface PinnedFile {
@@ -190,7 +180,7 @@ export class Pins implements PinReader, AsyncDisposable {
       this.#tellFull(source);
       return;
     }
-    const fd = openQuietly(path);
+    const fd = openToKeep(path);
     if (fd === undefined) return;
     const opened = fstatSync(fd, { bigint: true });
     if (!opened.isFile() || opened.ino !== stat.ino || opened.dev !== stat.dev) {
@@ -237,18 +227,6 @@ function statOf(path: BytePath): BigIntStats | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** Opens for reading without moving the access time where that is allowed; undefined when it cannot be opened. */
-function openQuietly(path: BytePath): number | undefined {
-  for (const flags of [OPEN_FLAGS | constants.O_NOATIME, OPEN_FLAGS]) {
-    try {
-      return openSync(pathBytes(path), flags);
-    } catch (error) {
-      if (errnoOf(error) !== "EPERM") return undefined;
-    }
-  }
-  return undefined;
 }
 
 function nameOfDescriptor(fd: number): BytePath | undefined {

@@ -3,6 +3,7 @@
  * in, pure decisions out, so that the same selection works in the daemon and in the walking worker.
  */
 import { STAGING_PREFIX } from "../base/atomic-file.js";
+import { PIN_FOLDER_PREFIX } from "../base/own-names.js";
 import { type BytePath, isWithin, nameOf, parentPath } from "../base/paths.js";
 import { ExcludePatterns, globMatcher } from "./patterns.js";
 
@@ -81,14 +82,17 @@ export class Selection {
   }
 
   #isOwn(path: BytePath): boolean {
-    if (path.includes(STAGING_PREFIX) && hasStagingName(path)) return true;
+    if (OWN_PREFIXES.some((prefix) => path.includes(prefix)) && hasOwnName(path)) return true;
     return this.spec.ownFolders.some((folder) => isWithin(path, folder));
   }
 }
 
-function hasStagingName(path: BytePath): boolean {
+/** What holdfast makes beside other people's files. */
+const OWN_PREFIXES = [STAGING_PREFIX, PIN_FOLDER_PREFIX];
+
+function hasOwnName(path: BytePath): boolean {
   for (let part = path; part !== "/"; part = parentPath(part)) {
-    if (nameOf(part).startsWith(STAGING_PREFIX)) return true;
+    if (OWN_PREFIXES.some((prefix) => nameOf(part).startsWith(prefix))) return true;
   }
   return false;
 }

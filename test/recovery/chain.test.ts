@@ -168,12 +168,13 @@ describe("the recovery chain", () => {
     expect(named("latest_backup", "git_history")).to.deep.equal([
       "pinned",
       "open_files",
+      "pinned_links",
       "latest_backup",
       "same_content",
       "git_history",
     ]);
-    expect(named("git_history")).to.deep.equal(["pinned", "open_files", "same_content", "git_history"]);
-    expect(named("same_content", "open_files")).to.deep.equal(["pinned", "same_content", "open_files"]);
+    expect(named("git_history")).to.deep.equal(["pinned", "open_files", "pinned_links", "same_content", "git_history"]);
+    expect(named("same_content", "open_files")).to.deep.equal(["pinned", "pinned_links", "same_content", "open_files"]);
   });
 
   async function walk(

@@ -5,6 +5,7 @@ import { EventBus } from "../../src/base/events.js";
 import { silentObserver } from "../../src/base/observe.js";
 import { type BytePath, pathFromText } from "../../src/base/paths.js";
 import { lastGoodOf } from "../../src/recovery/heal-path.js";
+import { LinkPins } from "../../src/recovery/link-pins.js";
 import { Pins } from "../../src/recovery/pins.js";
 import { ProcessFiles } from "../../src/recovery/proc.js";
 import type { LostFile, RecoveryStrategy } from "../../src/recovery/strategy.js";
@@ -13,6 +14,7 @@ import { gitHistoryStrategy } from "../../src/recovery/strategies/git-history.js
 import { latestBackupStrategy } from "../../src/recovery/strategies/latest-backup.js";
 import { openFilesStrategy } from "../../src/recovery/strategies/open-files.js";
 import { packageManagerStrategy } from "../../src/recovery/strategies/package-manager.js";
+import { pinnedLinksStrategy } from "../../src/recovery/strategies/pinned-links.js";
 import { pinnedStrategy } from "../../src/recovery/strategies/pinned.js";
 import { reconstructFromLogsStrategy } from "../../src/recovery/strategies/reconstruct-from-logs.js";
 import { regenerateStrategy } from "../../src/recovery/strategies/regenerate.js";
@@ -94,6 +96,28 @@ strategyContract("pinned", () =>
     const lost = lostFile(path, lastGoodOf(nodeAt(path)));
     await rm(path);
     return { strategy: pinnedStrategy(pins), lost, close: () => pins[Symbol.asyncDispose]() };
+  }),
+);
+
+strategyContract("pinned_links", () =>
+  caseOf(async ({ folder, path }) => {
+    const bus = new EventBus(() => undefined);
+    const node = nodeAt(path);
+    const links = await LinkPins.open({
+      ...{ clock: systemClock, observer: silentObserver, bus, criticalSources: () => ["data"] },
+      // eslint-disable-next-line @typescript-eslint/require-await -- a port of asynchronous readers
+      filesOf: async function* () {
+        yield { path, node };
+      },
+      nodeOf: () => Promise.resolve(node),
+      stateDir: folder.path,
+      kinds: new Set(["hard_link"] as const),
+    });
+    bus.emit("watch.ready", { source: "data" });
+    await links.settled();
+    await rm(path);
+    const lost = lostFile(path, lastGoodOf(node));
+    return { strategy: pinnedLinksStrategy(links), lost, close: () => links[Symbol.asyncDispose]() };
   }),
 );
 
