@@ -32,6 +32,10 @@ export interface Actor {
   readonly loginUser: string | undefined;
   /** A tool of the system (git, make, a package manager) that it is or works for; what such take away they mean to. */
   readonly tool: string | undefined;
+  /** It is not the tool itself but was started for it, and where that ran; no folder: that is not known. */
+  readonly worksFor?: { readonly folder: BytePath | undefined };
+  /** It was not seen to do this very thing, but all that was seen around it. */
+  readonly isGuess?: boolean;
   /** When it started, clock ticks from the start of the system; tells it from another process of its number. */
   readonly startTicks?: number | undefined;
 }

@@ -9,11 +9,12 @@ import type { BytePath } from "./paths.js";
 export const SQLITE_MAGIC = "SQLite format 3\0";
 /** Bytes at the beginning of a log that tell whether it holds anything, and which one it is. */
 export const SQLITE_LOG_HEADER_BYTES = 32;
+/** Begins a `-journal` that SQLite would replay; zeroed when the transaction is over. */
+export const SQLITE_JOURNAL_MAGIC = Buffer.from("d9d505f920a163d7", "hex");
 
 const LOG_SUFFIXES = ["-wal", "-journal"] as const;
 const SUFFIXES = [...LOG_SUFFIXES, "-shm"] as const;
 const WAL_MAGIC = 0x377f0682;
-const JOURNAL_MAGIC = Buffer.from("d9d505f920a163d7", "hex");
 /** What a name must end with for its `-journal` to count as SQLite's where the content does not tell (encrypted). */
 const DATABASE_NAME = /\.(?:db|db3|sqlite|sqlite3)$/i;
 
@@ -40,7 +41,7 @@ export function logsOfDatabase(database: BytePath): readonly BytePath[] {
 export function sqliteLogMark(log: BytePath, header: Buffer): SqliteLogMark | undefined {
   if (header.length < SQLITE_LOG_HEADER_BYTES) return undefined;
   if (log.endsWith("-journal")) {
-    if (!header.subarray(0, 8).equals(JOURNAL_MAGIC)) return undefined; // finished: its header was zeroed
+    if (!header.subarray(0, 8).equals(SQLITE_JOURNAL_MAGIC)) return undefined; // finished: its header was zeroed
     return { generation: header.toString("hex", 12, 20), isFirst: false };
   }
   if ((header.readUInt32BE(0) & ~1) !== WAL_MAGIC) return undefined;

@@ -235,8 +235,10 @@ export async function wasSound(
 ): Promise<boolean> {
   // SQLite empties and pads its logs.
   if (suspicion.kind === "nul_tail" && isLogOfStandingDatabase(path)) return false;
-  if (suspicion.kind === "truncated" && isPutAwayLog(path, record.stat)) return false;
-  if (suspicion.kind === "truncated") return record.stat.sizeBytes > 0;
+  if (suspicion.kind === "truncated") {
+    const log = { source: context.name, path, record };
+    return record.stat.sizeBytes > 0 && !(await isPutAwayLog(context.shared, log, context.signal));
+  }
   if (suspicion.kind !== "nul_tail" && record.valid === false) return false;
   // What was found valid once is judged again: the checks may be others than they were then.
   const old = await judgeRegistered(context, path, context.validationRules.checksFor(path));

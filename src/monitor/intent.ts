@@ -17,6 +17,7 @@ import type { ProtectionMode } from "./rules.js";
 import { mountOf, readMounts } from "./watch/mounts.js";
 
 export interface MissingFile {
+  readonly source: string;
   readonly path: BytePath;
   readonly record: RegistryRecord;
   /** When it was first missed, wall ms. */
@@ -51,7 +52,7 @@ export async function judgeIntent(
   for (const [index, file] of missing.entries()) {
     const isStrict = file.mode === "append-only";
     const intent =
-      (isStrict ? round.pause(file) : round.evidence(file)) ??
+      (isStrict ? round.pause(file) : (round.evidence(file) ?? (await putAwayEvidence(parts, file, signal)))) ??
       (await movedEvidence(parts, { ...file, isStrict }, signal));
     if (intent === undefined && isStrict) intents.set(file.path, { is: "unknown" });
     else if (intent === undefined) open.push(file);
@@ -108,7 +109,6 @@ class EvidenceRound {
     const folder = this.#folder(parentPath(path));
     if (this.#trash.holds(path, folder.mountPoint, record.uid, record.registeredAtMs - GIT_WINDOW_MS))
       return meant("moved to the trash");
-    if (isPutAwayLog(path, record.stat)) return meant("put away by SQLite, whose database stands");
     if (folder.isInLivingGit && nameOf(path) !== "HEAD") return meant("git's own housekeeping");
     const modules = nameOf(path) === "node_modules" ? rebuiltModules(path, nowMs) : folder.modules;
     if (modules !== undefined) return meant(modules);
@@ -128,6 +128,15 @@ class EvidenceRound {
     this.#folders.set(folder, evidence);
     return evidence;
   }
+}
+
+async function putAwayEvidence(
+  parts: SharedParts,
+  missing: MissingFile,
+  signal: AbortSignal,
+): Promise<Intent | undefined> {
+  const isPutAway = await isPutAwayLog(parts, missing, signal);
+  return isPutAway ? meant("put away by SQLite, whose database stands") : undefined;
 }
 
 async function movedEvidence(

@@ -9,6 +9,7 @@ import { type BytePath, isWithin, parentPath } from "../base/paths.js";
 import type { Timer } from "../base/clock.js";
 import type { SourceContext } from "./context.js";
 import { type Intent, type MissingFile, judgeIntent, lossDetail } from "./intent.js";
+import { meantByTool } from "./intent/tools.js";
 import { lookAt, turn } from "./look.js";
 import { type Ground, missingNow, nearestFolder, onceForFolder } from "./missing.js";
 import { MassBreaker } from "./mass.js";
@@ -317,15 +318,19 @@ export class LossJudge {
       else if (isRootLoss) losses.push(missed);
       else files.push(missed);
     }
-    const intents = await judgeIntent(shared, files.map(asMissingFile), signal);
+    const intents = await judgeIntent(
+      shared,
+      files.map((file) => asMissingFile(name, file)),
+      signal,
+    );
     // A tool that takes away very many is asked about all the same: it may be told wrongly what to clean.
     const isMass = this.#breaker.isMass(files.length, this.#files, this.#nowMs());
     const actors = isMass ? [] : await this.#actorsOf(files);
     for (const [index, missed] of files.entries()) {
       if (index % SLICE === SLICE - 1) await turn();
-      if (await this.#hooks.takesDeparture(asMissingFile(missed))) continue;
+      if (await this.#hooks.takesDeparture(asMissingFile(name, missed))) continue;
       const isStrict = missed.decision.mode === "append-only";
-      this.#weigh(missed, byTool(intents[index], isStrict ? undefined : actors[index]), losses);
+      this.#weigh(missed, orByTool(intents[index], isStrict ? undefined : actors[index], missed.path), losses);
     }
     return this.#withoutEmptyFolders(losses, folders);
   }
@@ -427,7 +432,7 @@ export class LossJudge {
     const { path, item, ground } = missed;
     const group = missed.group === undefined ? "" : `others of its group ${missed.group} are still there`;
     const why = ground.is === "deleted" ? ground.detail : group;
-    const detail = withActor(lossDetail(asMissingFile(missed), why), actor);
+    const detail = withActor(lossDetail(asMissingFile(this.#context.name, missed), why), actor);
     return {
       source: this.#context.name,
       path,
@@ -450,10 +455,11 @@ interface Missed {
   readonly group?: string;
 }
 
-/** Without other evidence the removal by a tool of the system, or for one, counts as meant. */
-function byTool(intent: Intent | undefined, actor: Actor | undefined): Intent {
+/** Without other evidence the removal by a tool of the system counts as meant. */
+function orByTool(intent: Intent | undefined, actor: Actor | undefined, path: BytePath): Intent {
   if (intent !== undefined && intent.is !== "unknown") return intent;
-  return actor?.tool === undefined ? { is: "unknown" } : { is: "meant", reason: `taken away by ${actor.tool}` };
+  const reason = meantByTool(actor, path);
+  return reason === undefined ? { is: "unknown" } : { is: "meant", reason };
 }
 
 /** Not removed on purpose, and not told already as a part of an attack. */
@@ -461,8 +467,8 @@ function isMissed({ state, lossKind }: RegistryRecord): boolean {
   return state === "live" || (state === "lost" && lossKind !== "deleted");
 }
 
-function asMissingFile({ path, record, item, decision }: Missed): MissingFile {
-  return { path, record, seenAtMs: item.seenAtMs, noticedBy: item.noticedBy, mode: decision.mode };
+function asMissingFile(source: string, { path, record, item, decision }: Missed): MissingFile {
+  return { source, path, record, seenAtMs: item.seenAtMs, noticedBy: item.noticedBy, mode: decision.mode };
 }
 
 function withoutLoss(record: RegistryRecord): RegistryRecord {

@@ -1,7 +1,7 @@
 /** Who did it: told where root may listen to fanotify, unknown elsewhere, and never in the way of what is heard. */
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { expect } from "chai";
 import fc from "fast-check";
 import { systemClock } from "../../src/base/clock.js";
@@ -10,7 +10,8 @@ import { silentObserver } from "../../src/base/observe.js";
 import type { BytePath } from "../../src/base/paths.js";
 import { DeedBook } from "../../src/monitor/watch/deeds.js";
 import { FAN, type FanEvent, parseFanEvents } from "../../src/monitor/watch/fan-events.js";
-import { Actors } from "../../src/monitor/watch/actors.js";
+import { meantByTool } from "../../src/monitor/intent/tools.js";
+import { Actors, withActor } from "../../src/monitor/watch/actors.js";
 import { ProcessBook } from "../../src/monitor/watch/processes.js";
 import { TempFolder } from "../support/temp-folder.js";
 import { requirePrograms, requireRoot, skip } from "../support/requirements.js";
@@ -91,6 +92,36 @@ describe("who did it", () => {
     expect(bench.losses).to.have.length(1);
   });
 
+  it("takes for make and git what they start to remove where they work, and nothing elsewhere", async function () {
+    requireRoot(this);
+    if (fanotifyCalls() === undefined) skip(this, "fanotify needs koffi and a kernel that has it");
+    requirePrograms(this, "make", "git", "python3");
+    await using bench = await WatchBench.create({ actors: true });
+    for (const name of ["app/out/a.o", "app/out/b.o", "papers/plan.txt", "papers/other.txt"])
+      await bench.folder.write(name, name);
+    const cwd = bench.folder.at("app");
+    execFileSync("git", ["init", "-q"], { cwd });
+    const removal = (one: string, two: string): string =>
+      [one, two].map((path) => `python3 -c "${REMOVE_AND_STAY}" ${path} &`).join(" ") + " wait";
+    await bench.folder.write("app/Makefile", `clean:\n\t${removal("out/a.o", "../papers/plan.txt")}\n`);
+    await bench.folder.write(
+      "app/.git/hooks/post-commit",
+      `#!/bin/sh\n${removal("out/b.o", "../papers/other.txt")}\n`,
+      0o755,
+    );
+    await bench.protect({ mass: { files: 1000, share: 1 } });
+    await bench.quiet();
+    execFileSync("make", ["-s", "-C", cwd, "clean"], { cwd: "/" });
+    const identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"];
+    execFileSync("git", [...identity, "-C", cwd, "commit", "-q", "--allow-empty", "-m", "one"], { cwd: "/" });
+    await bench.until("the verdicts", () => bench.losses.length + bench.paths("file.removed").length >= 4);
+    expect(bench.paths("file.removed").filter((path) => path.endsWith(".o"))).to.have.members([
+      "app/out/a.o",
+      "app/out/b.o",
+    ]);
+    expect(bench.paths("file.lost")).to.have.members(["papers/plan.txt", "papers/other.txt"]);
+  });
+
   it("is unknown, and that is said once and not as a fault, where nobody may listen", async () => {
     const said: string[] = [];
     const log = { ...silentObserver.log, info: (event: string) => void said.push(event) };
@@ -157,9 +188,73 @@ describe("who did it", () => {
       const book = bookOf();
       book.take(event(FAN.delete, TOOL_PID, ["d", "a"]));
       expect(book.whoDid("removed", at("/srv/data/d/a"))?.tool).to.equal("git");
-      expect(book.whoDid("removed", at("/srv/data/d/b"))).to.include({ pid: TOOL_PID, tool: undefined });
+      expect(book.whoDid("removed", at("/srv/data/d/b"))).to.include({ pid: TOOL_PID, tool: undefined, isGuess: true });
       book.take(event(FAN.delete | FAN.onFolder, TOOL_PID, ["d", "sub"], "sub"));
       expect(book.whoDid("removed", at("/srv/data/d/sub/c"))).to.include({ pid: TOOL_PID, tool: undefined });
+    });
+
+    it("is nobody, for what went unseen, when more than one process removed things in that folder", () => {
+      const book = bookOf();
+      book.take(event(FAN.delete, 7, ["d", "a"]));
+      expect(book.whoDid("removed", at("/srv/data/d/c"))).to.include({ pid: 7, isGuess: true });
+      book.take(event(FAN.delete, 8, ["d", "b"]));
+      expect(book.whoDid("removed", at("/srv/data/d/c"))).to.equal(undefined);
+      expect(book.whoDid("removed", at("/srv/data/d/a"))?.pid).to.equal(7);
+      expect(book.whoDid("removed", at("/srv/data/d/a"))?.isGuess).to.equal(undefined);
+    });
+
+    it("says that it is only probable who did what went unseen", () => {
+      const actor = { pid: 7, program: "rm", user: "ada", loginUser: undefined, tool: undefined };
+      expect(withActor("gone", actor)).to.equal("gone, by rm (process 7, user ada)");
+      expect(withActor("gone", { ...actor, isGuess: true })).to.equal("gone, probably by rm (process 7, user ada)");
+    });
+
+    it("works for a tool where that is when it starts anything, or where the outer one is", async () => {
+      await using proc = await TempFolder.create("proc");
+      const process = async (pid: number, parent: number, cwd: string): Promise<void> => {
+        await proc.write(`${String(pid)}/status`, `PPid:\t${String(parent)}\nUid:\t0\t0\t0\t0\n`);
+        rmSync(proc.at(`${String(pid)}/cwd`), { force: true });
+        symlinkSync(cwd, proc.at(`${String(pid)}/cwd`));
+      };
+      const book = new ProcessBook(() => 0, proc.path);
+      await process(60, 1, "/home/ada");
+      book.started(60, "make", "/usr/bin");
+      await process(60, 1, "/srv/app"); // it was told to with -C
+      for (const [pid, parent, cwd] of [
+        [61, 60, "/srv/app"],
+        [62, 61, "/etc"],
+        [63, 61, "/srv/app/lib"],
+      ] as const)
+        await process(pid, parent, cwd);
+      book.started(61, "sh", "/usr/bin");
+      book.started(62, "rm", "/usr/bin");
+      book.started(63, "make", "/usr/bin");
+      await process(64, 63, "/srv/app/lib");
+      book.started(64, "rm", "/usr/bin");
+      const works = [60, 62, 63, 64].map((pid) => [book.of(pid).tool, book.of(pid).worksFor?.folder]);
+      expect(works).to.deep.equal([
+        ["make", undefined],
+        ["make", "/srv/app"],
+        ["make", undefined],
+        ["make", "/srv/app"],
+      ]);
+    });
+
+    it("means what a tool takes away itself anywhere, for others only where its work is", () => {
+      const actor = { pid: 7, program: "rm", user: undefined, loginUser: undefined };
+      const meant = (tool: string, folder: string | undefined, path: string): boolean =>
+        meantByTool(
+          { ...actor, tool, worksFor: { folder: folder === undefined ? undefined : at(folder) } },
+          at(path),
+        ) !== undefined;
+      expect(meantByTool({ ...actor, tool: "git" }, at("/srv/x"))).to.equal("taken away by git");
+      expect(meantByTool({ ...actor, tool: "git", isGuess: true }, at("/srv/x"))).to.equal(undefined);
+      expect([meant("make", "/srv/app", "/srv/app/x"), meant("make", "/srv/app", "/srv/apples")]).to.deep.equal([
+        true,
+        false,
+      ]);
+      expect([meant("make", "/", "/srv/x"), meant("make", undefined, "/srv/x")]).to.deep.equal([false, false]);
+      expect([meant("dpkg", "/", "/etc/x.conf"), meant("dpkg", "/", "/home/ada/x")]).to.deep.equal([true, false]);
     });
 
     it("remembers a program from its start: of a script the script, and a number used again is another", () => {

@@ -17,6 +17,23 @@ export function makeLiveDatabase(file: string, before: string, after: string): v
   execFileSync("rm", ["-f", work, `${work}-wal`, `${work}-shm`]);
 }
 
+/**
+ * Makes `file` as a crash in the midst of a transaction leaves it: `change` is half written into the database, and
+ * `file-journal` holds what undoes that. `committed` is the same database after the transaction.
+ */
+export function makeCrashedDatabase(file: string, change: string, committed: string): void {
+  const work = `${file}.work`;
+  const script = [
+    "CREATE TABLE t(id INTEGER PRIMARY KEY, x);",
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400) INSERT INTO t SELECT i, 'old' || hex(zeroblob(150)) FROM n;",
+    ...["PRAGMA cache_size = 2;", "PRAGMA cache_spill = 1;", "BEGIN IMMEDIATE;", change],
+    ...[`.system cp '${work}' '${file}'`, `.system cp '${work}-journal' '${file}-journal'`],
+    ...["COMMIT;", `.system cp '${work}' '${committed}'`],
+  ];
+  sqlite(work, script.join("\n"));
+  execFileSync("rm", ["-f", work, `${work}-journal`]);
+}
+
 /** What the SQLite program prints of the statements; the file must exist. */
 export function query(file: string, sql: string): string {
   return sqlite(file, sql).trim();

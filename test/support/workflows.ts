@@ -2,6 +2,8 @@
  * Ordinary work that takes files away or replaces them, each as its own program does it: nothing of it may be restored.
  * Each is a bash script that runs in a protected folder of its own, `prepare` before it is protected as well.
  */
+import { projectPath } from "./project.js";
+
 export interface Workflow {
   readonly name: string;
   /** Programs without which it is skipped. */
@@ -17,6 +19,7 @@ mkdir -p src; for i in $(seq 12); do echo "module $i" > src/m$i.txt; done
 git add . && git commit -qm one
 git checkout -qb other; git rm -q src/m1.txt src/m2.txt src/m3.txt; echo more > src/other.txt; git add . ; git commit -qm two
 git checkout -q -`;
+const PRETTIER = projectPath("node_modules", ".bin", "prettier");
 const TEN_FILES = 'mkdir -p work; for i in $(seq 10); do echo "file $i of the work" > work/f$i.txt; done';
 
 /** As a program that runs has it: the log holds what is committed and not yet written back. */
@@ -60,6 +63,19 @@ export const WORKFLOWS: readonly Workflow[] = [
     prepare: `${REPOSITORY}\nmkdir out; for i in 1 2 3 4; do echo $i > out/o$i.tmp; done`,
     script: "git clean -qfdx",
     needsActor: true,
+  },
+  {
+    name: "git mv",
+    needs: ["git"],
+    prepare: REPOSITORY,
+    script:
+      "git mv src/m4.txt src/n4.txt; mkdir lib; git mv src/m5.txt src/m6.txt lib/; git mv src source; git commit -qm moved",
+  },
+  {
+    name: "prettier --write",
+    needs: [],
+    prepare: `mkdir -p work; for i in $(seq 4); do printf '{"number":%d,"list":[1,2,\n3]}' $i > work/j$i.json; printf 'const x={a:%d}\n' $i > work/s$i.ts; printf 'a:   [1,2]\nb: %d\n' $i > work/y$i.yaml; done`,
+    script: `"${PRETTIER}" --no-config --log-level error --write work`,
   },
   { name: "sed -i", needs: [], prepare: TEN_FILES, script: "sed -i s/file/page/ work/*.txt" },
   {

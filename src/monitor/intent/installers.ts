@@ -23,10 +23,15 @@ export class InstallersAtWork {
 
   /** The package manager that holds its lock now, for a path that packages may own. */
   packageManager(path: BytePath): string | undefined {
-    if (!PACKAGE_FOLDERS.some((folder) => isWithin(path, folder))) return undefined;
+    if (!isPackageFolder(path)) return undefined;
     this.#holder ??= { name: lockHolder() };
     return this.#holder.name;
   }
+}
+
+/** True for a path that packages may own. */
+export function isPackageFolder(path: BytePath): boolean {
+  return PACKAGE_FOLDERS.some((folder) => isWithin(path, folder));
 }
 
 function lockHolder(): string | undefined {

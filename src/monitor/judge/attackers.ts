@@ -33,7 +33,8 @@ export class Attackers {
       const found = await actors.whoDid(kind, paths);
       for (const [index, path] of paths.entries()) known.set(path, found[index]);
     }
-    for (const actor of known.values()) if (actor !== undefined) this.#count(actor);
+    // Nobody is stopped for what he was not seen to do.
+    for (const actor of known.values()) if (actor !== undefined && actor.isGuess !== true) this.#count(actor);
     return losses.map((loss) => {
       const actor = known.get(loss.path);
       if (actor === undefined) return loss;

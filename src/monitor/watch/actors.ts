@@ -163,10 +163,10 @@ export function withActor(detail: string, actor: Actor | undefined): string {
   return actor === undefined ? detail : `${detail}, ${actorText(actor)}`;
 }
 
-/** `by rm (process 12, user root, logged in as alice)`, for people. */
+/** `by rm (process 12, user root, logged in as alice)`, for people; `probably by ...` of one who was not seen to do it. */
 function actorText(actor: Actor): string {
-  const { pid, program, user, loginUser } = actor;
+  const { pid, program, user, loginUser, isGuess } = actor;
   const login = loginUser === undefined || loginUser === user ? [] : [`logged in as ${loginUser}`];
   const about = [`process ${String(pid)}`, ...(user === undefined ? [] : [`user ${user}`]), ...login];
-  return `by ${program === "" ? "a program that ended" : program} (${about.join(", ")})`;
+  return `${isGuess === true ? "probably " : ""}by ${program === "" ? "a program that ended" : program} (${about.join(", ")})`;
 }

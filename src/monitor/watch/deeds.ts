@@ -22,6 +22,11 @@ interface Deed {
   readonly atMs: number;
 }
 
+/** The newest removal in a folder, and whether one process did all of them that are remembered. */
+interface FolderDeed extends Deed {
+  readonly isOnlyOne: boolean;
+}
+
 interface Unplaced extends Deed {
   readonly name: string;
 }
@@ -38,8 +43,7 @@ export class DeedBook {
   readonly #ports: DeedPorts;
   readonly #ownPid: number;
   readonly #deeds = new Map<BytePath, Deed>();
-  /** The newest removal in each folder. */
-  readonly #inFolder = new Map<BytePath, Deed>();
+  readonly #inFolder = new Map<BytePath, FolderDeed>();
   /** Path of each folder by its handle; undefined: it holds nothing that is watched. */
   readonly #handles = new Map<string, BytePath | undefined>();
   readonly #unplaced = new Map<string, Unplaced[]>();
@@ -71,7 +75,10 @@ export class DeedBook {
     else if (isRemoval) this.#handles.clear(); // the paths of all folders in it are others now
   }
 
-  /** Who did it last; undefined: nobody was seen. */
+  /**
+   * Who did it last; undefined: nobody was seen. Of a removal that went unseen it is who removed other things in that
+   * folder, or the folder, if that was one process only.
+   */
   whoDid(kind: DeedKind, path: BytePath): Actor | undefined {
     const sinceMs = this.#ports.monotonicMs() - KEEP_MS;
     const fits = (deed: Deed | undefined): deed is Deed => deed?.kind === kind && deed.atMs >= sinceMs;
@@ -79,10 +86,10 @@ export class DeedBook {
     if (fits(own)) return own.actor;
     if (kind === "written") return undefined;
     const near = this.#inFolder.get(parentPath(path));
-    if (fits(near)) return likely(near);
+    if (near !== undefined && fits(near)) return near.isOnlyOne ? guessed(near) : undefined;
     for (let folder = parentPath(path); folder !== "/"; folder = parentPath(folder)) {
       const above = this.#deeds.get(folder);
-      if (fits(above)) return likely(above);
+      if (fits(above)) return guessed(above);
     }
     return undefined;
   }
@@ -115,8 +122,11 @@ export class DeedBook {
     dropOldest(this.#deeds, DEEDS_MAX);
     if (deed.kind !== "removed") return;
     const holder = parentPath(path);
+    const before = this.#inFolder.get(holder);
+    const isFresh = before !== undefined && deed.atMs - before.atMs < KEEP_MS;
+    const isOnlyOne = !isFresh || (before.isOnlyOne && isSameProcess(before.actor, deed.actor));
     this.#inFolder.delete(holder);
-    this.#inFolder.set(holder, deed);
+    this.#inFolder.set(holder, { ...deed, isOnlyOne });
     dropOldest(this.#inFolder, FOLDERS_MAX);
   }
 
@@ -151,8 +161,13 @@ export class DeedBook {
 }
 
 /** Who it may have been, by what happened around it: enough to tell people, not to call the removal meant. */
-function likely({ actor }: Deed): Actor {
-  return { ...actor, tool: undefined };
+function guessed({ actor }: Deed): Actor {
+  const { worksFor: _worksFor, ...about } = actor;
+  return { ...about, tool: undefined, isGuess: true };
+}
+
+function isSameProcess(left: Actor, right: Actor): boolean {
+  return left.pid === right.pid && left.startTicks === right.startTicks && left.program === right.program;
 }
 
 function keyOf(fileSystem: string, handle: Buffer): string {

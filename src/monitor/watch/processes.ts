@@ -6,6 +6,7 @@
 import { readFileSync, readlinkSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import type { Actor } from "../../base/events.js";
+import { type BytePath, isWithin } from "../../base/paths.js";
 import { processStat } from "./stopping.js";
 
 /** Starts that are remembered; the oldest go first. About 200 bytes each. */
@@ -22,16 +23,25 @@ const NOBODY_LOGGED_IN = 0xffff_ffff;
 const TOOLS = new Set(["git", "make", "gmake", "ninja", "dpkg", "apt", "apt-get", "rpm", "dnf", "pacman", "logrotate"]);
 const SYSTEM_FOLDERS = /^(?:\/usr)?\/(?:local\/)?s?bin$|^\/usr\/lib\/git-core$/;
 
+/** Which tool a process is, or works for and where. */
+type Work = Pick<Actor, "tool" | "worksFor">;
+
 interface Known extends Actor {
+  /** Of a tool: where it was started, and the folder of the tool that it works for itself. */
+  readonly folder: BytePath | undefined;
+  readonly outerFolder: BytePath | undefined;
   readonly startedMs: number;
   /** The loader came: the next program is another start. */
   readonly isComplete: boolean;
 }
 
-/** What /proc says of a process: its `status` and `loginuid`. */
+/** What /proc says of a process: its `status` and `loginuid`, where it is, and where its parent is. */
 interface Glimpse {
   readonly status: string;
   readonly login: string;
+  readonly folder: BytePath | undefined;
+  readonly parent: number;
+  readonly parentFolder: BytePath | undefined;
 }
 
 export class ProcessBook {
@@ -94,7 +104,7 @@ export class ProcessBook {
     }
     const { program, user, loginUser, startTicks } = known;
     const start = startTicks === undefined ? {} : { startTicks };
-    return { pid, program, user, loginUser, tool: this.#toolOf(pid), ...start };
+    return { pid, program, user, loginUser, ...this.#workOf(pid), ...start };
   }
 
   #remember(pid: number, known: Known): void {
@@ -105,19 +115,37 @@ export class ProcessBook {
   }
 
   /** For whom it runs, and the tool: its own, or that of the process that started it. */
-  #about(pid: number, ownTool: string | undefined): Pick<Actor, "user" | "loginUser" | "tool"> {
-    const { status, login } = this.#glimpses.get(pid) ?? this.#glimpseOf(pid);
-    const uid = /^Uid:\s+(\d+)/m.exec(status)?.[1];
-    const parent = Number(/^PPid:\s+(\d+)/m.exec(status)?.[1] ?? 0);
-    const tool = ownTool ?? this.#toolOf(parent);
-    return { user: this.#userOf(uid), loginUser: this.#userOf(login.trim()), tool };
+  #about(pid: number, ownTool: string | undefined): Omit<Known, "pid" | "program" | "startedMs" | "isComplete"> {
+    const glimpse = this.#glimpses.get(pid) ?? this.#glimpseOf(pid);
+    const uid = /^Uid:\s+(\d+)/m.exec(glimpse.status)?.[1];
+    const { tool, worksFor } = this.#workFor(glimpse);
+    return {
+      user: this.#userOf(uid),
+      loginUser: this.#userOf(glimpse.login.trim()),
+      tool: ownTool ?? tool,
+      ...(ownTool !== undefined || worksFor === undefined ? {} : { worksFor }),
+      folder: glimpse.folder,
+      outerFolder: worksFor?.folder,
+    };
+  }
+
+  /** What a process works for whose parent is, or works for, a tool. A tool may go elsewhere before it starts anything. */
+  #workFor({ parent, parentFolder }: Glimpse): Work {
+    const { tool, worksFor } = this.#workOf(parent);
+    if (tool === undefined || worksFor !== undefined) return { tool, ...(worksFor === undefined ? {} : { worksFor }) };
+    const known = this.#known.get(parent);
+    const folder = parentFolder ?? known?.folder;
+    const outer = known?.outerFolder;
+    const isInOuter = folder !== undefined && outer !== undefined && isWithin(folder, outer);
+    return { tool, worksFor: { folder: isInOuter ? outer : folder } };
   }
 
   /** What a process is or works for; of one that began long ago only what it runs itself, for its number may be another's. */
-  #toolOf(pid: number): string | undefined {
+  #workOf(pid: number): Work {
     const known = this.#known.get(pid);
     const isFresh = known !== undefined && this.#monotonicMs() - known.startedMs < WORKS_FOR_MS;
-    return isFresh ? known.tool : this.#toolRunning(pid);
+    if (!isFresh) return { tool: this.#toolRunning(pid) };
+    return { tool: known.tool, ...(known.worksFor === undefined ? {} : { worksFor: known.worksFor }) };
   }
 
   #toolRunning(pid: number): string | undefined {
@@ -130,7 +158,19 @@ export class ProcessBook {
   }
 
   #glimpseOf(pid: number): Glimpse {
-    return { status: this.#read(pid, "status"), login: this.#read(pid, "loginuid") };
+    const [status, login] = [this.#read(pid, "status"), this.#read(pid, "loginuid")];
+    const parent = Number(/^PPid:\s+(\d+)/m.exec(status)?.[1] ?? 0);
+    return { status, login, folder: this.#folderOf(pid), parent, parentFolder: this.#folderOf(parent) };
+  }
+
+  /** Where a process is; undefined when it ended, or that folder is gone. */
+  #folderOf(pid: number): BytePath | undefined {
+    try {
+      const folder = readlinkSync(`${this.#procFolder}/${String(pid)}/cwd`, "latin1");
+      return folder.endsWith(" (deleted)") ? undefined : (folder as BytePath);
+    } catch {
+      return undefined;
+    }
   }
 
   #userOf(text: string | undefined): string | undefined {
