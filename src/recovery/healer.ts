@@ -12,6 +12,7 @@ import { type BytePath, pathBytes, pathText } from "../base/paths.js";
 import { counted } from "../base/units.js";
 import type { FileNode } from "../engine/types.js";
 import { RecoveryChain, chainOfOne } from "./chain.js";
+import { databaseAt } from "./database-at.js";
 import { ExpectedFiles, isExpectation } from "./expected-files.js";
 import { PriorityLanes, RestoreMemory } from "./gate.js";
 import { IncidentHealer, resultOf } from "./heal-incident.js";
@@ -163,7 +164,7 @@ export class Healer implements AsyncDisposable {
   async recover(source: string, path: BytePath, options: RecoverOptions, signal: AbortSignal): Promise<RecoveryResult> {
     const inner = AbortSignal.any([signal, this.#stop.signal]);
     const policy = this.#options.policyFor(source, path);
-    const wanted = options.atMs === undefined ? undefined : await this.#versionAt(path, options.atMs);
+    const wanted = options.atMs === undefined ? undefined : await this.#versionAt(path, options.atMs, inner);
     const steps = this.#stepsFor(policy, options);
     const extra = { ...(steps === undefined ? {} : { steps }), ...(wanted === undefined ? {} : { wanted }) };
     const kind = (await isThere(path)) ? ("requested" as const) : ("deleted" as const);
@@ -428,9 +429,14 @@ export class Healer implements AsyncDisposable {
     return options.strategy === undefined ? undefined : chainOfOne(options.strategy, policy.chain, this.#chain);
   }
 
-  async #versionAt(path: BytePath, atMs: number): Promise<FileNode> {
-    const version = await this.#options.versions.entryAt(path, atMs);
-    if (version?.node !== undefined) return version.node;
+  /** What a path was at a time. Of a database that had a log with commits then, no stored digest is that of the whole. */
+  async #versionAt(path: BytePath, atMs: number, signal: AbortSignal): Promise<FileNode> {
+    const { versions } = this.#options;
+    const version = await versions.entryAt(path, atMs);
+    if (version?.node !== undefined) {
+      const { sha256: _digest, gitBlobId: _blob, ...node } = version.node;
+      return (await databaseAt(versions, path, atMs, signal)) === undefined ? version.node : node;
+    }
     throw new HoldfastError("VERSION_NOT_FOUND", `${pathText(path)} has no version at ${new Date(atMs).toISOString()}`);
   }
 

@@ -1,14 +1,17 @@
 /**
- * `latest_backup`: the versions that the repository holds of the path, newest first; or the one of a given time.
+ * `latest_backup`: the versions that the repository holds of the path, newest first; or the one of a given time, an
+ * SQLite database with what its log held at that time.
  * Parameters: `max_age_hours` (judged by the chain), `at` (ISO time) or `at_ms`, `max_versions`.
  */
 import { isoTime } from "../../base/clock.js";
 import { pathText } from "../../base/paths.js";
 import type { FileNode, Version } from "../../engine/types.js";
+import { type DatabaseAt, databaseAt } from "../database-at.js";
 import { ParameterReader } from "../parameters.js";
 import type { VersionReader } from "../ports.js";
 import type { Candidate, Fidelity, LostFile, RecoveryStrategy, Search } from "../strategy.js";
 import { msOfNs } from "../regular-file.js";
+import { overlaidPages } from "./sqlite-overlay.js";
 
 const ID = "latest_backup";
 const VERSIONS_DEFAULT = 20;
@@ -21,6 +24,11 @@ export function latestBackupStrategy(reader: VersionReader): RecoveryStrategy {
     async *find(lost: LostFile, search: Search, signal: AbortSignal): AsyncIterable<Candidate> {
       const parameters = new ParameterReader(ID, search.parameters);
       const atMs = atMsOf(parameters);
+      const database = atMs === undefined ? undefined : await databaseAt(reader, lost.path, atMs, signal);
+      if (database !== undefined) {
+        yield databaseCandidate(reader, lost, database);
+        return;
+      }
       const limit = parameters.number("max_versions", { min: 1, max: VERSIONS_MAX }) ?? VERSIONS_DEFAULT;
       const versions =
         atMs === undefined ? await reader.versions(lost.path, { limit }) : [await reader.entryAt(lost.path, atMs)];
@@ -47,6 +55,27 @@ function candidateOf(reader: VersionReader, lost: LostFile, version: Version, no
     metadata: node,
     command: `holdfast recover --file ${quoted(pathText(lost.path))} --at ${time}`,
     open: (signal) => reader.readContent(node, signal),
+  };
+}
+
+/** A database of a time, with what its log held then. */
+function databaseCandidate(reader: VersionReader, lost: LostFile, database: DatabaseAt): Candidate {
+  const { base, log, timeMs, mtimeNs } = database;
+  const { sha256: _digest, gitBlobId: _blob, chunks: _chunks, ...metadata } = base;
+  const sizeBytes = log.pageCount * log.pageBytes;
+  return {
+    strategy: ID,
+    origin: `version of ${isoTime(timeMs)}, with its write-ahead log`,
+    fidelity: fidelityOf(lost, base),
+    modifiedAtMs: msOfNs(mtimeNs),
+    knownGoodAtMs: timeMs,
+    sizeBytes,
+    notes: [
+      `${String(log.commits)} committed transactions of the log of that time are laid over the database as it was stored`,
+    ],
+    metadata: { ...metadata, stat: { ...metadata.stat, sizeBytes, mtimeNs } },
+    command: `holdfast recover --file ${quoted(pathText(lost.path))} --at ${isoTime(timeMs)}`,
+    open: (signal) => overlaidPages(database, reader, signal),
   };
 }
 

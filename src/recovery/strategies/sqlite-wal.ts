@@ -14,6 +14,7 @@ import type { ProcessFiles } from "../proc.js";
 import { fidelityByTime, msOfNs, readSmallFile, regularFileAt } from "../regular-file.js";
 import type { Candidate, LostFile, RecoveryStrategy, Search } from "../strategy.js";
 import { type SqliteLog, readSqliteLog } from "./sqlite-log.js";
+import { missingPages, overlaidPages } from "./sqlite-overlay.js";
 
 const ID = "sqlite_wal";
 const SUFFIX = "-wal";
@@ -42,9 +43,9 @@ export function sqliteWalStrategy(reader: VersionReader, processes: ProcessFiles
         search.note(`${pathText(file)} holds no committed transaction`);
         return;
       }
-      const isWhole = missingPages(log, undefined) === 0;
+      const isWhole = missingPages({ log, base: undefined }) === 0;
       const base = isWhole ? undefined : await baseOf(reader, lost, { path: file, bytes: found.bytes }, signal);
-      const missing = missingPages(log, base);
+      const missing = missingPages({ log, base });
       if (missing > 0) {
         const pages = `${String(missing)} of ${String(log.pageCount)} pages are missing`;
         search.note(
@@ -91,14 +92,6 @@ async function baseOf(
   return node !== undefined && (await belongs(reader, content, { path: log.path, mark }, signal)) ? node : undefined;
 }
 
-/** Pages that neither the log nor the stored database has. */
-function missingPages(log: SqliteLog, base: FileNode | undefined): number {
-  const stored = Math.floor((base?.stat.sizeBytes ?? 0) / log.pageBytes);
-  let missing = 0;
-  for (let page = stored + 1; page <= log.pageCount; page += 1) if (!log.pages.has(page)) missing += 1;
-  return missing;
-}
-
 interface Made {
   readonly lost: LostFile;
   readonly log: SqliteLog;
@@ -108,7 +101,7 @@ interface Made {
 }
 
 function candidateOf(made: Made): Candidate {
-  const { lost, log, found, base } = made;
+  const { lost, log, found, base, reader } = made;
   return {
     strategy: ID,
     origin: found.origin,
@@ -121,37 +114,6 @@ function candidateOf(made: Made): Candidate {
       `${String(log.commits)} committed transactions, checksums right; ${String(log.pages.size)} of ` +
         `${String(log.pageCount)} pages from the log${base === undefined ? "" : ", the others from the last good version"}`,
     ],
-    open: (signal) => pagesOf(made, signal),
+    open: (signal) => overlaidPages({ log, base, bytes: found.bytes }, reader, signal),
   };
-}
-
-/** The database page by page. */
-async function* pagesOf({ log, found, base, reader }: Made, signal: AbortSignal): AsyncIterable<Buffer> {
-  const stored = pagesOfStored(base, log.pageBytes, reader, signal);
-  for (let page = 1; page <= log.pageCount; page += 1) {
-    signal.throwIfAborted();
-    const under = await stored.next();
-    const offset = log.pages.get(page);
-    if (offset !== undefined) yield found.bytes.subarray(offset, offset + log.pageBytes);
-    else if (under.done !== true) yield under.value;
-    else throw new Error(`page ${String(page)} is in neither the log nor the stored database`);
-  }
-  await stored.return(undefined);
-}
-
-async function* pagesOfStored(
-  base: FileNode | undefined,
-  pageBytes: number,
-  reader: VersionReader,
-  signal: AbortSignal,
-): AsyncGenerator<Buffer, undefined> {
-  if (base === undefined) return undefined;
-  let rest: Buffer = Buffer.alloc(0);
-  for await (const part of reader.readContent(base, signal)) {
-    rest = rest.length === 0 ? part : Buffer.concat([rest, part]);
-    let at = 0;
-    for (; at + pageBytes <= rest.length; at += pageBytes) yield rest.subarray(at, at + pageBytes);
-    rest = rest.subarray(at);
-  }
-  return undefined;
 }
