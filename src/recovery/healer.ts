@@ -7,8 +7,9 @@ import { join } from "node:path";
 import type { EventCatalogue, LossEvent } from "../base/events.js";
 import type { Timer } from "../base/clock.js";
 import { HoldfastError, asHoldfastError, errnoOf, messageOf } from "../base/errors.js";
+import { randomHex } from "../base/ids.js";
 import { ResourceStack } from "../base/lifecycle.js";
-import { type BytePath, pathBytes, pathText } from "../base/paths.js";
+import { type BytePath, parentPath, pathBytes, pathText } from "../base/paths.js";
 import { counted } from "../base/units.js";
 import type { FileNode } from "../engine/types.js";
 import { RecoveryChain, chainOfOne } from "./chain.js";
@@ -21,6 +22,7 @@ import type { Incident, IncidentState } from "./incident.js";
 import { IncidentBook, type IncidentPath } from "./incident-book.js";
 import { restoreFromQuarantine } from "./quarantine-restore.js";
 import type { HealPolicy, HealerOptions, HealerSettings, RecoverOptions } from "./ports.js";
+import { type Placement, PlacementNotes } from "./placement-notes.js";
 import { ProcessFiles } from "./proc.js";
 import { Quarantine } from "./quarantine.js";
 import { BatchCollector, type BatchReport, type RecoveryResult } from "./report.js";
@@ -65,6 +67,7 @@ export class Healer implements AsyncDisposable {
   readonly #unfinished: Unfinished;
   readonly #expected: ExpectedFiles;
   readonly #quarantine: Quarantine;
+  readonly #notes: PlacementNotes;
   readonly #resources = new ResourceStack();
   readonly #stop = new AbortController();
   readonly #working = new Set<Promise<void>>();
@@ -83,6 +86,7 @@ export class Healer implements AsyncDisposable {
       ageMsMax: this.#settings.quarantineAgeMaxMs,
     });
     const scratchParent = join(stateDir, "recovery");
+    this.#notes = new PlacementNotes(join(scratchParent, "placing"), clock);
     const { strategies } = options;
     this.#chain = new RecoveryChain({ strategies, versions, watch, clock, observer, scratchParent });
     const { writerWaitMs, parallel } = this.#settings;
@@ -104,6 +108,8 @@ export class Healer implements AsyncDisposable {
   /** Reads what a crash left and listens to the bus; what was interrupted is finished when its source is ready. Call once. */
   async start(signal: AbortSignal): Promise<void> {
     await ScratchFolder.clear(join(this.#options.stateDir, "recovery"));
+    const kept = await this.#notes.clear();
+    if (kept.length > 0) this.#options.observer.log.warn("recovery.saves_kept", { paths: kept.map(pathText) });
     const open = await this.#book.load();
     await this.#rememberRestores();
     const { bus, clock } = this.#options;
@@ -172,8 +178,12 @@ export class Healer implements AsyncDisposable {
     return await this.#incidents.exclusively(path, async () => {
       if (options.explain === true || options.to !== undefined) {
         const to = options.to === undefined ? {} : { to: options.to };
-        const base = { source, path, kind, seenAtMs, policy, incident: "recover", explain: options.explain === true };
-        return resultOf(undefined, path, await this.#healer.heal({ ...base, ...to, byPerson: true, ...extra }, inner));
+        const incident = `recover_${randomHex(8)}`;
+        const base = { source, path, kind, seenAtMs, policy, incident, explain: options.explain === true };
+        const heal = (): Promise<HealResult> => this.#healer.heal({ ...base, ...to, byPerson: true, ...extra }, inner);
+        const placement = options.to === undefined ? undefined : placementAt(options.to, incident);
+        const healed = placement === undefined ? heal() : this.#notes.during(placement, heal);
+        return resultOf(undefined, path, await healed);
       }
       const incident = await this.#takeUp({ source, path, kind, detail: "asked for by a person" }, seenAtMs, "person");
       const heal = (): Promise<HealResult> => this.#incidents.healOne(incident, { byPerson: true, ...extra }, inner);
@@ -219,6 +229,7 @@ export class Healer implements AsyncDisposable {
       {
         quarantine: this.#quarantine,
         watch: this.#options.watch,
+        notes: this.#notes,
         rootOf: (path) => this.#options.policyFor(incident.source, path).root,
         exclusively: (path, work) => this.#incidents.exclusively(path, work),
       },
@@ -461,6 +472,11 @@ function bySource(findings: readonly LossFinding[]): ReadonlyMap<string, readonl
   const groups = new Map<string, LossFinding[]>();
   for (const finding of findings) groups.set(finding.source, [...(groups.get(finding.source) ?? []), finding]);
   return groups;
+}
+
+/** A result at another place: the folder is a person's choice, and nothing is followed below it. */
+function placementAt(to: BytePath, tag: string): Placement {
+  return { path: to, root: parentPath(to), tag };
 }
 
 async function isThere(path: BytePath): Promise<boolean> {

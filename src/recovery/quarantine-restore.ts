@@ -4,7 +4,8 @@ import { lstatSync } from "node:fs";
 import { HoldfastError } from "../base/errors.js";
 import { INCIDENT_PATHS_SHOWN, type QuarantineReference } from "./incident.js";
 import { placeFile } from "./place.js";
-import { tupleOf } from "./place-parents.js";
+import { type PlaceHost, tupleOf } from "./place-parents.js";
+import type { PlacementNotes } from "./placement-notes.js";
 import type { LiveWatch } from "./ports.js";
 import type { Quarantine, QuarantinedFile } from "./quarantine.js";
 import { readRegularFile } from "./regular-file.js";
@@ -12,6 +13,7 @@ import { readRegularFile } from "./regular-file.js";
 export interface QuarantineRestorer {
   readonly quarantine: Quarantine;
   readonly watch: LiveWatch;
+  readonly notes: PlacementNotes;
   readonly rootOf: (path: BytePath) => BytePath;
   /** Runs work while no one else heals the path. */
   readonly exclusively: <T>(path: BytePath, work: () => Promise<T>) => Promise<T>;
@@ -54,18 +56,14 @@ async function restoreOne(
     sha256: undefined,
     metadata: item.node,
   };
-  const placed = await placeFile(
-    target,
-    content,
-    {
-      folderNode: () => undefined,
-      announce: (write) => host.watch.expectOwnWrite(write),
-      keepDamaged: async (folder, name, judged) => {
-        kept.push(await host.quarantine.keep(incident, { folder, name, judged }, "replaced by what was in quarantine"));
-      },
+  const placing: PlaceHost = {
+    folderNode: () => undefined,
+    announce: (write) => host.watch.expectOwnWrite(write),
+    keepDamaged: async (folder, name, judged) => {
+      kept.push(await host.quarantine.keep(incident, { folder, name, judged }, "replaced by what was in quarantine"));
     },
-    signal,
-  );
+  };
+  const placed = await host.notes.during(target, () => placeFile(target, content, placing, signal));
   if (placed.kind !== "placed")
     throw new HoldfastError(
       "TARGET_EXISTS",
