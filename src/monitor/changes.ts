@@ -260,7 +260,7 @@ export class ChangeJudge {
     this.#hooks.present(path);
     if (this.#takeRenumbered(path, node, record)) return;
     if (node.kind === "file" && !this.#context.source.fitsSize(node.stat.sizeBytes)) return;
-    if (record?.stat.ino !== node.stat.ino) this.#noteArrival(path, look.stats);
+    if (record?.stat.ino !== node.stat.ino) this.#noteArrival(path, node, look.stats);
     if (isKnown(record, node) || this.#isUnderWay(path, node, item) || this.#isOwnWrite(path, node, record)) return;
     if (node.kind !== "file" || this.#restLeftMs(node) === 0) {
       this.#settle({ path, node, record, item });
@@ -284,8 +284,10 @@ export class ChangeJudge {
     return item.noticedBy === "event" && this.#awaiting.get(path)?.stamp === stamp;
   }
 
-  #noteArrival(path: BytePath, stats: BigIntStats): void {
-    this.#context.shared.arrivals.note(path, stats, this.#context.shared.clock);
+  /** What holdfast put back has come from nowhere: a twin of it that goes missing next was not moved there. */
+  #noteArrival(path: BytePath, { stat }: FileNode, stats: BigIntStats): void {
+    const { arrivals, clock, ledger } = this.#context.shared;
+    if (!ledger.holds(path, stat)) arrivals.note(path, stats, clock);
   }
 
   /** Registers what holdfast itself put there. True when there is nothing left to tell. */

@@ -21,6 +21,12 @@ export class OwnWriteLedger {
     if (oldest !== undefined) this.#expected.delete(oldest);
   }
 
+  /** Whether this stat is an announced write that nobody has taken yet. */
+  holds(path: BytePath, stat: StatTuple): boolean {
+    const write = this.#expected.get(path);
+    return write !== undefined && isSameContentStat(write.stat, stat);
+  }
+
   /** The announced write that this stat is, taken out of the ledger; undefined when it is somebody else's. */
   take(path: BytePath, stat: StatTuple): OwnWrite | undefined {
     const write = this.#expected.get(path);

@@ -189,6 +189,27 @@ describe("losses of protected files", () => {
     expect(bench.paths("file.removed")).to.deep.equal([]);
   });
 
+  it("does not take what holdfast put back for the new place of a twin that goes next", async () => {
+    await using bench = await WatchBench.create();
+    const [one, twin] = [await bench.folder.write("one.txt", "both"), await bench.folder.write("twin.txt", "both")];
+    const path = bench.folder.bytes("one.txt");
+    await bench.protect();
+    await bench.quiet();
+    unlinkSync(one);
+    await bench.until("the loss", () => bench.losses.length === 1);
+    const staged = await bench.folder.write(".holdfast-tmp-x", "both");
+    const look = lookAt(bench.folder.bytes(".holdfast-tmp-x"));
+    if (look.is !== "there") throw new Error("the staged file is not there");
+    const sha256 = createHash("sha256").update("both").digest("hex");
+    bench.monitor.expectOwnWrite({ path, stat: look.node.stat, sha256 });
+    linkSync(staged, one);
+    unlinkSync(staged);
+    await bench.until("it is registered", () => bench.monitor.registry.get("data", path)?.state === "live");
+    unlinkSync(twin);
+    await bench.until("the second loss", () => bench.paths("file.lost").includes("twin.txt"), 3000);
+    expect(bench.paths("file.removed")).to.deep.equal([]);
+  });
+
   it("accepts what lies in the trash now", async function () {
     if (!hasProgram("gio")) requirePrograms(this, "gio");
     await using bench = await WatchBench.create();
