@@ -3,6 +3,7 @@ import { pathFromText } from "../base/paths.js";
 import type { OnDelete } from "../config/configuration.js";
 import type { DaemonOptions } from "../daemon/main.js";
 import { type CommandContext, type Options, textOption } from "./command.js";
+import { printable } from "./output.js";
 
 /** Options of a daemon in the foreground; with paths it also tells people what it does. */
 export function daemonOptions(context: CommandContext, options: Options, paths: readonly string[]): DaemonOptions {
@@ -14,7 +15,7 @@ export function daemonOptions(context: CommandContext, options: Options, paths: 
     ...(onDelete === undefined ? {} : { onDelete }),
     ...(options["encrypt"] === false ? { noEncrypt: true } : {}),
     ...(output.json ? { json: true } : {}),
-    ...(paths.length === 0 || output.json ? {} : { announce: (line: string) => output.print(line) }),
+    ...(paths.length === 0 || output.json ? {} : { announce: (line: string) => output.print(printable(line)) }),
   };
 }
 

@@ -3,15 +3,16 @@ import { systemClock } from "../base/clock.js";
 import { EXIT } from "../base/error-codes.js";
 import { HoldfastError } from "../base/errors.js";
 import { holdfastVersion } from "../daemon/version.js";
-import { watchStdout } from "./output.js";
-import { runCommandLine } from "./program.js";
+import { watchOutput } from "./output.js";
+import { commandWord, runCommandLine } from "./program.js";
 
-/** Commands that handle signals by themselves. */
+/** Commands that handle signals by themselves, and whose work is not what they print. */
 const LONG_RUNNING = new Set(["daemon", "protect"]);
 
 const args = process.argv.slice(2);
 const stop = new AbortController();
-if (!args.some((arg) => LONG_RUNNING.has(arg))) {
+const isLongRunning = LONG_RUNNING.has(commandWord(args));
+if (!isLongRunning) {
   const interrupt = (): void => {
     if (stop.signal.aborted) process.exit(EXIT.interrupted); // the second Ctrl-C does not wait
     stop.abort(new HoldfastError("INTERRUPTED", "interrupted"));
@@ -20,7 +21,10 @@ if (!args.some((arg) => LONG_RUNNING.has(arg))) {
   process.on("SIGTERM", interrupt);
   process.on("SIGHUP", interrupt); // the terminal has gone: what was mounted is unmounted
 }
-watchStdout(() => process.exit(EXIT.ok));
+watchOutput((end) => {
+  // Who protects goes on, whether anybody listens or not.
+  if (!isLongRunning) process.exit(end === "unread" ? EXIT.ok : EXIT.failed);
+});
 const exitCode = await runCommandLine(args, {
   stdout: process.stdout,
   stderr: process.stderr,

@@ -158,10 +158,17 @@ export function processOutput(options: Omit<OutputOptions, "stdout" | "stderr" |
   return new Output({ ...options, stdout: process.stdout, stderr: process.stderr, env: process.env });
 }
 
-/** Ends quietly when the reader of stdout has gone; anything else is told. */
-export function watchStdout(onGone: () => void): void {
+/**
+ * Tells, at most once, that stdout takes nothing more: `unread`: its reader has gone, who has what they wanted;
+ * `unwritten`: the disk is full, or alike, and what was to be written is not there. Words that cannot be written are lost.
+ */
+export function watchOutput(onEnd: (end: "unread" | "unwritten") => void): void {
+  let isTold = false;
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (isTold) return;
+    isTold = true;
     if (error.code !== "EPIPE") console.error(`holdfast: cannot write: ${messageOf(error)}`);
-    onGone();
+    onEnd(error.code === "EPIPE" ? "unread" : "unwritten");
   });
+  process.stderr.on("error", () => undefined);
 }

@@ -50,6 +50,21 @@ export const allCommands: readonly CommandSpec[] = [
   completionCommand,
 ];
 
+/** Options of every command that are followed by a value. */
+const VALUE_FLAGS: ReadonlySet<string> = new Set([
+  "--config",
+  "--socket",
+  "--state-dir",
+  "--store",
+  "--password-file",
+  "--format",
+]);
+
+/** The command that was asked for, known before anything is parsed; "" when there is none. */
+export function commandWord(args: readonly string[]): string {
+  return args.find((arg, index) => !arg.startsWith("-") && !VALUE_FLAGS.has(args[index - 1] ?? "")) ?? "";
+}
+
 /** Runs one command line; gives its exit code. Never throws. */
 export async function runCommandLine(args: readonly string[], around: CliSurroundings): Promise<number> {
   let output = outputFor(args, around);

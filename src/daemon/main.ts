@@ -373,6 +373,7 @@ class Signals implements AsyncDisposable {
   }
 
   readonly #onStop = (signal: NodeJS.Signals): void => {
+    if (signal === "SIGINT" && this.#stop.signal.aborted) process.exit(EXIT.interrupted);
     this.reason = signal;
     this.#stop.abort(new HoldfastError("INTERRUPTED", `stopped by ${signal}`));
   };

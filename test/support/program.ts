@@ -111,18 +111,23 @@ export class Sandbox implements AsyncDisposable {
     await until("the daemon protects its sources", START_TIMEOUT_MS, async () => {
       if (daemon.exitCode !== undefined)
         throw new Error(`the daemon ended with ${String(daemon.exitCode)}:\n${daemon.output}`);
-      if (!existsSync(this.socket)) return false;
-      const status = await this.run("status", "--json");
-      if (status.exitCode !== 0) return false;
-      const { daemon: isDaemon, sources } = status.json() as {
-        daemon: boolean;
-        sources: { state: string; pending_changes: number }[];
-      };
-      // Before the daemon listens, `status` answers by itself.
-      if (!isDaemon) return false;
-      return sources.every((source) => source.state !== "scanning" && source.pending_changes === 0);
+      return await this.isProtecting();
     });
     return daemon;
+  }
+
+  /** Whether a daemon answers and has looked at all its sources. */
+  async isProtecting(): Promise<boolean> {
+    if (!existsSync(this.socket)) return false;
+    const status = await this.run("status", "--json");
+    if (status.exitCode !== 0) return false;
+    const { daemon: isDaemon, sources } = status.json() as {
+      daemon: boolean;
+      sources: { state: string; pending_changes: number }[];
+    };
+    // Before the daemon listens, `status` answers by itself.
+    if (!isDaemon) return false;
+    return sources.every((source) => source.state !== "scanning" && source.pending_changes === 0);
   }
 
   /** Takes a daemon that a test started in its own way; it is ended with the sandbox. */
