@@ -49,6 +49,8 @@ export interface LossEvent {
   readonly seenAtMs: number;
   /** What a person should know, such as the validator's complaint; never file content. */
   readonly detail: string;
+  /** When holdfast had put back what was deleted, wall ms; not given: it had not, or not this version. */
+  readonly healedAtMs?: number;
   /** Known only where fanotify runs. */
   readonly actor?: Actor;
 }
@@ -67,10 +69,13 @@ export interface EventCatalogue {
   "file.lost": LossEvent;
   /** A path reported lost or damaged is good again without our doing. */
   "file.returned": { readonly source: string; readonly path: BytePath };
-  /** Many losses at once in one source; `paths` holds all that are known by now and the healer opens one incident. */
+  /** Many losses at once in one source, which are one incident. What is found later of the same event is told as it comes. */
   "mass.loss": {
     readonly source: string;
+    /** Those that were not told before; none when it only tells that nothing follows any more. */
     readonly losses: readonly LossEvent[];
+    /** More is going at this moment: nothing may be put back before a message without this. */
+    readonly goesOn?: boolean;
     /** An attack is held for its deed, or stands in the source: nothing of it may be put back without a person. */
     readonly isAttack: boolean;
   };

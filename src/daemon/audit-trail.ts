@@ -15,8 +15,9 @@ export function auditEvents(bus: EventBus, audit: AuditLog): void {
   });
   bus.on("mass.loss", ({ source, losses, isAttack }) => {
     const [first] = losses;
-    const detail = { source, files: losses.length, is_attack: isAttack, first: first?.detail };
-    audit.record({ action: "mass.loss", by: nameOf(first?.actor), detail });
+    if (first === undefined) return; // it only tells that the event is over
+    const detail = { source, files: losses.length, is_attack: isAttack, first: first.detail };
+    audit.record({ action: "mass.loss", by: nameOf(first.actor), detail });
   });
   bus.on("attacker.stopped", ({ source, actor }) => {
     audit.record({ action: "attacker.stopped", by, detail: { source, stopped: nameOf(actor) } });

@@ -70,8 +70,7 @@ export async function compose(ground: Ground, repository: Repository, owner: Res
       versions: repository,
       watch: monitor,
       strategies,
-      policyFor: (source, path) =>
-        book.get(source).healPolicy(path, monitor.explain(path).mode, settings.current.mass.then),
+      policyFor: (source, path) => book.get(source).healPolicy(path, monitor.modeOf(path), settings.current.mass.then),
     }),
   );
   const space = spaceWatch(ground, repository, bus);

@@ -3,32 +3,27 @@
  * path is looked at once more, its mode and the evidence of intent are weighed, and what remains is a loss, told one
  * by one or, when there are many, as one event.
  */
-import type { Actor, LossEvent, NoticedBy } from "../base/events.js";
+import type { Actor, NoticedBy } from "../base/events.js";
 import { messageOf } from "../base/errors.js";
-import { type BytePath, isWithin, parentPath } from "../base/paths.js";
+import { type BytePath, parentPath } from "../base/paths.js";
 import type { Timer } from "../base/clock.js";
 import type { SourceContext } from "./context.js";
-import { type Intent, type MissingFile, judgeIntent, lossDetail } from "./intent.js";
+import { type Intent, judgeIntent } from "./intent.js";
 import { meantByTool } from "./intent/tools.js";
 import { lookAt, turn } from "./look.js";
-import { type Ground, missingNow, nearestFolder, onceForFolder } from "./missing.js";
-import { MassBreaker } from "./mass.js";
+import { LossTelling, addParents } from "./loss-telling.js";
+import {
+  type Ground,
+  type Missed,
+  type MissingItem,
+  asMissingFile,
+  missingNow,
+  nearestFolder,
+  onceForFolder,
+} from "./missing.js";
 import type { RegistryRecord } from "./registry.js";
-import type { ModeDecision } from "./rules.js";
 import { takeStoredRemoval } from "./start-evidence.js";
 import type { Departed } from "./judge/attack-watch.js";
-import { withActor } from "./watch/actors.js";
-
-interface MissingItem {
-  readonly noticedBy: NoticedBy;
-  readonly seenAtMs: number;
-  /** Steady ms. */
-  readonly sinceMs: number;
-  /** Not to be judged before, steady ms. */
-  readonly dueMs: number;
-  /** Why it waited last; undefined: it did not. */
-  readonly waitedFor?: string;
-}
 
 export interface LossHooks {
   /** Looks at the roots and mounts, now, and tells what each path, registered on that device, stands on. */
@@ -66,18 +61,14 @@ const SLICE = 256;
 export class LossJudge {
   readonly #context: SourceContext;
   readonly #hooks: LossHooks;
-  readonly #breaker: MassBreaker;
+  readonly #telling: LossTelling;
   readonly #missing = new Map<BytePath, MissingItem>();
   /** Paths of the round that is under way: whoever finds them missing meanwhile brings nothing new. */
   readonly #judged = new Set<BytePath>();
-  /** Roots whose stored files were not there at first. */
-  readonly #begunWithout = new Set<BytePath>();
   /** Missing files that are looked into before their grace is over, and how often they were. */
   readonly #glances = new Map<BytePath, number>();
   #glanceTimer: Timer | undefined;
   #glancing: Promise<void> | undefined;
-  /** Losses of the open mass event. */
-  #episode: LossEvent[] = [];
   #newestSinceMs = 0;
   #timer: Timer | undefined;
   #running: Promise<void> | undefined;
@@ -85,7 +76,10 @@ export class LossJudge {
   constructor(context: SourceContext, hooks: LossHooks) {
     this.#context = context;
     this.#hooks = hooks;
-    this.#breaker = new MassBreaker(context.mass);
+    this.#telling = new LossTelling(context, {
+      isAttacked: () => hooks.isAttacked(),
+      isStillMissing: (path) => this.#judged.has(path),
+    });
   }
 
   /**
@@ -93,7 +87,7 @@ export class LossJudge {
    * new machine. What is missing below it is one event, however little it is.
    */
   begunWithout(root: BytePath): void {
-    this.#begunWithout.add(root);
+    this.#telling.begunWithout(root);
   }
 
   get pending(): number {
@@ -129,7 +123,7 @@ export class LossJudge {
   /** Forgets what is missing below a folder, because its storage is away. */
   forgetBelow(isAway: (path: BytePath) => boolean): void {
     for (const path of this.#missing.keys()) if (isAway(path)) this.#missing.delete(path);
-    for (const root of this.#begunWithout) if (isAway(root)) this.#begunWithout.delete(root);
+    this.#telling.forgetBelow(isAway);
   }
 
   async stop(): Promise<void> {
@@ -191,7 +185,7 @@ export class LossJudge {
       const due = this.#takeDue();
       const gone = await this.#withoutStored(await this.#stillGone(due));
       const losses = await this.#withoutMeant(gone);
-      this.#tell(losses, await this.#actorsOf(losses));
+      await this.#telling.tell(losses, await this.#actorsOf(losses), false);
       await this.#context.shared.registry.room();
     } catch (error) {
       if (this.#context.signal.aborted) return;
@@ -206,7 +200,7 @@ export class LossJudge {
     if (!this.#hooks.isLookedThrough() && nowMs - this.#newestSinceMs < ARRIVALS_WAIT_MAX_MS) return true;
     // What is looked through anyway brings the rest of a mass loss soon.
     const quietSinceMs = this.#hooks.isCatchingUp() && this.#isMass() ? Infinity : this.#newestSinceMs;
-    return this.#breaker.mustWait({
+    return this.#telling.breaker.mustWait({
       pending: this.#missing.size,
       files: this.#files,
       nowMs,
@@ -222,7 +216,7 @@ export class LossJudge {
 
   /** Whether what is missing now is one event already. */
   #isMass(): boolean {
-    return this.#breaker.isMass(this.#missing.size, this.#files, this.#nowMs());
+    return this.#telling.breaker.isMass(this.#missing.size, this.#files, this.#nowMs());
   }
 
   /**
@@ -324,7 +318,7 @@ export class LossJudge {
       signal,
     );
     // A tool that takes away very many is asked about all the same: it may be told wrongly what to clean.
-    const isMass = this.#breaker.isMass(files.length, this.#files, this.#nowMs());
+    const isMass = this.#telling.breaker.isMass(files.length, this.#files, this.#nowMs());
     const actors = isMass ? [] : await this.#actorsOf(files);
     for (const [index, missed] of files.entries()) {
       if (index % SLICE === SLICE - 1) await turn();
@@ -332,7 +326,7 @@ export class LossJudge {
       const isStrict = missed.decision.mode === "append-only";
       this.#weigh(missed, orByTool(intents[index], isStrict ? undefined : actors[index], missed.path), losses);
     }
-    return this.#withoutEmptyFolders(losses, folders);
+    return await this.#withoutEmptyFolders(losses, folders);
   }
 
   #weigh(missed: Missed, intent: Intent, losses: Missed[]): void {
@@ -353,29 +347,25 @@ export class LossJudge {
    * A folder is no loss of its own: with lost files below it comes back as their parent. An empty one is lost when it
    * went together with a lost tree around it; alone its removal is accepted, for it holds nothing to heal.
    */
-  #withoutEmptyFolders(losses: readonly Missed[], folders: readonly Missed[]): readonly Missed[] {
+  async #withoutEmptyFolders(losses: readonly Missed[], folders: readonly Missed[]): Promise<readonly Missed[]> {
+    if (folders.length === 0) return losses;
     const parents = new Set<string>();
-    for (const { path } of losses) {
-      for (let cut = path.lastIndexOf("/"); cut > 0; cut = path.lastIndexOf("/", cut - 1)) {
-        const parent = path.slice(0, cut);
-        if (parents.has(parent)) break;
-        parents.add(parent);
-      }
-    }
+    for (const { path } of losses) addParents(parents, path);
+    const later = new Set<string>();
+    for (const path of this.#missing.keys()) addParents(later, path);
+    const told = this.#telling.toldParents;
     const empty: Missed[] = [];
+    const held: BytePath[] = [];
     for (const folder of folders) {
-      if (parents.has(folder.path) || this.#hasMissingBelow(folder.path))
-        this.#markLost(folder, "deleted with its files");
-      else if (parents.has(parentPath(folder.path)) && lookAt(parentPath(folder.path)).is === "missing")
-        empty.push(folder);
+      const { path } = folder;
+      const parent = parentPath(path);
+      if (parents.has(path) || told.has(path) || later.has(path)) held.push(path);
+      else if ((parents.has(parent) || told.has(parent)) && lookAt(parent).is === "missing") empty.push(folder);
       else this.#accept(folder, "the folder held no lost files");
     }
+    const { registry } = this.#context.shared;
+    await registry.markDeleted(this.#context.name, held, "deleted with its files");
     return empty.length === 0 ? losses : [...losses, ...empty];
-  }
-
-  #hasMissingBelow(folder: BytePath): boolean {
-    for (const path of this.#missing.keys()) if (path.startsWith(`${folder}/`)) return true;
-    return false;
   }
 
   #accept({ path, record, item }: Missed, reason: string): void {
@@ -385,74 +375,10 @@ export class LossJudge {
     shared.bus.emit("file.removed", { source: name, path, reason, seenAtMs: item.seenAtMs });
   }
 
-  #markLost({ path, record }: Missed, reason: string): void {
-    const { shared, name } = this.#context;
-    shared.registry.put(name, path, { ...withoutLoss(record), state: "lost", lossKind: "deleted", reason });
-  }
-
   async #actorsOf(missed: readonly Missed[]): Promise<readonly (Actor | undefined)[]> {
     const paths = missed.map(({ path }) => path);
     return (await this.#context.shared.actors?.whoDid("removed", paths)) ?? [];
   }
-
-  #tell(missed: readonly Missed[], actors: readonly (Actor | undefined)[]): void {
-    if (missed.length === 0) return;
-    const { shared, name } = this.#context;
-    const nowMs = this.#nowMs();
-    const isRoot = missed.some(({ ground }) => ground.is === "deleted");
-    const isMass = isRoot || this.#takeBegunWithout(missed) || this.#breaker.isMass(missed.length, this.#files, nowMs);
-    const losses = missed.map((one, index) => this.#lossOf(one, actors[index]));
-    for (const one of missed) this.#markLost(one, "deleted");
-    shared.metrics.lost.add(losses.length, { source: name, kind: "deleted" });
-    if (!isMass) {
-      for (const loss of losses) {
-        this.#breaker.noteSingle(nowMs);
-        shared.bus.emit("file.lost", loss);
-      }
-      return;
-    }
-    this.#episode = this.#breaker.isOpen(nowMs) ? [...this.#episode, ...losses] : losses;
-    this.#breaker.noteMass(nowMs);
-    shared.log.warn("watch.mass_loss", { source: name, paths: this.#episode.length, new: losses.length });
-    shared.bus.emit("mass.loss", { source: name, losses: this.#episode, isAttack: this.#hooks.isAttacked() });
-  }
-
-  /** True when something of a root is missing of which nothing was there at first; that is said once. */
-  #takeBegunWithout(missed: readonly Missed[]): boolean {
-    let isTaken = false;
-    for (const root of this.#begunWithout) {
-      if (!missed.some(({ path }) => isWithin(path, root))) continue;
-      this.#begunWithout.delete(root);
-      isTaken = true;
-    }
-    return isTaken;
-  }
-
-  #lossOf(missed: Missed, actor: Actor | undefined): LossEvent {
-    const { path, item, ground } = missed;
-    const group = missed.group === undefined ? "" : `others of its group ${missed.group} are still there`;
-    const why = ground.is === "deleted" ? ground.detail : group;
-    const detail = withActor(lossDetail(asMissingFile(this.#context.name, missed), why), actor);
-    return {
-      source: this.#context.name,
-      path,
-      kind: "deleted",
-      noticedBy: item.noticedBy,
-      seenAtMs: item.seenAtMs,
-      detail,
-      ...(actor === undefined ? {} : { actor }),
-    };
-  }
-}
-
-interface Missed {
-  readonly path: BytePath;
-  readonly record: RegistryRecord;
-  readonly item: MissingItem;
-  readonly ground: Ground;
-  readonly decision: ModeDecision;
-  /** The pattern of a group that it is a part of, of which others are still there. */
-  readonly group?: string;
 }
 
 /** Without other evidence the removal by a tool of the system counts as meant. */
@@ -465,10 +391,6 @@ function orByTool(intent: Intent | undefined, actor: Actor | undefined, path: By
 /** Not removed on purpose, and not told already as a part of an attack. */
 function isMissed({ state, lossKind }: RegistryRecord): boolean {
   return state === "live" || (state === "lost" && lossKind !== "deleted");
-}
-
-function asMissingFile(source: string, { path, record, item, decision }: Missed): MissingFile {
-  return { source, path, record, seenAtMs: item.seenAtMs, noticedBy: item.noticedBy, mode: decision.mode };
 }
 
 function withoutLoss(record: RegistryRecord): RegistryRecord {

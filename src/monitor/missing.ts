@@ -1,7 +1,33 @@
 /** Looking at paths that are missing, many at once: what needs no look of its own, and what they stood on. */
+import type { NoticedBy } from "../base/events.js";
 import { type BytePath, parentPath } from "../base/paths.js";
+import type { MissingFile } from "./intent.js";
 import { lookAt } from "./look.js";
 import type { RegistryRecord } from "./registry.js";
+import type { ModeDecision } from "./rules.js";
+
+/** A path that was not there when somebody looked. */
+export interface MissingItem {
+  readonly noticedBy: NoticedBy;
+  readonly seenAtMs: number;
+  /** Steady ms. */
+  readonly sinceMs: number;
+  /** Not to be judged before, steady ms. */
+  readonly dueMs: number;
+  /** Why it waited last; undefined: it did not. */
+  readonly waitedFor?: string;
+}
+
+/** A missing path as it is judged. */
+export interface Missed {
+  readonly path: BytePath;
+  readonly record: RegistryRecord;
+  readonly item: MissingItem;
+  readonly ground: Ground;
+  readonly decision: ModeDecision;
+  /** The pattern of a group that it is a part of, of which others are still there. */
+  readonly group?: string;
+}
 
 /** What the ground under a missing path is like. */
 export type Ground =
@@ -46,4 +72,9 @@ export function nearestFolder(path: BytePath): BytePath {
   let folder = parentPath(path);
   while (folder !== "/" && lookAt(folder).is === "missing") folder = parentPath(folder);
   return folder;
+}
+
+/** What the judge of intent is asked about it. */
+export function asMissingFile(source: string, { path, record, item, decision }: Missed): MissingFile {
+  return { source, path, record, seenAtMs: item.seenAtMs, noticedBy: item.noticedBy, mode: decision.mode };
 }

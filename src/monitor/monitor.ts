@@ -30,6 +30,7 @@ import type {
 } from "./ports.js";
 import { Registry, type RegistryRecord } from "./registry.js";
 import { awayReasonOf, forgetGroundOf, hiddenPointsOf } from "./roots.js";
+import type { ProtectionMode } from "./rules.js";
 import { Suspects } from "./suspects.js";
 import { FileValidation } from "./validation.js";
 import type { Verdict } from "./validator.js";
@@ -238,6 +239,11 @@ export class Monitor implements AsyncDisposable {
   /** Windows that are open now. */
   pauses(): readonly Pause[] {
     return this.#shared.pauses.open(this.#options.clock.nowMs());
+  }
+
+  /** The mode that a path is protected in; `ignore` when no source holds it. */
+  modeOf(path: BytePath): ProtectionMode {
+    return this.#guardOf(path)?.context.modeOf(path).mode ?? "ignore";
   }
 
   /** How a path is protected and why. */

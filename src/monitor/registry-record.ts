@@ -91,6 +91,23 @@ export function encodeRecord(record: RegistryRecord): Buffer {
   return bytes;
 }
 
+/** The bytes of a record whose path was deleted, from those of the record before; undefined when those are no record. */
+export function deletedRecordBytes(bytes: Buffer, reason: string): Buffer | undefined {
+  if (bytes.length < FIXED_BYTES || bytes[0] !== VERSION) return undefined;
+  const flags = bytes[3] ?? 0;
+  if ((flags & HAS_TAIL) !== 0) {
+    const record = decodeRecord(bytes);
+    if (record === undefined) return undefined;
+    const { damagedStamp: _damagedStamp, ...kept } = record;
+    return encodeRecord({ ...kept, state: "lost", lossKind: "deleted", reason });
+  }
+  const tail = Buffer.from(JSON.stringify({ lossKind: "deleted", reason } satisfies Tail), "utf8");
+  const lost = Buffer.concat([bytes, tail]);
+  lost[2] = REGISTRY_STATES.indexOf("lost");
+  lost[3] = flags | HAS_TAIL;
+  return lost;
+}
+
 /** Bytes of the live regular file that a record stands for, without reading all of it; undefined when it is none. */
 export function liveFileBytes(bytes: Buffer): number | undefined {
   if (bytes.length < FIXED_BYTES || bytes[0] !== VERSION) return undefined;

@@ -16,6 +16,7 @@ import type { StateSublevel } from "./state-sublevel.js";
 import {
   type RegistryRecord,
   decodeRecord,
+  deletedRecordBytes,
   encodeRecord,
   isLostRecord,
   liveFileBytes,
@@ -55,6 +56,8 @@ export class Registry implements AsyncDisposable {
   readonly #totals = new Map<string, SourceTotals>();
   readonly #lost = new Map<string, number>();
   readonly #overlay = new Map<string, Buffer | undefined>();
+  /** For each who reads many records beside this thread: keys written meanwhile, of which what is read may be old. */
+  readonly #writtenSince = new Set<Set<string>>();
   /** Commits whose changes are in the overlay or in LevelDB, by source; written with the records, never before. */
   readonly #through = new Map<string, number>();
   #newestAtOpenMs = 0;
@@ -109,6 +112,28 @@ export class Registry implements AsyncDisposable {
     this.#replace(source, path, record);
   }
 
+  /**
+   * Marks many paths as deleted; whatever else is known of them stays. What is not known, or no longer, is passed over.
+   * Their old records are read beside this thread, a page at a time.
+   */
+  async markDeleted(source: string, paths: readonly BytePath[], reason: string): Promise<void> {
+    for (let start = 0; start < paths.length; start += PAGE) {
+      const keys = paths.slice(start, start + PAGE).map((path) => keyOf(source, path));
+      const written = new Set<string>();
+      this.#writtenSince.add(written);
+      try {
+        const values = await this.#records.getMany(keys.map((key) => Buffer.from(key, "latin1")));
+        for (const [index, key] of keys.entries()) {
+          const isOld = written.has(key) || this.#overlay.has(key);
+          this.#markDeleted(source, key, isOld ? this.#bytesAt(key) : values[index], reason);
+        }
+      } finally {
+        this.#writtenSince.delete(written);
+      }
+      await this.room();
+    }
+  }
+
   /** Forgets a path. */
   forget(source: string, path: BytePath): void {
     this.#replace(source, path, undefined);
@@ -161,17 +186,19 @@ export class Registry implements AsyncDisposable {
     const end = Buffer.from(`${prefix.slice(0, -1)}0`, "latin1");
     const iterator = this.#records.iterator({ gte: Buffer.from(start, "latin1"), lt: end });
     try {
-      for (let next = await iterator.next(); next !== undefined; next = await iterator.next()) {
-        const key = next[0].toString("latin1");
-        const cut = key.indexOf("/", prefix.length);
-        if (cut !== -1) {
-          // Everything of a deeper folder is skipped at once; "0" follows "/".
-          iterator.seek(Buffer.from(`${key.slice(0, cut)}0`, "latin1"));
-          continue;
+      // Small folders on the way are read over, for a seek costs as much as a page; large ones are skipped.
+      let deeper = "";
+      for (let page = await iterator.nextv(PAGE); page.length > 0; page = await iterator.nextv(PAGE)) {
+        const deeperBefore = deeper;
+        for (const [bytes, value] of page) {
+          const key = bytes.toString("latin1");
+          const cut = key.indexOf("/", prefix.length);
+          deeper = cut === -1 ? "" : key.slice(0, cut);
+          const record = deeper === "" && key !== prefix ? decodeRecord(value) : undefined;
+          if (record !== undefined) yield { path: key.slice(key.indexOf("\0") + 1) as BytePath, record };
         }
-        const record = decodeRecord(next[1]);
-        if (record !== undefined && key !== prefix)
-          yield { path: key.slice(key.indexOf("\0") + 1) as BytePath, record };
+        // "0" follows "/".
+        if (deeper !== "" && deeper === deeperBefore) iterator.seek(Buffer.from(`${deeper}0`, "latin1"));
       }
     } finally {
       await iterator.close();
@@ -284,6 +311,19 @@ export class Registry implements AsyncDisposable {
     const value = record === undefined ? undefined : encodeRecord(record);
     this.#count(source, this.#bytesAt(key), -1);
     this.#count(source, value, 1);
+    this.#write(key, value);
+  }
+
+  #markDeleted(source: string, key: string, before: Buffer | undefined, reason: string): void {
+    const value = before === undefined ? undefined : deletedRecordBytes(before, reason);
+    if (value === undefined) return;
+    this.#count(source, before, -1);
+    this.#count(source, value, 1);
+    this.#write(key, value);
+  }
+
+  #write(key: string, value: Buffer | undefined): void {
+    for (const written of this.#writtenSince) written.add(key);
     this.#overlay.set(key, value);
     this.#flushing ??= this.#flushOnce();
   }

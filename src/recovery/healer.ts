@@ -4,13 +4,12 @@
  */
 import { lstat } from "node:fs/promises";
 import { join } from "node:path";
-import type { EventCatalogue, LossEvent } from "../base/events.js";
+import type { LossEvent } from "../base/events.js";
 import type { Timer } from "../base/clock.js";
 import { HoldfastError, asHoldfastError, errnoOf, messageOf } from "../base/errors.js";
 import { randomHex } from "../base/ids.js";
 import { ResourceStack } from "../base/lifecycle.js";
 import { type BytePath, parentPath, pathBytes, pathText } from "../base/paths.js";
-import { counted } from "../base/units.js";
 import type { FileNode } from "../engine/types.js";
 import { RecoveryChain, chainOfOne } from "./chain.js";
 import { databaseAt } from "./database-at.js";
@@ -18,6 +17,7 @@ import { ExpectedFiles, isExpectation } from "./expected-files.js";
 import { PriorityLanes, RestoreMemory } from "./gate.js";
 import { IncidentHealer, resultOf } from "./heal-incident.js";
 import { type HealResult, PathHealer } from "./heal-path.js";
+import { MassLosses } from "./mass-losses.js";
 import type { Incident, IncidentState } from "./incident.js";
 import { IncidentBook, type IncidentPath } from "./incident-book.js";
 import { restoreFromQuarantine } from "./quarantine-restore.js";
@@ -27,7 +27,7 @@ import { ProcessFiles } from "./proc.js";
 import { Quarantine } from "./quarantine.js";
 import { BatchCollector, type BatchReport, type RecoveryResult } from "./report.js";
 import { ScratchFolder } from "./scratch.js";
-import { Unfinished, isHealedByItself } from "./unfinished.js";
+import { Unfinished } from "./unfinished.js";
 
 /** A path found missing or damaged by a scan. */
 export type LossFinding = Pick<LossEvent, "source" | "path" | "kind" | "detail">;
@@ -66,6 +66,7 @@ export class Healer implements AsyncDisposable {
   readonly #incidents: IncidentHealer;
   readonly #unfinished: Unfinished;
   readonly #expected: ExpectedFiles;
+  readonly #mass: MassLosses;
   readonly #quarantine: Quarantine;
   readonly #notes: PlacementNotes;
   readonly #resources = new ResourceStack();
@@ -101,6 +102,11 @@ export class Healer implements AsyncDisposable {
       work: (work) => this.#work(work),
       healNow: (incident, policy, isApproved) => this.#healNow(incident, policy, isApproved),
     });
+    const { secondDeletionMs } = this.#settings;
+    this.#mass = new MassLosses({
+      ...{ clock, observer, bus, book, watch, policyFor, secondDeletionMs, incidents: this.#incidents },
+      healNow: (incident, policy) => this.#healNow(incident, policy),
+    });
     const work = (job: () => Promise<void>): void => this.#work(job);
     this.#expected = new ExpectedFiles({ clock, observer, bus, book, incidents: this.#incidents, work });
   }
@@ -114,7 +120,7 @@ export class Healer implements AsyncDisposable {
     await this.#rememberRestores();
     const { bus, clock } = this.#options;
     this.#resources.defer(bus.on("file.lost", (event) => this.#work(() => this.#onLost(event))));
-    this.#resources.defer(bus.on("mass.loss", (event) => this.#work(() => this.#onMass(event))));
+    this.#resources.defer(bus.on("mass.loss", (event) => this.#work(() => this.#mass.take(event))));
     this.#resources.defer(
       bus.on("file.returned", (event) => this.#work(() => this.#onReturned(event.source, event.path))),
     );
@@ -198,7 +204,7 @@ export class Healer implements AsyncDisposable {
     const collector = new BatchCollector(this.#options.clock.nowMs());
     for (const [source, found] of bySource(findings)) {
       if (found.length > FINDINGS_SINGLE_MAX) {
-        const incident = await this.#openMass(source, found, {
+        const incident = await this.#mass.open(source, found, {
           seenAtMs: this.#options.clock.nowMs(),
           noticedBy: "scan",
         });
@@ -335,51 +341,6 @@ export class Healer implements AsyncDisposable {
       const healing = await this.#book.change(incident.id, change, [incident.state]);
       await this.#incidents.heal(healing, isApproved, this.#stop.signal);
     });
-  }
-
-  async #onMass({ source, losses, isAttack }: EventCatalogue["mass.loss"]): Promise<void> {
-    const wanted = losses.filter((loss) => this.#options.policyFor(source, loss.path).mode !== "ignore");
-    const lost: LossEvent[] = [];
-    for (const loss of wanted) {
-      const isStrict = this.#options.policyFor(source, loss.path).mode === "append-only";
-      if (loss.kind === "deleted" && !isStrict && (await this.#isSecondDeletion(loss.path)))
-        await this.#options.watch.acceptRemoval(loss.path, "deleted again after holdfast had restored it");
-      else lost.push(loss);
-    }
-    const [first] = lost;
-    if (first === undefined) return;
-    const open = this.#book.openMassOf(source);
-    if (open !== undefined && (await this.#book.get(open)).state === "waiting") {
-      const known = new Set<BytePath>();
-      for await (const { path } of this.#book.pathsOf(open)) known.add(path);
-      await this.#book.addPaths(
-        open,
-        lost.filter((loss) => !known.has(loss.path)),
-      );
-      if (isAttack) this.#options.bus.emit("attack.held", { source, id: open });
-      return;
-    }
-    const { seenAtMs, noticedBy } = first;
-    const incident = await this.#openMass(source, lost, { seenAtMs, noticedBy, ...(isAttack ? { isAttack } : {}) });
-    const policy = this.#options.policyFor(source, first.path);
-    if (isAttack) {
-      this.#options.bus.emit("attack.held", { source, id: incident.id });
-      await this.#incidents.hold(incident, `${counted(lost.length, "attacked file")}: a person decides`);
-    } else if (isHealedByItself(incident, policy)) await this.#healNow(incident, policy);
-    else await this.#incidents.hold(incident, `${counted(lost.length, "file")} at once: a person decides`);
-  }
-
-  async #openMass(
-    source: string,
-    losses: readonly LossFinding[],
-    how: Pick<Incident, "seenAtMs" | "noticedBy" | "isAttack">,
-  ): Promise<Incident> {
-    const detail = losses[0]?.detail ?? "";
-    const paths = losses.map(({ path, kind }) => ({ path, kind }));
-    const incident = await this.#book.open({ ...how, source, kind: "mass", detail, reason: "" }, paths);
-    this.#options.observer.log.warn("incident.opened", { id: incident.id, source, kind: "mass", paths: paths.length });
-    this.#options.bus.emit("incident.opened", { id: incident.id, source, paths: paths.length, kind: "mass" });
-    return incident;
   }
 
   async #onReturned(source: string, path: BytePath): Promise<void> {

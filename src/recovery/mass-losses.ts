@@ -1,0 +1,148 @@
+/**
+ * Mass losses: whatever a source loses at once is one incident, which one word of a person decides. An event that goes
+ * on is held at its first files; those that follow join, and only when it is over anything may be put back.
+ */
+import type { Clock } from "../base/clock.js";
+import { KeyedMutex } from "../base/concurrency.js";
+import type { EventBus, EventCatalogue, LossEvent } from "../base/events.js";
+import type { Observer } from "../base/observe.js";
+import type { BytePath } from "../base/paths.js";
+import { counted } from "../base/units.js";
+import type { IncidentHealer } from "./heal-incident.js";
+import type { Incident } from "./incident.js";
+import type { IncidentBook } from "./incident-book.js";
+import type { HealerOptions, HealPolicy } from "./ports.js";
+import { isHealedByItself } from "./unfinished.js";
+
+export interface MassParts {
+  readonly clock: Clock;
+  readonly observer: Observer;
+  readonly bus: EventBus;
+  readonly book: IncidentBook;
+  readonly incidents: IncidentHealer;
+  readonly watch: HealerOptions["watch"];
+  readonly policyFor: HealerOptions["policyFor"];
+  readonly secondDeletionMs: number;
+  healNow(incident: Incident, policy: HealPolicy): Promise<void>;
+}
+
+type MassLoss = EventCatalogue["mass.loss"];
+type Lost = Pick<LossEvent, "path" | "kind" | "detail">;
+
+export class MassLosses {
+  readonly #parts: MassParts;
+  /** Events of one source one after another, so that two never open an incident each. */
+  readonly #turns = new KeyedMutex();
+  /** Incidents of events that go on, by source. After a restart they wait for a person. */
+  readonly #goingOn = new Map<string, string>();
+
+  constructor(parts: MassParts) {
+    this.#parts = parts;
+  }
+
+  /** Takes an event up: opens its incident or adds to it, and holds or heals it. */
+  async take(event: MassLoss): Promise<void> {
+    const toHeal = await this.#turns.run(event.source, async () => await this.#noted(event));
+    if (toHeal !== undefined) await this.#parts.healNow(toHeal, this.#policyOf(toHeal));
+  }
+
+  /** Opens an incident of many paths and tells it. */
+  async open(
+    source: string,
+    losses: readonly Lost[],
+    how: Pick<Incident, "seenAtMs" | "noticedBy" | "isAttack">,
+  ): Promise<Incident> {
+    const { book, observer, bus } = this.#parts;
+    const detail = losses[0]?.detail ?? "";
+    const paths = losses.map(({ path, kind }) => ({ path, kind }));
+    const incident = await book.open({ ...how, source, kind: "mass", detail, reason: "" }, paths);
+    observer.log.warn("incident.opened", { id: incident.id, source, kind: "mass", paths: paths.length });
+    bus.emit("incident.opened", { id: incident.id, source, paths: paths.length, kind: "mass" });
+    return incident;
+  }
+
+  /** Writes the event down; gives the incident that is to be healed now. */
+  async #noted(event: MassLoss): Promise<Incident | undefined> {
+    const { source, isAttack, goesOn = false } = event;
+    const lost = await this.#withoutMeant(event);
+    const open = await this.#waitingIn(source);
+    if (open === undefined) {
+      this.#goingOn.delete(source); // somebody decided it meanwhile
+      return await this.#opened(event, lost);
+    }
+    const incident = await this.#joined(open, lost);
+    if (isAttack) this.#goingOn.delete(source); // only a person puts back what was attacked
+    if (isAttack && lost.length > 0) this.#parts.bus.emit("attack.held", { source, id: open.id });
+    return goesOn ? undefined : await this.#over(incident);
+  }
+
+  async #opened({ source, isAttack, goesOn }: MassLoss, lost: readonly LossEvent[]): Promise<Incident | undefined> {
+    const { bus, incidents } = this.#parts;
+    const [first] = lost;
+    if (first === undefined) return undefined;
+    const { seenAtMs, noticedBy } = first;
+    const incident = await this.open(source, lost, { seenAtMs, noticedBy, ...(isAttack ? { isAttack } : {}) });
+    if (isAttack) bus.emit("attack.held", { source, id: incident.id });
+    if (goesOn === true) {
+      this.#goingOn.set(source, incident.id);
+      await incidents.hold(incident, `${counted(lost.length, "file")} so far, and more are going`);
+      return undefined;
+    }
+    if (isHealedByItself(incident, this.#policyOf(incident))) return incident;
+    await incidents.hold(incident, heldBecause(incident));
+    return undefined;
+  }
+
+  /** The event of a held incident is over: it is healed, or people are told how much it was. */
+  async #over(incident: Incident): Promise<Incident | undefined> {
+    const { id, source, pathCount: paths } = incident;
+    if (this.#goingOn.get(source) !== id) return undefined;
+    this.#goingOn.delete(source);
+    if (isHealedByItself(incident, this.#policyOf(incident))) return incident;
+    const reason = heldBecause(incident);
+    await this.#parts.book.change(id, { reason }, ["waiting"]);
+    this.#parts.bus.emit("incident.held", { id, source, paths, reason });
+    return undefined;
+  }
+
+  /** The incident with what is new to it. */
+  async #joined(open: Incident, lost: readonly LossEvent[]): Promise<Incident> {
+    const { book } = this.#parts;
+    if (lost.length === 0) return open;
+    const known = new Set<BytePath>();
+    for await (const { path } of book.pathsOf(open.id)) known.add(path);
+    const fresh = lost.filter((loss) => !known.has(loss.path));
+    return fresh.length === 0 ? open : await book.addPaths(open.id, fresh);
+  }
+
+  async #waitingIn(source: string): Promise<Incident | undefined> {
+    const id = this.#parts.book.openMassOf(source);
+    const incident = id === undefined ? undefined : await this.#parts.book.get(id);
+    return incident?.state === "waiting" ? incident : undefined;
+  }
+
+  /** Leaves out what nobody protects, and accepts what was deleted again soon after it was put back. */
+  async #withoutMeant({ source, losses }: MassLoss): Promise<readonly LossEvent[]> {
+    const { policyFor, watch, clock, secondDeletionMs } = this.#parts;
+    const lost: LossEvent[] = [];
+    for (const loss of losses) {
+      const { mode } = policyFor(source, loss.path);
+      const isAgain = loss.healedAtMs !== undefined && clock.nowMs() - loss.healedAtMs <= secondDeletionMs;
+      if (mode === "ignore") continue;
+      if (loss.kind === "deleted" && mode !== "append-only" && isAgain)
+        await watch.acceptRemoval(loss.path, "deleted again after holdfast had restored it");
+      else lost.push(loss);
+    }
+    return lost;
+  }
+
+  #policyOf({ source, paths: [first] }: Incident): HealPolicy {
+    return this.#parts.policyFor(source, first ?? ("/" as BytePath));
+  }
+}
+
+function heldBecause({ pathCount, isAttack }: Incident): string {
+  return isAttack === true
+    ? `${counted(pathCount, "attacked file")}: a person decides`
+    : `${counted(pathCount, "file")} at once: a person decides`;
+}
