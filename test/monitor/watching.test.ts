@@ -44,7 +44,11 @@ describe("watching", () => {
     await bench.quiet();
     bench.clear();
     rmSync(bench.folder.at("copied"), { recursive: true });
-    await bench.until("one event", () => bench.events("mass.loss").flatMap(({ losses }) => losses).length === 1000, 60_000);
+    await bench.until(
+      "one event",
+      () => bench.events("mass.loss").flatMap(({ losses }) => losses).length === 1000,
+      60_000,
+    );
     expect(bench.losses).to.deep.equal([]);
   });
 
