@@ -51,11 +51,13 @@ const fsSnapshots = mapping("Snapshots of the file's own file system: btrfs (sna
   of: optional(text("The folder that `roots` are images of; / unless told.")),
   max_age_hours: maxAgeHours,
 });
-const packageManager = mapping("The same version of the Debian package that installed the file, checked.", {
+const packageManager = mapping("The same version of the package (dpkg, rpm) that installed the file, checked.", {
   strategy: Type.Literal("package_manager"),
-  archives: optional(texts("More folders with package files, absolute; apt's cache is always looked into.")),
+  archives: optional(
+    texts("More folders with package files, absolute; the caches of apt, dnf, yum and zypper are always looked into."),
+  ),
   download: optional(flag("Let apt download the package when it is not on this machine.", false)),
-  root: optional(text("Top of the system that dpkg manages; / unless told.")),
+  root: optional(text("Top of the system that dpkg or rpm manages; / unless told.")),
   max_age_hours: maxAgeHours,
 });
 const sqliteWal = mapping("An SQLite database out of its write-ahead log.", {

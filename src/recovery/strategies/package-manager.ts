@@ -1,9 +1,9 @@
 /**
- * `package_manager`: a file that a Debian package installed, out of the very same version of that package: from apt's
- * cache, from named folders, or (only when allowed) downloaded by apt. The bytes count only if they have the checksum
- * that the package database has for the file.
- * Parameters: `archives` (more folders with .deb files), `download` (default false), `root` (top of the system that
- * dpkg manages, default `/`).
+ * `package_manager`: a file that a package of dpkg or rpm installed, out of the very same version of that package: from
+ * the caches of apt, dnf, yum and zypper, from named folders, or (only when allowed) downloaded by apt. The bytes count
+ * only if they have the checksum that the package database has for the file.
+ * Parameters: `archives` (more folders with package files), `download` (default false, apt only), `root` (top of the
+ * system that dpkg or rpm manages, default `/`).
  */
 import { createHash } from "node:crypto";
 import { mkdtemp, readdir, rm, stat as statPath } from "node:fs/promises";
@@ -17,6 +17,7 @@ import { msOfNs, readRegularFile, regularFileAt } from "../regular-file.js";
 import type { Candidate, LostFile, RecoveryStrategy, Search } from "../strategy.js";
 import { DpkgDatabase, type PackagedFile, archiveName, unpackArchive } from "./dpkg.js";
 import { quoted } from "./latest-backup.js";
+import { type RpmFile, fileInRpm, rpmArchiveName, rpmCaches, rpmFileAt } from "./rpm.js";
 
 const ID = "package_manager";
 const DOWNLOAD_TIMEOUT_MS = 5 * 60_000;
@@ -25,7 +26,8 @@ const ARCHIVE_BYTES_MAX = 1024 * 2 ** 20;
 
 interface Places {
   readonly root: string;
-  readonly folders: readonly string[];
+  /** Further folders of package files. */
+  readonly named: readonly string[];
   readonly mayDownload: boolean;
 }
 
@@ -44,29 +46,15 @@ export function packageManagerStrategy(): RecoveryStrategy {
     async *find(lost: LostFile, search: Search, signal: AbortSignal): AsyncIterable<Candidate> {
       signal.throwIfAborted();
       const places = placesOf(search.parameters);
-      const database = new DpkgDatabase(places.root);
-      const name = database.nameOf(lost.path);
-      const isDebian = (await regularFileAt(pathFromText(join(places.root, "var/lib/dpkg/status")))) !== undefined;
-      if (name === undefined || !isDebian) return;
-      const file = await database.owning(name, search.note, signal);
-      if (file === undefined) return;
-      const archive = (await archiveIn(places.folders, file)) ?? (await downloaded(file, places, search, signal));
-      if (archive === undefined) {
-        search.note(`it belongs to ${file.package} ${file.version}, whose package file is not on this machine`);
-        return;
-      }
-      const folder = await mkdtemp(join(search.scratchDir, "package-"));
-      try {
-        await unpackArchive(archive.file, file, folder, signal);
-        const candidate = await candidateIn(folder, { file, archive, lost }, signal);
-        if (candidate === undefined) search.note(`${archive.file} has other bytes than the package database promises`);
-        else yield candidate;
-      } finally {
-        await rm(folder, { recursive: true, force: true });
-      }
+      const file = await debianFileAt(places.root, lost.path, search.note, signal);
+      if (file !== undefined) yield* debianCandidates(file, places, { lost, search }, signal);
+      const rpm = file === undefined ? await rpmFileAt(places.root, lost.path, signal) : undefined;
+      if (rpm !== undefined) yield* rpmCandidates(rpm, places, { lost, search }, signal);
     },
     advise: async (lost, search) => {
       const { root } = placesOf(search.parameters);
+      const rpm = await rpmFileAt(root, lost.path, new AbortController().signal).catch(() => undefined);
+      if (rpm !== undefined && root === "/") return [`dnf reinstall ${rpm.package}-${rpm.version}.${rpm.architecture}`];
       const database = new DpkgDatabase(root);
       const name = database.nameOf(lost.path);
       if (name === undefined || root !== "/") return [];
@@ -76,6 +64,46 @@ export function packageManagerStrategy(): RecoveryStrategy {
   };
 }
 
+interface Asked {
+  readonly lost: LostFile;
+  readonly search: Search;
+}
+
+async function debianFileAt(
+  root: string,
+  path: BytePath,
+  note: (text: string) => void,
+  signal: AbortSignal,
+): Promise<PackagedFile | undefined> {
+  const database = new DpkgDatabase(root);
+  const name = database.nameOf(path);
+  const isDebian = (await regularFileAt(pathFromText(join(root, "var/lib/dpkg/status")))) !== undefined;
+  return name === undefined || !isDebian ? undefined : await database.owning(name, note, signal);
+}
+
+async function* debianCandidates(
+  file: PackagedFile,
+  places: Places,
+  { lost, search }: Asked,
+  signal: AbortSignal,
+): AsyncIterable<Candidate> {
+  const archive =
+    (await archiveIn(aptFolders(places), archiveName(file))) ?? (await downloaded(file, places, search, signal));
+  if (archive === undefined) {
+    search.note(`it belongs to ${file.package} ${file.version}, whose package file is not on this machine`);
+    return;
+  }
+  const folder = await mkdtemp(join(search.scratchDir, "package-"));
+  try {
+    await unpackArchive(archive.file, file, folder, signal);
+    const candidate = await candidateIn(folder, { file, archive, lost }, signal);
+    if (candidate === undefined) search.note(`${archive.file} has other bytes than the package database promises`);
+    else yield candidate;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
 function placesOf(parameters: Parameters): Places {
   const reader = new ParameterReader(ID, parameters);
   const root = reader.text("root") ?? "/";
@@ -83,12 +111,16 @@ function placesOf(parameters: Parameters): Places {
   const named = reader.texts("archives") ?? [];
   if (!named.every(isAbsolute)) throw reader.wrong("archives", "absolute folders");
   const mayDownload = reader.flag("download");
-  return { root, folders: [join(root, "var/cache/apt/archives"), ...named], mayDownload };
+  return { root, named, mayDownload };
 }
 
-async function archiveIn(folders: readonly string[], file: PackagedFile): Promise<Archive | undefined> {
+function aptFolders({ root, named }: Places): readonly string[] {
+  return [join(root, "var/cache/apt/archives"), ...named];
+}
+
+async function archiveIn(folders: readonly string[], name: string): Promise<Archive | undefined> {
   for (const folder of folders) {
-    const path = join(folder, archiveName(file));
+    const path = join(folder, name);
     const stat = await regularFileAt(pathFromText(path));
     if (stat === undefined || stat.size > BigInt(ARCHIVE_BYTES_MAX)) continue;
     return { file: path, ownerUid: Number(stat.uid), isTemporary: false };
@@ -153,17 +185,57 @@ async function candidateIn(
     sizeBytes: Number(stat.size),
     sha256,
     ownerUid: archive.ownerUid,
-    notes: [
-      "checksum: the one that the package database has for the file",
-      ...(isLastGood ? [] : ["the file had been changed after it was installed"]),
-      ...(file.isConfiguration ? ["a configuration file: as the package brings it"] : []),
-    ],
+    notes: notesOn(isLastGood, file),
     ...(good === undefined && isOwnTree ? { metadata: { ...nodeFromStat(stat), sha256 } } : {}),
     command: archive.isTemporary
       ? `apt-get download ${file.package}=${file.version}`
       : `dpkg-deb --fsys-tarfile ${quoted(archive.file)} | tar -xO ${quoted(`.${file.name}`)} > RECOVERED`,
     open: (inner) => readRegularFile(path, inner),
   };
+}
+
+/** The file out of its rpm package, if its bytes have the digest of the database. */
+async function* rpmCandidates(
+  file: RpmFile,
+  { root, named }: Places,
+  { lost, search }: Asked,
+  signal: AbortSignal,
+): AsyncIterable<Candidate> {
+  const name = rpmArchiveName(file);
+  const archive = await archiveIn([...(await rpmCaches(root)), ...named], name);
+  if (archive === undefined) {
+    search.note(`it belongs to ${file.package} ${file.version}, whose package file is not on this machine`);
+    return;
+  }
+  const bytes = await fileInRpm(archive.file, file, signal);
+  if (bytes === undefined || createHash(file.algorithm).update(bytes).digest("hex") !== file.digest) {
+    search.note(`${archive.file} has other bytes than the package database promises`);
+    return;
+  }
+  const sha256 = createHash("sha256").update(bytes).digest("hex");
+  const isLastGood = lost.lastGood === undefined || lost.lastGood.sha256 === sha256;
+  yield {
+    strategy: ID,
+    origin: `package ${file.package} ${file.version} (${file.architecture})`,
+    fidelity: isLastGood ? "exact" : "older",
+    sizeBytes: bytes.length,
+    sha256,
+    ownerUid: archive.ownerUid,
+    notes: notesOn(isLastGood, file),
+    command: `rpm2cpio ${quoted(archive.file)} | cpio -i --to-stdout ${quoted(`.${file.name}`)} > RECOVERED`,
+    // eslint-disable-next-line @typescript-eslint/require-await -- the bytes are in memory already
+    async *open() {
+      yield bytes;
+    },
+  };
+}
+
+function notesOn(isLastGood: boolean, { isConfiguration }: { readonly isConfiguration: boolean }): readonly string[] {
+  return [
+    "checksum: the one that the package database has for the file",
+    ...(isLastGood ? [] : ["the file had been changed after it was installed"]),
+    ...(isConfiguration ? ["a configuration file: as the package brings it"] : []),
+  ];
 }
 
 async function digestsOf(
