@@ -23,6 +23,8 @@ import { BATCH_BYTES_AIM, BATCH_FILES_MAX } from "./workers/pool.js";
 /** A round ends at this many files or bytes read: 8192 nodes are about 10 MB of memory, their content some packs. */
 const ROUND_FILES = 8192;
 const ROUND_BYTES = 256 * 2 ** 20;
+/** Files that are given to workers that have nothing to do, though a batch would hold more. */
+const EARLY_FILES_MIN = 32;
 /** Failures of a walk that are remembered; beyond it a source counts as not looked at below its root. */
 const FAILURES_MAX = 100_000;
 
@@ -71,6 +73,10 @@ export class SourceReader {
   readonly #options: ReadOptions;
   readonly #signal: AbortSignal;
   readonly seen = new Bitmap();
+  /** Those of the last tree that were seen again; only counted while no other commit touches the source. */
+  readonly #stillThere = new Bitmap();
+  /** Entries that the source had, absent ones not counted; undefined when no tree tells. */
+  #entriesBefore: number | undefined;
   readonly #touched = new TouchedPaths();
   /** False: the source had no entries when its reading began, so only what other commits touched is looked up. */
   #hadEntries = true;
@@ -113,6 +119,7 @@ export class SourceReader {
     const listener = (delta: Delta): void => this.#noteDelta(delta);
     this.#core.deltaListeners.add(listener);
     this.#hadEntries = this.#core.parts.catalog.entries.sourceNames.has(this.#source.name);
+    this.#entriesBefore = knownTree(this.#core.parts.catalog, this.#source.name)?.entryCount;
     try {
       const isBeside = this.#hadEntries && this.#source.restIsStored !== true;
       await using cursor = isBeside ? this.#core.parts.catalog.entries.cursor(this.#source.name) : undefined;
@@ -129,6 +136,8 @@ export class SourceReader {
           for (const entry of entries) this.#look(entry, this.#current(entry.path));
         }
         while (this.#batch.length >= BATCH_FILES_MAX || this.#batchBytes >= BATCH_BYTES_AIM) await this.#startBatch();
+        // Few are changed: the workers would have nothing to do until the walk ends.
+        if (this.#batch.length >= EARLY_FILES_MIN && this.#round.running.size === 0) await this.#startBatch();
         this.#tell();
       }
       while (this.#batch.length > 0) await this.#startBatch();
@@ -184,7 +193,7 @@ export class SourceReader {
     if (value !== undefined && this.#isAsKnown(batch, index, value)) {
       // What other commits did to the path meanwhile is in the backup anyway.
       if (batch.kindAt(index) !== "folder") this.filesSeen += 1;
-      this.seen.add(slotOf(value));
+      this.#noteStillThere(slotOf(value));
       return true;
     }
     const entry = batch.entryAt(index);
@@ -221,8 +230,13 @@ export class SourceReader {
       const writer = new ByteWriter();
       writeUnstamped(writer, stateOf(known).node);
       this.#round.returned.push({ path: entry.path, unstamped: writer.take() });
-    }
-    this.seen.add(known.slot);
+      this.seen.add(known.slot);
+    } else this.#noteStillThere(known.slot);
+  }
+
+  #noteStillThere(slot: number): void {
+    this.seen.add(slot);
+    this.#stillThere.add(slot);
   }
 
   #noteSuspect(path: BytePath): void {
@@ -312,6 +326,7 @@ export class SourceReader {
       touched: this.#touched,
       verifiedMs: (path: BytePath, sha256: string) => this.#source.verifiedMs?.(path, sha256),
       noteSeen: (slot: number) => this.seen.add(slot),
+      noteStillThere: (slot: number) => this.#noteStillThere(slot),
       noteUnreadable: () => (this.unreadable += 1),
       noteSuspect: (path: BytePath) => this.#noteSuspect(path),
     };
@@ -332,8 +347,8 @@ export class SourceReader {
   async #markAbsent(): Promise<void> {
     if (this.#source.restIsStored === true) return;
     const { catalog, clock } = this.#core.parts;
-    // Nothing was committed since the last tree and as much was seen as it holds: nothing can be gone.
-    if (knownTree(catalog, this.#source.name)?.entryCount === this.seen.count) return;
+    // As much of the last tree was seen again as it holds, and nobody else changed it: nothing can be gone.
+    if (this.#touched.isEmpty && this.#entriesBefore === this.#stillThere.count) return;
     const gone: BytePath[] = [];
     for await (const page of catalog.entries.currentPages(this.#source.name)) {
       this.#signal.throwIfAborted();

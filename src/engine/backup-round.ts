@@ -42,6 +42,10 @@ export class TouchedPaths {
     for (const { path } of delta.changes) if (this.#paths.size <= TOUCHED_MAX) this.#paths.add(path);
   }
 
+  get isEmpty(): boolean {
+    return this.#paths.size === 0;
+  }
+
   has(path: BytePath): boolean {
     return this.#paths.size > TOUCHED_MAX || this.#paths.has(path);
   }
@@ -54,6 +58,8 @@ export interface RoundCommit {
   readonly verifiedMs: (path: BytePath, sha256: string) => number | undefined;
   /** Told of every path that is in the backup. */
   readonly noteSeen: (slot: number) => void;
+  /** The same, for what was in the catalog and not absent. */
+  readonly noteStillThere: (slot: number) => void;
   /** Told of every path whose last good version is kept because it could not be read. */
   readonly noteUnreadable: () => void;
   /** Told of every path whose last good version is kept because what stands there cannot have been written. */
@@ -86,7 +92,7 @@ export async function commitRound(
     if (current === "newer") continue;
     const { known } = current;
     // What is marked absent is in no tree, and gets into one only by being read.
-    if (known !== undefined && !isMarkedAbsent(known.value, STATE_OFFSET)) commit.noteSeen(known.slot);
+    if (known !== undefined && !isMarkedAbsent(known.value, STATE_OFFSET)) commit.noteStillThere(known.slot);
     if (outcome.kind === "unreadable" || outcome.unstamped.length > ENTRY_BYTES_MAX) {
       commit.noteUnreadable();
       continue;

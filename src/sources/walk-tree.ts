@@ -44,52 +44,95 @@ const PSEUDO_TYPES: ReadonlySet<number> = new Set([
   0x42494e4d, // binfmt_misc
 ]);
 
-/** Walks what is at and below `start`, which must lie in a root of the selection. */
-export function* walkTree(selection: Selection, start: BytePath): Generator<WalkedEntry> {
-  const first = lstatOrFailure(start);
-  if (!("stats" in first)) {
-    yield first;
-    return;
-  }
-  const kind = kindOf(first.stats);
-  if (kind === undefined) return;
-  if (selection.includes(start, kind === "folder") && isWanted(selection, first.stats, kind))
-    yield { path: start, ...nodeFromStat(first.stats) };
-  if (kind === "folder" && selection.mayContain(start)) yield* walkFolder(selection, start, first.stats.dev);
+/** A folder whose content is to be walked, and the device on which it lies. */
+interface FolderPart {
+  readonly folder: BytePath;
+  readonly dev: bigint;
 }
 
-function* walkFolder(selection: Selection, folder: BytePath, dev: bigint): Generator<WalkedEntry> {
-  const names = readNames(folder);
-  if (typeof names === "string") {
-    if (names !== "ENOENT") yield { path: folder, errno: names };
-    return;
+/** A folder that is being walked. */
+interface Level extends FolderPart {
+  /** Names still to come, in the byte order of whole paths: a folder's content stands as its name with "/". */
+  readonly order: string[];
+  at: number;
+  /** Devices of the folders whose content is still to come, by name with "/". */
+  readonly folders: Map<string, bigint>;
+}
+
+/** A walk of a place, entry by entry; it can pause after each. */
+export class TreeWalk {
+  readonly #selection: Selection;
+  readonly #levels: Level[] = [];
+  #start: BytePath | undefined;
+  /** Comes next. */
+  #part: FolderPart | undefined;
+
+  /** Of what is at and below `start`, which must lie in a root of the selection. */
+  constructor(selection: Selection, start: BytePath) {
+    this.#selection = selection;
+    this.#start = start;
   }
-  // A folder's own entry sorts as its name, what is below it as the name with "/": so all paths come in byte order.
-  const folders = new Map<string, bigint>();
-  const order = names;
-  order.sort(byBytes);
-  for (let index = 0; index < order.length; index += 1) {
-    const item = order[index] ?? "";
-    if (item.endsWith("/")) {
-      const childDev = folders.get(item);
-      folders.delete(item);
-      if (childDev !== undefined) yield* walkFolder(selection, joinPath(folder, item.slice(0, -1)), childDev);
-      continue;
+
+  /** The next entry; undefined at the end. */
+  next(): WalkedEntry | undefined {
+    for (;;) {
+      const level = this.#levels.at(-1);
+      if (level === undefined && this.#start === undefined && this.#part === undefined) return undefined;
+      const found = this.#step(level);
+      if (found !== undefined) return found;
     }
-    const path = joinPath(folder, item);
+  }
+
+  #step(level: Level | undefined): WalkedEntry | undefined {
+    if (this.#start !== undefined) return this.#begin(this.#start);
+    if (this.#part !== undefined) return this.#enter(this.#part);
+    const item = level?.order[level.at];
+    if (level === undefined || item === undefined) {
+      this.#levels.pop();
+      return undefined;
+    }
+    level.at += 1;
+    if (!item.endsWith("/")) return this.#look(level, item);
+    const dev = level.folders.get(item);
+    level.folders.delete(item);
+    return dev === undefined ? undefined : this.#enter({ folder: joinPath(level.folder, item.slice(0, -1)), dev });
+  }
+
+  #begin(start: BytePath): WalkedEntry | undefined {
+    this.#start = undefined;
+    const first = lstatOrFailure(start);
+    if (!("stats" in first)) return first;
+    const kind = kindOf(first.stats);
+    if (kind === undefined) return undefined;
+    if (kind === "folder" && this.#selection.mayContain(start)) this.#part = { folder: start, dev: first.stats.dev };
+    if (!this.#selection.includes(start, kind === "folder") || !isWanted(this.#selection, first.stats, kind))
+      return undefined;
+    return { path: start, ...nodeFromStat(first.stats) };
+  }
+
+  #enter({ folder, dev }: FolderPart): WalkFailure | undefined {
+    this.#part = undefined;
+    const names = readNames(folder);
+    if (typeof names === "string") return names === "ENOENT" ? undefined : { path: folder, errno: names };
+    // A folder's own entry sorts as its name, what is below it as the name with "/": so all paths come in byte order.
+    names.sort(byBytes);
+    this.#levels.push({ folder, dev, order: names, at: 0, folders: new Map() });
+    return undefined;
+  }
+
+  #look(level: Level, name: string): WalkedEntry | undefined {
+    const path = joinPath(level.folder, name);
     const found = lstatOrFailure(path);
-    if (!("stats" in found)) {
-      if (found.errno !== "ENOENT") yield found;
-      continue;
-    }
+    if (!("stats" in found)) return found.errno === "ENOENT" ? undefined : found;
     const kind = kindOf(found.stats);
-    if (kind === undefined) continue;
-    if (selection.includes(path, kind === "folder") && isWanted(selection, found.stats, kind))
-      yield { path, ...nodeFromStat(found.stats) };
-    if (kind === "folder" && selection.mayContain(path) && mayEnter(selection, path, found.stats.dev, dev)) {
-      folders.set(`${item}/`, found.stats.dev);
-      insertSorted(order, `${item}/`, index + 1);
+    if (kind === undefined) return undefined;
+    const isFolder = kind === "folder";
+    if (isFolder && this.#selection.mayContain(path) && mayEnter(this.#selection, path, found.stats.dev, level.dev)) {
+      level.folders.set(`${name}/`, found.stats.dev);
+      insertSorted(level.order, `${name}/`, level.at);
     }
+    if (!this.#selection.includes(path, isFolder) || !isWanted(this.#selection, found.stats, kind)) return undefined;
+    return { path, ...nodeFromStat(found.stats) };
   }
 }
 

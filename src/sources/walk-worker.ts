@@ -3,7 +3,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import type { BytePath } from "../base/paths.js";
 import { WalkedBatchWriter, type WalkedColumns, buffersOf } from "../engine/walked-batch.js";
 import { Selection, type SelectionSpec } from "./selection.js";
-import { type WalkedEntry, walkTree } from "./walk-tree.js";
+import { TreeWalk, type WalkedEntry } from "./walk-tree.js";
 
 export interface WalkOrder {
   readonly spec: SelectionSpec;
@@ -15,19 +15,28 @@ export interface WalkOrder {
 /** An empty batch ends the walk. */
 export type WalkAnswer = WalkedColumns;
 
-function* walkAll(order: WalkOrder): Generator<WalkedEntry> {
+/** The entries of one start after the other; undefined at the end. */
+function entriesOf(order: WalkOrder): () => WalkedEntry | undefined {
   const selection = new Selection(order.spec);
-  for (const start of order.starts) yield* walkTree(selection, start);
+  const walks = order.starts.map((start) => new TreeWalk(selection, start));
+  return () => {
+    for (let walk = walks[0]; walk !== undefined; walk = walks[0]) {
+      const entry = walk.next();
+      if (entry !== undefined) return entry;
+      walks.shift();
+    }
+    return undefined;
+  };
 }
 
 if (parentPort !== null) {
   const port = parentPort;
   const order = workerData as WalkOrder;
-  const entries = walkAll(order);
+  const next = entriesOf(order);
   port.on("message", () => {
     const batch = new WalkedBatchWriter(order.batchMax);
-    for (let next = entries.next(); next.done !== true; next = entries.next()) {
-      batch.add(next.value);
+    for (let entry = next(); entry !== undefined; entry = next()) {
+      batch.add(entry);
       if (batch.isFull) break;
     }
     const columns = batch.take();

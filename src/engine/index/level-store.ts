@@ -177,15 +177,25 @@ export class LevelStore implements AsyncDisposable {
     return this.#damaged(error);
   }
 
-  /** Pairs with keys from `from` to before `to`, a page at a time, out of one snapshot. */
+  /**
+   * Pairs with keys from `from` to before `to`, a page at a time, out of one snapshot. The next page is read, on another
+   * thread, while one is worked on.
+   */
   async *pages(from: Buffer, to: Buffer): AsyncGenerator<[Buffer, Buffer][]> {
     const iterator = this.#database.iterator({ gte: from, lt: to });
+    const read = (): Promise<[Buffer, Buffer][]> => {
+      const page = iterator.nextv(ITERATOR_PAIRS);
+      page.catch(() => undefined); // heard where it is awaited
+      return page;
+    };
+    let ahead = read();
     try {
       for (;;) {
-        const page = await iterator.nextv(ITERATOR_PAIRS).catch((error: unknown) => {
+        const page = await ahead.catch((error: unknown) => {
           throw this.#damaged(error);
         });
         if (page.length === 0) return;
+        ahead = read();
         yield page.map(([key, stored]) => [key, this.#checked(key, stored)]);
       }
     } finally {
