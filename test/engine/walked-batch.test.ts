@@ -110,6 +110,28 @@ describe("a backup beside a packed walk", () => {
     });
   }
 
+  it("finds what is gone, also when something else is there again that had been away", async () => {
+    const rig = await EngineRig.create(folder());
+    const data = folder().bytes("data");
+    for (const name of ["a", "b", "c", "d"]) await folder().write(`data/${name}`, name);
+    const without = async function* (name: string): AsyncGenerator<Iterable<WalkedEntry>> {
+      for await (const batch of packedWalk(data, true))
+        yield [...batch].filter(({ path }) => !path.endsWith(`/${name}`));
+    };
+    const opened = async (walk: AsyncIterable<Iterable<WalkedEntry>>): Promise<string> => {
+      await using repository = await rig.open();
+      return await backUp(repository, walk);
+    };
+    expect(await opened(packedWalk(data, true))).to.match(/^4 4 /);
+    expect(await opened(without("b"))).to.match(/^3 /);
+    // As many as before are there, one of them unchanged since.
+    expect(await opened(without("c"))).to.match(/^3 /);
+    await using repository = await rig.open();
+    const paths: string[] = [];
+    for await (const { path } of repository.backupEntries("latest", { under: data }, UNLIMITED)) paths.push(path);
+    expect(paths.map((path) => path.slice(data.length))).to.deep.equal(["", "/a", "/b", "/d"]);
+  });
+
   it("keeps what a commit stored while the walk went on", async () => {
     const rig = await EngineRig.create(folder());
     await using repository = await rig.open();
