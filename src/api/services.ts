@@ -206,6 +206,8 @@ export interface RepositoryDocument {
   readonly logical_bytes: number;
   readonly packs: number;
   readonly suspect_chunks: number;
+  /** Objects that the start could not take in. */
+  readonly unread_objects: number;
   readonly backups: number;
   readonly free_bytes: number | null;
   readonly total_bytes: number | null;

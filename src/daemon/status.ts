@@ -28,6 +28,7 @@ export async function repositoryDocument(parts: Parts): Promise<RepositoryDocume
     logical_bytes: stats.logicalBytes,
     packs: stats.packs,
     suspect_chunks: stats.suspectChunks,
+    unread_objects: stats.unreadObjects,
     backups: stats.backups,
     free_bytes: space?.freeBytes ?? null,
     total_bytes: space?.totalBytes ?? null,
@@ -125,6 +126,10 @@ function storeFindings({ parts, store }: Judged): Finding[] {
   if (store.suspect_chunks > 0) {
     const text = `${String(store.suspect_chunks)} stored chunks are damaged`;
     findings.push({ check: "store", level: "failing", text, nextStep: "holdfast check --read-data" });
+  }
+  if (store.unread_objects > 0) {
+    const text = `${counted(store.unread_objects, "object")} of the store cannot be read; nothing is removed meanwhile`;
+    findings.push({ check: "store", level: "failing", text, nextStep: "holdfast check" });
   }
   if (
     store.free_bytes !== null &&

@@ -7,6 +7,7 @@ import { decodeFragment } from "./index/fragments.js";
 import { damagedSlots } from "./keys.js";
 import { damagedParity } from "./parity.js";
 import { readConfig } from "./repository-config.js";
+import { stillUnread } from "./unread.js";
 
 export async function checkConfig(core: RepositoryCore, findings: Findings, signal: AbortSignal): Promise<void> {
   const { damagedCopies, missingCopies } = await readConfig(core.parts.backend, signal);
@@ -23,6 +24,11 @@ export async function checkKeysAndLog(core: RepositoryCore, findings: Findings, 
   }
   for (const { segment, reason } of core.logDamage) {
     findings.add("log_damaged", `segment ${String(segment)} of a write-ahead log was found damaged: ${reason}`);
+  }
+  for (const key of await stillUnread(core, signal)) {
+    const kind = key.startsWith("wal/") ? "log_damaged" : key.startsWith("packs/") ? "pack_damaged" : "commit_damaged";
+    const detail = `the object ${key} could not be taken in as a whole: a repair or the next start tries again`;
+    findings.add(key.startsWith("index/") ? "fragment_damaged" : kind, detail);
   }
 }
 
@@ -70,7 +76,7 @@ function checkChain(chain: readonly StoredCommit[], retired: ReadonlySet<string>
   for (const commit of inOrder) {
     const { seq, previous, writer } = commit.header;
     const follows = seq === (before?.header.seq ?? 0) + 1;
-    if (follows && previous !== (before?.sha256 ?? NO_PREVIOUS)) {
+    if (follows && previous !== NO_PREVIOUS && previous !== before?.sha256) {
       findings.add("commit_damaged", `the commit ${commit.key} does not follow the one before it`);
     }
     for (let missing = (before?.header.seq ?? 0) + 1; missing < seq; missing += 1) {

@@ -49,7 +49,7 @@ export interface CommitHeader {
   readonly writer: string;
   /** Consecutive for each writer, from 1; the end of the object's key. */
   readonly seq: number;
-  /** SHA-256 of the writer's previous commit object, hex; zeros for its first. */
+  /** SHA-256 of the writer's previous commit object, hex; zeros for its first, and where that one did not read. */
   readonly previous: string;
   readonly timeMs: number;
   readonly body: CommitBody;
@@ -74,6 +74,19 @@ const DELTA_RECORD_BYTES_AIM = 4 * 2 ** 20;
 /** `commits/<writer>/000000000001` */
 export function commitKey(writer: string, seq: number): string {
   return `commits/${writer}/${String(seq).padStart(SEQ_DIGITS, "0")}`;
+}
+
+/**
+ * SHA-256 of a commit object, for the one that follows it; zeros when it does not read, so that writing goes on: that it
+ * is not taken in is told, and no number is used twice.
+ */
+export async function digestOfCommit(backend: Backend, key: string, signal: AbortSignal): Promise<string> {
+  try {
+    return sha256Of(await backend.get(key, signal));
+  } catch (error) {
+    if (!hasCode(error, "STORE_IO")) throw error;
+    return NO_PREVIOUS;
+  }
 }
 
 /** Writes commits of one writer in turn. Callers must not call `append` again before it has resolved. */

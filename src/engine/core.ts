@@ -15,6 +15,7 @@ import type { Catalog } from "./index/catalog.js";
 import { type FoundChunk, type PutOptions, chunksOfEntries } from "./index/chunk-index.js";
 import { type Fragment, type IndexedPack, encodeFragment } from "./index/fragments.js";
 import type { LevelOperation } from "./index/level-store.js";
+import type { UnreadObjects } from "./index/unread-objects.js";
 import type { KeyRing, RepositoryKeys } from "./keys.js";
 import { Gate, NameLocks } from "./lease/gate.js";
 import type { WriterLease } from "./lease/writer-lease.js";
@@ -57,6 +58,8 @@ export interface CoreParts {
   readonly writerId: string;
   readonly write: WriteSide | undefined;
   readonly lease: WriterLease | undefined;
+  /** What the start could not take in. */
+  readonly unread: UnreadObjects;
   readonly io: FileIo;
   readonly clock: Clock;
   readonly observer: Observer;

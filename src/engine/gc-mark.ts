@@ -25,6 +25,11 @@ export class Marks {
     this.#chunks = new ChunkSet(expectedChunks);
   }
 
+  /** Chunks that are needed. */
+  get size(): number {
+    return this.#chunks.size;
+  }
+
   has(id: ChunkId): boolean {
     return this.#chunks.isDurable(id);
   }

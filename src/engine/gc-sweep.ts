@@ -54,16 +54,27 @@ const OPERATIONS_MAX = 10_000;
 export async function planSweep(core: RepositoryCore, marks: Marks, among?: SweepPlan): Promise<SweepPlan> {
   const { chunks } = core.parts.catalog;
   const usages = new Map<number, Usage>();
+  let found = 0;
   for await (const page of chunks.all()) {
-    for (const { id, locations } of page) countPlaces(usages, locations, marks.has(id));
+    for (const { id, locations } of page) {
+      const isNeeded = marks.has(id);
+      countPlaces(usages, locations, isNeeded);
+      if (isNeeded) found += 1;
+    }
   }
   const candidates = among === undefined ? [...chunks.holders()] : [...among.condemned, ...among.repacked];
   for (const { kind, name, number } of candidates) {
     const usage = usages.get(number);
     if (usage !== undefined && kind !== "w" && core.parts.catalog.suspects.has({ kind, name })) usage.isDamaged = true;
   }
-  const plan = sumUp(candidates, usages);
+  // A needed chunk that no list has may lie where a damaged pack could not be read.
+  const isLacking = found < marks.size;
+  const plan = sumUp(isLacking ? candidates.filter(({ number }) => isWhole(usages.get(number))) : candidates, usages);
   return { ...plan, totalBytes: among?.totalBytes ?? plan.totalBytes };
+}
+
+function isWhole(usage: Usage | undefined): boolean {
+  return usage !== undefined && !usage.isDamaged;
 }
 
 function countPlaces(usages: Map<number, Usage>, locations: readonly ChunkLocation[], isNeeded: boolean): void {

@@ -3,7 +3,6 @@
  * the doomed chunks are taken out of the dedup table do they wait. Backups wait until it has ended. A crash at any
  * moment loses nothing: until the plan is written nothing is deleted, and from then on the next open carries it out.
  */
-import { HoldfastError } from "../base/errors.js";
 import type { RepositoryCore } from "./core.js";
 import { Marks, markAfterThinning, markEntries, markTrees } from "./gc-mark.js";
 import { interruptedPlan } from "./index/epochs.js";
@@ -14,6 +13,7 @@ import { sealOwnLog } from "./seal.js";
 import { dropOldMarks } from "./suspects.js";
 import { type ThinningPlan, forgetVersions, planThinning, removeLongAbsent, writeBase } from "./thinning.js";
 import type { Delta } from "./tree/delta.js";
+import { refuseUnknown, refuseUnread } from "./unread.js";
 
 export interface GcOptions {
   /** Only says what would go. */
@@ -62,6 +62,7 @@ async function collect(core: RepositoryCore, options: GcOptions, signal: AbortSi
   const interrupted = await interruptedPlan(backend, core.log, signal);
   if (interrupted !== undefined) await finishPlan(core, interrupted, signal);
   await refuseUnread(core, signal);
+  await refuseUnknown(core, signal);
   await sealOwnLog(core, signal);
   if (options.versionsKeptMs !== undefined && !options.dryRun) {
     await removeLongAbsent(core, options.versionsKeptMs, signal);
@@ -86,22 +87,6 @@ async function collect(core: RepositoryCore, options: GcOptions, signal: AbortSi
     return await remove(core, { options, marks, thinning, versionsRemoved }, signal);
   } finally {
     core.deltaListeners.delete(listener);
-  }
-}
-
-/** A commit that could not be taken in refers to chunks that nothing else may refer to: they would go. Throws RECORD_DAMAGED. */
-async function refuseUnread({ parts }: RepositoryCore, signal: AbortSignal): Promise<void> {
-  for await (const { key } of parts.backend.list("commits/", signal)) {
-    if (parts.catalog.commits.isApplied(key)) continue;
-    parts.lease?.assertHeld(); // whoever took over made it
-    throw new HoldfastError(
-      "RECORD_DAMAGED",
-      `the commit ${key} cannot be read, and what it refers to would be removed`,
-      {
-        hint: "Run a repair with another copy of the store; without one, move the commit's file away to give it up.",
-        details: { key },
-      },
-    );
   }
 }
 

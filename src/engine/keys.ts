@@ -232,14 +232,14 @@ async function readSlots(backend: Backend, signal: AbortSignal): Promise<FoundSl
   let damage: HoldfastError | undefined;
   for await (const { key } of backend.list(SLOT_PREFIX, signal)) {
     if (slots.length >= SLOTS_READ_MAX) break;
-    const bytes = await backend.get(key, signal);
-    const id = createHash("sha256").update(bytes).digest("hex");
     try {
+      const bytes = await backend.get(key, signal);
+      const id = createHash("sha256").update(bytes).digest("hex");
       if (key !== `${SLOT_PREFIX}${id}`)
         throw new HoldfastError("OBJECT_DAMAGED", "a key slot is not what its name says");
       slots.push({ id, slot: parseSlot(bytes) });
     } catch (error) {
-      if (!hasCode(error, "OBJECT_DAMAGED")) throw error;
+      if (!hasCode(error, "OBJECT_DAMAGED") && !hasCode(error, "STORE_IO")) throw error;
       damage = error;
     }
   }

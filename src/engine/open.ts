@@ -4,16 +4,16 @@
  */
 import { randomBytes } from "node:crypto";
 import { mkdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
-import { unlinkIfThere, writeFileDurably } from "../base/atomic-file.js";
+import { basename, join } from "node:path";
+import { writeFileDurably } from "../base/atomic-file.js";
 import { isoTime } from "../base/clock.js";
 import { HoldfastError, errnoOf, hasCode } from "../base/errors.js";
 import { randomHex } from "../base/ids.js";
 import { ResourceStack } from "../base/lifecycle.js";
 import type { Backend } from "../storage/backend.js";
-import { systemIo } from "../storage/file-io.js";
+import { type FileIo, systemIo } from "../storage/file-io.js";
 import { clearStaging, localFolderOf, openBackend } from "../storage/open.js";
-import { CommitAppender, commitKey, sha256Of } from "./commit-log.js";
+import { CommitAppender, commitKey, digestOfCommit } from "./commit-log.js";
 import { ContentReader } from "./content.js";
 import { RepositoryCore, type WriteSide } from "./core.js";
 import { Catalog } from "./index/catalog.js";
@@ -48,6 +48,8 @@ import {
   WriteAheadLog,
   replayLog,
 } from "./wal/log.js";
+import { UNREAD_NUMBERS, UnreadObjects } from "./index/unread-objects.js";
+import { UNREAD_SUFFIX, removeSegments } from "./wal/segment.js";
 import { WalTail } from "./wal-tail.js";
 import { ChunkSet } from "./workers/chunk-set.js";
 import { WorkerPool } from "./workers/pool.js";
@@ -123,9 +125,10 @@ export async function openCore(options: OpenOptions): Promise<OpenedCore> {
     await writeConfig(backend, config, signal, missingCopies);
   }
   const chunkSet = new ChunkSet();
+  const unread = new UnreadObjects(options.observer.log);
   const parity = new ParityStore(backend, keys.repositoryId);
   const others = lease?.others.filter((writer) => writer !== writerId) ?? [];
-  const opened = await openCatalog(options, { backend, keys, config, chunkSet, parity, others }, stack);
+  const opened = await openCatalog(options, { backend, keys, config, chunkSet, parity, unread, others }, stack);
   await lease?.forgetOthers();
   if (!readOnly) await clearStaging(backend, io);
   const pool = stack.use(
@@ -133,6 +136,7 @@ export async function openCore(options: OpenOptions): Promise<OpenedCore> {
       keys,
       storeUrl: options.storeUrl,
       stagingFolder: backend.stagingFolder,
+      io,
       chunkSet,
       clock: options.clock,
       observer: options.observer,
@@ -140,11 +144,25 @@ export async function openCore(options: OpenOptions): Promise<OpenedCore> {
     }),
   );
   const walRoot = join(requireFolder(storeFolder), "wal");
-  const logs = await replayLogs(backend, walRoot, keys, signal);
+  const logs = await replayLogs({ backend, walRoot, keys, io, unread }, signal);
   const write = readOnly
     ? undefined
     : await openWriteSide({ options, backend, keys, writerId, walRoot, opened, logs, lease, stack });
-  const parts = { backend, config, keys, keyRing, chunkSet, parity, pool, writerId, write, lease, io, ...opened };
+  const parts = {
+    backend,
+    config,
+    keys,
+    keyRing,
+    chunkSet,
+    parity,
+    pool,
+    writerId,
+    write,
+    lease,
+    unread,
+    io,
+    ...opened,
+  };
   const core = new RepositoryCore({ ...parts, clock: options.clock, observer: options.observer });
   await takeInLogs(core, logs, signal);
   return { core, owned: stack.move() };
@@ -179,13 +197,14 @@ interface CatalogParts {
   readonly config: RepositoryConfig;
   readonly chunkSet: ChunkSet;
   readonly parity: ParityStore;
+  readonly unread: UnreadObjects;
   /** Writers that may still be alive and were to end: they are fenced off before anything is read. */
   readonly others: readonly string[];
 }
 
 /** Opens the catalog and brings it up to the store, making it again when it cannot be trusted. */
 async function openCatalog(options: OpenOptions, parts: CatalogParts, stack: ResourceStack): Promise<OpenedCatalog> {
-  const { backend, keys, config, chunkSet, parity, others } = parts;
+  const { backend, keys, config, chunkSet, parity, unread, others } = parts;
   const { log } = options.observer;
   const folder = join(options.stateDir, "index");
   const id = config.repository_id;
@@ -205,6 +224,7 @@ async function openCatalog(options: OpenOptions, parts: CatalogParts, stack: Res
       catalog,
       log,
       parity,
+      unread,
       loadNode: (node, signal) => content.chunk(node, signal),
     };
     const rebuild = await reasonToRebuild(context, epoch, options.signal);
@@ -258,22 +278,29 @@ interface FoundLog {
   readonly commits: readonly ReplayedCommit[];
 }
 
-async function replayLogs(
-  backend: Backend,
-  walRoot: string,
-  keys: RepositoryKeys,
-  signal: AbortSignal,
-): Promise<FoundLog[]> {
+interface LogPlace {
+  readonly backend: Backend;
+  readonly walRoot: string;
+  readonly keys: RepositoryKeys;
+  readonly io: FileIo;
+  readonly unread: UnreadObjects;
+}
+
+async function replayLogs({ backend, walRoot, keys, io, unread }: LogPlace, signal: AbortSignal): Promise<FoundLog[]> {
   const writers = new Set<string>();
   for await (const { key } of backend.list("wal/", signal)) {
     const writer = key.split("/")[1];
     if (writer !== undefined) writers.add(writer);
+    if (key.endsWith(UNREAD_SUFFIX)) unread.add(key, "it did not read when the rest of its log was sealed");
   }
   const logs: FoundLog[] = [];
   for (const writer of writers) {
     const folder = join(walRoot, writer);
     const commits: ReplayedCommit[] = [];
-    const replay = await replayLog(folder, keys, (commit) => void commits.push(commit), signal);
+    const replay = await replayLog({ folder, keys, io }, (commit) => void commits.push(commit), signal);
+    for (const { path } of replay.segments.filter(({ isUnread }) => isUnread === true)) {
+      unread.add(`wal/${writer}/${basename(path)}`, "places of it do not read");
+    }
     logs.push({ writer, folder, replay, commits });
   }
   return logs;
@@ -334,14 +361,17 @@ async function lastCommitOf(
   if (seq === 0) return undefined;
   const key = commitKey(writer, seq);
   for (const applied of catalog.commits.applied()) if (applied.key === key) return applied;
-  return { seq, sha256: sha256Of(await backend.get(key, signal)) };
+  return { seq, sha256: await digestOfCommit(backend, key, signal) };
 }
 
 /** Brings replayed commits into the catalog; another writer's log is sealed and removed when we may write. */
 async function takeInLogs(core: RepositoryCore, logs: readonly FoundLog[], signal: AbortSignal): Promise<void> {
   for (const { writer, replay, commits } of logs) {
     for (const damage of replay.damage) core.log.error("wal.damaged", { writer, ...damage });
-    core.logDamage.push(...replay.damage.filter(({ certain }) => certain));
+    const certain = replay.damage.filter((damage) => damage.certain);
+    core.logDamage.push(...certain);
+    // What was lost may have the next numbers.
+    if (certain.length > 0) core.sawSeq(core.lastSeq + UNREAD_NUMBERS);
     const isOwn = writer === core.parts.writerId;
     const tail = isOwn ? core.tail : new WalTail();
     const paths = new Map(replay.segments.map(({ segment, path }) => [segment, path]));
@@ -352,14 +382,15 @@ async function takeInLogs(core: RepositoryCore, logs: readonly FoundLog[], signa
       await core.applyLogCommit({ writer, tail, segmentPath }, { ...commit, payload }, delta);
     }
     if (isOwn || core.parts.write === undefined) continue;
-    const removeThrough = async (last: number): Promise<void> => {
-      for (const { segment, path } of replay.segments) if (segment <= last) await unlinkIfThere(path);
+    const removeThrough = async (last: number, unread: ReadonlySet<number>): Promise<void> => {
+      const through = replay.segments.filter(({ segment }) => segment <= last);
+      await removeSegments(core.parts.io, through, unread);
     };
     await core.maintenance.run(
       () => sealSegments(core, { writer, tail, removeThrough }, tail.segments(), signal),
       signal,
     );
-    if (replay.damage.length === 0) for (const { path } of replay.segments) await unlinkIfThere(path);
+    if (replay.damage.length === 0) await removeSegments(core.parts.io, replay.segments);
   }
 }
 

@@ -11,7 +11,7 @@ import { findInLiveFiles } from "./repair/from-live.js";
 import { findInParity, restoreMissingPacks } from "./repair/from-parity.js";
 import { FoundRecords } from "./repair/found-records.js";
 import { findLost, type LostChunks } from "./repair/lost.js";
-import { repairObjects } from "./repair/objects.js";
+import { readsAgain, repairObjects } from "./repair/objects.js";
 import { damagedParity, dropParity } from "./parity.js";
 import type { Repository } from "./repository.js";
 import { TREE_LEVEL_MAX } from "./tree/node.js";
@@ -42,7 +42,7 @@ export interface RepairReport {
   readonly bytesWritten: number;
   /** Keys of configuration copies, key slots, commits and fragments that were made good. */
   readonly objectsRepaired: readonly string[];
-  /** True: commits came back. They are known after the next open; a repair then goes on with what they refer to. */
+  /** True: commits came back, or may read now. They are known after the next open; a repair then goes on with what they refer to. */
   readonly reopenNeeded: boolean;
   /** What is still wrong afterwards, by a check of the structure. */
   readonly problems: readonly CheckProblem[];
@@ -99,7 +99,8 @@ async function repairAll(repository: Repository, work: Work, signal: AbortSignal
   const { lost: left, repaired, bytesWritten } = totals;
   const chunksLost = left + Object.values(repaired).reduce((sum, count) => sum + count, 0);
   const { dryRun } = work;
-  const reopenNeeded = !dryRun && objectsRepaired.some((key) => key.startsWith("commits/"));
+  const isForNextStart = (key: string): boolean => key.startsWith("commits/") || key.startsWith("wal/");
+  const reopenNeeded = !dryRun && (objectsRepaired.some(isForNextStart) || (await readsAgain(core, signal)));
   const report = {
     dryRun,
     chunksLost,

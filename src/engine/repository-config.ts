@@ -52,18 +52,21 @@ export interface FoundConfig {
   readonly missingCopies: readonly string[];
 }
 
-/** Throws REPO_NOT_FOUND, REPO_CONFIG_DAMAGED when no copy is whole, REPO_FORMAT_UNSUPPORTED. */
+/** Throws REPO_NOT_FOUND, REPO_CONFIG_DAMAGED when no copy is whole, STORE_IO when one does not read, REPO_FORMAT_UNSUPPORTED. */
 export async function readConfig(backend: Backend, signal: AbortSignal): Promise<FoundConfig> {
   const damaged: string[] = [];
   const missing: string[] = [];
   let config: RepositoryConfig | undefined;
+  let failure: HoldfastError | undefined;
   for (const key of COPIES) {
     const found = await readCopy(backend, key, signal);
     if (found === "missing") missing.push(key);
-    else if (found === "damaged") damaged.push(key);
+    else if (found === "damaged" || found instanceof HoldfastError) damaged.push(key);
     else config ??= found;
+    if (found instanceof HoldfastError) failure = found;
   }
   if (missing.length === COPIES.length) throw new HoldfastError("REPO_NOT_FOUND", `no repository at ${backend.url}`);
+  if (config === undefined && failure !== undefined) throw failure;
   if (config === undefined) {
     throw new HoldfastError("REPO_CONFIG_DAMAGED", `the configuration of the repository at ${backend.url} is damaged`);
   }
@@ -74,12 +77,13 @@ async function readCopy(
   backend: Backend,
   key: string,
   signal: AbortSignal,
-): Promise<RepositoryConfig | "missing" | "damaged"> {
+): Promise<RepositoryConfig | HoldfastError | "missing" | "damaged"> {
   let bytes: Buffer;
   try {
     bytes = await backend.get(key, signal);
   } catch (error) {
     if (hasCode(error, "OBJECT_MISSING")) return "missing";
+    if (hasCode(error, "STORE_IO")) return error; // the other copy may be on a better place of the disk
     throw error;
   }
   const document = decodeDigested(bytes);

@@ -2,16 +2,19 @@
  * Moving the write-ahead log into packs: records are copied as they are, deltas become a commit object. Order: packs,
  * index fragment, commit, catalog, and only then the segment goes. A crash in between leaves things twice, never once too few.
  */
-import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
-import { HoldfastError, errnoOf, messageOf } from "../base/errors.js";
+import { hasCode } from "../base/errors.js";
+import type { FileIo } from "../storage/file-io.js";
 import type { RepositoryCore } from "./core.js";
 import type { ChunkHolder } from "./index/chunk-index.js";
 import type { LevelOperation } from "./index/level-store.js";
 import type { FinishedPack, PackEntry } from "./pack/format.js";
 import { crcMatches } from "./pack/record.js";
+import { salvaging } from "./pack/salvage.js";
+import { FileSource } from "./pack/source.js";
 import type { SealReceipt } from "./repository-types.js";
 import type { WalPosition } from "./wal/log.js";
+import { UNREAD_SUFFIX } from "./wal/segment.js";
 import type { TailSegment, WalTail } from "./wal-tail.js";
 
 /** A log to be sealed: our own, or one that another writer left behind. */
@@ -20,8 +23,8 @@ export interface SealableLog {
   readonly tail: WalTail;
   /** Where the log goes on; only of our own. */
   readonly position?: () => WalPosition;
-  /** Removes the segments up to and including this one. */
-  readonly removeThrough: (segment: number) => Promise<void>;
+  /** Removes the segments up to and including this one; of those that did not read as a whole the files are kept. */
+  readonly removeThrough: (segment: number, unread: ReadonlySet<number>) => Promise<void>;
 }
 
 /** Seals our own log. Holds commits up only for the moment in which a new segment begins. */
@@ -33,7 +36,7 @@ export async function sealOwnLog(core: RepositoryCore, signal: AbortSignal): Pro
       await wal.rotate();
       return core.tail.segments();
     });
-    const removeThrough = (segment: number): Promise<void> => wal.removeThrough(segment);
+    const removeThrough: SealableLog["removeThrough"] = (segment, unread) => wal.removeThrough(segment, unread);
     const log = { writer: writerId, tail: core.tail, removeThrough, position: () => wal.position };
     return await sealSegments(core, log, segments, signal);
   }, signal);
@@ -48,7 +51,7 @@ export async function sealSegments(
 ): Promise<SealReceipt> {
   const last = segments.at(-1);
   if (last === undefined) return { segments: 0, chunks: 0, sealedBytes: 0 };
-  const { packs, chunks } = await copyIntoPacks(core, log.writer, segments, signal);
+  const { packs, chunks, unread } = await copyIntoPacks(core, log.writer, segments, signal);
   const sealedBytes = await core.storePacks(packs, signal);
   const deltas = segments.flatMap((segment) => segment.deltas);
   if (deltas.length > 0) {
@@ -64,7 +67,10 @@ export async function sealSegments(
   await forgetHolders(core, log.writer, segments);
   // Sealed for good: a segment that cannot be removed now goes with the next one, or is replayed without harm.
   log.tail.dropThrough(last.segment);
-  await log.removeThrough(last.segment);
+  for (const { segment, path } of segments) {
+    if (unread.has(segment)) core.parts.unread.add(unreadKey(log.writer, path), "places of it do not read");
+  }
+  await log.removeThrough(last.segment, unread);
   core.log.debug("wal.sealed", { segments: segments.length, chunks, sealedBytes });
   return { segments: segments.length, chunks, sealedBytes };
 }
@@ -74,14 +80,16 @@ async function copyIntoPacks(
   logWriter: string,
   segments: readonly TailSegment[],
   signal: AbortSignal,
-): Promise<{ packs: FinishedPack[]; chunks: number }> {
+): Promise<{ packs: FinishedPack[]; chunks: number; unread: ReadonlySet<number> }> {
+  const unread = new Set<number>();
   const packs: FinishedPack[] = [];
   let writer = core.newPack("d");
   let chunks = 0;
   try {
     for (const segment of segments) {
       if (segment.entries.length === 0) continue;
-      const bytes = await segmentBytes(segment.path);
+      const { bytes, isWhole } = await segmentBytes(segment.path, core.parts.io, signal);
+      if (!isWhole) unread.add(segment.segment);
       for (const entry of segment.entries) {
         signal.throwIfAborted();
         const record = bytes.subarray(entry.offsetBytes, entry.offsetBytes + entry.recordBytes);
@@ -99,19 +107,31 @@ async function copyIntoPacks(
     }
     const pack = await writer.finish();
     if (pack !== undefined) packs.push(pack);
-    return { packs, chunks };
+    return { packs, chunks, unread };
   } finally {
     await writer[Symbol.asyncDispose]();
   }
 }
 
-/** A segment is at most a little above 32 MiB, so it is read whole. */
-async function segmentBytes(path: string): Promise<Buffer> {
+/** The key that a segment has in the store once it is sealed and kept because it did not read. */
+function unreadKey(writer: string, path: string): string {
+  return `wal/${writer}/${basename(path)}${UNREAD_SUFFIX}`;
+}
+
+/** A segment is at most a little above 32 MiB, so it is read whole; what of it does not read is zeros, or missing. */
+async function segmentBytes(
+  path: string,
+  io: FileIo,
+  signal: AbortSignal,
+): Promise<{ readonly bytes: Buffer; readonly isWhole: boolean }> {
   try {
-    return await readFile(path);
+    await using file = await FileSource.open(path, io);
+    const source = salvaging(file);
+    const bytes = await source.read(0, source.sizeBytes, signal);
+    return { bytes, isWhole: source.badPieces === 0 };
   } catch (error) {
-    const code = errnoOf(error) === "ENOENT" ? "OBJECT_MISSING" : "STORE_IO";
-    throw new HoldfastError(code, `the log segment ${path} cannot be read: ${messageOf(error)}`, { cause: error });
+    if (!hasCode(error, "STORE_IO")) throw error;
+    return { bytes: Buffer.alloc(0), isWhole: false };
   }
 }
 

@@ -7,6 +7,7 @@ import { ByteReader } from "./tree/bytes.js";
 import { isSameVersion, readState } from "./tree/codec.js";
 import { type EntryDifference, diffTrees, treeLeaves } from "./tree/reader.js";
 import type { ChunkId, Entry, FileNode, Manifest } from "./types.js";
+import { refuseUnread } from "./unread.js";
 
 /** A backup by id, unique prefix or "latest". Throws BACKUP_NOT_FOUND, BACKUP_AMBIGUOUS. */
 export function findBackup(core: RepositoryCore, idOrPrefix: string): BackupRecord {
@@ -104,6 +105,7 @@ export async function deleteBackups(core: RepositoryCore, ids: readonly string[]
     throw new HoldfastError("BACKUP_PINNED", `the backup ${pinned.manifest.backup_id} is pinned`);
   }
   if (records.length === 0) return;
+  await refuseUnread(core, signal); // it may be a pin
   const backupIds = records.map(({ manifest }) => manifest.backup_id);
   await core.commit({ kind: "removal", backupIds }, [], signal);
 }

@@ -5,6 +5,7 @@ import type { RepositoryCore } from "./core.js";
 import { STATE_OFFSET } from "./index/entry-index.js";
 import { isMarkedAbsent, summaryOf } from "./tree/codec.js";
 import type { RepositoryStats } from "./types.js";
+import { unreadKeys } from "./unread.js";
 
 interface CountedSource {
   readonly revision: number;
@@ -47,8 +48,9 @@ export class StoreFacts {
     let logicalBytes = 0;
     for (const source of await catalog.entries.sources()) logicalBytes += await this.#logicalBytes(source);
     const { chunks, uniqueBytes, suspectChunks } = catalog.chunks.counts;
+    const unreadObjects = unreadKeys(this.#core).size;
     const backups = catalog.commits.backups().length;
-    return { chunks, uniqueBytes, storedBytes, logicalBytes, packs, suspectChunks, backups };
+    return { chunks, uniqueBytes, storedBytes, logicalBytes, packs, suspectChunks, unreadObjects, backups };
   }
 
   /** Sets the gauges. */

@@ -140,5 +140,7 @@ export interface RepositoryStats {
   readonly logicalBytes: number;
   readonly packs: number;
   readonly suspectChunks: number;
+  /** Objects of the store that the start could not take in: a disk that does not read, or damage. */
+  readonly unreadObjects: number;
   readonly backups: number;
 }

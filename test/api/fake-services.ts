@@ -467,6 +467,7 @@ function repositoryDocument(): never {
     logical_bytes: 20,
     packs: 1,
     suspect_chunks: 0,
+    unread_objects: 0,
     backups: 2,
     free_bytes: 1000,
     total_bytes: 2000,

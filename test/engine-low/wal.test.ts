@@ -40,7 +40,11 @@ describe("write-ahead log", () => {
 
   async function replay(): Promise<WalReplay & { commits: ReplayedCommit[]; texts: string[] }> {
     const commits: ReplayedCommit[] = [];
-    const result = await replayLog(folder().at("wal"), KEYS, (commit) => void commits.push(commit), NEVER);
+    const result = await replayLog(
+      { folder: folder().at("wal"), keys: KEYS },
+      (commit) => void commits.push(commit),
+      NEVER,
+    );
     return { ...result, commits, texts: commits.map(({ payload }) => payload.toString()) };
   }
 
@@ -160,12 +164,12 @@ describe("write-ahead log", () => {
     await log[Symbol.asyncDispose]();
     const texts: string[] = [];
     const collect = (commit: ReplayedCommit): void => void texts.push(commit.payload.toString());
-    await replayLog(folder().at("wal"), plainKeys, collect, NEVER);
+    await replayLog({ folder: folder().at("wal"), keys: plainKeys }, collect, NEVER);
     expect(texts).to.deep.equal(["honest"]);
     const hurt = await readFile(log.segmentPath(1));
     hurt[places[0]!.offsetBytes + 3]! ^= 1; // the outer record is lost: the scan comes upon the content
     await writeFile(log.segmentPath(1), hurt);
-    await replayLog(folder().at("wal"), plainKeys, collect, NEVER);
+    await replayLog({ folder: folder().at("wal"), keys: plainKeys }, collect, NEVER);
     expect(texts).to.deep.equal(["honest", "honest"]);
   });
 

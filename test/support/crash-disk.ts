@@ -3,16 +3,13 @@
  * whose folder was not synced may be missing, bytes that were not synced may be missing in pages of 4 KiB, in any
  * order, or cut off with zeros behind. `RecordingIo` writes the history down, `CrashDisk` replays a part of it.
  */
-import { readFileSync } from "node:fs";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { type Dirent, mkdirSync, type Stats, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative, sep } from "node:path";
-import { type FileIo, type IoFile, systemIo } from "../../src/storage/file-io.js";
+import { type FileIo, type IoFile, type IoReader, type IoReaderNow, systemIo } from "../../src/storage/file-io.js";
 
 /** One call of the file port, or a note of the test. `began`: only what came before that event is covered by a sync. */
 export type DiskEvent<Note> =
   | { readonly op: "create"; readonly path: string; readonly file: number }
-  /** A file that another thread wrote and synced; known from when it is first given a name here. */
-  | { readonly op: "found"; readonly path: string; readonly data: Buffer }
   | { readonly op: "write"; readonly file: number; readonly offsetBytes: number; readonly data: Buffer }
   | { readonly op: "truncate"; readonly file: number; readonly sizeBytes: number }
   | { readonly op: "synced"; readonly file: number; readonly began: number }
@@ -24,8 +21,12 @@ export type DiskEvent<Note> =
 
 /** The real file system, with every change of names and bytes written down in order. */
 export class RecordingIo<Note> implements FileIo {
+  // Reading leaves nothing behind.
+  readonly open = (path: string): Promise<IoReader> => systemIo.open(path);
+  readonly openNow = (path: string): IoReaderNow => systemIo.openNow(path);
+  readonly list = (path: string): Promise<Dirent[]> => systemIo.list(path);
+  readonly stat = (path: string): Promise<Stats> => systemIo.stat(path);
   readonly events: DiskEvent<Note>[] = [];
-  readonly #known = new Set<string>();
   #nextFile = 0;
 
   note(note: Note): void {
@@ -36,23 +37,18 @@ export class RecordingIo<Note> implements FileIo {
     const file = await systemIo.create(path);
     const number = this.#nextFile;
     this.#nextFile += 1;
-    this.#known.add(path);
     this.events.push({ op: "create", path, file: number });
     return new RecordedFile(this.events, file, number);
   }
 
   async rename(from: string, to: string): Promise<void> {
-    this.#find(from);
     this.events.push({ op: "rename", from, to });
     await systemIo.rename(from, to);
-    this.#known.add(to);
   }
 
   async link(from: string, to: string): Promise<void> {
-    this.#find(from);
     await systemIo.link(from, to);
     this.events.push({ op: "link", from, to });
-    this.#known.add(to);
   }
 
   async unlink(path: string): Promise<void> {
@@ -70,10 +66,6 @@ export class RecordingIo<Note> implements FileIo {
     const began = this.events.length;
     await systemIo.syncFolder(path);
     this.events.push({ op: "folderSynced", path, began });
-  }
-
-  #find(path: string): void {
-    if (!this.#known.has(path)) this.events.push({ op: "found", path, data: readFileSync(path) });
   }
 }
 
@@ -205,9 +197,6 @@ export class CrashDisk<Note> {
       case "create":
         this.#files.set(event.file, { durable: Buffer.alloc(0), pending: [] });
         this.#setName(event.path, this.#files.get(event.file));
-        break;
-      case "found":
-        this.#setName(event.path, { durable: event.data, pending: [] });
         break;
       case "write":
         this.#file(event.file).pending.push({ index: this.#index, offsetBytes: event.offsetBytes, data: event.data });

@@ -1,8 +1,14 @@
 /** The real file system, on which a caller can be made to stand still before one of its calls, as a paused process does. */
+import type { Dirent, Stats } from "node:fs";
 import { type Deferred, deferred } from "../../src/base/concurrency.js";
-import { type FileIo, type IoFile, systemIo } from "../../src/storage/file-io.js";
+import { type FileIo, type IoFile, type IoReader, type IoReaderNow, systemIo } from "../../src/storage/file-io.js";
 
 export class HoldingIo implements FileIo {
+  // Reading leaves nothing behind.
+  readonly open = (path: string): Promise<IoReader> => systemIo.open(path);
+  readonly openNow = (path: string): IoReaderNow => systemIo.openNow(path);
+  readonly list = (path: string): Promise<Dirent[]> => systemIo.list(path);
+  readonly stat = (path: string): Promise<Stats> => systemIo.stat(path);
   #left = Number.POSITIVE_INFINITY;
   #held = deferred<undefined>();
   #released: Deferred<undefined> | undefined;

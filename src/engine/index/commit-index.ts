@@ -35,6 +35,7 @@ export class CommitIndex {
   readonly #applied = new Map<string, AppliedCommit>();
   readonly #fragments = new Set<string>();
   readonly #backups = new Map<string, BackupRecord>();
+  readonly #partial = new Set<string>();
 
   constructor(level: LevelStore) {
     this.#level = level;
@@ -46,19 +47,38 @@ export class CommitIndex {
       this.#applied.set(commit.key, commit);
     }
     for await (const [key] of this.#pairs("fragment")) this.#fragments.add(key.toString("latin1", 1));
+    for await (const [key] of this.#pairs("partial")) this.#partial.add(key.toString("latin1", 1));
     for await (const [, value] of this.#pairs("backup")) {
       const record = JSON.parse(value.toString("utf8")) as BackupRecord;
       this.#backups.set(record.manifest.backup_id, record);
     }
   }
 
-  async *#pairs(bucket: "commit" | "fragment" | "backup"): AsyncGenerator<[Buffer, Buffer]> {
+  async *#pairs(bucket: "commit" | "fragment" | "backup" | "partial"): AsyncGenerator<[Buffer, Buffer]> {
     const prefix = bucketKey(bucket);
     for await (const page of this.#level.pages(prefix, afterPrefix(prefix))) yield* page;
   }
 
   isApplied(key: string): boolean {
     return this.#applied.has(key);
+  }
+
+  /** True for a commit whose trees were to be taken in and could not all be read, so that entries are lacking. */
+  isPartial(key: string): boolean {
+    return this.#partial.has(key);
+  }
+
+  /** Keys of such commits, and of packs of which not all records are known. */
+  partial(): string[] {
+    return [...this.#partial];
+  }
+
+  notePartial(operations: LevelOperation[], key: string, isPartial: boolean): void {
+    const levelKey = bucketKey("partial", Buffer.from(key));
+    if (isPartial) operations.push({ type: "put", key: levelKey, value: Buffer.alloc(0) });
+    else if (this.#partial.has(key)) operations.push({ type: "del", key: levelKey });
+    if (isPartial) this.#partial.add(key);
+    else this.#partial.delete(key);
   }
 
   applied(): IterableIterator<AppliedCommit> {
@@ -106,6 +126,7 @@ export class CommitIndex {
   dropCommit(operations: LevelOperation[], key: string): void {
     this.#applied.delete(key);
     operations.push({ type: "del", key: commitBucketKey(key) });
+    this.notePartial(operations, key, false);
   }
 
   /** All backups, oldest first. */
@@ -139,6 +160,8 @@ export class CommitIndex {
   }
 
   #dropBackup(operations: LevelOperation[], id: string): void {
+    const record = this.#backups.get(id);
+    if (record !== undefined) this.notePartial(operations, record.commitKey, false); // its trees may be gone
     this.#backups.delete(id);
     operations.push({ type: "del", key: bucketKey("backup", Buffer.from(id)) });
   }

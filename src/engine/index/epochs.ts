@@ -52,8 +52,8 @@ async function noteEnd(backend: Backend, epoch: number, signal: AbortSignal): Pr
 }
 
 /**
- * The plan of the newest collection if it was not carried out to its end. A damaged one is given up: what it would have
- * deleted is garbage of the next collection.
+ * The plan of the newest collection if it was not carried out to its end. One that is damaged or does not read is given
+ * up for good, since what it names may be relied upon from now on: it is garbage of the next collection.
  */
 export async function interruptedPlan(
   backend: Backend,
@@ -62,7 +62,7 @@ export async function interruptedPlan(
 ): Promise<CollectionPlan | undefined> {
   const { epoch, done } = await newestEpoch(backend, signal);
   if (done) return undefined;
-  const plan = parsePlan(await backend.get(epochKey(epoch, "plan"), signal));
+  const plan = await readPlan(backend, epochKey(epoch, "plan"), signal);
   if (plan?.epoch === epoch) return plan;
   log.error("gc.plan_damaged", { epoch });
   await noteEnd(backend, epoch, signal);
@@ -95,6 +95,16 @@ export async function fenceCollections(backend: Backend, log: Logger, signal: Ab
   }
 }
 
+/** Undefined for a plan that is damaged or does not read. */
+async function readPlan(backend: Backend, key: string, signal: AbortSignal): Promise<CollectionPlan | undefined> {
+  try {
+    return parsePlan(await backend.get(key, signal));
+  } catch (error) {
+    if (!hasCode(error, "STORE_IO")) throw error;
+    return undefined;
+  }
+}
+
 function parsePlan(bytes: Buffer): CollectionPlan | undefined {
   const value = decodeDigested(bytes);
   if (typeof value === "object" && value !== null && "epoch" in value && "deletes" in value) {
@@ -109,7 +119,7 @@ export async function collectedKeys(backend: Backend, signal: AbortSignal): Prom
   const keys = new Set<string>();
   for await (const { key } of backend.list("gc/", signal)) {
     if (!key.endsWith("/plan")) continue;
-    for (const deleted of parsePlan(await backend.get(key, signal))?.deletes ?? []) keys.add(deleted);
+    for (const deleted of (await readPlan(backend, key, signal))?.deletes ?? []) keys.add(deleted);
   }
   return keys;
 }

@@ -28,6 +28,7 @@ export const BUCKET = {
   removed: 11,
   verified: 12,
   suspect: 13,
+  partial: 14,
 } as const;
 export type BucketName = keyof typeof BUCKET;
 

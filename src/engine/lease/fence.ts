@@ -6,10 +6,11 @@
 import { hasCode } from "../../base/errors.js";
 import type { Logger } from "../../base/observe.js";
 import type { Backend } from "../../storage/backend.js";
-import { CommitAppender, commitKey, decodeCommit, sha256Of, type StoredCommit } from "../commit-log.js";
+import { CommitAppender, commitKey, decodeCommit, digestOfCommit, type StoredCommit } from "../commit-log.js";
 import { fenceCollections } from "../index/epochs.js";
 import type { RepositoryKeys } from "../keys.js";
 import { RecordOpener } from "../pack/record.js";
+import { isUnread } from "../index/unread-objects.js";
 
 /** Tries for one writer: each may meet a commit that it had under way. */
 const TRIES_MAX = 100;
@@ -69,16 +70,22 @@ async function lastCommit(
   }
   if (seq === 0) return undefined;
   const key = commitKey(writer, seq);
-  const bytes = await backend.get(key, signal);
-  return { seq, sha256: sha256Of(bytes), number: opened(keys, key, bytes)?.header.number ?? 0 };
+  const opened = await openedCommit(backend, keys, key, signal);
+  const sha256 = opened?.sha256 ?? (await digestOfCommit(backend, key, signal));
+  return { seq, sha256, number: opened?.header.number ?? 0 };
 }
 
-/** Undefined for a damaged commit, which a check tells. */
-function opened(keys: RepositoryKeys, key: string, bytes: Buffer): StoredCommit | undefined {
+/** Undefined for a commit that is damaged or does not read, which a check tells. */
+async function openedCommit(
+  backend: Backend,
+  keys: RepositoryKeys,
+  key: string,
+  signal: AbortSignal,
+): Promise<StoredCommit | undefined> {
   try {
-    return decodeCommit(new RecordOpener(keys), key, bytes);
+    return decodeCommit(new RecordOpener(keys), key, await backend.get(key, signal));
   } catch (error) {
-    if (!hasCode(error, "RECORD_DAMAGED")) throw error;
+    if (!isUnread(error)) throw error;
     return undefined;
   }
 }

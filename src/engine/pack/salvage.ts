@@ -11,8 +11,14 @@ const PIECE_BYTES = 4096;
 /** A failing disk takes seconds for each; with more than this the source is given up. */
 const BAD_PIECES_MAX = 64;
 
+/** A source with zeros where it does not read. */
+export interface SalvagedSource extends ByteSource {
+  /** Readings of a piece so far that gave zeros. */
+  readonly badPieces: number;
+}
+
 /** The source, with zeros where it does not read. Throws STORE_IO when too much of it does not. */
-export function salvaging(source: ByteSource): ByteSource {
+export function salvaging(source: ByteSource): SalvagedSource {
   let badPieces = 0;
   const readPiece = async (offsetBytes: number, target: Buffer, signal: AbortSignal): Promise<number> => {
     try {
@@ -39,6 +45,9 @@ export function salvaging(source: ByteSource): ByteSource {
   };
   return {
     sizeBytes: source.sizeBytes,
+    get badPieces() {
+      return badPieces;
+    },
     read: async (offsetBytes, lengthBytes, signal) => {
       try {
         return await source.read(offsetBytes, lengthBytes, signal);

@@ -1,7 +1,14 @@
 /** Bytes with random access, wherever they lie: an object of a backend or a local file. */
-import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
+import { HoldfastError } from "../../base/errors.js";
 import type { Backend } from "../../storage/backend.js";
+import {
+  type FileIo,
+  type IoReader,
+  type IoReaderNow,
+  readFully,
+  readFullyNow,
+  systemIo,
+} from "../../storage/file-io.js";
 import { storeError } from "../../storage/store-error.js";
 import { Scratch } from "../codec/scratch.js";
 
@@ -25,23 +32,27 @@ export function memorySource(bytes: Buffer): ByteSource {
   };
 }
 
+/** What a file has and does not give is no content that was cut short. Throws STORE_IO. */
+function assertAll(count: number, wanted: number): void {
+  if (count < wanted) throw new HoldfastError("STORE_IO", "the file gave fewer bytes than it has");
+}
+
 /** A local file, such as a log segment; held open until disposed. */
 export class FileSource implements ByteSource, AsyncDisposable {
   readonly sizeBytes: number;
-  readonly #handle: FileHandle;
+  readonly #file: IoReader;
   readonly #path: string;
 
-  private constructor(handle: FileHandle, path: string, sizeBytes: number) {
-    this.#handle = handle;
+  private constructor(file: IoReader, path: string) {
+    this.#file = file;
     this.#path = path;
-    this.sizeBytes = sizeBytes;
+    this.sizeBytes = file.sizeBytes;
   }
 
   /** Opens a file for reading, at its present size. Throws OBJECT_MISSING, STORE_IO, PERMISSION_DENIED. */
-  static async open(path: string): Promise<FileSource> {
+  static async open(path: string, io: FileIo = systemIo): Promise<FileSource> {
     try {
-      const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-      return new FileSource(handle, path, (await handle.stat()).size);
+      return new FileSource(await io.open(path), path);
     } catch (error) {
       throw storeError(error, `reading ${path}`);
     }
@@ -50,21 +61,16 @@ export class FileSource implements ByteSource, AsyncDisposable {
   async read(offsetBytes: number, lengthBytes: number, signal: AbortSignal): Promise<Buffer> {
     signal.throwIfAborted();
     const buffer = Buffer.allocUnsafe(Math.max(0, Math.min(lengthBytes, this.sizeBytes - offsetBytes)));
-    let filled = 0;
     try {
-      while (filled < buffer.length) {
-        const { bytesRead } = await this.#handle.read(buffer, filled, buffer.length - filled, offsetBytes + filled);
-        if (bytesRead === 0) break;
-        filled += bytesRead;
-      }
+      assertAll(await readFully(this.#file, buffer, offsetBytes), buffer.length);
     } catch (error) {
       throw storeError(error, `reading ${this.#path}`);
     }
-    return buffer.subarray(0, filled);
+    return buffer;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#handle.close();
+    await this.#file.close();
   }
 }
 
@@ -82,17 +88,17 @@ export function newReadWindow(): Scratch {
  */
 export class WindowSource implements ByteSource, Disposable {
   readonly sizeBytes: number;
-  readonly #fd: number;
+  readonly #file: IoReaderNow;
   readonly #path: string;
   readonly #window: Scratch;
 
   /** Opens a file at its present size. Throws OBJECT_MISSING, STORE_IO, PERMISSION_DENIED. */
-  constructor(path: string, window: Scratch) {
+  constructor(path: string, window: Scratch, io: FileIo = systemIo) {
     this.#path = path;
     this.#window = window;
     try {
-      this.#fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-      this.sizeBytes = fstatSync(this.#fd).size;
+      this.#file = io.openNow(path);
+      this.sizeBytes = this.#file.sizeBytes;
     } catch (error) {
       throw storeError(error, `reading ${path}`);
     }
@@ -101,16 +107,13 @@ export class WindowSource implements ByteSource, Disposable {
   /** Throws STORE_IO. */
   readNow(offsetBytes: number, lengthBytes: number): Buffer {
     const wanted = Math.max(0, Math.min(lengthBytes, this.sizeBytes - offsetBytes));
-    const window = this.#window.ofSize(wanted);
-    let filled = 0;
+    const window = this.#window.ofSize(wanted).subarray(0, wanted);
     try {
-      for (let count = 1; count > 0 && filled < wanted; filled += count) {
-        count = readSync(this.#fd, window, filled, wanted - filled, offsetBytes + filled);
-      }
+      assertAll(readFullyNow(this.#file, window, offsetBytes), wanted);
     } catch (error) {
       throw storeError(error, `reading ${this.#path}`);
     }
-    return window.subarray(0, filled);
+    return window;
   }
 
   async read(offsetBytes: number, lengthBytes: number, signal: AbortSignal): Promise<Buffer> {
@@ -119,6 +122,6 @@ export class WindowSource implements ByteSource, Disposable {
   }
 
   [Symbol.dispose](): void {
-    closeSync(this.#fd);
+    this.#file.close();
   }
 }

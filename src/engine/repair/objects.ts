@@ -2,8 +2,11 @@
  * Repair of the small objects: configuration copies from each other, fragments from the packs they list, commits and
  * key slots from another copy. A damaged object is set aside as `damaged/<digest>-<key>`, never thrown away.
  */
-import { HoldfastError, hasCode } from "../../base/errors.js";
+import { basename, dirname, join } from "node:path";
+import { hasCode } from "../../base/errors.js";
+import { randomHex } from "../../base/ids.js";
 import type { Backend } from "../../storage/backend.js";
+import { makeFoldersDurably } from "../../storage/file-io.js";
 import { decodeCommit, sha256Of, type StoredCommit } from "../commit-log.js";
 import { fragmentGroups, type RepositoryCore } from "../core.js";
 import { type ChunkHolder, holderObjectKey } from "../index/chunk-index.js";
@@ -11,8 +14,11 @@ import { decodeFragment, type IndexedPack } from "../index/fragments.js";
 import type { LevelOperation } from "../index/level-store.js";
 import type { PackKind } from "../pack/format.js";
 import { objectSource, readPackDirectory, scanEntries } from "../pack/reader.js";
+import { salvaging } from "../pack/salvage.js";
+import { UNREAD_SUFFIX } from "../wal/segment.js";
 import { decodeDigested } from "../digested-json.js";
 import { suspectUnfound } from "../suspects.js";
+import { stillUnread } from "../unread.js";
 import { isDamage } from "./lost.js";
 
 export interface ObjectRepair {
@@ -33,6 +39,7 @@ export async function repairObjects(repair: ObjectRepair): Promise<string[]> {
     ...(await repairKeySlots(repair)),
     ...(await repairCommits(repair)),
     ...(await repairFragments(repair)),
+    ...(await repairSegments(repair)),
   ];
 }
 
@@ -68,6 +75,20 @@ async function repairKeySlots(repair: ObjectRepair): Promise<string[]> {
     repaired.push(key);
   }
   return repaired;
+}
+
+/** True when something that was not taken in can be read by now: the next start takes it in. */
+export async function readsAgain(core: RepositoryCore, signal: AbortSignal): Promise<boolean> {
+  const { backend } = core.parts;
+  for (const key of await stillUnread(core, signal)) {
+    try {
+      const bytes = await backend.get(key, signal);
+      if (!key.startsWith("commits/") || openedCommit(core, key, bytes) !== undefined) return true;
+    } catch (error) {
+      if (!hasCode(error, "STORE_IO") && !hasCode(error, "OBJECT_MISSING")) throw error;
+    }
+  }
+  return false;
 }
 
 /** Commits that the copy has whole and the store has not, or not whole; those that a base stands in for stay away. */
@@ -125,6 +146,36 @@ function openedCommit(core: RepositoryCore, key: string, bytes: Buffer): StoredC
     if (!isDamage(error)) throw error;
     return undefined;
   }
+}
+
+/**
+ * Sealed segments of logs that were kept because they did not read. One that reads by now becomes a log of its own, which
+ * the next start takes in: it may hold commits that were not known when the rest was sealed.
+ */
+async function repairSegments({ core, writes, signal }: ObjectRepair): Promise<string[]> {
+  const { backend, io, unread } = core.parts;
+  const repaired: string[] = [];
+  const keys: string[] = [];
+  for await (const { key } of backend.list("wal/", signal)) if (key.endsWith(UNREAD_SUFFIX)) keys.push(key);
+  for (const key of keys) {
+    try {
+      await backend.get(key, signal);
+    } catch (error) {
+      if (!hasCode(error, "STORE_IO")) throw error;
+      continue;
+    }
+    repaired.push(key);
+    if (!writes) continue;
+    const walRoot = dirname(dirname(core.writeSide().wal.segmentPath(0)));
+    const name = basename(key, UNREAD_SUFFIX);
+    const folder = join(walRoot, randomHex(8));
+    await makeFoldersDurably(io, folder);
+    await io.rename(join(dirname(walRoot), key), join(folder, name));
+    await io.syncFolder(folder);
+    unread.delete(key);
+    unread.add(`wal/${basename(folder)}/${name}`, "the next start takes it in");
+  }
+  return repaired;
 }
 
 /** A fragment only repeats what its packs say: another takes its place, also for packs that none lists. */
@@ -215,11 +266,16 @@ async function setAside(core: RepositoryCore, key: string, bytes: Buffer, signal
   core.log.warn("repair.set_aside", { key });
 }
 
+/** An object with zeros where it does not read; undefined when there is none. Throws STORE_IO when too much does not. */
 async function bytesOf(backend: Backend, key: string, signal: AbortSignal): Promise<Buffer | undefined> {
   try {
     return await backend.get(key, signal);
   } catch (error) {
-    if (error instanceof HoldfastError && error.code === "OBJECT_MISSING") return undefined;
-    throw error;
+    if (hasCode(error, "OBJECT_MISSING")) return undefined;
+    if (!hasCode(error, "STORE_IO")) throw error;
+    const info = await backend.stat(key, signal);
+    if (info === undefined) return undefined;
+    const source = salvaging(objectSource(backend, key, info.sizeBytes));
+    return await source.read(0, info.sizeBytes, signal);
   }
 }

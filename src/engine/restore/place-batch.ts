@@ -5,7 +5,6 @@
 import { closeSync, readlinkSync } from "node:fs";
 import { AnchoredFolder } from "../../base/anchored.js";
 import { asHoldfastError, errnoOf, hasCode, HoldfastError, messageOf } from "../../base/errors.js";
-import type { RecordOpener } from "../pack/record.js";
 import { fileCount, fileOrderAt } from "./file-columns.js";
 import { unlinkQuietly } from "./place-name.js";
 import {
@@ -17,23 +16,16 @@ import {
   type StagedName,
 } from "./protocol.js";
 import { FilePutter } from "./put-file.js";
-import type { ReadMemory } from "./read-memory.js";
-import { StoredContent } from "./stored-content.js";
-
-/** What a worker thread reads the store with. */
-export interface ReadTools {
-  readonly opener: RecordOpener;
-  readonly memory: ReadMemory;
-}
+import { type ReadTools, StoredContent } from "./stored-content.js";
 
 /** Writes the files of a batch. Throws INTERRUPTED, having dropped what it staged; everything else is in the answer. */
 export async function placeBatch(
   request: PlaceRequest,
-  { opener, memory }: ReadTools,
+  tools: ReadTools,
   checkCancelled: () => void,
 ): Promise<PlaceAnswer> {
-  using content = new StoredContent(request, opener, memory);
-  const putter = new FilePutter(request.options, memory.readBack, checkCancelled);
+  using content = new StoredContent(request, tools);
+  const putter = new FilePutter(request.options, tools.memory.readBack, checkCancelled);
   using batch = new Batch(request, { content, putter }, checkCancelled);
   for (let index = 0; index < fileCount(request.files); index += 1) await batch.put(index);
   return batch.handOver();

@@ -3,29 +3,34 @@
  * alone: the caller compares the digest of the whole file, which proves every byte, before anything is put in place.
  * Neighbours share bundles, so opened records are kept for the length of a batch.
  */
-import { closeSync, constants, openSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { HoldfastError } from "../../base/errors.js";
+import { type FileIo, type IoReaderNow, readFullyNow } from "../../storage/file-io.js";
 import { storeError } from "../../storage/store-error.js";
 import { parseHeader, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, type RecordOpener } from "../pack/record.js";
-import type { ReadMemory } from "./read-memory.js";
 import { NOT_INSIDE, PLACE_NUMBERS, type PlaceRequest } from "./protocol.js";
+import type { ReadMemory } from "./read-memory.js";
+
+/** What a worker thread reads the store with. */
+export interface ReadTools {
+  readonly opener: RecordOpener;
+  readonly memory: ReadMemory;
+  readonly io: FileIo;
+}
 
 export class StoredContent implements Disposable {
   readonly #request: Pick<PlaceRequest, "storeFolder" | "objects" | "places">;
   readonly #opener: RecordOpener;
   readonly #memory: ReadMemory;
-  readonly #files = new Map<number, number>();
+  readonly #io: FileIo;
+  readonly #files = new Map<number, IoReaderNow>();
 
-  /** `memory` is nobody else's until this is disposed. */
-  constructor(
-    request: Pick<PlaceRequest, "storeFolder" | "objects" | "places">,
-    opener: RecordOpener,
-    memory: ReadMemory,
-  ) {
+  /** The memory is nobody else's until this is disposed. */
+  constructor(request: Pick<PlaceRequest, "storeFolder" | "objects" | "places">, { opener, memory, io }: ReadTools) {
     this.#request = request;
     this.#opener = opener;
     this.#memory = memory;
+    this.#io = io;
   }
 
   /** The chunks at `count` places, each valid until the next is asked for. RECORD_DAMAGED, OBJECT_MISSING, STORE_IO. */
@@ -57,32 +62,27 @@ export class StoredContent implements Disposable {
 
   #read(object: number, offsetBytes: number, recordBytes: number): Buffer {
     if (recordBytes > RECORD_BYTES_MAX) throw damaged("a record is longer than records are");
-    const window = this.#memory.sealed.ofSize(recordBytes);
+    const window = this.#memory.sealed.ofSize(recordBytes).subarray(0, recordBytes);
     try {
-      const fd = this.#open(object);
-      let filled = 0;
-      while (filled < recordBytes) {
-        const count = readSync(fd, window, filled, recordBytes - filled, offsetBytes + filled);
-        if (count === 0) throw damaged("a pack is cut short");
-        filled += count;
-      }
-      return window.subarray(0, recordBytes);
+      const count = readFullyNow(this.#open(object), window, offsetBytes);
+      if (count < recordBytes) throw damaged("a pack is cut short");
+      return window;
     } catch (error) {
       throw storeError(error, "reading the store");
     }
   }
 
-  #open(object: number): number {
+  #open(object: number): IoReaderNow {
     const known = this.#files.get(object);
     if (known !== undefined) return known;
     const path = join(this.#request.storeFolder, this.#request.objects[object] ?? "");
-    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-    this.#files.set(object, fd);
-    return fd;
+    const file = this.#io.openNow(path);
+    this.#files.set(object, file);
+    return file;
   }
 
   [Symbol.dispose](): void {
-    for (const fd of this.#files.values()) closeSync(fd);
+    for (const file of this.#files.values()) file.close();
     this.#files.clear();
     this.#memory.clear();
   }

@@ -21,6 +21,7 @@ import {
   SEGMENT_BYTES_MAX,
   SEGMENT_HEADER_BYTES,
   type SegmentInfo,
+  removeSegments,
   segmentPath,
   type WalPlace,
   type WalPosition,
@@ -149,16 +150,13 @@ export class WriteAheadLog implements AsyncDisposable {
     return [...this.#closed, { segment: open.segment, path: open.path, sizeBytes: open.goodBytes }];
   }
 
-  /** Removes the segments up to and including this one, oldest first; the open one stays. */
-  async removeThrough(segment: number): Promise<void> {
+  /** Removes the segments up to and including this one, oldest first; the open one stays. Of `unread` the file stays. */
+  async removeThrough(segment: number, unread?: ReadonlySet<number>): Promise<void> {
     await this.#disk.run(async () => {
-      const before = this.#closed.length;
+      const through = this.#closed.filter((closed) => closed.segment <= segment);
       try {
-        for (let first = this.#closed[0]; first !== undefined && first.segment <= segment; first = this.#closed[0]) {
-          await this.#unlinkIfThere(first.path);
-          this.#closed.shift();
-        }
-        if (this.#closed.length < before) await this.#io.syncFolder(this.#options.folder);
+        await removeSegments(this.#io, through, unread);
+        this.#closed.splice(0, through.length);
       } catch (error) {
         throw storeError(error, "removing log segments");
       }

@@ -5,12 +5,13 @@
  * that one were refused to their callers and are dropped.
  */
 import { createHash } from "node:crypto";
-import { readdir } from "node:fs/promises";
-import { errnoOf } from "../../base/errors.js";
+import { errnoOf, hasCode } from "../../base/errors.js";
+import { type FileIo, systemIo } from "../../storage/file-io.js";
 import { storeError } from "../../storage/store-error.js";
 import type { RepositoryKeys } from "../keys.js";
 import { type BundledChunk, RecordOpener, type RecordType } from "../pack/record.js";
 import { orDamaged, type ScanItem, scanRecords } from "../pack/scan.js";
+import { salvaging } from "../pack/salvage.js";
 import { FileSource } from "../pack/source.js";
 import type { ChunkId } from "../types.js";
 import {
@@ -82,21 +83,28 @@ interface ScannedSegment extends SegmentInfo {
   readonly tornBytes: number;
 }
 
+export interface LogToReplay {
+  readonly folder: string;
+  readonly keys: RepositoryKeys;
+  readonly io?: FileIo;
+}
+
 /**
  * Reads a log from its first segment, calling `onCommit` for each committed frame in order. A missing folder is an
  * empty log. Throws REPO_FORMAT_UNSUPPORTED, STORE_IO.
  */
 export async function replayLog(
-  folder: string,
-  keys: RepositoryKeys,
+  { folder, keys, io = systemIo }: LogToReplay,
   onCommit: (commit: ReplayedCommit) => Promise<void> | void,
   signal: AbortSignal,
 ): Promise<WalReplay> {
   const opener = new RecordOpener(keys);
-  const numbers = await segmentNumbers(folder);
+  const numbers = await segmentNumbers(folder, io);
   const scanned: ScannedSegment[] = [];
-  for (const number of numbers) scanned.push(await scanSegment(number, segmentPath(folder, number), opener, signal));
-  const delivery = new Delivery(opener, onCommit);
+  for (const number of numbers) {
+    scanned.push(await scanOrNothing({ segment: number, path: segmentPath(folder, number), io }, opener, signal));
+  }
+  const delivery = new Delivery({ opener, io, onCommit });
   for (const [index, segment] of scanned.entries()) {
     const following = scanned.slice(index + 1).find(({ frames }) => frames.length > 0);
     const frames = withoutRefused(segment.frames, following?.frames[0]);
@@ -108,7 +116,10 @@ export async function replayLog(
   }
   return {
     end: { ...delivery.end, nextSegment: (numbers.at(-1) ?? 0) + 1 },
-    segments: scanned.map(({ segment, path, sizeBytes }) => ({ segment, path, sizeBytes })),
+    segments: scanned.map(({ segment, path, sizeBytes, isUnread }) => ({
+      ...{ segment, path, sizeBytes },
+      ...(isUnread === true || delivery.unread.has(segment) ? { isUnread: true } : {}),
+    })),
     damage: delivery.damage,
     tornBytes: scanned.reduce((sum, segment) => sum + segment.tornBytes, 0),
   };
@@ -125,17 +136,23 @@ function withoutRefused(frames: readonly FoundFrame[], next: FoundFrame | undefi
   return frames[0]?.previousHash === next.previousHash ? [] : frames;
 }
 
+interface DeliveryOptions {
+  readonly opener: RecordOpener;
+  readonly io: FileIo;
+  readonly onCommit: (commit: ReplayedCommit) => Promise<void> | void;
+}
+
 /** Hands commits to the caller in order and watches the chain. */
 class Delivery {
   readonly damage: WalDamage[] = [];
+  /** Segments of which something that was scanned did not read again. */
+  readonly unread = new Set<number>();
   end = { nextSeq: 1, lastFrameHash: NO_HASH };
-  readonly #opener: RecordOpener;
-  readonly #onCommit: (commit: ReplayedCommit) => Promise<void> | void;
+  readonly #options: DeliveryOptions;
   #any = false;
 
-  constructor(opener: RecordOpener, onCommit: (commit: ReplayedCommit) => Promise<void> | void) {
-    this.#opener = opener;
-    this.#onCommit = onCommit;
+  constructor(options: DeliveryOptions) {
+    this.#options = options;
   }
 
   /** What begins at `lastWriteBytes` or behind may never have been acknowledged. */
@@ -151,16 +168,24 @@ class Delivery {
       this.damage.push({ ...damage, certain: damage.certain || writtenAtBytes < lastWriteBytes });
     }
     if (frames.length === 0) return;
-    await using source = await FileSource.open(segment.path);
+    const { opener, io, onCommit } = this.#options;
+    await using file = await FileSource.open(segment.path, io);
+    const source = salvaging(file);
     for (const frame of frames) {
       signal.throwIfAborted();
       // Whatever a new segment's first commit follows was whole when that was begun.
       this.#checkChain(frame, frame === frames[0] || frame.groupStartBytes < lastWriteBytes);
       const { offsetBytes, recordBytes } = frame.place;
-      const opened = this.#opener.open(await source.read(offsetBytes, recordBytes, signal));
-      const { payload } = parseFrame(opened.plain);
+      const bytes = await source.read(offsetBytes, recordBytes, signal);
+      const payload = orDamaged(() => parseFrame(opener.open(bytes).plain).payload);
       const { seq, place, records, complete } = frame;
-      await this.#onCommit({ seq, payload, frame: place, records, complete });
+      if (payload === undefined) {
+        const reason = "a commit did not read a second time";
+        this.damage.push({ segment: segment.segment, offsetBytes, lengthBytes: recordBytes, reason, certain: true });
+        this.unread.add(segment.segment);
+        continue;
+      }
+      await onCommit({ seq, payload, frame: place, records, complete });
       this.end = { nextSeq: frame.seq + 1, lastFrameHash: frame.hash };
       this.#any = true;
     }
@@ -177,11 +202,11 @@ class Delivery {
   }
 }
 
-async function segmentNumbers(folder: string): Promise<number[]> {
+async function segmentNumbers(folder: string, io: FileIo): Promise<number[]> {
   try {
-    const names = await readdir(folder);
-    return names
-      .map((name) => segmentNumber(name))
+    const entries = await io.list(folder);
+    return entries
+      .map(({ name }) => segmentNumber(name))
       .filter((number) => number !== undefined)
       .sort((a, b) => a - b);
   } catch (error) {
@@ -190,13 +215,31 @@ async function segmentNumbers(folder: string): Promise<number[]> {
   }
 }
 
+interface SegmentFile {
+  readonly segment: number;
+  readonly path: string;
+  readonly io: FileIo;
+}
+
+/** A segment of which too much does not read has no commits for now. */
+async function scanOrNothing(file: SegmentFile, opener: RecordOpener, signal: AbortSignal): Promise<ScannedSegment> {
+  try {
+    return await scanSegment(file, opener, signal);
+  } catch (error) {
+    if (!hasCode(error, "STORE_IO")) throw error;
+    const { segment, path } = file;
+    const damage = { segment, offsetBytes: 0, lengthBytes: 0, reason: error.message, certain: true };
+    return { segment, path, sizeBytes: 0, frames: [], damage: [damage], tornBytes: 0, isUnread: true };
+  }
+}
+
 async function scanSegment(
-  segment: number,
-  path: string,
+  { segment, path, io }: SegmentFile,
   opener: RecordOpener,
   signal: AbortSignal,
 ): Promise<ScannedSegment> {
-  await using source = await FileSource.open(path);
+  await using file = await FileSource.open(path, io);
+  const source = salvaging(file);
   const header = parseSegmentHeader(await source.read(0, SEGMENT_HEADER_BYTES, signal));
   if (header !== undefined && !header.repositoryId.equals(opener.keys.repositoryId)) {
     const reason = "the segment is of another repository";
@@ -209,7 +252,12 @@ async function scanSegment(
     if (item.kind === "damage") collector.noteDamage(item.offsetBytes, item.lengthBytes);
     else collector.noteRecord(item);
   }
-  return { segment, path, sizeBytes: source.sizeBytes, ...collector.result(source.sizeBytes) };
+  const found = { segment, path, sizeBytes: source.sizeBytes, ...collector.result(source.sizeBytes) };
+  if (source.badPieces === 0) return found;
+  // Also behind the last frame: whether that was a torn tail cannot be told.
+  const reason = "places of the disk under it do not read";
+  const damage = { segment, offsetBytes: 0, lengthBytes: source.sizeBytes, reason, certain: true };
+  return { ...found, damage: [...found.damage, damage], isUnread: true };
 }
 
 /** Gathers records into commits as the scan meets them. */

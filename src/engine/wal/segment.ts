@@ -2,9 +2,10 @@
  * The bytes of a log segment: an 80-byte header, then records, each commit ended by its frame. A frame is sealed under
  * the segment's own salt, so that no file content can pass for one. `docs/repository-format.md`, Write-ahead log.
  */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { crc32 } from "node:zlib";
-import { HoldfastError } from "../../base/errors.js";
+import { HoldfastError, errnoOf } from "../../base/errors.js";
+import type { FileIo } from "../../storage/file-io.js";
 
 export const SEGMENT_HEADER_BYTES = 80;
 /** A new segment begins when one reaches this size. */
@@ -68,6 +69,28 @@ export interface SegmentInfo {
   readonly segment: number;
   readonly path: string;
   readonly sizeBytes: number;
+  /** True: places of it did not read. It may hold more than is known, so it is kept under another name when it is sealed. */
+  readonly isUnread?: boolean;
+}
+
+/** The end of the name of a sealed segment that did not read as a whole. */
+export const UNREAD_SUFFIX = ".unread";
+
+/** Removes sealed segments; those that did not read, or are among `unread`, get another name. The system's errors. */
+export async function removeSegments(
+  io: FileIo,
+  segments: readonly SegmentInfo[],
+  unread: ReadonlySet<number> = new Set(),
+): Promise<void> {
+  for (const { path, segment, isUnread } of segments) {
+    const work =
+      isUnread === true || unread.has(segment) ? io.rename(path, `${path}${UNREAD_SUFFIX}`) : io.unlink(path);
+    await work.catch((error: unknown) => {
+      if (errnoOf(error) !== "ENOENT") throw error;
+    });
+  }
+  const [first] = segments;
+  if (first !== undefined) await io.syncFolder(dirname(first.path));
 }
 
 /** File name of a segment: eight digits, so that names sort by number. */

@@ -2,9 +2,8 @@
 import { createHash } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { HoldfastError } from "../../base/errors.js";
-import type { ReadTools } from "../restore/place-batch.js";
 import type { PlaceRequest } from "../restore/protocol.js";
-import { StoredContent } from "../restore/stored-content.js";
+import { type ReadTools, StoredContent } from "../restore/stored-content.js";
 
 /** The codec's outputs are freed when the event loop turns: it does so after this many bytes. */
 const BYTES_PER_TURN = 8 * 2 ** 20;
@@ -21,10 +20,10 @@ export interface DigestRequest extends Pick<PlaceRequest, "storeFolder" | "objec
 /** Positions of the files whose content is not what it should be, or cannot be read from these places. */
 export async function digestBatch(
   request: DigestRequest,
-  { opener, memory }: ReadTools,
+  tools: ReadTools,
   checkCancelled: () => void,
 ): Promise<readonly number[]> {
-  using stored = new StoredContent(request, opener, memory);
+  using stored = new StoredContent(request, tools);
   const failed: number[] = [];
   let bytesSinceTurn = 0;
   for (const [index, { firstPlace, placeCount, sha256 }] of request.files.entries()) {

@@ -1,5 +1,6 @@
 /** A worker's batches: reads each path, stores what is new, and keeps one open pack for each job. */
 import { HoldfastError } from "../../base/errors.js";
+import type { FileIo } from "../../storage/file-io.js";
 import { Chunker } from "../chunk/chunker.js";
 import type { RepositoryKeys } from "../keys.js";
 import type { FinishedPack } from "../pack/format.js";
@@ -28,6 +29,7 @@ const JOBS_MAX = 8;
 export interface IngestOptions {
   readonly keys: RepositoryKeys;
   readonly stagingFolder: string;
+  readonly io: FileIo;
 }
 
 export class Ingest implements AsyncDisposable {
@@ -139,7 +141,7 @@ export class Ingest implements AsyncDisposable {
   }
 
   #packOptions(): PackWriterOptions {
-    return { stagingFolder: this.#options.stagingFolder, kind: "d", keys: this.#options.keys };
+    return { ...this.#options, kind: "d" };
   }
 }
 

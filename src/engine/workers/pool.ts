@@ -8,6 +8,7 @@ import { deferred, Semaphore } from "../../base/concurrency.js";
 import { HoldfastError } from "../../base/errors.js";
 import type { BytePath } from "../../base/paths.js";
 import type { Observer } from "../../base/observe.js";
+import { type FileIo, systemIo } from "../../storage/file-io.js";
 import type { RepositoryKeys } from "../keys.js";
 import type { FinishedPack } from "../pack/format.js";
 import type { PackProof } from "../pack/prove.js";
@@ -43,6 +44,8 @@ export interface WorkerPoolOptions {
   /** Path or URL of the store: workers open it themselves for reading. */
   readonly storeUrl: string;
   readonly stagingFolder: string;
+  /** File calls for the store, where they are not the system's; without threads then, which could not make them. */
+  readonly io?: FileIo;
   readonly chunkSet: ChunkSet;
   /** 1 to 16; default min(cores, 4). */
   readonly workers?: number;
@@ -265,12 +268,14 @@ export class WorkerPool implements AsyncDisposable {
   }
 
   async #startThread(): Promise<WorkerThread> {
-    const { keys, storeUrl, stagingFolder } = this.#options;
-    const starting = WorkerThread.start({ keys, storeUrl, stagingFolder }, (dead, reason) => {
+    const { keys, storeUrl, stagingFolder, io = systemIo } = this.#options;
+    const birth = { keys, storeUrl, stagingFolder };
+    const onDeath = (dead: WorkerThread, reason: string): void => {
       if (!this.#threads.delete(dead)) return; // it was told to end
       for (const job of dead.jobs) this.#void.add(job);
       if (!this.#ended) this.#options.observer.log.error("workers.died", { reason });
-    });
+    };
+    const starting = io === systemIo ? WorkerThread.start(birth, onDeath) : WorkerThread.beside(birth, io);
     this.#starting.add(starting);
     try {
       const thread = await starting;

@@ -3,6 +3,7 @@
  * ids, and it is sealed again; one that does not get smaller is copied as it is.
  */
 import { HoldfastError } from "../../base/errors.js";
+import type { FileIo } from "../../storage/file-io.js";
 import type { Compression } from "../codec/codec.js";
 import type { RepositoryKeys } from "../keys.js";
 import type { FinishedPack, PackEntry } from "../pack/format.js";
@@ -23,6 +24,7 @@ export interface RecompressTools {
   readonly keys: RepositoryKeys;
   readonly opener: RecordOpener;
   readonly stagingFolder: string;
+  readonly io: FileIo;
   /** Throws when the work is to be broken off. */
   readonly checkCancelled: () => void;
 }
@@ -31,11 +33,11 @@ export interface RecompressTools {
 export async function recompressPack(
   source: ByteSource,
   { kind, compression, bytesMax }: RecompressRequest,
-  { keys, opener, stagingFolder, checkCancelled }: RecompressTools,
+  { keys, opener, stagingFolder, io, checkCancelled }: RecompressTools,
 ): Promise<FinishedPack | undefined> {
   const { entries } = await readPackDirectory(source, opener, NEVER);
   const sealer = new RecordSealer(keys);
-  await using writer = new PackWriter({ stagingFolder, kind, keys });
+  await using writer = new PackWriter({ stagingFolder, kind, keys, io });
   for (const entry of entries) {
     checkCancelled();
     const bytes = Buffer.from(await source.read(entry.offsetBytes, entry.recordBytes, NEVER));

@@ -1,17 +1,20 @@
 /** One worker thread as the pool sees it: tasks go in, answers come out, and its death fails what was under way. */
-import { Worker } from "node:worker_threads";
+import { MessageChannel, Worker } from "node:worker_threads";
 import { type Deferred, deferred } from "../../base/concurrency.js";
 import { HoldfastError, messageOf } from "../../base/errors.js";
+import type { FileIo } from "../../storage/file-io.js";
 import {
   type AnswerMessage,
   CANCEL_SLOTS,
   fromWire,
   READY,
   type ReadyMessage,
+  type TaskMessage,
   type WorkerAnswer,
   type WorkerBirth,
   type WorkerTask,
 } from "./protocol.js";
+import { serveTasks } from "./serve.js";
 
 type AnswerTo<T extends WorkerTask> = Extract<WorkerAnswer, { readonly kind: T["kind"] }>;
 
@@ -23,7 +26,7 @@ export class WorkerThread implements AsyncDisposable {
   readonly jobs = new Set<number>();
   /** Tasks of the pool that are under way in it or wait for it. */
   load = 0;
-  readonly #worker: Worker;
+  readonly #worker: Pick<Worker, "postMessage" | "terminate">;
   readonly #cancelled: Int32Array;
   readonly #tasks = new Map<number, Deferred<WorkerAnswer>>();
   readonly #onDeath: (thread: WorkerThread, reason: string) => void;
@@ -32,16 +35,13 @@ export class WorkerThread implements AsyncDisposable {
   #dead: string | undefined;
 
   private constructor(
-    worker: Worker,
+    worker: Pick<Worker, "postMessage" | "terminate">,
     cancelled: SharedArrayBuffer,
     onDeath: (thread: WorkerThread, reason: string) => void,
   ) {
     this.#worker = worker;
     this.#cancelled = new Int32Array(cancelled);
     this.#onDeath = onDeath;
-    worker.on("message", (message: AnswerMessage | ReadyMessage) => this.#hear(message));
-    worker.on("error", (error) => this.#die(messageOf(error)));
-    worker.on("exit", (code) => this.#die(`it ended with code ${code}`));
   }
 
   /**
@@ -62,8 +62,27 @@ export class WorkerThread implements AsyncDisposable {
       resourceLimits: { maxYoungGenerationSizeMb: YOUNG_HEAP_MIB },
     });
     const thread = new WorkerThread(worker, cancelled, onDeath);
+    worker.on("message", (message: AnswerMessage | ReadyMessage) => thread.#hear(message));
+    worker.on("error", (error) => thread.#die(messageOf(error)));
+    worker.on("exit", (code) => thread.#die(`it ended with code ${code}`));
     await thread.#ready.promise;
     if (thread.#dead !== undefined) throw died(thread.#dead);
+    return thread;
+  }
+
+  /** The same without a thread, for file calls that only this one can make: its tasks are done in turn with all else. */
+  static async beside(birth: Omit<WorkerBirth, "cancelled">, io: FileIo): Promise<WorkerThread> {
+    const cancelled = new SharedArrayBuffer(CANCEL_SLOTS * Int32Array.BYTES_PER_ELEMENT);
+    const { port1, port2 } = new MessageChannel();
+    const terminate = (): Promise<number> => {
+      port1.close();
+      return Promise.resolve(0);
+    };
+    const postMessage = (message: TaskMessage): void => port1.postMessage(message);
+    const thread = new WorkerThread({ postMessage, terminate }, cancelled, () => undefined);
+    port1.on("message", (message: AnswerMessage | ReadyMessage) => thread.#hear(message));
+    serveTasks(port2, { ...birth, cancelled }, io);
+    await thread.#ready.promise;
     return thread;
   }
 

@@ -5,13 +5,13 @@
  */
 import { randomBytes } from "node:crypto";
 import { constants, type Dirent } from "node:fs";
-import { type FileHandle, open, readdir, realpath, stat, statfs } from "node:fs/promises";
+import { open, realpath, stat, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { STAGING_PREFIX } from "../../base/atomic-file.js";
 import { errnoOf, HoldfastError } from "../../base/errors.js";
 import type { Backend, ObjectInfo, SpaceInfo } from "../backend.js";
-import { type FileIo, makeFoldersDurably } from "../file-io.js";
+import { type FileIo, type IoReader, makeFoldersDurably, readFully } from "../file-io.js";
 import { storeError } from "../store-error.js";
 
 /** Keys are ASCII names with `/` between; no name begins with a dot. */
@@ -81,24 +81,20 @@ export class LocalBackend implements Backend {
 
   async get(key: string, signal: AbortSignal): Promise<Buffer> {
     const path = this.#pathOf(key);
-    return await this.#reading(key, path, async (file) => {
-      const { size } = await file.stat();
-      return await readFully(file, 0, size, signal);
-    });
+    return await this.#reading(key, path, (file) => readRange(file, 0, file.sizeBytes, signal));
   }
 
   async getRange(key: string, offset: number, length: number, signal: AbortSignal): Promise<Buffer> {
     const path = this.#pathOf(key);
-    return await this.#reading(key, path, async (file) => {
-      const { size } = await file.stat();
-      return await readFully(file, offset, Math.max(0, Math.min(length, size - offset)), signal);
-    });
+    return await this.#reading(key, path, (file) =>
+      readRange(file, offset, Math.max(0, Math.min(length, file.sizeBytes - offset)), signal),
+    );
   }
 
   async stat(key: string, signal: AbortSignal): Promise<ObjectInfo | undefined> {
     signal.throwIfAborted();
     try {
-      const info = await stat(this.#pathOf(key));
+      const info = await this.#io.stat(this.#pathOf(key));
       return info.isFile() ? { key, sizeBytes: info.size, modifiedMs: info.mtimeMs } : undefined;
     } catch (error) {
       if (isMissing(error)) return undefined;
@@ -169,13 +165,13 @@ export class LocalBackend implements Backend {
   }
 
   async #adoptByRename(key: string, staged: string, target: string): Promise<void> {
-    if (await isThere(target)) await this.#acceptEqual(key, staged, target);
+    if (await isThere(this.#io, target)) await this.#acceptEqual(key, staged, target);
     else await this.#io.rename(staged, target);
   }
 
   /** An equal object is there already: make sure that it is durable, as ours would be. */
   async #acceptEqual(key: string, staged: string, target: string): Promise<void> {
-    if (!(await sameContent(staged, target))) {
+    if (!(await sameContent(this.#io, staged, target))) {
       throw new HoldfastError("OBJECT_EXISTS", `another object has the key ${key}`);
     }
     const file = await open(target, constants.O_RDONLY);
@@ -205,9 +201,9 @@ export class LocalBackend implements Backend {
     }
   }
 
-  async #reading(key: string, path: string, read: (file: FileHandle) => Promise<Buffer>): Promise<Buffer> {
+  async #reading(key: string, path: string, read: (file: IoReader) => Promise<Buffer>): Promise<Buffer> {
     return await this.#doing(`reading ${key}`, async () => {
-      const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+      const file = await this.#io.open(path);
       try {
         return await read(file);
       } finally {
@@ -229,7 +225,7 @@ export class LocalBackend implements Backend {
 
   async *#listFolder(folder: string, prefix: string, signal: AbortSignal): AsyncIterable<ObjectInfo> {
     signal.throwIfAborted();
-    for (const entry of await entriesOf(join(this.#root, folder))) {
+    for (const entry of await entriesOf(this.#io, join(this.#root, folder))) {
       const key = `${folder}${entry.name}`;
       if (entry.isDirectory()) {
         const below = `${key}/`;
@@ -243,10 +239,10 @@ export class LocalBackend implements Backend {
 }
 
 /** Entries in key order (a folder counts as its name with `/`), without staging and hidden names. */
-async function entriesOf(folder: string): Promise<Dirent[]> {
+async function entriesOf(io: FileIo, folder: string): Promise<Dirent[]> {
   const sortKey = (entry: Dirent): string => (entry.isDirectory() ? `${entry.name}/` : entry.name);
   try {
-    const entries = await readdir(folder, { withFileTypes: true });
+    const entries = await io.list(folder);
     return entries
       .filter((entry) => !entry.name.startsWith(".") && entry.name !== STAGING_NAME)
       .sort((a, b) => (sortKey(a) < sortKey(b) ? -1 : 1));
@@ -256,22 +252,20 @@ async function entriesOf(folder: string): Promise<Dirent[]> {
   }
 }
 
-async function readFully(file: FileHandle, offset: number, length: number, signal: AbortSignal): Promise<Buffer> {
+/** Exactly these bytes of a file. Throws STORE_IO when it gives fewer than it has. */
+async function readRange(file: IoReader, offset: number, length: number, signal: AbortSignal): Promise<Buffer> {
+  signal.throwIfAborted();
   const buffer = Buffer.allocUnsafe(length);
-  let filled = 0;
-  while (filled < length) {
-    signal.throwIfAborted();
-    const { bytesRead } = await file.read(buffer, filled, length - filled, offset + filled);
-    if (bytesRead === 0) break;
-    filled += bytesRead;
-  }
-  return buffer.subarray(0, filled);
+  const count = await readFully(file, buffer, offset);
+  signal.throwIfAborted();
+  if (count < length) throw new HoldfastError("STORE_IO", "a file gave fewer bytes than it has");
+  return buffer;
 }
 
-async function sameContent(one: string, other: string): Promise<boolean> {
-  const first = await open(one, constants.O_RDONLY);
+async function sameContent(io: FileIo, one: string, other: string): Promise<boolean> {
+  const first = await io.open(one);
   try {
-    const second = await open(other, constants.O_RDONLY);
+    const second = await io.open(other);
     try {
       return await sameBytes(first, second);
     } finally {
@@ -282,21 +276,21 @@ async function sameContent(one: string, other: string): Promise<boolean> {
   }
 }
 
-async function sameBytes(first: FileHandle, second: FileHandle): Promise<boolean> {
+async function sameBytes(first: IoReader, second: IoReader): Promise<boolean> {
   const never = new AbortController().signal;
-  const { size } = await first.stat();
-  if ((await second.stat()).size !== size) return false;
-  for (let offset = 0; offset < size; offset += COMPARE_BYTES) {
-    const length = Math.min(COMPARE_BYTES, size - offset);
-    const part = await readFully(first, offset, length, never);
-    if (!part.equals(await readFully(second, offset, length, never))) return false;
+  const { sizeBytes } = first;
+  if (second.sizeBytes !== sizeBytes) return false;
+  for (let offset = 0; offset < sizeBytes; offset += COMPARE_BYTES) {
+    const length = Math.min(COMPARE_BYTES, sizeBytes - offset);
+    const part = await readRange(first, offset, length, never);
+    if (!part.equals(await readRange(second, offset, length, never))) return false;
   }
   return true;
 }
 
-async function isThere(path: string): Promise<boolean> {
+async function isThere(io: FileIo, path: string): Promise<boolean> {
   try {
-    await stat(path);
+    await io.stat(path);
     return true;
   } catch (error) {
     if (isMissing(error)) return false;
