@@ -135,9 +135,7 @@ export class SourceReader {
         } else {
           for (const entry of entries) this.#look(entry, this.#current(entry.path));
         }
-        while (this.#batch.length >= BATCH_FILES_MAX || this.#batchBytes >= BATCH_BYTES_AIM) await this.#startBatch();
-        // Few are changed: the workers would have nothing to do until the walk ends.
-        if (this.#batch.length >= EARLY_FILES_MIN && this.#round.running.size === 0) await this.#startBatch();
+        while (this.#isWorthReading()) await this.#startBatch();
         this.#tell();
       }
       while (this.#batch.length > 0) await this.#startBatch();
@@ -259,6 +257,12 @@ export class SourceReader {
     this.#core.parts.pool.warm(); // while the walk goes on
     this.#batch.push({ path: entry.path, known });
     this.#batchBytes += entry.kind === "file" ? entry.stat.sizeBytes : 0;
+  }
+
+  /** True when a batch is full; or when few are changed and the workers would have nothing to do until the walk ends. */
+  #isWorthReading(): boolean {
+    if (this.#batch.length >= BATCH_FILES_MAX || this.#batchBytes >= BATCH_BYTES_AIM) return true;
+    return this.#batch.length >= EARLY_FILES_MIN && this.#round.running.size === 0;
   }
 
   async #startBatch(): Promise<void> {
