@@ -86,6 +86,26 @@ describe("copies that editors keep elsewhere", () => {
     expect(await lose(file)).to.deep.equal({ autosaved: ["LibreOffice recovery copy", "newer"] });
   });
 
+  it("of JetBrains' IDEs are named to people and never read", async () => {
+    const storage = "home/.cache/JetBrains/IntelliJIdea2025.2/LocalHistory/changes.storageData";
+    await folder().write(storage, Buffer.from([0, 1, 2, 3]));
+    const file = await folder().write("data/src/a.txt", "first\n");
+    const search = async (): Promise<readonly string[]> => {
+      const notes: string[] = [];
+      const asked = { parameters: { homes: [folder().at("home")] }, scratchDir: folder().path };
+      const around = { ...asked, note: (text: string): void => void notes.push(text) };
+      for await (const _ of tempFilesStrategy(new MemoryVersions()).find(lostFile(pathFromText(file)), around, NEVER))
+        throw new Error("something was offered");
+      return notes;
+    };
+    await rm(file);
+    expect(await search(), "outside of a project").to.deep.equal([]);
+    await folder().write("data/.idea/misc.xml", "<project/>");
+    const [note, ...others] = await search();
+    expect(others).to.deep.equal([]);
+    expect(note).to.contain("IntelliJIdea2025.2/LocalHistory: ").and.to.contain("Local History > Show History");
+  });
+
   it("are never reached through a link below the home", async () => {
     const file = await folder().write("data/a.txt", "mine");
     const marked = file.replaceAll("/", "!");

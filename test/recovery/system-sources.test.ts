@@ -143,6 +143,28 @@ describe("a file in a snapshot of its file system", () => {
     expect(all[0]?.candidate.origin).to.contain("btrfs snapshot (snapper)").and.to.contain("/.snapshots/11/snapshot");
   });
 
+  it("comes from a snapshot that snapper itself has made", async function () {
+    requireRoot(this);
+    requirePrograms(this, "mkfs.btrfs", "btrfs", "mount", "snapper");
+    if (!hasBtrfs()) skip(this, "this kernel has no btrfs");
+    await using disk = BtrfsDisk.make(folder().at("btrfs.img"), folder().at("disk"));
+    const home = disk.subvolume("home");
+    disk.subvolume("home/.snapshots");
+    await folder().write("disk/etc/snapper/configs/home", 'SUBVOLUME="/home"\nFSTYPE="btrfs"\n');
+    await folder().write("disk/etc/default/snapper", 'SNAPPER_CONFIGS="home"\n');
+    const file = `${home}/notes.txt`;
+    await writeFile(file, "kept\n");
+    const command = ["--no-dbus", "-r", disk.place, "-c", "home", "create", "-d", "before"];
+    execFileSync("snapper", command, { stdio: "ignore" });
+    const path = pathFromText(file);
+    const lost = lostFile(path, lastGoodOf(nodeAt(path)));
+    await rm(file);
+    const [one, ...others] = await search(lost);
+    expect(others).to.deep.equal([]);
+    expect([one?.text, one?.candidate.fidelity]).to.deep.equal(["kept\n", "exact"]);
+    expect(one?.candidate.origin).to.contain("(snapper)").and.to.contain("/.snapshots/1/snapshot");
+  });
+
   it("is not believed to be a snapshot because a folder has the name of one", async () => {
     await folder().write("data/.snapshots/1/snapshot/a.txt", "planted\n");
     await folder().write("data/.zfs/snapshot/x/a.txt", "planted\n");

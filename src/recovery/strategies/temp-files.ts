@@ -13,6 +13,7 @@ import type { Candidate, Fidelity, LostFile, RecoveryStrategy, Search } from "..
 import { findEditorCopies } from "./editor-copies.js";
 import { findInEditorHistory } from "./editor-history.js";
 import { likelyUsers } from "./homes.js";
+import { jetBrainsHistories } from "./jetbrains-history.js";
 import { quoted } from "./latest-backup.js";
 import { fidelityByTime, msOfNs, readRegularFile, readSmallFile, regularFileAt } from "../regular-file.js";
 import { findInTrash, namesIn } from "./trash.js";
@@ -35,6 +36,7 @@ export function tempFilesStrategy(reader: VersionReader): RecoveryStrategy {
       for (const home of places.homes) {
         yield* copyCandidates(lost, home, signal);
         yield* historyCandidates(lost, home, signal);
+        for (const history of await jetBrainsHistories(lost.path, home)) search.note(onJetBrains(history));
       }
       for (const trashed of await findInTrash(lost.path, places.homes, signal)) {
         const stat = anchoredStat(trashed.root, trashed.file);
@@ -49,6 +51,14 @@ export function tempFilesStrategy(reader: VersionReader): RecoveryStrategy {
       }
     },
   };
+}
+
+/** What a person can do with a history that is not read. */
+function onJetBrains(history: BytePath): string {
+  return (
+    `${pathText(history)}: the local history of a JetBrains IDE, which may have it; only the IDE can read it: ` +
+    "open the project there, select the folder of the file, Local History > Show History"
+  );
 }
 
 interface Places {
