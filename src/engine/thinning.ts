@@ -13,6 +13,7 @@ import { TreeBuilder } from "./tree/builder.js";
 import { NodeWriter } from "./tree/checkpoint-tree.js";
 import { encodeState, isMarkedAbsent } from "./tree/codec.js";
 import { type DeltaChange, encodeDelta } from "./tree/delta.js";
+import { oldBeforeMs } from "./version-age.js";
 import { type PathHistory, pathHistories } from "./versions.js";
 
 export interface ThinningPlan {
@@ -34,11 +35,12 @@ const OPERATIONS_MAX = 10_000;
 /** Which delta commits can go so that every version younger than `keptMs` stays. Undefined: not worth it. */
 export function planThinning(commits: CommitIndex, nowMs: number, keptMs: number): ThinningPlan | undefined {
   const deltas = [...commits.applied()].filter((commit) => commit.kind === "deltas");
+  const beforeMs = oldBeforeMs(commits.applied(), nowMs, keptMs);
   const newest = new Map<string, number>();
   for (const { writer, seq } of deltas) newest.set(writer, Math.max(seq, newest.get(writer) ?? 0));
   // The newest one of each writer stays: it says where that writer's log goes on.
   const isOld = (commit: (typeof deltas)[number]): boolean =>
-    commit.timeMs < nowMs - keptMs && newest.get(commit.writer) !== commit.seq;
+    commit.timeMs < beforeMs && newest.get(commit.writer) !== commit.seq;
   const firstKept = Math.min(...deltas.filter((commit) => !isOld(commit)).map((commit) => commit.firstSeq ?? 0));
   const retired = deltas.filter((commit) => isOld(commit) && commit.lastSeq < firstKept);
   if (retired.length < RETIRED_MIN) return undefined;
@@ -55,7 +57,7 @@ export function planThinning(commits: CommitIndex, nowMs: number, keptMs: number
  */
 export async function removeLongAbsent(core: RepositoryCore, keptMs: number, signal: AbortSignal): Promise<number> {
   const { clock, catalog } = core.parts;
-  const beforeMs = clock.nowMs() - keptMs;
+  const beforeMs = oldBeforeMs(catalog.commits.applied(), clock.nowMs(), keptMs);
   let removed = 0;
   for (const source of catalog.entries.sourceNames) {
     const gone: BytePath[] = [];
