@@ -77,7 +77,9 @@ export class BackupWork {
       if (error === undefined) sources.push(source);
       else leftOut.push({ source: source.name, error });
     }
-    while (sources.length > 0) {
+    for (;;) {
+      sources = this.#asTheyAreNow(sources);
+      if (sources.length === 0) return { manifest: undefined, leftOut };
       const reading = new AwayDuring();
       try {
         return { manifest: await this.#make({ request, sources, reading }, signal, onProgress), leftOut };
@@ -88,7 +90,14 @@ export class BackupWork {
         sources = sources.filter(({ name }) => name !== away.source);
       }
     }
-    return { manifest: undefined, leftOut };
+  }
+
+  /**
+   * A reload may have exchanged or taken away a source meanwhile. From here to the question of what is current nothing is
+   * waited for, so that nobody vouches for the new one by a walk of the old.
+   */
+  #asTheyAreNow(sources: readonly ProtectedSource[]): ProtectedSource[] {
+    return sources.map(({ name }) => this.#book.find(name)).filter((source) => source !== undefined);
   }
 
   async #make(

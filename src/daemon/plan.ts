@@ -80,7 +80,7 @@ export class Plan {
       backupWork.run({ ...request, sources }, context.signal, (progress) => context.progress(progress));
     const { manifest, leftOut } = await backupJobs.run({ type: request.type, sources }, work, context.signal);
     if (manifest !== undefined) return { ...manifest, left_out: leftOut.map(leftOutDocument) };
-    throw leftOut[0]?.error ?? new HoldfastError("INTERNAL", "a backup of nothing was made");
+    throw leftOut[0]?.error ?? new HoldfastError("SOURCE_NOT_FOUND", "what was to be backed up is protected no more");
   }
 
   /** Applies retention because nobody said otherwise: while a mass loss holds it, it is owed, and done once that is over. */

@@ -99,6 +99,37 @@ describe("a reload", () => {
     expect(daemon.parts.monitor.status().map(({ state }) => state)).to.deep.equal(["protected", "protected"]);
   });
 
+  it("that exchanges a source while a backup of it begins leaves nothing out of the next one, which walks no more", async () => {
+    await folder().write("a/one", "one");
+    await folder().write("b/two", "two");
+    const over = (...names: string[]): object => ({
+      sources: [{ name: "data", paths: names.map((name) => folder().at(name)) }],
+    });
+    await using daemon = await launchIn(folder(), { ...over("a") });
+    await daemon.operation.start();
+    await daemon.operation.started();
+    const { monitor, queue, repository } = daemon.parts;
+    const { signal } = new AbortController();
+    const awayReason = monitor.awayReason.bind(monitor);
+    let isTaken = false;
+    monitor.awayReason = async (source) => {
+      if (!isTaken) {
+        isTaken = true;
+        await daemon.operation.take(await daemon.configure({ ...over("a", "b") }));
+        await daemon.operation.started();
+        await queue.drained(signal);
+      }
+      return await awayReason(source);
+    };
+    const request = { type: "incremental", sources: [], tags: [], compression: true } as const;
+    await daemon.operation.plan.backUpNow(request);
+    const next = await daemon.operation.plan.backUpNow(request);
+    expect(next?.sources[0]).to.include({ walked: false, files_total: 2 });
+    const held: string[] = [];
+    for await (const { path } of repository.backupEntries(next?.backup_id ?? "", {}, signal)) held.push(path);
+    expect(held).to.include.members([folder().bytes("a/one"), folder().bytes("b/two")]);
+  });
+
   it("that is cut off while sources are exchanged loses none that was added at run time", async () => {
     {
       await using daemon = await launchIn(folder(), { sources: await sources("a", "b") });
