@@ -124,8 +124,12 @@ function checkText(rules: Json, value: string, spot: Spot): void {
     // A value that may hold a password is never shown.
     const what = rules["x-hide"] === true ? "the value" : `"${printable(value)}"`;
     spot.fault(`${what} ${formatFault(rules)}`, formatHint(rules));
-  }
+  } else if (rules["format"] === "duration" && parseDurationMs(value) > DURATION_MAX_MS)
+    spot.fault(`"${printable(value)}" is too long`, "at most 100 years");
 }
+
+/** What lies further ahead is no date for the system. */
+const DURATION_MAX_MS = 100 * 366 * 86_400_000;
 
 const FORMATS: Readonly<Record<string, { readonly parse: (text: string) => unknown; readonly hint: string }>> = {
   duration: { parse: parseDurationMs, hint: "write a number with a unit: 500ms, 30s, 15m, 6h, 7d or 2w" },

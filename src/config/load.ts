@@ -115,7 +115,7 @@ class Merger {
   #merge(into: Json, from: Json, at: { readonly yaml: YamlFile; readonly path: KeyPath }): void {
     for (const [key, value] of Object.entries(from)) {
       const path = [...at.path, key];
-      const old = into[key];
+      const old = Object.hasOwn(into, key) ? into[key] : undefined;
       if (old === undefined) {
         into[key] = Array.isArray(value) ? [...(value as unknown[])] : isMapping(value) ? {} : value;
         this.#origins.set(path.join("\0"), { yaml: at.yaml, path });

@@ -6,6 +6,9 @@ import type { ConfigFile } from "./schema.js";
 
 type WrittenSchedule = NonNullable<ConfigFile["schedule"]>;
 
+/** What holdfast plans by itself under names of its own. */
+const OWN_NAMES: readonly string[] = ["cleanup", "store-check"];
+
 /** Every schedule that is enabled. Without any, an incremental backup every `defaults.every` (6 h). */
 export function resolveSchedules(file: ConfigFile, fault: Fault): ScheduleConfiguration[] {
   const written = file.schedule ?? {};
@@ -13,6 +16,17 @@ export function resolveSchedules(file: ConfigFile, fault: Fault): ScheduleConfig
   const every = file.defaults?.every ?? (regular.length === 0 ? "6h" : undefined);
   if (every !== undefined) regular.unshift(everySchedule(every, fault));
   return regular;
+}
+
+/** Of two schedules with one name only the last would run. */
+export function checkScheduleNames(file: ConfigFile, schedules: readonly ScheduleConfiguration[], fault: Fault): void {
+  for (const [index, { name, enabled }] of (file.schedule?.cron ?? []).entries()) {
+    const isOwn = OWN_NAMES.includes(name);
+    const isTwice = enabled !== false && schedules.filter((other) => other.name === name).length > 1;
+    if (!isOwn && !isTwice) continue;
+    const message = isOwn ? `holdfast plans "${name}" by itself` : `two schedules are named "${name}"`;
+    fault(["schedule", "cron", index, "name"], message, "choose another name");
+  }
 }
 
 /** A schedule for each source whose `backup_frequency` asks for more than the on-change stream. */
@@ -41,7 +55,7 @@ export function resolveFrequency(text: string, fault: Fault): When | undefined {
       if (!isCronLine(text)) {
         const hint = "write on_change, hourly, daily, weekly, monthly or a cron line of five fields";
         fault(["backup_frequency"], `"${text.slice(0, 60)}" is no frequency`, hint);
-      }
+      } else if (neverComes(text)) fault(["backup_frequency"], NEVER, "correct the day or the month");
       return { kind: "cron", line: text };
   }
 }
@@ -90,10 +104,7 @@ function cronSchedules(written: WrittenSchedule, fault: Fault): ScheduleConfigur
     if (!isCronLine(entry.line)) {
       const hint = "five fields: minute, hour, day of month, month, day of week";
       fault([...path, "line"], `"${entry.line.slice(0, 60)}" is no cron line`, hint);
-    }
-    if (found.some((other) => other.name === entry.name)) {
-      fault([...path, "name"], `two schedules are named "${entry.name}"`, "");
-    }
+    } else if (neverComes(entry.line)) fault([...path, "line"], NEVER, "correct the day or the month");
     if (entry.enabled === false) continue;
     found.push({ name: entry.name, when: { kind: "cron", line: entry.line }, ...common(entry, "incremental") });
   }
@@ -125,6 +136,36 @@ export function isCronLine(text: string): boolean {
   const fields = text.trim().split(/\s+/);
   if (fields.length !== CRON_FIELDS.length) return false;
   return CRON_FIELDS.every((rules, index) => (fields[index] ?? "").split(",").every((part) => isCronPart(part, rules)));
+}
+
+const NEVER = "this never comes: no such day in these months";
+/** In a leap year. */
+const MONTH_DAYS = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] as const;
+
+/** True for a cron line of days that its months do not have, and of no weekday. */
+function neverComes(line: string): boolean {
+  const [, , days = "*", months = "*", weekday] = line.trim().split(/\s+/);
+  if (weekday !== "*") return false;
+  const daysMost = MONTH_DAYS.filter((_, index) =>
+    months.split(",").some((part) => holds(part, index + 1, CRON_FIELDS[3])),
+  );
+  return !days.split(",").some((part) => daysMost.some((most) => firstOf(part, CRON_FIELDS[2]) <= most));
+}
+
+/** Whether a part of a field has a value. */
+function holds(part: string, value: number, rules: (typeof CRON_FIELDS)[number]): boolean {
+  const [range = "", step] = part.split("/");
+  const [first = "", last] = range.split("-");
+  const from = firstOf(part, rules);
+  const isOpen = first === "*" || (last === undefined && step !== undefined);
+  const to = isOpen ? rules.most : cronNumber(last ?? first, rules);
+  return value >= from && value <= to && (value - from) % Number(step ?? 1) === 0;
+}
+
+/** The lowest value of a part of a field. */
+function firstOf(part: string, rules: (typeof CRON_FIELDS)[number]): number {
+  const [first = ""] = part.split(/[-/]/);
+  return first === "*" ? rules.least : cronNumber(first, rules);
 }
 
 function isCronPart(part: string, rules: (typeof CRON_FIELDS)[number]): boolean {

@@ -24,7 +24,7 @@ import type {
 } from "./configuration.js";
 import type { Places } from "./places.js";
 import { type ConfigProblem, type Fault, type KeyPath, configInvalid, didYouMean } from "./problems.js";
-import { frequencySchedules, resolveSchedules } from "./resolve-schedule.js";
+import { checkScheduleNames, frequencySchedules, resolveSchedules } from "./resolve-schedule.js";
 import { resolveSource, uniqueNames } from "./resolve-source.js";
 import type { ConfigFile } from "./schema.js";
 
@@ -60,7 +60,7 @@ export function resolveConfiguration(
     mass: resolveMass(file.mass ?? {}),
     watch: resolveWatch(file.watch ?? {}, fault),
     pins: { reflinks: file.pins?.reflinks ?? true, hardLinks: file.pins?.hard_links ?? false },
-    verify: resolveVerify(file),
+    verify: resolveVerify(file, fault),
     alerts: resolveAlerts(file, baseFolder, fault),
     encryption: resolveEncryption(file, baseFolder, fault),
     socket: resolveSocket(file, baseFolder, { places, stateDir }),
@@ -73,6 +73,7 @@ export function resolveConfiguration(
     warnings: overlapWarnings(sources),
   };
   checkSchedules(configuration, file, fault);
+  checkScheduleNames(file, configuration.schedule, fault);
   checkEncryption(configuration, fault);
   if (problems.length > 0) throw configInvalid(problems);
   return configuration;
@@ -106,11 +107,17 @@ function resolveRecompress({ recompress }: ConfigFile): Configuration["recompres
   };
 }
 
-function resolveVerify(file: ConfigFile): VerifyConfiguration {
-  return {
-    checksumsEveryMs: parseDurationMs(file.verify?.checksums?.every ?? "7d"),
-    blocksEveryMs: parseDurationMs(file.verify?.blocks?.every ?? "30d"),
+/** More often than this a look at everything would never end, ms. */
+const VERIFY_EVERY_MIN_MS = 60_000;
+
+function resolveVerify(file: ConfigFile, fault: Fault): VerifyConfiguration {
+  const every = (key: "checksums" | "blocks", otherwise: string): number => {
+    const written = file.verify?.[key]?.every ?? otherwise;
+    const everyMs = parseDurationMs(written);
+    if (everyMs < VERIFY_EVERY_MIN_MS) fault(["verify", key, "every"], `"${written}" is too often`, "at least 1m");
+    return everyMs;
   };
+  return { checksumsEveryMs: every("checksums", "7d"), blocksEveryMs: every("blocks", "30d") };
 }
 
 function resolveEncryption(file: ConfigFile, baseFolder: string, fault: Fault): EncryptionConfiguration {
@@ -225,16 +232,11 @@ function resolveAlerts(file: ConfigFile, baseFolder: string, fault: Fault): Aler
     resolveChannel(name, written, baseFolder),
   );
   const names = channels.map((channel) => channel.name);
-  const rules = (file.alerts?.rules ?? []).map((written, index): AlertRuleConfiguration => {
-    for (const [at, action] of (written.actions ?? []).entries()) {
-      if (!names.includes(action)) {
-        const guess = didYouMean(action, names);
-        fault(["alerts", "rules", index, "actions", at], `there is no channel "${action}"`, guess);
-      }
-    }
-    if (typeof written.threshold === "string" && written.when !== "storage_full") {
-      fault(["alerts", "rules", index, "threshold"], "a share is only known for storage_full", "write a count");
-    }
+  const rules = (file.alerts?.rules ?? []).map((written, index, all): AlertRuleConfiguration => {
+    const faultAt: Fault = (path, message, hint) => fault(["alerts", "rules", index, ...path], message, hint);
+    checkAlertRule(written, names, faultAt);
+    if (all.findIndex(({ when }) => when === written.when) < index)
+      faultAt(["when"], `there is a rule for ${written.when} already`, "join them into one");
     const retry = written.auto_retry;
     return {
       when: written.when,
@@ -247,6 +249,23 @@ function resolveAlerts(file: ConfigFile, baseFolder: string, fault: Fault): Aler
     };
   });
   return { channels, rules };
+}
+
+type WrittenRule = NonNullable<NonNullable<ConfigFile["alerts"]>["rules"]>[number];
+
+function checkAlertRule(written: WrittenRule, channels: readonly string[], fault: Fault): void {
+  for (const [at, action] of (written.actions ?? []).entries()) {
+    if (!channels.includes(action))
+      fault(["actions", at], `there is no channel "${action}"`, didYouMean(action, channels));
+  }
+  const { threshold, when } = written;
+  if (typeof threshold === "string" && when !== "storage_full")
+    fault(["threshold"], "a share is only known for storage_full", "write a count");
+  const share = typeof threshold === "string" ? parseShare(threshold) : (threshold ?? 1);
+  if (when === "storage_full" && (share <= 0 || share > 1))
+    fault(["threshold"], `${String(threshold)} is no share of the space`, "write a share such as 90%");
+  if (written.auto_retry?.backoff !== undefined && parseDurationMs(written.auto_retry.backoff) === 0)
+    fault(["auto_retry", "backoff"], "there must be a wait between two tries", "write 30s");
 }
 
 /** How loud a condition is unless a rule says otherwise. */

@@ -243,7 +243,7 @@ const alertRule = mapping(
     actions: optional(texts("Names of channels; all unless told.")),
     auto_retry: optional(
       mapping("Try the failed backup again.", {
-        times: count("How often.", { minimum: 1, maximum: 100 }),
+        times: count("How often.", { minimum: 1, maximum: 20 }),
         backoff: optional(duration("Wait before the first; doubled each time.", "30s")),
       }),
     ),

@@ -173,6 +173,11 @@ mass: {then: heal, share: 5%}
     );
   });
 
+  it("takes channels by any good name", async () => {
+    const { alerts } = await load("alerts: {channels: {constructor: {slack: {webhook: {env: A}}}}}\n");
+    expect(alerts.channels.map(({ name }) => name)).to.deep.equal(["constructor"]);
+  });
+
   it("names sources after their paths and numbers what would be doubled", async () => {
     const loaded = await load('sources: [/srv/app, /opt/app, "/srv/bot/*.json", /, {name: app-2, path: /x}]\n');
     expect(loaded.sources.map((source) => source.name)).to.deep.equal(["app", "app-3", "bot", "root", "app-2"]);
@@ -304,6 +309,47 @@ describe("a mistake in the configuration", () => {
       "a mode without quotes",
       "access: {socket: {mode: 0660}}\n",
       'holdfast.yaml:1:25 "660" is a number, but text is needed here; write it in quotes',
+    ],
+    [
+      "a schedule that holdfast has itself",
+      "schedule: {cron: [{name: cleanup, line: 0 3 * * *}]}\n",
+      'holdfast.yaml:1:26 holdfast plans "cleanup" by itself; choose another name',
+    ],
+    [
+      "a schedule by the name of another kind",
+      "schedule: {daily: {}, cron: [{name: daily, line: 0 3 * * *}]}\n",
+      'holdfast.yaml:1:37 two schedules are named "daily"; choose another name',
+    ],
+    [
+      "a schedule that never comes",
+      'schedule: {cron: [{name: x, line: "0 0 30-31/1 2 *"}]}\n',
+      "holdfast.yaml:1:35 this never comes: no such day in these months; correct the day or the month",
+    ],
+    [
+      "a frequency that never comes",
+      'sources: [{path: /a, backup_frequency: "0 0 31 feb,4,6-7/3 *"}]\n',
+      "holdfast.yaml:1:40 this never comes: no such day in these months; correct the day or the month",
+    ],
+    ["a check without rest", "verify: {blocks: {every: 0s}}\n", 'holdfast.yaml:1:26 "0s" is too often; at least 1m'],
+    [
+      "a duration beyond all dates",
+      "defaults: {every: 9999999w}\n",
+      'holdfast.yaml:1:19 "9999999w" is too long; at most 100 years',
+    ],
+    [
+      "a threshold in percent without the sign",
+      "alerts: {rules: [{when: storage_full, threshold: 90}]}\n",
+      "holdfast.yaml:1:50 90 is no share of the space; write a share such as 90%",
+    ],
+    [
+      "a second rule of a condition",
+      "alerts: {rules: [{when: file_lost}, {when: file_lost}]}\n",
+      "holdfast.yaml:1:44 there is a rule for file_lost already; join them into one",
+    ],
+    [
+      "a retry without a wait",
+      "alerts: {rules: [{when: backup_failed, auto_retry: {times: 2, backoff: 0s}}]}\n",
+      "holdfast.yaml:1:72 there must be a wait between two tries; write 30s",
     ],
     [
       "a channel that does not exist",
