@@ -3,6 +3,7 @@ import { appendFileSync, readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { ApiClient } from "../../../src/api/client.js";
 import type { IncidentDocument, StatusDocument, VersionDocument } from "../../../src/api/services.js";
+import type { ExplainDocument } from "../../../src/api/watch-service.js";
 import { socketTransport } from "../../../src/api/socket-transport.js";
 import { DaemonProcess, type Sandbox } from "../program.js";
 
@@ -95,6 +96,15 @@ export class SoakedDaemon {
       async (signal) => await this.#client.get<{ items: readonly IncidentDocument[] }>("/incidents?limit=500", signal),
     );
     return answer?.items ?? [];
+  }
+
+  /** Why a path is treated as it is, and what became of it last; empty when nobody answers. */
+  async explain(path: string): Promise<string> {
+    const query = new URLSearchParams({ path }).toString();
+    const answer = await this.#ask(
+      async (signal) => await this.#client.get<ExplainDocument>(`/explain?${query}`, signal),
+    );
+    return answer?.why ?? "";
   }
 
   /** Pauses a folder; false when nobody answers. */

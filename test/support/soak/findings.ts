@@ -26,11 +26,13 @@ export class Findings {
     return [...this.#counts.values()].reduce((sum, count) => sum + count, 0);
   }
 
-  add(kind: string, subject: string, path?: string): void {
+  /** `why`: what the daemon says of the path. */
+  add(kind: string, subject: string, path?: string, why?: string): void {
     const count = (this.#counts.get(kind) ?? 0) + 1;
     this.#counts.set(kind, count);
     if (count > FINDINGS_OF_A_KIND_MAX) return;
     this.#lines.push(`${kind}: ${subject}`);
+    if (why !== undefined) this.#lines.push(`    explained: ${why}`);
     if (path !== undefined) this.#lines.push(...this.#world.historyOf(path).map((line) => `    ${line}`));
   }
 
@@ -41,16 +43,18 @@ export class Findings {
 }
 
 /** What should be there is there as it should be, and nothing else. */
-export function judgeDisk(world: World, findings: Findings): void {
+export async function judgeDisk(world: World, daemon: SoakedDaemon, findings: Findings): Promise<void> {
   for (const [path, digest] of world.files) {
     const found = digestOf(path);
     if (found === digest) continue;
     const harm = world.harms.get(path);
     const what = found === undefined ? "is not there" : "has other content";
-    findings.add(harm === undefined ? "file not as it was left" : "loss not healed", `${path} ${what}`, path);
+    const kind = harm === undefined ? "file not as it was left" : "loss not healed";
+    findings.add(kind, `${path} ${what}`, path, await daemon.explain(path));
   }
   for (const path of filesBelow(world.root))
-    if (!world.files.has(path)) findings.add("meant deletion undone, or a file left over", path, path);
+    if (!world.files.has(path))
+      findings.add("meant deletion undone, or a file left over", path, path, await daemon.explain(path));
 }
 
 /** Nothing waits for a person, and nothing failed. */

@@ -2,7 +2,7 @@
  * A soak: random activity and random harm under a daemon that is killed and started again all the time. At the end the
  * registry equals the disk, every harm is healed, and nothing that was meant to go came back.
  */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Sandbox } from "../program.js";
@@ -19,7 +19,7 @@ export interface SoakOptions {
   readonly activeMs: number;
   /** Time between two kills of the daemon, ms, at least and at most. */
   readonly killEveryMs: readonly [least: number, most: number];
-  /** Log of the daemon and story of the activity are kept here; undefined: in the sandbox, gone afterwards. */
+  /** Log, story, and after a finding state and store, are kept here; undefined: in the sandbox, gone afterwards. */
   readonly keepAt?: string;
   readonly progress?: (line: string) => void;
 }
@@ -63,7 +63,7 @@ export async function soak(options: SoakOptions): Promise<SoakOutcome> {
   try {
     await run.act();
     for (const restless of await run.rest()) findings.add("the daemon does not come to rest", restless);
-    judgeDisk(world, findings);
+    await judgeDisk(world, daemon, findings);
     const incidents = await judgeIncidents(daemon, findings);
     await daemon.end("SIGTERM");
     await judgeRegistry(sandbox, world, SOURCES, findings);
@@ -72,6 +72,9 @@ export async function soak(options: SoakOptions): Promise<SoakOutcome> {
     return { ...run.outcome(), incidents, findings: findings.count, report: findings.text() };
   } finally {
     writeFileSync(join(logFolder, `soak-${String(options.seed)}.story`), world.story());
+    if (options.keepAt !== undefined && findings.count > 0)
+      for (const part of ["state", "store"] as const)
+        cpSync(sandbox[part], join(logFolder, `soak-${String(options.seed)}.${part}`), { recursive: true });
   }
 }
 
