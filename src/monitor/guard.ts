@@ -382,7 +382,8 @@ export class SourceGuard {
     if (entry.kind === "folder") this.#foundFolder(path, entry.stat.mtimeNs, noticedBy);
     const record = known?.record;
     if (record?.state === "live" && isAsRegistered(record, entry)) {
-      this.#losses.present(path);
+      // It was walked a moment ago: what was missed since is looked at by its judge.
+      if (this.#losses.has(path) && lookAt(path).is === "there") this.#losses.present(path);
       if (noticedBy === "start") recallArrival(this.context.shared, path, record);
       return;
     }

@@ -1,5 +1,5 @@
 /** What was under way when the daemon was killed, or when a pause ended: nothing of it is taken for a loss. */
-import { lstatSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
+import { lstatSync, renameSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { expect } from "chai";
 import { skip } from "../support/requirements.js";
 import { WatchBench } from "../support/watch-bench.js";
@@ -145,6 +145,35 @@ describe("work that was interrupted", () => {
     expect(bench.warnings).to.not.include("watch.suspicious");
   });
 
+  it("a file is a loss when its inode number is given to another of the same size and time", async function () {
+    await using bench = await WatchBench.create();
+    const file = await bench.folder.write("lost.txt", "sixteen letters.");
+    utimesSync(file, 1_700_000_000, 1_700_000_000);
+    await bench.protect();
+    await bench.quiet();
+    const { ino } = lstatSync(file);
+    unlinkSync(file);
+    const other = madeWithInode(bench, ino, "SIXTEEN LETTERS.");
+    if (other === undefined) skip(this, "this file system does not use inode numbers again at once");
+    utimesSync(other, 1_700_000_000, 1_700_000_000);
+    await bench.until("a verdict", () => bench.paths("file.lost").length + bench.paths("file.removed").length > 0);
+    expect(bench.paths("file.lost")).to.deep.equal(["lost.txt"]);
+  });
+
+  it("a file that is renamed and then lost under its new name is not missed under the old one", async () => {
+    await using bench = await WatchBench.create();
+    const file = await bench.folder.write("old", "renamed, then lost");
+    await bench.protect({ graceMs: 2000 });
+    await bench.quiet();
+    renameSync(file, bench.folder.at("new"));
+    const path = bench.folder.bytes("new");
+    await bench.until("the new name is known", () => bench.monitor.registry.get("data", path)?.state === "live");
+    unlinkSync(bench.folder.at("new"));
+    await bench.until("the loss", () => bench.losses.length > 0);
+    await bench.quiet();
+    expect([bench.paths("file.lost"), bench.paths("file.removed")]).to.deep.equal([["new"], ["old"]]);
+  });
+
   it("a file that was put back and made again since, with the same content, is a loss when it goes", async () => {
     await using bench = await WatchBench.create();
     const file = await bench.folder.write("wanted", "wanted");
@@ -164,6 +193,16 @@ describe("work that was interrupted", () => {
     expect(bench.paths("file.lost")).to.deep.equal(["wanted"]);
   });
 });
+
+/** Makes files until one has the number; gives its path. */
+function madeWithInode(bench: WatchBench, ino: number, content: string): string | undefined {
+  for (let index = 0; index < INODES_TRIED; index += 1) {
+    const path = bench.folder.at(`other-${String(index)}`);
+    writeFileSync(path, content);
+    if (lstatSync(path).ino === ino) return path;
+  }
+  return undefined;
+}
 
 /** Makes files of no text until one has the number. */
 function takeInode(bench: WatchBench, ino: number): boolean {

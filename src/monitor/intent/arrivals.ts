@@ -41,6 +41,8 @@ export class Arrivals {
   readonly #byFolder = new ArrivalIndex<BytePath>();
   /** What stood at a path lately, and went on to another. */
   readonly #wentOn = new Map<BytePath, Arrival>();
+  /** Where inodes were that are gone from there and were not seen elsewhere, by inode. */
+  readonly #departed = new Map<string, Arrival>();
   /** Which missing path an arrival explains, by inode. */
   readonly #claims = new Map<string, BytePath>();
 
@@ -66,6 +68,7 @@ export class Arrivals {
       isCurrent: true,
     };
     this.#drop(key);
+    this.#departed.delete(key);
     this.#byInode.set(key, arrival);
     for (const earlier of arrival.cameFrom) this.#wentOn.set(earlier, arrival);
     this.#bySize.add(arrival.sizeBytes, arrival);
@@ -104,7 +107,15 @@ export class Arrivals {
   departed(path: BytePath, stat: { readonly dev: bigint; readonly ino: bigint }): void {
     if (this.#byInode.size === 0) return;
     const key = inodeKey(stat.dev, stat.ino);
-    if (this.#byInode.get(key)?.path === path) this.#drop(key);
+    const arrival = this.#byInode.get(key);
+    if (arrival?.path !== path) return;
+    this.#drop(key);
+    this.#departed.set(key, arrival);
+  }
+
+  /** Where an inode was that is gone from there and was not seen elsewhere since. */
+  departedOf(dev: bigint, ino: bigint): Arrival | undefined {
+    return this.#departed.size === 0 ? undefined : this.#departed.get(inodeKey(dev, ino));
   }
 
   /** The arrival is gone again. */
@@ -124,6 +135,10 @@ export class Arrivals {
     for (const [key, arrival] of this.#byInode) {
       if (this.#byInode.size <= ARRIVALS_MAX && arrival.seenMs > nowMs - KEEP_MS) break;
       this.#drop(key);
+    }
+    for (const [key, arrival] of this.#departed) {
+      if (this.#departed.size <= ARRIVALS_MAX && arrival.seenMs > nowMs - KEEP_MS) break;
+      this.#departed.delete(key);
     }
     const oldest = this.#byInode.values().next().value;
     this.#bySize.forgetBefore(oldest?.seenMs ?? nowMs);

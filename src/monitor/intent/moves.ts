@@ -5,7 +5,6 @@
  */
 import { type BigIntStats, readdirSync } from "node:fs";
 import { type BytePath, joinPath, nameOf, parentPath, pathBytes, pathText } from "../../base/paths.js";
-import { isSameContentStat } from "../ledger.js";
 import { lookAt } from "../look.js";
 import type { Registry, RegistryRecord } from "../registry.js";
 import type { FileValidation } from "../validation.js";
@@ -52,6 +51,7 @@ export async function isMovedAway(parts: MoveParts, absent: Absent, signal: Abor
   const wentOn = movedAfterSave(parts.arrivals, absent);
   if (wentOn !== undefined) return wentOn;
   return (
+    movedAndMissed(parts, absent) ??
     (await rotatedTo(parts, absent, signal)) ??
     (absent.isStrict === true ? undefined : compressedOrRotated(parts, absent)) ??
     (await sameContent(parts, absent, signal))
@@ -135,10 +135,26 @@ function namesIn(folder: BytePath): readonly string[] {
 
 function isSameFile(arrival: Arrival, record: RegistryRecord): boolean {
   if (record.linkCount > 1 && arrival.seenAtMs <= record.registeredAtMs) return false; // a name that was there before
-  const isUntouched = isSameContentStat(arrival, record.stat) || record.kind !== "file";
-  if (!isUntouched && arrival.bornMs >= record.registeredAtMs) return false;
+  if (isYounger(arrival, record)) return false;
   const look = lookAt(arrival.path);
   return look.is === "there" && look.node.stat.ino === arrival.ino;
+}
+
+/**
+ * Made after the file was last changed: another one, to which the number was given again, though it may have the same size
+ * and time, as one of the same second does that holdfast has just put back.
+ */
+function isYounger(arrival: Arrival, record: RegistryRecord): boolean {
+  return arrival.bornMs > Number(record.stat.ctimeNs / 1_000_000n);
+}
+
+/** It was renamed, and went from there too: that name is missed, not this one. */
+function movedAndMissed({ arrivals, registry }: MoveParts, { path, record }: Absent): string | undefined {
+  const left = arrivals.departedOf(record.stat.dev, record.stat.ino);
+  if (left === undefined || left.path === path || record.sha256 === undefined || isYounger(left, record))
+    return undefined;
+  const isKnownThere = registry.digestOf(left.path, left) === record.sha256;
+  return isKnownThere ? `moved to ${pathText(left.path)}, which is missed itself` : undefined;
 }
 
 /** A partner came after the missing file was known and not long before that went: a twin from before proves nothing. */

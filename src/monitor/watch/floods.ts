@@ -10,17 +10,25 @@ const EVENT_BYTES_MIN = 16;
 /** A full queue is read within two of these windows, ms; a watcher that takes longer is late, which the pulse tells. */
 const WINDOW_MS = 1000;
 
-export class Floods {
+export class Floods implements Disposable {
   readonly #fullBytes: number;
   #count = 0;
+  readonly #onFlood: () => void;
+  readonly #timer: NodeJS.Timeout;
   /** Bytes read at the beginnings of the last windows, oldest first. */
   #marks: readonly number[];
 
-  constructor() {
+  /** `onFlood`: from the beginning of the last window on, events may have been dropped. */
+  constructor(onFlood: () => void) {
+    this.#onFlood = onFlood;
     const events = numberIn("/proc/sys/fs/inotify/max_queued_events", /^(\d+)/);
     this.#fullBytes = (events ?? 0) * EVENT_BYTES_MIN; // unknown: every moment counts as one
     this.#marks = [this.#readBytes()];
-    setInterval(() => this.#look(), WINDOW_MS).unref();
+    this.#timer = setInterval(() => this.#look(), WINDOW_MS).unref();
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
   }
 
   /** How often, until now, as much was read at once as a full queue holds. */
@@ -35,6 +43,7 @@ export class Floods {
     if (oldest !== undefined && !(now - oldest < this.#fullBytes)) {
       this.#count += 1;
       this.#marks = [now];
+      this.#onFlood();
     } else if (isEnd) {
       this.#marks = [...this.#marks.slice(-1), now];
     }

@@ -1,5 +1,5 @@
 /**
- * Ears on the file system: one forked child with @parcel/watcher (inotify) for all roots. Events are hints only; what
+ * Ears on the file system: one forked child (inotify) for all roots. Events are hints only; what
  * matters here is to know when they cannot be trusted. A pulse (a file of ours, touched every 2 s and watched by the
  * same child) proves that the child and its queue are alive; a late pulse, a dropped batch, an error or an exit is
  * told to the listeners, who then look for themselves.
@@ -153,7 +153,7 @@ export class NativeWatcher implements AsyncDisposable {
     const child = fork(fileURLToPath(new URL("./child.js", import.meta.url)), [], {
       stdio: ["ignore", "ignore", "inherit", "ipc"],
       execArgv: ["--max-semi-space-size=2"],
-      env: { PATH: process.env["PATH"] ?? "/usr/bin:/bin", ...SMALL_MEMORY },
+      env: { PATH: process.env["PATH"] ?? "/usr/bin:/bin", ...nativeChoice(), ...SMALL_MEMORY },
     });
     this.#child = child;
     this.#isPulseArmed = false;
@@ -263,6 +263,12 @@ export class NativeWatcher implements AsyncDisposable {
   #tellAll(reason: string, isOver: boolean): void {
     for (const { listener } of [...this.#watched.values()]) listener.deaf(reason, isOver);
   }
+}
+
+/** What was chosen for this process holds for the child too. */
+function nativeChoice(): NodeJS.ProcessEnv {
+  const value = process.env["HOLDFAST_NO_NATIVE"];
+  return value === undefined ? {} : { HOLDFAST_NO_NATIVE: value };
 }
 
 /** Byte paths of a report; for a name that is no UTF-8 its nearest sound folder stands. */

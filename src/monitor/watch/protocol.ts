@@ -35,10 +35,3 @@ export const PULSE_ID = 0;
 export const MESSAGE_PATHS_MAX = 512;
 /** Messages that may wait for the daemon; 256 x 512 paths of about 100 bytes are 13 MB. Beyond, they are dropped. */
 export const MESSAGES_WAITING_MAX = 256;
-/** A batch of more paths than this is taken as a sign that the kernel's queue ran over. */
-export const BATCH_PATHS_MAX = 4000;
-/** How long an old subscription stays beside its successor: it may hold events that are not delivered yet. */
-export const RETIRE_MS = 1500;
-/** Tries of one subscription; a folder that goes away meanwhile makes it fail (17 % under churn). */
-export const SUBSCRIBE_TRIES = 5;
-export const SUBSCRIBE_PAUSE_MS = 50;

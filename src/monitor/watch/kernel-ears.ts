@@ -1,0 +1,355 @@
+/**
+ * Ears that ask the kernel themselves (inotify by koffi). Every folder is watched before it is listed, also those that
+ * come later, so nothing that is made in them goes unheard; no event is dropped on the way; and when the kernel's queue
+ * ran over, it says so, which @parcel/watcher keeps to itself. (That one also loses what comes in the moment in which it
+ * hands over a batch: of 600 files that were saved under a busy processor, one was not heard of.)
+ */
+import { type Dirent, closeSync, read, readdirSync } from "node:fs";
+import { setImmediate as turn } from "node:timers/promises";
+import { systemClock } from "../../base/clock.js";
+import { deferred } from "../../base/concurrency.js";
+import { errnoOf, messageOf } from "../../base/errors.js";
+import type { InotifyCalls } from "../../base/native-inotify.js";
+import { type BytePath, joinPath, pathBytes, pathFromText, pathText } from "../../base/paths.js";
+import type { Ear, EarHooks, Ears, HeardEvent } from "./ear-port.js";
+import { IN, type InotifyEvent, parseInotifyEvents } from "./inotify-events.js";
+
+const MASK =
+  IN.modify |
+  IN.attributes |
+  IN.movedFrom |
+  IN.movedTo |
+  IN.create |
+  IN.delete |
+  IN.deleteSelf |
+  IN.moveSelf |
+  IN.onlyFolder |
+  IN.dontFollow |
+  IN.excludeUnlinked;
+const ROOT_GOES = IN.deleteSelf | IN.moveSelf | IN.unmount;
+const READ_BYTES = 2 ** 18;
+/** The first event is passed on at once; those that follow it gather for this long, and longer when they are many, ms. */
+const GATHER_MS = 50;
+const GATHER_MANY_MS = 250;
+const MANY = 512;
+/** Folders looked into before events get a turn. */
+const SLICE = 64;
+/** A folder that is always there. */
+const ANYWHERE = "/" as BytePath;
+/** Errors of a folder that went meanwhile, or that nobody may look into. */
+const PASSING = ["ENOENT", "ENOTDIR", "EACCES", "EPERM", "ELOOP", "ENAMETOOLONG", "EIO", "ESTALE"];
+
+/** A watched folder, and the watched folders in it. */
+class Folder {
+  readonly ear: KernelEar;
+  readonly above: Folder | undefined;
+  /** Its name in the folder above; of the topmost its whole path. */
+  readonly name: string;
+  readonly watch: number;
+  readonly inner = new Map<string, Folder>();
+  isGone = false;
+
+  constructor(ear: KernelEar, above: Folder | undefined, name: string, watch: number) {
+    this.ear = ear;
+    this.above = above;
+    this.name = name;
+    this.watch = watch;
+  }
+
+  get path(): BytePath {
+    return this.above === undefined ? (this.name as BytePath) : joinPath(this.above.path, this.name);
+  }
+}
+
+export class KernelEars implements Ears, AsyncDisposable {
+  readonly batchMax = Infinity;
+  readonly #calls: InotifyCalls;
+  readonly #queue: number;
+  readonly #buffer = Buffer.alloc(READ_BYTES);
+  readonly #onFlood: () => void;
+  readonly #byWatch = new Map<number, Folder[]>();
+  readonly #ears = new Set<KernelEar>();
+  #floods = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #passedMs = -Infinity;
+  #passedCount = 0;
+  #isClosed = false;
+  readonly #ended = deferred<undefined>();
+
+  /** `onFlood`: the kernel has dropped events. Throws when there is no queue to be had (EMFILE). */
+  constructor(calls: InotifyCalls, onFlood: () => void) {
+    this.#calls = calls;
+    this.#onFlood = onFlood;
+    this.#queue = calls.openQueue();
+    this.#read();
+  }
+
+  async listen(root: string, shallow: boolean, hooks: EarHooks): Promise<Ear> {
+    const ear = new KernelEar(this, { root: pathFromText(root), shallow, hooks });
+    this.#ears.add(ear);
+    try {
+      await ear.renew();
+    } catch (error) {
+      await ear.close();
+      throw error;
+    }
+    return ear;
+  }
+
+  floods(): number {
+    return this.#floods;
+  }
+
+  async settle(): Promise<void> {
+    for (const ear of this.#ears) await ear.explored();
+    this.#pass();
+  }
+
+  /** Closes all ears and the queue. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+    await Promise.all([...this.#ears].map(async (ear) => await ear.close()));
+    // The read that waits is given the end of a watch.
+    this.#calls.unwatch(this.#queue, this.#calls.watch(this.#queue, MASK, pathBytes(ANYWHERE)));
+    await this.#ended.promise;
+    closeSync(this.#queue);
+  }
+
+  forget(ear: KernelEar): void {
+    this.#ears.delete(ear);
+  }
+
+  /**
+   * Watches a folder, or finds that it is watched; what was known under its name and is another folder is forgotten.
+   * Undefined: it went, or may not be watched. Throws where the system allows no more (ENOSPC).
+   */
+  watch(ear: KernelEar, above: Folder | undefined, name: string): Folder | undefined {
+    const before = above === undefined ? ear.top : above.inner.get(name);
+    const path = above === undefined ? (name as BytePath) : joinPath(above.path, name);
+    let watch: number;
+    try {
+      watch = this.#calls.watch(this.#queue, MASK, pathBytes(path));
+    } catch (error) {
+      if (before !== undefined) this.release(before);
+      if (PASSING.includes(errnoOf(error) ?? "")) return undefined;
+      throw error;
+    }
+    if (before?.watch === watch && !before.isGone) return before;
+    const folder = new Folder(ear, above, name, watch);
+    const others = this.#byWatch.get(watch);
+    if (others === undefined) this.#byWatch.set(watch, [folder]);
+    else others.push(folder);
+    if (before !== undefined) this.release(before);
+    above?.inner.set(name, folder);
+    return folder;
+  }
+
+  /** Ends the watches of a folder and of all in it. */
+  release(folder: Folder): void {
+    if (folder.above?.inner.get(folder.name) === folder) folder.above.inner.delete(folder.name);
+    const open = [folder];
+    for (let next = open.pop(); next !== undefined; next = open.pop()) {
+      open.push(...next.inner.values());
+      next.isGone = true;
+      this.#releaseOne(next);
+    }
+  }
+
+  #releaseOne(folder: Folder): void {
+    const rest = (this.#byWatch.get(folder.watch) ?? []).filter((one) => one !== folder);
+    if (rest.length > 0) {
+      this.#byWatch.set(folder.watch, rest);
+    } else if (this.#byWatch.delete(folder.watch)) {
+      try {
+        this.#calls.unwatch(this.#queue, folder.watch);
+      } catch {
+        // The folder is gone and its watch with it.
+      }
+    }
+  }
+
+  #read(): void {
+    read(this.#queue, this.#buffer, 0, READ_BYTES, null, (error, lengthBytes) => {
+      if (this.#isClosed || error !== null) this.#ended.resolve(undefined);
+      if (this.#isClosed) return;
+      if (error !== null) {
+        for (const ear of this.#ears) ear.failed(`the queue of events cannot be read: ${error.message}`);
+        return;
+      }
+      for (const event of parseInotifyEvents(this.#buffer.subarray(0, lengthBytes))) this.#take(event);
+      this.#passSoon();
+      this.#read();
+    });
+  }
+
+  #take(event: InotifyEvent): void {
+    if ((event.mask & IN.overflow) !== 0) {
+      this.#floods += 1;
+      this.#onFlood();
+      return;
+    }
+    const folders = this.#byWatch.get(event.watch) ?? []; // none: released since
+    for (const folder of [...folders]) {
+      if ((event.mask & IN.ignored) !== 0) this.release(folder);
+      else folder.ear.take(folder, event);
+    }
+  }
+
+  #passSoon(): void {
+    if (this.#timer !== undefined) return;
+    const gatherMs = this.#passedCount > MANY ? GATHER_MANY_MS : GATHER_MS;
+    const waitMs = this.#passedMs + gatherMs - systemClock.monotonicMs();
+    if (waitMs <= 0) this.#pass();
+    else this.#timer = setTimeout(() => this.#pass(), waitMs);
+  }
+
+  #pass(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#passedMs = systemClock.monotonicMs();
+    this.#passedCount = 0;
+    for (const ear of this.#ears) this.#passedCount += ear.pass();
+  }
+}
+
+interface EarOptions {
+  readonly root: BytePath;
+  readonly shallow: boolean;
+  readonly hooks: EarHooks;
+}
+
+class KernelEar implements Ear {
+  readonly #ears: KernelEars;
+  readonly #options: EarOptions;
+  readonly #heard = new Map<BytePath, HeardEvent["type"]>();
+  /** Folders that came and are to be looked into. */
+  readonly #fresh: Folder[] = [];
+  #exploring: Promise<void> | undefined;
+  #hasFailed = false;
+  #isClosed = false;
+  top: Folder | undefined;
+
+  constructor(ears: KernelEars, options: EarOptions) {
+    this.#ears = ears;
+    this.#options = options;
+  }
+
+  /** Everything below the root is watched as it stands there now; throws where it is gone or no more can be watched. */
+  async renew(): Promise<void> {
+    const { root, shallow } = this.#options;
+    this.#hasFailed = false;
+    this.top = this.#ears.watch(this, undefined, root);
+    if (this.top === undefined) throw new Error(`${pathText(root)} cannot be watched`);
+    if (!shallow) await this.#look([this.top], false);
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    if (this.top !== undefined) this.#ears.release(this.top);
+    this.#ears.forget(this);
+    await this.#exploring;
+  }
+
+  /** Resolves when no folder waits to be looked into. */
+  async explored(): Promise<void> {
+    while (this.#exploring !== undefined) await this.#exploring;
+  }
+
+  failed(message: string): void {
+    if (this.#hasFailed || this.#isClosed) return;
+    this.#hasFailed = true; // once is enough, until it listens anew
+    this.#options.hooks.failed(message);
+  }
+
+  take(folder: Folder, { mask, name }: InotifyEvent): void {
+    if (name === "") {
+      const goes = (mask & ROOT_GOES) !== 0;
+      if (!goes) this.#note(folder.path, "update");
+      else if (folder === this.top) this.#note(folder.path, "delete");
+      return;
+    }
+    const path = joinPath(folder.path, name);
+    const isFolder = (mask & IN.onFolder) !== 0 && !this.#options.shallow;
+    if ((mask & (IN.create | IN.movedTo)) !== 0) {
+      this.#note(path, "create");
+      if (isFolder) this.#came(folder, name);
+    } else if ((mask & (IN.delete | IN.movedFrom)) !== 0) {
+      this.#note(path, "delete");
+      const inner = isFolder ? folder.inner.get(name) : undefined;
+      if (inner !== undefined) this.#ears.release(inner);
+    } else this.#note(path, "update");
+  }
+
+  /** Gives what gathered to the listener; how much it was. */
+  pass(): number {
+    const count = this.#heard.size;
+    if (count === 0) return 0;
+    const events = [...this.#heard].map(([path, type]) => ({ path: pathText(path), type }));
+    this.#heard.clear();
+    this.#options.hooks.heard(events);
+    return count;
+  }
+
+  #note(path: BytePath, type: HeardEvent["type"]): void {
+    if (type !== "update" || !this.#heard.has(path)) this.#heard.set(path, type);
+  }
+
+  /** A folder came: it is watched before it is listed, and what is in it is told. */
+  #came(above: Folder, name: string): void {
+    const folder = this.#watchOrFail(above, name);
+    if (folder === undefined) return;
+    this.#fresh.push(folder);
+    this.#exploring ??= this.#explore().finally(() => (this.#exploring = undefined));
+  }
+
+  async #explore(): Promise<void> {
+    try {
+      await this.#look(this.#fresh, true);
+    } catch (error) {
+      this.failed(messageOf(error));
+    }
+  }
+
+  /** Watches all folders below those in `open`, which is emptied. `isNew`: everything in them is told. */
+  async #look(open: Folder[], isNew: boolean): Promise<void> {
+    let count = 0;
+    for (let folder = open.pop(); folder !== undefined; folder = open.pop()) {
+      if (this.#isClosed) return;
+      if (!folder.isGone) open.push(...this.#lookInto(folder, isNew));
+      count += 1;
+      if (count % SLICE === 0) await turn();
+    }
+  }
+
+  /** Watches the folders in a folder; gives them. */
+  #lookInto(folder: Folder, isNew: boolean): readonly Folder[] {
+    const { path } = folder;
+    const found = new Map<string, Folder>();
+    for (const entry of entriesIn(path)) {
+      if (isNew) this.#note(joinPath(path, entry.name), "create");
+      const inner = entry.isDirectory() ? this.#ears.watch(this, folder, entry.name) : undefined;
+      if (inner !== undefined) found.set(entry.name, inner);
+    }
+    for (const [name, inner] of folder.inner) if (!found.has(name)) this.#ears.release(inner);
+    return [...found.values()];
+  }
+
+  #watchOrFail(above: Folder, name: string): Folder | undefined {
+    try {
+      return this.#ears.watch(this, above, name);
+    } catch (error) {
+      this.failed(messageOf(error));
+      return undefined;
+    }
+  }
+}
+
+/** None when it is gone or may not be read. */
+function entriesIn(folder: BytePath): readonly Dirent[] {
+  try {
+    return readdirSync(pathBytes(folder), { withFileTypes: true, encoding: "latin1" });
+  } catch {
+    return [];
+  }
+}
