@@ -6,6 +6,9 @@ import { dirname } from "node:path";
 import { systemClock } from "../src/base/clock.js";
 import { silentObserver } from "../src/base/observe.js";
 import { type BytePath, pathFromText } from "../src/base/paths.js";
+import type { FileNode } from "../src/engine/types.js";
+import { LinkPins, type LinkReader } from "../src/recovery/link-pins.js";
+import type { LinkKind } from "../src/recovery/pin-folder.js";
 import { Pins } from "../src/recovery/pins.js";
 import type { ChainStep } from "../src/recovery/strategy.js";
 import { BtrfsDisk, hasBtrfs } from "../test/support/btrfs-disk.js";
@@ -14,8 +17,10 @@ import { spawnHolder } from "../test/support/file-holder.js";
 import { git } from "../test/support/git.js";
 import type { RecoveryRig } from "../test/support/recovery-rig.js";
 import { hasProgram } from "../test/support/requirements.js";
+import { RpmRoot } from "../test/support/rpm-root.js";
 import { makeLiveDatabase } from "../test/support/sqlite-database.js";
 import { killVimAfter } from "../test/support/vim.js";
+import { Volume } from "../test/support/volume.js";
 
 /** A loss that is about to happen: the file is there, protected, and its trace is laid. */
 export interface Loss {
@@ -49,6 +54,8 @@ export interface Field {
   readonly cases: number;
   /** Absolute path below the rig's folder. */
   readonly at: (name: string) => string;
+  /** From now on these are asked for kept links. */
+  readonly useLinks: (links: LinkReader) => void;
   /** Closed at the end, in reverse order. */
   readonly defer: (close: () => Promise<void>) => void;
 }
@@ -92,6 +99,16 @@ export const SOURCES: readonly Source[] = [
       await field.pins.settled();
       await appendFile(loss.file, "written after the last backup\n");
       return { ...loss, expected: Buffer.from(`${textOf(index)}written after the last backup\n`) };
+    },
+  },
+  linkSource("hard link that holdfast keeps", "hard_link"),
+  {
+    ...linkSource("reflink that holdfast keeps (xfs)", "reflink"),
+    missing: Volume.missing("xfs"),
+    open: async (field) => {
+      const volume = Volume.make("xfs", field.at("xfs.img"), field.at("data"));
+      field.defer(() => volume[Symbol.asyncDispose]());
+      await openLinks(field, "reflink");
     },
   },
   {
@@ -138,6 +155,22 @@ export const SOURCES: readonly Source[] = [
     await git(folder, "add", name);
   }),
   {
+    name: "git-lfs object",
+    missing: needs("git", "git-lfs"),
+    open: async ({ at }) => {
+      await mkdir(at("data"), { recursive: true });
+      await git(at("data"), "init", "-q");
+      await git(at("data"), "lfs", "install", "--local");
+      await git(at("data"), "lfs", "track", "*.bin");
+    },
+    make: async (field, index) => {
+      const loss = await plain(field, `model-${String(index)}.bin`, textOf(index));
+      await git(field.at("data"), "add", "-A");
+      await git(field.at("data"), "commit", "-q", "-m", "kept");
+      return loss;
+    },
+  },
+  {
     name: "vim swap file",
     missing: needs("vim"),
     make: async (field, index) => {
@@ -182,6 +215,18 @@ export const SOURCES: readonly Source[] = [
       const files = Object.fromEntries(names) as Record<string, string>;
       new DebianRoot(at("data"), at("build")).install({ name: "hf-bench", version: "1.0", files });
       await Promise.resolve();
+    },
+    make: async (field, index) => await existing(field, `usr/share/bench/f${String(index)}`, textOf(index)),
+  },
+  {
+    name: "package (rpm)",
+    missing: needs("rpm", "rpmbuild", "rpm2cpio") ?? needsRoot(),
+    chain: ({ folder }) => [{ strategy: "package_manager", parameters: { root: folder.at("data") } }],
+    open: async ({ at, cases }) => {
+      const names = Array.from({ length: cases }, (_, index) => [`/usr/share/bench/f${String(index)}`, textOf(index)]);
+      const files = Object.fromEntries(names) as Record<string, string>;
+      await mkdir(at("build"), { recursive: true });
+      new RpmRoot(at("data"), at("build")).install({ name: "hf-bench", version: "1.0", files });
     },
     make: async (field, index) => await existing(field, `usr/share/bench/f${String(index)}`, textOf(index)),
   },
@@ -249,6 +294,43 @@ export const SOURCES: readonly Source[] = [
     },
   },
 ];
+
+function linkSource(name: string, kind: LinkKind): Source {
+  return {
+    name,
+    // Before the descriptors, which are held, too.
+    chain: ({ policy }) => [
+      ...["pinned_links", "pinned"].map((strategy) => ({ strategy, parameters: {} })),
+      ...policy.chain,
+    ],
+    open: (field) => openLinks(field, kind),
+    make: async (field, index) => {
+      const loss = await plain(field, `linked-${String(index)}`, textOf(index));
+      field.rig.bus.emit("commit.durable", { source: "data", paths: [loss.path], oldestSeenAtMs: 0 });
+      await LINKS.get(field)?.settled();
+      return loss;
+    },
+  };
+}
+
+const LINKS = new WeakMap<Field, LinkPins>();
+
+async function openLinks(field: Field, kind: LinkKind): Promise<void> {
+  const nodeOf = (path: BytePath): FileNode | undefined => field.rig.versions.versions(path)[0]?.node;
+  const links = await LinkPins.open({
+    ...{ clock: systemClock, observer: silentObserver, bus: field.rig.bus, criticalSources: () => ["data"] },
+    // eslint-disable-next-line @typescript-eslint/require-await -- a port of asynchronous readers
+    filesOf: async function* () {
+      yield* [];
+    },
+    nodeOf: (path) => Promise.resolve(nodeOf(path)),
+    stateDir: field.at("state"),
+    kinds: new Set([kind]),
+  });
+  LINKS.set(field, links);
+  field.useLinks(links);
+  field.defer(() => links[Symbol.asyncDispose]());
+}
 
 function gitSource(name: string, lay: (folder: string, file: string) => Promise<void>): Source {
   return {

@@ -8,6 +8,7 @@ import { systemClock } from "../src/base/clock.js";
 import type { BytePath } from "../src/base/paths.js";
 import { recoveryStrategies } from "../src/daemon/plugins.js";
 import type { VersionReader } from "../src/recovery/ports.js";
+import type { LinkReader } from "../src/recovery/link-pins.js";
 import type { ChainStep } from "../src/recovery/strategy.js";
 import { MemoryVersions, NEVER, RecoveryRig } from "../test/support/recovery-rig.js";
 import { TempFolder } from "../test/support/temp-folder.js";
@@ -38,8 +39,10 @@ async function measure(source: Source): Promise<Score> {
   const closing: (() => Promise<void>)[] = [];
   const versions = new RuinedVersions();
   const watched: BytePath[] = [];
-  const holder: { pins?: Field["pins"] } = {};
-  const strategies = recoveryStrategies(versions, systemClock, { pinOf: (path) => holder.pins?.pinOf(path) });
+  const holder: { pins?: Field["pins"]; links?: LinkReader } = {};
+  const pinReader = { pinOf: (path: BytePath) => holder.pins?.pinOf(path) };
+  const linkReader = { linkOf: (from: string, path: BytePath) => holder.links?.linkOf(from, path) };
+  const strategies = recoveryStrategies(versions, systemClock, pinReader, linkReader);
   await using rig = await RecoveryRig.create(folder, { strategies, reader: versions });
   const register = rig.register.bind(rig);
   rig.register = (path) => {
@@ -53,6 +56,7 @@ async function measure(source: Source): Promise<Score> {
     pins,
     watched,
     cases: CASES,
+    useLinks: (links) => (holder.links = links),
     at: (name) => folder.at(name),
     defer: (close) => closing.push(close),
   };
