@@ -62,7 +62,7 @@ export interface BackupTimes {
 interface Watched {
   target: SourceTarget;
   times: BackupTimes;
-  readonly sinceMs: number;
+  sinceMs: number;
   /** Everything seen so far was durable then, wall ms. */
   currentMs: number;
   isOverdue: boolean;
@@ -161,6 +161,7 @@ export class BackupJobs implements Disposable {
     const now = clock.nowMs();
     for (const [source, watched] of this.#watched) {
       const { target } = watched;
+      notAhead(watched, now);
       if (target.pending() === 0 && watched.times.lastSuccessMs > 0) watched.currentMs = now;
       const bestMs = Math.max(watched.currentMs, watched.times.lastSuccessMs);
       this.#newestCopy.set(bestMs / 1000, { source });
@@ -205,6 +206,14 @@ export class BackupJobs implements Disposable {
     this.#lastSuccess.set(times.lastSuccessMs / 1000, { source });
     this.#lastAttempt.set(times.lastAttemptMs / 1000, { source });
   }
+}
+
+/** The clock was set back: what it said before counts as now, else nothing would be overdue until then. */
+function notAhead(watched: Watched, now: number): void {
+  const { lastSuccessMs, lastAttemptMs } = watched.times;
+  watched.sinceMs = Math.min(watched.sinceMs, now);
+  watched.currentMs = Math.min(watched.currentMs, now);
+  watched.times = { lastSuccessMs: Math.min(lastSuccessMs, now), lastAttemptMs: Math.min(lastAttemptMs, now) };
 }
 
 async function readQuietly(bucket: BackupBucket, source: string): Promise<string | undefined> {

@@ -245,6 +245,18 @@ describe("backup jobs", () => {
     expect(stage.told.slice(1)).to.deep.equal(["overdue a", "timely a"]);
   });
 
+  it("tell it in time also when the clock was a year ahead and is set back", async () => {
+    using stage = new Stage();
+    await stage.watch(15 * MINUTE);
+    stage.clock.jumpWall(365 * 24 * 60 * MINUTE);
+    await stage.run(() => Promise.resolve(manifest([["a", 0]])));
+    await stage.clock.advance(MINUTE);
+    stage.clock.jumpWall(-365 * 24 * 60 * MINUTE);
+    stage.pending = 3;
+    await stage.clock.advance(16 * MINUTE);
+    expect(stage.told).to.deep.equal(["finished a 0", "overdue a"]);
+  });
+
   it("tell when a source has never been backed up, after a time to begin", async () => {
     using stage = new Stage();
     await stage.watch(MINUTE);
