@@ -36,7 +36,7 @@ export function recoveryStrategies(
 ): readonly RecoveryStrategy[] {
   const processes = new ProcessFiles(clock);
   return [
-    pinnedStrategy(pins),
+    pinnedStrategy(pins, links),
     pinnedLinksStrategy(links),
     openFilesStrategy(processes),
     latestBackupStrategy(reader),

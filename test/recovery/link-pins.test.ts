@@ -8,9 +8,11 @@ import { silentObserver } from "../../src/base/observe.js";
 import { recoveryStrategies } from "../../src/daemon/plugins.js";
 import { LinkPins, type LinkReader, NO_LINKS } from "../../src/recovery/link-pins.js";
 import type { LinkKind } from "../../src/recovery/pin-folder.js";
+import { readRegularFile } from "../../src/recovery/regular-file.js";
+import { pinnedStrategy } from "../../src/recovery/strategies/pinned.js";
 import { NO_PINS } from "../../src/recovery/pins.js";
 import { FakeClock } from "../support/fake-clock.js";
-import { MemoryVersions, RecoveryRig } from "../support/recovery-rig.js";
+import { MemoryVersions, NEVER, RecoveryRig, lostFile } from "../support/recovery-rig.js";
 import { skip } from "../support/requirements.js";
 import { type TempFolder, useTempFolder } from "../support/temp-folder.js";
 import { Volume } from "../support/volume.js";
@@ -46,6 +48,20 @@ describe("files with a kept hard link", () => {
     await test.linkAll();
     await rig.lose(folder().bytes("data/a"));
     expect(await readFile(folder().at("data/a"), "utf8")).to.equal("stored\n");
+  });
+
+  it("come back as the same inode also where the file is held open, too", async () => {
+    await using test = await LinkTest.open(folder(), ["hard_link"]);
+    const { file, path } = await test.protect("a", "stored\n");
+    await test.linkAll();
+    const before = lstatSync(file, { bigint: true });
+    const pins = { pinOf: () => ({ stat: before, nameNow: undefined, read: () => readRegularFile(linked, NEVER) }) };
+    const linked = test.links.linkOf("data", path)?.file ?? path;
+    const lost = lostFile(path, test.rig.watch.known.get(path));
+    await rm(file);
+    const around = { parameters: {}, note: (): void => undefined, scratchDir: folder().path };
+    for await (const candidate of pinnedStrategy(pins, test.links).find(lost, around, NEVER))
+      expect(candidate).to.deep.include({ sameInode: true, hardLinkOf: linked, notes: [] });
   });
 
   it("are not offered their own damage, but what another file replaced comes back", async () => {
