@@ -22,7 +22,7 @@ import type { DurableReceipt, MonitorTimes, SourceStatus, WalkedEntry } from "./
 import { type KnownPath, type RegistryRecord, recordOf } from "./registry.js";
 import { judgeBeforePauseEnds } from "./pause-end.js";
 import { Roots } from "./roots.js";
-import { forgetTold, hasLostAll, recallArrival, registerStored } from "./start-evidence.js";
+import { forgetTold, hasLostAll, isDamageTold, recallArrival, registerStored } from "./start-evidence.js";
 import { watchLimitReason } from "./watch/limits.js";
 import type { NativeWatcher } from "./watch/native.js";
 import { reconcile } from "./watch/reconcile.js";
@@ -388,7 +388,7 @@ export class SourceGuard {
       return;
     }
     if (reason === "sweep") this.currency.changedBefore(path, entry.stat.ctimeNs);
-    if (record?.state !== "lost" || record.damagedStamp !== stampOf(entry.stat)) this.#changes.mark(path, noticedBy);
+    if (!isDamageTold(this.context, { path, record }, { entry, noticedBy })) this.#changes.mark(path, noticedBy);
   }
 
   #foundFolder(path: BytePath, mtimeNs: bigint, noticedBy: NoticedBy): void {

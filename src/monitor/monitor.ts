@@ -228,11 +228,16 @@ export class Monitor implements AsyncDisposable {
     return pause;
   }
 
-  /** Ends the window of exactly this path, or all, when what went during it is judged; gives what was ended. */
+  /**
+   * Ends the window of exactly this path, or all, when what went during it is judged; gives what was ended. Throws
+   * INTERRUPTED, and the window stays open, when the monitor is closed before: the next start would bring back what went.
+   */
   async resume(path: BytePath | undefined): Promise<readonly Pause[]> {
     const ending = this.pauses().filter((pause) => path === undefined || pause.path === path);
     const guards = [...this.#sources.values()].map(({ guard }) => guard);
     await Promise.all(guards.flatMap((guard) => ending.map((pause) => guard.pauseEnds(pause.path))));
+    if (this.#closing.signal.aborted)
+      throw new HoldfastError("INTERRUPTED", "holdfast is stopping: the pause goes on until it is ended or over");
     return await this.#shared.pauses.end(path, this.#options.clock.nowMs());
   }
 

@@ -1,9 +1,10 @@
 /** What a start can tell of the time before it: names that arrived moments before the last end, and roots that lost all. */
+import type { NoticedBy } from "../base/events.js";
 import type { BytePath } from "../base/paths.js";
 import { readingBeganAfter } from "../engine/rot.js";
-import type { DatedEntry } from "../engine/types.js";
+import type { DatedEntry, StatTuple } from "../engine/types.js";
 import type { SharedParts, SourceContext } from "./context.js";
-import { lookAt } from "./look.js";
+import { lookAt, stampOf } from "./look.js";
 import { type Registry, type RegistryRecord, recordOf } from "./registry.js";
 
 /** What the run before saw arrive within this time before its end may be what a missing file was renamed to, ms. */
@@ -29,6 +30,20 @@ export function forgetTold(context: SourceContext, path: BytePath, record: Regis
   const { lossKind: _lossKind, damagedStamp: _damagedStamp, reason: _reason, ...known } = record;
   context.shared.registry.put(context.name, path, { ...known, state: "live" });
   return true;
+}
+
+/**
+ * True when what stands there is damage that was told already. At a start it is told anew, as a loss is; what is held
+ * because it looks encrypted stays with its alarm.
+ */
+export function isDamageTold(
+  context: SourceContext,
+  { path, record }: { readonly path: BytePath; readonly record: RegistryRecord | undefined },
+  found: { readonly entry: { readonly stat: StatTuple }; readonly noticedBy: NoticedBy },
+): boolean {
+  if (record?.state !== "lost" || record.damagedStamp !== stampOf(found.entry.stat)) return false;
+  const isDoubtful = found.noticedBy === "start" && record.lossKind !== "encrypted";
+  return !(isDoubtful && forgetTold(context, path, record));
 }
 
 /**

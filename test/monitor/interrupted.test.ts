@@ -56,6 +56,39 @@ describe("work that was interrupted", () => {
     expect(bench.paths("file.lost")).to.deep.equal(["wanted", "wanted"]);
   });
 
+  it("damage that was told and that nobody noted before a kill is told again", async () => {
+    await using bench = await WatchBench.create();
+    const file = await bench.folder.write("wanted", "wanted");
+    await bench.protect();
+    await bench.quiet();
+    writeFileSync(file, "");
+    await bench.until("the damage", () => bench.losses.length === 1);
+    await bench.close();
+    await bench.open();
+    await bench.protect();
+    await bench.until("the damage again", () => bench.losses.length === 2);
+    expect(bench.losses.map(({ kind }) => kind)).to.deep.equal(["truncated", "truncated"]);
+  });
+
+  it("a pause whose end is cut short by the end of the daemon goes on, so that what went in it stays gone", async () => {
+    await using bench = await WatchBench.create();
+    const file = await bench.folder.write("dir/unwanted", "unwanted");
+    await bench.protect({ graceMs: 60_000 });
+    await bench.quiet();
+    await bench.monitor.pause(bench.folder.bytes("dir"), 60_000, "cleaning up");
+    unlinkSync(file);
+    const refusal = bench.monitor.resume(bench.folder.bytes("dir")).then(
+      () => "",
+      (error: unknown) => String(error),
+    );
+    await bench.close();
+    expect(await refusal).to.include("the pause goes on");
+    await bench.open();
+    await bench.protect();
+    await bench.until("the removal", () => bench.paths("file.removed").includes("dir/unwanted"));
+    expect(bench.losses).to.deep.equal([]);
+  });
+
   it("a file that was stored and not noted before a kill, and is deleted meanwhile, is missed", async () => {
     await using bench = await WatchBench.create({ commits: false });
     const file = await bench.folder.write("new", "stored, and the daemon killed before it noted that");

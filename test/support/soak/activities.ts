@@ -213,7 +213,7 @@ function trash(world: World): boolean {
 
 /** What came back is deleted again: its owner means it. A kill within the heal may leave no word of it: not then. */
 async function deleteAgain({ world, daemon }: Scene): Promise<boolean> {
-  const path = world.chance.oneOf([...world.healed].filter((one) => world.files.has(one)));
+  const path = world.chance.oneOf(world.leftAsHealed().filter((one) => world.files.has(one)));
   if (path === undefined || digestOf(path) !== world.files.get(path)) return false;
   const incidents = await daemon.incidents();
   if (!incidents.some(({ state, paths }) => state === "healed" && paths.some((one) => one.path === path))) return false;

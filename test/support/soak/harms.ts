@@ -10,6 +10,8 @@ import type { Scene } from "./scene.js";
 
 /** The brakes are 50 losses of a source and 100 restores a minute. */
 const HARMS_PER_MINUTE_MAX = 36;
+/** At the third restore of one path within 10 minutes a person is asked. */
+const HARMS_OF_A_PATH_MAX = 2;
 const MINUTE_MS = 60_000;
 const TREE_FILES_MAX = 10;
 /** npm's own work explains what goes from node_modules within 10 s; more than that on a slow machine. */
@@ -64,6 +66,7 @@ async function harmOne(scene: Scene, path: string, kind: number): Promise<number
 /** It is as it should be, the repository holds it like that, and it was not put back before. */
 async function mayBeHarmed({ world, daemon }: Scene, path: string): Promise<boolean> {
   if (!world.files.has(path) || world.harms.has(path) || world.healed.has(path)) return false;
+  if ((world.harmCounts.get(path) ?? 0) >= HARMS_OF_A_PATH_MAX) return false;
   if (world.isStored(path)) return true;
   const digest = await daemon.newestDigest(path);
   if (digest === undefined) return false;

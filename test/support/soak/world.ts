@@ -15,7 +15,17 @@ export interface Harm {
   readonly kind: string;
 }
 
+/** What stood at a path when it was seen to be back. */
+interface PutBack {
+  /** Steady ms. */
+  readonly atMs: number;
+  readonly ino: number;
+  readonly mtimeMs: number;
+}
+
 const NOTES_OF_PATH_MAX = 12;
+/** holdfast takes a deletion within 10 minutes after it put a file back as meant; a kill may make it look late, ms. */
+const SECOND_DELETION_MS = 480_000;
 
 export class World {
   readonly chance: Chance;
@@ -24,14 +34,16 @@ export class World {
   readonly files = new Map<string, string>();
   /** Harmed, and not yet seen to be back. */
   readonly harms = new Map<string, Harm>();
-  /** Harmed once and healed: their next deletion is meant. */
-  readonly healed = new Set<string>();
+  /** Harmed once and healed, with what was put back: its next deletion soon after is meant. */
+  readonly healed = new Map<string, PutBack>();
   /**
    * New names with the old ones, until both are known to be what they are: who renames a file and at once replaces or
    * removes the new name leaves nothing by which anybody could tell that the old one was not lost.
    */
   readonly renamed = new Map<string, string>();
   readonly healedAfterMs: number[] = [];
+  /** How often each path was harmed. */
+  readonly harmCounts = new Map<string, number>();
   /** Content that the repository was seen to have. */
   readonly #stored = new Map<string, string>();
   readonly #notes: { readonly atMs: number; readonly text: string }[] = [];
@@ -148,8 +160,18 @@ export class World {
 
   /** Somebody did to a file what nobody wanted. */
   harm(path: string, kind: string): void {
+    this.harmCounts.set(path, (this.harmCounts.get(path) ?? 0) + 1);
     this.harms.set(path, { path, kind, sinceMs: performance.now() });
     this.note(`HARM ${kind} ${path.slice(this.root.length + 1)}`);
+  }
+
+  /** Files that were put back lately and that nobody, such as tar or git, made anew since. */
+  leftAsHealed(): readonly string[] {
+    const sinceMs = performance.now() - SECOND_DELETION_MS;
+    return [...this.healed].flatMap(([path, { atMs, ino, mtimeMs }]) => {
+      const found = lstatSync(path, { throwIfNoEntry: false });
+      return atMs > sinceMs && found?.ino === ino && found.mtimeMs === mtimeMs ? [path] : [];
+    });
   }
 
   /** Looks which harmed files are back as they were. */
@@ -157,7 +179,8 @@ export class World {
     for (const { path, sinceMs } of [...this.harms.values()]) {
       if (digestOf(path) !== this.files.get(path)) continue;
       this.harms.delete(path);
-      this.healed.add(path);
+      const { ino, mtimeMs } = lstatSync(path);
+      this.healed.set(path, { atMs: performance.now(), ino, mtimeMs });
       this.healedAfterMs.push(performance.now() - sinceMs);
       this.note(`back ${path.slice(this.root.length + 1)}`);
     }
