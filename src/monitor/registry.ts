@@ -49,6 +49,8 @@ export interface SourceTotals {
 const OVERLAY_MAX = 20_000;
 /** Entries read from LevelDB in one go. */
 const PAGE = 512;
+/** The same where only what lies directly in a folder is wanted. */
+const NEAR_PAGE = 64;
 
 export class Registry implements AsyncDisposable {
   readonly #records: ReturnType<typeof levelsOf>["records"];
@@ -186,19 +188,24 @@ export class Registry implements AsyncDisposable {
     const end = Buffer.from(`${prefix.slice(0, -1)}0`, "latin1");
     const iterator = this.#records.iterator({ gte: Buffer.from(start, "latin1"), lt: end });
     try {
-      // Small folders on the way are read over, for a seek costs as much as a page; large ones are skipped.
-      let deeper = "";
-      for (let page = await iterator.nextv(PAGE); page.length > 0; page = await iterator.nextv(PAGE)) {
-        const deeperBefore = deeper;
+      for (let page = await iterator.nextv(NEAR_PAGE); page.length > 0; page = await iterator.nextv(NEAR_PAGE)) {
+        let deeper = "";
+        let deeperCount = 0;
         for (const [bytes, value] of page) {
           const key = bytes.toString("latin1");
           const cut = key.indexOf("/", prefix.length);
-          deeper = cut === -1 ? "" : key.slice(0, cut);
-          const record = deeper === "" && key !== prefix ? decodeRecord(value) : undefined;
+          if (cut !== -1) {
+            const isSame = deeper !== "" && key.startsWith(deeper) && key[deeper.length] === "/";
+            deeper = isSame ? deeper : key.slice(0, cut);
+            deeperCount = isSame ? deeperCount + 1 : 1;
+            continue;
+          }
+          deeper = "";
+          const record = key === prefix ? undefined : decodeRecord(value);
           if (record !== undefined) yield { path: key.slice(key.indexOf("\0") + 1) as BytePath, record };
         }
-        // "0" follows "/".
-        if (deeper !== "" && deeper === deeperBefore) iterator.seek(Buffer.from(`${deeper}0`, "latin1"));
+        // A small folder on the way is read over, for a seek costs as much as a page; "0" follows "/".
+        if (deeper !== "" && deeperCount > NEAR_PAGE / 2) iterator.seek(Buffer.from(`${deeper}0`, "latin1"));
       }
     } finally {
       await iterator.close();

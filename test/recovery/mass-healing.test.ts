@@ -43,6 +43,52 @@ describe("healing many files", () => {
     expect((await rig.healer.incident(incidents[0]?.id ?? "")).counts).to.deep.include({ healed: 1001 });
   });
 
+  it("holds what goes on, in one incident, and heals by itself only when it is over", async () => {
+    await using rig = await startedRig(folder(), { policy: { mass: "heal" } });
+    const paths = await protectMany(rig, 60);
+    await rm(folder().at("data"), { recursive: true });
+    const tell = (from: number, to: number, goesOn?: boolean): void => {
+      const losses = paths.slice(from, to).map((path) => lossOf(path));
+      rig.bus.emit("mass.loss", { source: "data", isAttack: false, losses, ...(goesOn === true ? { goesOn } : {}) });
+    };
+    tell(0, 20, true);
+    tell(20, 40, true);
+    await rig.healer.idle();
+    const held = await rig.healer.incidents({ onlyOpen: true, limit: 9 });
+    expect(held.map(({ state, pathCount }) => [state, pathCount])).to.deep.equal([["waiting", 40]]);
+    expect(existsSync(folder().at("data"))).to.equal(false);
+    tell(40, 60, true);
+    tell(60, 60);
+    await rig.healer.idle();
+    const [incident] = await rig.healer.incidents({ onlyOpen: false, limit: 9 });
+    expect([incident?.id, incident?.state, incident?.counts?.healed]).to.deep.equal([held[0]?.id, "healed", 60]);
+  });
+
+  it("tells in the end how many files an incident holds whose first ones were told early", async () => {
+    await using rig = await startedRig(folder(), { policy: { mass: "hold" } });
+    const paths = await protectMany(rig, 30);
+    await rm(folder().at("data"), { recursive: true });
+    const held: number[] = [];
+    rig.bus.on("incident.held", ({ paths: count }) => void held.push(count));
+    const losses = paths.map((path) => lossOf(path));
+    rig.bus.emit("mass.loss", { source: "data", isAttack: false, losses: losses.slice(0, 12), goesOn: true });
+    rig.bus.emit("mass.loss", { source: "data", isAttack: false, losses: losses.slice(12) });
+    await rig.healer.idle();
+    expect(held).to.deep.equal([12, 30]);
+  });
+
+  it("leaves to a person what an attack joined before it was over", async () => {
+    await using rig = await startedRig(folder(), { policy: { mass: "heal" } });
+    const paths = await protectMany(rig, 30);
+    await rm(folder().at("data"), { recursive: true });
+    const losses = paths.map((path) => lossOf(path));
+    rig.bus.emit("mass.loss", { source: "data", isAttack: false, losses: losses.slice(0, 12), goesOn: true });
+    rig.bus.emit("mass.loss", { source: "data", isAttack: true, losses: losses.slice(12) });
+    await rig.healer.idle();
+    const incidents = await rig.healer.incidents({ onlyOpen: true, limit: 9 });
+    expect(incidents.map(({ state, pathCount }) => [state, pathCount])).to.deep.equal([["waiting", 30]]);
+  });
+
   it("counts a folder as healed that a file in it brought back first, and gives it its times in the end", async () => {
     await using rig = await startedRig(folder(), { policy: { mass: "heal" } });
     const paths = await protectMany(rig, 40);
