@@ -311,10 +311,16 @@ class ChainRun {
     return false;
   }
 
+  /** The last good content stands there: nothing would be put in its place. */
+  get #isAsLastGood(): boolean {
+    const good = this.#walk.lost.lastGood?.sha256;
+    return good !== undefined && good === this.#walk.request.damagedSha256;
+  }
+
   /** True when the walk is over with this choice. In explain mode the first would-be choice is only marked. */
   async #try(choice: Choice, record: number): Promise<boolean> {
     if (this.#walk.request.explain) {
-      if (this.#taken !== undefined) return false;
+      if (this.#taken !== undefined || this.#isAsLastGood) return false;
       this.#taken = choice;
       this.#record.mark(record, "taken", `it would be taken: ${this.#record.judged[record]?.why ?? ""}`);
       this.#record.concludes(choice.candidate.strategy, "taken");

@@ -46,15 +46,16 @@ describe("recovering at a person's word", () => {
 
   it("says of a healthy file that there is nothing to recover, not that it is damaged", async () => {
     await using rig = await startedRig(folder());
-    const path = await rig.protect("a.txt", "text");
+    const path = await rig.protect("a.txt", "older");
+    await writeFile(folder().at("data/a.txt"), "text");
+    rig.register(path);
     const explained = await rig.healer.recover("data", path, { explain: true }, NEVER);
     expect(explained).to.include({
       outcome: "explained",
       message: "the file is as it was last known good: there is nothing to recover",
     });
-    expect(explained.candidates.map(({ why }) => why)).to.deep.equal([
-      "it is the last good content, and stands there already",
-    ]);
+    expect(explained.candidates[0]?.why).to.equal("it is the last good content, and stands there already");
+    expect(explained.candidates.map(({ verdict }) => verdict)).to.deep.equal(["refused", "offered"]);
   });
 });
 
