@@ -3,10 +3,10 @@
  * own write is registered, new content must rest and is then inspected, and becomes `file.changed` or damage. What is
  * missing is handed to the judge of losses, folders to the keeper of folders.
  */
-import type { BigIntStats } from "node:fs";
+import { type BigIntStats, readlinkSync } from "node:fs";
 import type { NoticedBy } from "../base/events.js";
 import { messageOf } from "../base/errors.js";
-import { type BytePath, pathText } from "../base/paths.js";
+import { type BytePath, pathBytes, pathText } from "../base/paths.js";
 import type { Timer } from "../base/clock.js";
 import type { FileNode } from "../engine/types.js";
 import type { SourceContext } from "./context.js";
@@ -285,15 +285,15 @@ export class ChangeJudge {
   }
 
   /** What holdfast put back has come from nowhere: a twin of it that goes missing next was not moved there. */
-  #noteArrival(path: BytePath, { stat }: FileNode, stats: BigIntStats): void {
+  #noteArrival(path: BytePath, node: FileNode, stats: BigIntStats): void {
     const { arrivals, clock, ledger } = this.#context.shared;
-    if (!ledger.holds(path, stat)) arrivals.note(path, stats, clock);
+    if (!ledger.holds(path, node)) arrivals.note(path, stats, clock);
   }
 
   /** Registers what holdfast itself put there. True when there is nothing left to tell. */
   #isOwnWrite(path: BytePath, node: FileNode, record: RegistryRecord | undefined): boolean {
     const { shared, name } = this.#context;
-    const own = shared.ledger.take(path, node.stat);
+    const own = shared.ledger.take(path, node);
     if (own === undefined || record === undefined) return false;
     const isKnownContent = own.sha256 === undefined || own.sha256 === record.sha256;
     const { lossKind: _lossKind, damagedStamp: _damagedStamp, reason: _reason, ...kept } = record;
@@ -302,16 +302,17 @@ export class ChangeJudge {
     const item = { noticedBy: "event", seenAtMs: nowMs, thorough: false } as const;
     const change = { path, node, record: undefined, item };
     if (!isKnownContent) this.accept(change);
-    else if (own.sha256 !== undefined) this.#acceptUnlessCurrent(change, own.sha256);
+    else this.#acceptUnlessCurrent(change, own.sha256);
     return true;
   }
 
   /** What was healed must be the newest version again, also where the damage had become one before it was noticed. */
-  #acceptUnlessCurrent(change: SettledChange, sha256: string): void {
+  #acceptUnlessCurrent(change: SettledChange, sha256: string | undefined): void {
     const { name, shared } = this.#context;
     const work = async (): Promise<void> => {
-      const entry = await shared.known.current(change.path, name);
-      if (entry?.node.sha256 !== sha256 && !this.#context.signal.aborted) this.accept(change);
+      const stored = (await shared.known.current(change.path, name))?.node;
+      const isCurrent = sha256 === undefined ? isSameThing(change, stored) : stored?.sha256 === sha256;
+      if (!isCurrent && !this.#context.signal.aborted) this.accept(change);
     };
     const done = this.#guarded(change.path, work).finally(() => this.#comparing.delete(done));
     this.#comparing.add(done);
@@ -372,6 +373,21 @@ export class ChangeJudge {
 function isKnown(record: RegistryRecord | undefined, node: FileNode): boolean {
   if (record?.state === "live") return isAsRegistered(record, node);
   return record?.state === "lost" && record.damagedStamp === stampOf(node.stat);
+}
+
+/** Of what has no content: whether it is what is stored. */
+function isSameThing({ path, node }: SettledChange, stored: FileNode | undefined): boolean {
+  if (stored?.kind !== node.kind || (node.kind === "symlink" && linkTargetAt(path) !== stored.linkTarget)) return false;
+  const isSameDevice = stored.device?.major === node.device?.major && stored.device?.minor === node.device?.minor;
+  return isSameDevice && stored.mode === node.mode && stored.uid === node.uid && stored.gid === node.gid;
+}
+
+function linkTargetAt(path: BytePath): string | undefined {
+  try {
+    return readlinkSync(pathBytes(path), "latin1");
+  } catch {
+    return undefined; // gone, or no link any more: the next look tells
+  }
 }
 
 /** Inode, size and mtime: what must hold still before content is read. */

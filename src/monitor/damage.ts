@@ -245,7 +245,10 @@ export async function wasSound(
   if (old === undefined) return false;
   if (suspicion.kind === "nul_tail") return old.shape !== undefined && !hasNulTail(old.shape);
   const valid = old.verdict.verdict === "valid";
-  context.shared.registry.put(context.name, path, { ...record, valid });
+  // What is registered may be another version by now, or be told as damaged.
+  const now = context.shared.registry.get(context.name, path);
+  if (now !== undefined && now.sha256 === record.sha256)
+    context.shared.registry.put(context.name, path, { ...now, valid });
   return valid;
 }
 

@@ -154,12 +154,12 @@ export function gapTexts(gaps: readonly MetadataGap[]): readonly string[] {
   return gaps.map((gap) => `${gap.what}${gap.name === undefined ? "" : ` ${gap.name}`} not given back: ${gap.errno}`);
 }
 
-/** What a stat means for later comparison. */
+/** What a stat means for later comparison; of what is no file the size is 0, as it is registered. */
 export function tupleOf(stat: BigIntStats): StatTuple {
   return {
     dev: stat.dev,
     ino: stat.ino,
-    sizeBytes: Number(stat.size),
+    sizeBytes: stat.isFile() ? Number(stat.size) : 0,
     mtimeNs: stat.mtimeNs,
     ctimeNs: stat.ctimeNs,
   };

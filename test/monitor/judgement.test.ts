@@ -231,9 +231,25 @@ describe("the ledger of own writes", () => {
     const ledger = new OwnWriteLedger();
     const stat = { dev: 1n, ino: 2n, sizeBytes: 3, mtimeNs: 4n, ctimeNs: 5n };
     ledger.expect({ path: at("/f"), stat, sha256: "aa" });
-    expect(ledger.take(at("/f"), { ...stat, mtimeNs: 9n })).to.equal(undefined);
-    expect(ledger.take(at("/g"), stat)).to.equal(undefined);
-    expect(ledger.take(at("/f"), { ...stat, ctimeNs: 99n })?.sha256).to.equal("aa");
-    expect(ledger.take(at("/f"), stat)).to.equal(undefined);
+    const took = (path: string, change: Partial<typeof stat> = {}): string | undefined =>
+      ledger.take(at(path), { kind: "file", stat: { ...stat, ...change } })?.sha256;
+    expect([took("/f", { mtimeNs: 9n }), took("/g"), took("/f", { ctimeNs: 99n }), took("/f")]).to.deep.equal([
+      ...[undefined, undefined],
+      ...["aa", undefined],
+    ]);
+  });
+
+  it("knows each of several announced at one path, and a folder whatever its times", () => {
+    const ledger = new OwnWriteLedger();
+    const stat = { dev: 1n, ino: 2n, sizeBytes: 0, mtimeNs: 4n, ctimeNs: 5n };
+    ledger.expect({ path: at("/d"), stat });
+    ledger.expect({ path: at("/d"), stat: { ...stat, ino: 3n } });
+    const took = (kind: "file" | "folder", ino: bigint): boolean =>
+      ledger.take(at("/d"), { kind, stat: { ...stat, ino, mtimeNs: 99n } }) !== undefined;
+    expect([took("file", 2n), took("folder", 9n), took("folder", 2n), took("folder", 2n)]).to.deep.equal([
+      ...[false, false],
+      ...[true, false],
+    ]);
+    expect(took("folder", 3n)).to.equal(true);
   });
 });

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { crc32, deflateSync, gzipSync } from "node:zlib";
+import { gzipSync } from "node:zlib";
 import { expect } from "chai";
 import fc from "fast-check";
 import { systemClock } from "../../src/base/clock.js";
@@ -23,45 +23,8 @@ import { tomlValidator } from "../../src/monitor/validators/toml.js";
 import { xmlValidator } from "../../src/monitor/validators/xml.js";
 import { zipValidator } from "../../src/monitor/validators/zip.js";
 import { hasProgram, requirePrograms, skip } from "../support/requirements.js";
+import { SAMPLE_TEXT as TEXT, gif, jpeg, pdf, png } from "../support/format-samples.js";
 import { useTempFolder } from "../support/temp-folder.js";
-
-const TEXT = "Some words that compress well, again and again and again.\n".repeat(40);
-
-function chunk(name: string, data: Buffer): Buffer {
-  const body = Buffer.concat([Buffer.from(name, "latin1"), data]);
-  const frame = Buffer.alloc(8);
-  frame.writeUInt32BE(data.length, 0);
-  frame.writeUInt32BE(crc32(body), 4);
-  return Buffer.concat([frame.subarray(0, 4), body, frame.subarray(4)]);
-}
-
-function png(): Buffer {
-  const header = Buffer.from([0, 0, 0, 8, 0, 0, 0, 8, 8, 0, 0, 0, 0]);
-  const pixels = deflateSync(randomBytes(8 * 9));
-  const signature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
-  return Buffer.concat([signature, chunk("IHDR", header), chunk("IDAT", pixels), chunk("IEND", Buffer.alloc(0))]);
-}
-
-function gif(): Buffer {
-  const screen = Buffer.from([0x47, 0x49, 0x46, 0x38, 0x39, 0x61, 1, 0, 1, 0, 0x80, 0, 0, 0, 0, 0, 255, 255, 255]);
-  return Buffer.concat([screen, Buffer.from([0x2c, 0, 0, 0, 0, 1, 0, 1, 0, 0, 2, 2, 0x44, 1, 0, 0x3b])]);
-}
-
-function jpeg(): Buffer {
-  const scan = Buffer.from(Array.from({ length: 200 }, (_none, index) => index % 250));
-  return Buffer.concat([
-    Buffer.from([0xff, 0xd8, 0xff, 0xe0, 0, 4, 1, 2, 0xff, 0xda, 0, 4, 1, 2]),
-    scan,
-    Buffer.from([0xff, 0, 0xff, 0xd0, 7, 0xff, 0xd9]),
-  ]);
-}
-
-function pdf(): Buffer {
-  const packed = deflateSync(TEXT);
-  const head = `%PDF-1.4\n1 0 obj\n<< /Length ${String(packed.length)} /Filter /FlateDecode >>\nstream\n`;
-  const body = Buffer.concat([Buffer.from(head), packed, Buffer.from("\nendstream\nendobj\n")]);
-  return Buffer.concat([body, Buffer.from(`xref\n0 1\ntrailer\n<<>>\nstartxref\n${String(body.length)}\n%%EOF\n`)]);
-}
 
 describe("checks of structure", () => {
   const folder = useTempFolder("structure");

@@ -4,7 +4,8 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import formatsPlugin from "ajv-formats";
 import { HoldfastError } from "../../base/errors.js";
 import type { Validator } from "../validator.js";
-import { readDocuments } from "./document.js";
+import { isTooDeep, readDocuments } from "./document.js";
+import { invalid, unchecked } from "./invalid.js";
 
 const OPTIONS = { strict: false, allErrors: false, validateFormats: true, addUsedSchema: false } as const;
 const addFormats = formatsPlugin.default;
@@ -16,8 +17,9 @@ export function schemaValidator(schemaText: string): Validator {
     name: "schema",
     check: (content) => {
       const documents = readDocuments(content);
-      if (documents === undefined) return { kind: "invalid_structure", detail: "neither valid JSON nor YAML" };
+      if (documents === undefined) return invalid("neither valid JSON nor YAML");
       for (const document of documents) {
+        if (isTooDeep(document)) return unchecked("nested beyond what can be judged");
         if (validate(document)) continue;
         const error = validate.errors?.[0];
         const place = error?.instancePath === "" ? "the document" : (error?.instancePath ?? "the document");

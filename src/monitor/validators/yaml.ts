@@ -1,6 +1,6 @@
 /** Check of structure: YAML. What it says is short and never holds content. */
-import { parseAllDocuments } from "yaml";
 import type { Complaint, Validator } from "../validator.js";
+import { yamlDocuments } from "./document.js";
 import { NOT_TEXT, decode, invalid, unchecked } from "./invalid.js";
 
 export const yamlValidator: Validator = {
@@ -13,8 +13,7 @@ export const yamlValidator: Validator = {
 
 function yamlFault(text: string): Complaint | undefined {
   try {
-    for (const document of parseAllDocuments(text, { logLevel: "silent", prettyErrors: false })) {
-      if (!("errors" in document)) continue;
+    for (const document of yamlDocuments(text)) {
       const error = document.errors[0];
       if (error !== undefined)
         return invalid(
