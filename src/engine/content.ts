@@ -33,12 +33,19 @@ export interface ContentReaderOptions {
   readonly parity: ParityStore;
   /** True when the store may be written: a pack in which something is damaged is then marked there. */
   readonly writable: boolean;
+  /**
+   * Takes in what another process moved; asked when a pack or segment is gone that the index still lists. Undefined for
+   * the writer, whose index moves with what it does.
+   */
+  readonly refresh?: ((signal: AbortSignal) => Promise<void>) | undefined;
   readonly log: Logger;
 }
 
 export class ContentReader {
   readonly #options: ContentReaderOptions;
   readonly #bundles = new Map<string, Buffer>();
+  /** Numbers of packs and segments that are gone: what took their place was asked for. */
+  readonly #gone = new Set<number>();
   /** Tree nodes for looking at folders. */
   readonly nodes = new NodeCache((id, signal) => this.chunk(id, signal));
 
@@ -58,6 +65,7 @@ export class ContentReader {
         } catch (error) {
           signal.throwIfAborted();
           if (hasCode(error, "OBJECT_MISSING") && !this.#isStillThere(id, location)) continue;
+          if (hasCode(error, "OBJECT_MISSING") && (await this.#refreshed(location.pack, signal))) continue;
           if (!isDamage(error)) throw error;
           damage = error;
           await this.markSuspect(id, messageOf(error), location);
@@ -179,6 +187,15 @@ export class ContentReader {
       this.#bundles.delete(oldest);
       return;
     }
+  }
+
+  /** True when it was not known that this pack is gone: its chunks may have another place now. */
+  async #refreshed(pack: number, signal: AbortSignal): Promise<boolean> {
+    const { refresh } = this.#options;
+    if (refresh === undefined || this.#gone.has(pack)) return false;
+    this.#gone.add(pack);
+    await refresh(signal);
+    return true;
   }
 
   /** False when the catalog now knows other places only: the chunk was moved while we read. */

@@ -17,7 +17,7 @@ import { CommitAppender, commitKey, digestOfCommit } from "./commit-log.js";
 import { ContentReader } from "./content.js";
 import { RepositoryCore, type WriteSide } from "./core.js";
 import { Catalog } from "./index/catalog.js";
-import { type CatchUpContext, catchUp, reasonToRebuild } from "./index/catch-up.js";
+import { type CatchUpContext, catchUp, reasonToRebuild, takeInFragments } from "./index/catch-up.js";
 import { finishInterrupted, newestEpoch } from "./index/epochs.js";
 import {
   type KeyRing,
@@ -40,6 +40,7 @@ import type { InitOptions, InitResult, OpenOptions } from "./repository-types.js
 import { readingTimeMs } from "./rot.js";
 import { sealSegments } from "./seal.js";
 import { type Delta, type DeltaChange, decodeDelta, encodeDelta } from "./tree/delta.js";
+import type { LoadNode } from "./tree/reader.js";
 import {
   LOG_START,
   type ReplayedCommit,
@@ -217,16 +218,13 @@ async function openCatalog(options: OpenOptions, parts: CatalogParts, stack: Res
   const fenced = others.length === 0 ? epoch : await fenceWriters(fence, others, options.signal);
   const attempt = async (catalog: Catalog): Promise<OpenedCatalog & { rebuild: string | undefined }> => {
     await catalog.load();
-    const content = new ContentReader({ ...parts, opener, catalog, writable: !readOnly, log });
-    const context: CatchUpContext = {
-      backend,
-      opener,
-      catalog,
-      log,
-      parity,
-      unread,
-      loadNode: (node, signal) => content.chunk(node, signal),
+    const refresh = async (signal: AbortSignal): Promise<void> => {
+      await takeInFragments(context, signal);
     };
+    const reading = { ...parts, opener, catalog, log, writable: !readOnly };
+    const content = new ContentReader({ ...reading, refresh: readOnly ? refresh : undefined });
+    const loadNode: LoadNode = (node, signal) => content.chunk(node, signal);
+    const context: CatchUpContext = { backend, opener, catalog, log, parity, unread, loadNode };
     const rebuild = await reasonToRebuild(context, epoch, options.signal);
     const lastSeq = rebuild === undefined ? await catchUp(context, options.signal) : 0;
     if (rebuild === undefined) await finishOpening(catalog, fenced, chunkSet);

@@ -136,6 +136,19 @@ async function readCommit(
 // --- packs -----------------------------------------------------------------------------------------------------------
 
 async function takeInPacks(context: CatchUpContext, signal: AbortSignal): Promise<void> {
+  const damaged = await takeInFragments(context, signal);
+  if (damaged > 0 || context.catalog.isNew) {
+    const present = await takeInUnlistedPacks(context, signal);
+    await takeInLost(context, present, signal);
+    await suspectLost(context, present);
+  } else {
+    await takeInPartialPacks(context, signal);
+  }
+  await takeInMarks(context, signal);
+}
+
+/** Takes in the fragments that this index does not know; gives the number of those that cannot be read. */
+export async function takeInFragments(context: CatchUpContext, signal: AbortSignal): Promise<number> {
   const { backend, catalog } = context;
   const fragments = new Map<string, Fragment>();
   let damaged = 0;
@@ -153,14 +166,7 @@ async function takeInPacks(context: CatchUpContext, signal: AbortSignal): Promis
     catalog.commits.putFragment(operations, name);
     await catalog.write(operations);
   }
-  if (damaged > 0 || catalog.isNew) {
-    const present = await takeInUnlistedPacks(context, signal);
-    await takeInLost(context, present, signal);
-    await suspectLost(context, present);
-  } else {
-    await takeInPartialPacks(context, signal);
-  }
-  await takeInMarks(context, signal);
+  return damaged;
 }
 
 async function readFragment(
