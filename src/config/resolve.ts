@@ -59,7 +59,7 @@ export function resolveConfiguration(
     rotation: resolveRotation(file.rotation ?? {}),
     mass: resolveMass(file.mass ?? {}),
     watch: resolveWatch(file.watch ?? {}, fault),
-    pins: { reflinks: file.pins?.reflinks ?? true, hardLinks: file.pins?.hard_links ?? false },
+    pins: resolvePins(file),
     verify: resolveVerify(file, fault),
     alerts: resolveAlerts(file, baseFolder, fault),
     encryption: resolveEncryption(file, baseFolder, fault),
@@ -77,6 +77,10 @@ export function resolveConfiguration(
   checkEncryption(configuration, fault);
   if (problems.length > 0) throw configInvalid(problems);
   return configuration;
+}
+
+function resolvePins({ pins }: ConfigFile): Configuration["pins"] {
+  return { reflinks: pins?.reflinks ?? true, hardLinks: pins?.hard_links ?? false };
 }
 
 function versionsKept(file: ConfigFile): number {
