@@ -18,7 +18,7 @@ import { fastTempParent, TempFolder } from "../support/temp-folder.js";
 
 /** `HOLDFAST_TESTS_THOROUGH=1` looks at every state, else at a choice that differs from run to run. */
 const THOROUGH = process.env["HOLDFAST_TESTS_THOROUGH"] === "1";
-const STATES_MAX = THOROUGH ? Number.POSITIVE_INFINITY : 150;
+const STATES_MAX = THOROUGH ? Number.POSITIVE_INFINITY : 100;
 /** States looked at at once: opening waits for threads and files. */
 const LANES = 2;
 /** One in so many states is opened again with the recovery key. */

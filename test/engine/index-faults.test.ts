@@ -20,7 +20,7 @@ import { fastTempParent, TempFolder } from "../support/temp-folder.js";
 const THOROUGH = process.env["HOLDFAST_TESTS_THOROUGH"] === "1";
 const CHILD = fileURLToPath(new URL("../support/index-child.js", import.meta.url));
 /** Bytes flipped of all files together. */
-const FLIPS = THOROUGH ? 2000 : 40;
+const FLIPS = THOROUGH ? 2000 : 24;
 
 interface Filled {
   readonly rig: EngineRig;
