@@ -1,5 +1,8 @@
 /** Ears that fail, close and come back: nothing stays degraded for ever, and nothing is called heard that was not. */
+import { fork } from "node:child_process";
+import { once } from "node:events";
 import { renameSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { expect } from "chai";
 import { type Clock, type Timer, systemClock } from "../../src/base/clock.js";
 import type { BytePath } from "../../src/base/paths.js";
@@ -133,6 +136,16 @@ describe("a root that goes while its ears are in trouble", () => {
     bench.clear();
     writeFileSync(file, "two, and no sweep to find it");
     await bench.until("the change is heard", () => bench.paths("file.changed").includes("root/file.txt"), 5000);
+  });
+});
+
+describe("the watcher's process", () => {
+  it("ends also when the daemon went while it began", async () => {
+    const child = fork(fileURLToPath(new URL("../../src/monitor/watch/child.js", import.meta.url)));
+    const ended = once(child, "exit");
+    child.disconnect(); // long before its first line runs
+    const [, signal] = (await ended) as [number | null, string | null];
+    expect(signal).to.equal("SIGKILL");
   });
 });
 

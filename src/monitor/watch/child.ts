@@ -143,5 +143,7 @@ function obey(order: WatchOrder): void {
 
 process.on("message", (order) => obey(order as WatchOrder));
 // Native threads would keep the process alive; the daemon is gone, so there is nothing left to tell.
-process.on("disconnect", () => process.kill(process.pid, "SIGKILL"));
+const end = (): boolean => process.kill(process.pid, "SIGKILL");
+process.on("disconnect", end);
+if (!process.connected) end(); // the daemon went while this process began: nobody tells that any more
 for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, () => undefined); // the daemon decides
