@@ -54,13 +54,15 @@ export class ApiServer implements AsyncDisposable {
     stack.defer(async () => await router.http.close());
     const { server } = router.http;
     server.maxConnections = API_LIMITS.connectionsMax;
-    const { mode, group } = await listenOnSocket(server, options);
+    // Before it listens: on a socket that the service manager opened, somebody may be waiting already.
+    const { mode, group } = await openingOf(options);
+    const access = { ...options.access, group: options.access.group ?? group };
+    router.judgeBy(unixJudge(access, { mode }, nativeCalls()));
+    await listenOnSocket(server, options);
     stack.defer(async () => {
       router.endStreams();
       await closeServer(server);
     });
-    const access = { ...options.access, group: options.access.group ?? group };
-    router.judgeBy(unixJudge(access, { mode }, nativeCalls()));
     let port: number | undefined;
     if (options.metrics !== undefined) {
       const metrics = metricsServer(router, options.metrics.token);
@@ -75,17 +77,23 @@ export class ApiServer implements AsyncDisposable {
   }
 }
 
-interface Listening {
-  /** Permission bits that the socket has. */
+/** To whom the socket is open. */
+interface Opening {
+  /** Permission bits that the socket has, or gets right after it is bound. */
   readonly mode: number;
   /** Number of the group that the service manager opened it to; undefined: none. */
   readonly group: string | undefined;
 }
 
-async function listenOnSocket(server: Server, options: ListenOptions): Promise<Listening> {
+async function openingOf(options: ListenOptions): Promise<Opening> {
+  const own = { mode: options.mode, group: undefined };
+  return options.activatedFd === undefined ? own : ((await openedTo(options.socketPath)) ?? own);
+}
+
+async function listenOnSocket(server: Server, options: ListenOptions): Promise<void> {
   if (options.activatedFd !== undefined) {
     await listening(server, () => server.listen({ fd: options.activatedFd }));
-    return (await openedTo(options.socketPath)) ?? { mode: options.mode, group: undefined };
+    return;
   }
   const path = options.socketPath;
   if (Buffer.byteLength(path) > SOCKET_PATH_BYTES_MAX) {
@@ -106,11 +114,10 @@ async function listenOnSocket(server: Server, options: ListenOptions): Promise<L
   await bound;
   await giveToGroup(path, options.access.group);
   await chmod(path, options.mode);
-  return { mode: options.mode, group: undefined };
 }
 
 /** To whom the service manager opened its socket: `SocketMode=` and `SocketGroup=`; root's own group is nobody. */
-async function openedTo(path: string): Promise<Listening | undefined> {
+async function openedTo(path: string): Promise<Opening | undefined> {
   const found = await stat(path).catch(() => undefined);
   if (found === undefined) return undefined;
   const isOpen = found.gid !== 0 && (found.mode & 0o060) === 0o060;

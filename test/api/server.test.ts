@@ -8,16 +8,20 @@ import { connect, createServer } from "node:net";
 import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import type { Judge } from "../../src/api/access.js";
 import { ApiClient } from "../../src/api/client.js";
 import { inProcessTransport } from "../../src/api/in-process.js";
+import { createRouter } from "../../src/api/router.js";
+import { ApiServer } from "../../src/api/server.js";
 import type { JobDocument } from "../../src/api/services.js";
 import { socketTransport } from "../../src/api/socket-transport.js";
+import { systemClock } from "../../src/base/clock.js";
 import { hasCode } from "../../src/base/errors.js";
-import { Secret } from "../../src/base/observe.js";
+import { Secret, silentObserver } from "../../src/base/observe.js";
 import { requirePrograms } from "../support/requirements.js";
 import { useTempFolder } from "../support/temp-folder.js";
 import { send, startServer } from "./api-server.js";
-import { doneJob } from "./fake-services.js";
+import { doneJob, fakeServices } from "./fake-services.js";
 
 const BASE = "/api/v1/backup";
 const never = new AbortController().signal;
@@ -417,6 +421,23 @@ describe("the life of the socket", () => {
       const [exitCode] = (await once(child, "exit")) as [number];
       expect(exitCode).to.equal(0);
     }
+  });
+
+  it("knows who may do what before it takes its first connection", async () => {
+    const router = await createRouter({
+      services: fakeServices(),
+      observer: silentObserver,
+      clock: systemClock,
+      version: "0.1.0",
+    });
+    const tookAlready: boolean[] = [];
+    const judgeBy = (judge: Judge): void => {
+      tookAlready.push(router.http.server.listening);
+      router.judgeBy(judge);
+    };
+    const access = { group: undefined, others: "refuse" } as const;
+    await using _server = await ApiServer.start({ ...router, judgeBy }, { socketPath: socket(), mode: 0o600, access });
+    expect(tookAlready).to.deep.equal([false]);
   });
 
   it("serves metrics on a loopback port only to the bearer of the token", async () => {
