@@ -1,8 +1,9 @@
 /** Ears that ask the kernel themselves: what happens is heard, wherever it happens, or it is said that it was not. */
-import { mkdirSync, renameSync, rmSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, renameSync, rmSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { expect } from "chai";
 import fc from "fast-check";
+import { nativeCalls } from "../../src/base/native.js";
 import { type InotifyCalls, inotifyCalls } from "../../src/base/native-inotify.js";
 import type { HeardEvent } from "../../src/monitor/watch/ear-port.js";
 import { parseInotifyEvents } from "../../src/monitor/watch/inotify-events.js";
@@ -108,6 +109,57 @@ describe("ears that ask the kernel", () => {
     writeFileSync(folder.at("old/inner/other"), "y");
     await listening.until("both", () => listening.paths("update").size >= 2);
     expect(listening.paths()).to.deep.equal(new Set(["new/inner/file", "old/inner/other"]));
+  });
+
+  it("hear in folders that come in one delivery, whatever was in each of them before it was watched", async () => {
+    await using folder = await TempFolder.create("ears");
+    const names = ["one", "two", "three"];
+    for (const name of names) await folder.write(`${name}-made/inner/file`, "x");
+    mkdirSync(folder.at("root"));
+    await using listening = new Listening(folder, calls);
+    await listening.listen("root");
+    mkdirSync(folder.at("root/first")); // the read that waits gets this one; the others come together
+    for (const name of names) renameSync(folder.at(`${name}-made`), folder.at(`root/${name}`));
+    await listening.until("what is in them", () =>
+      names.every((name) => listening.paths().has(`root/${name}/inner/file`)),
+    );
+  });
+
+  it("hear in both of two folders that swapped their names in one step", async function () {
+    const native = nativeCalls() ?? skip(this, "koffi is not installed here");
+    await using folder = await TempFolder.create("ears");
+    await folder.write("a/inner/file", "x");
+    await folder.write("b/inner/file", "x");
+    await using listening = new Listening(folder, calls);
+    await listening.listen();
+    native.renameAs(Buffer.from(folder.at("a")), Buffer.from(folder.at("b")), "exchange");
+    await listening.until("both", () => listening.paths().has("a/inner/file") && listening.paths().has("b/inner/file"));
+    await listening.ears.settle();
+    listening.heard.length = 0;
+    for (const name of ["a/new", "b/new", "a/inner/new", "b/inner/new"]) writeFileSync(folder.at(name), "x");
+    await listening.until("all four", () => listening.paths("create").size === 4);
+  });
+
+  it("hear in a folder that nobody might read when it came, once it may be read", async () => {
+    await using folder = await TempFolder.create("ears");
+    let isShut = true;
+    const limited: InotifyCalls = {
+      ...calls,
+      watch: (queue, mask, path) => {
+        const isRefused = isShut && Buffer.from(path).toString().endsWith("/shut");
+        if (isRefused) throw Object.assign(new Error("EACCES: inotify_add_watch failed"), { code: "EACCES" });
+        return calls.watch(queue, mask, path);
+      },
+    };
+    await using listening = new Listening(folder, limited);
+    await listening.listen();
+    mkdirSync(folder.at("shut"), { mode: 0o000 });
+    writeFileSync(folder.at("shut/file"), "x");
+    await listening.until("the folder", () => listening.paths().has("shut"));
+    expect(listening.failures).to.deep.equal([]);
+    isShut = false;
+    chmodSync(folder.at("shut"), 0o755);
+    await listening.until("what is in it", () => listening.paths().has("shut/file"));
   });
 
   it("tell of a file that is replaced and deleted in one breath", async () => {

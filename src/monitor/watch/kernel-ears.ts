@@ -277,8 +277,14 @@ class KernelEar implements Ear {
     } else if ((mask & (IN.delete | IN.movedFrom)) !== 0) {
       this.#note(path, "delete");
       const inner = isFolder ? folder.inner.get(name) : undefined;
-      if (inner !== undefined) this.#ears.release(inner);
-    } else this.#note(path, "update");
+      if (inner === undefined) return;
+      this.#ears.release(inner);
+      this.#came(folder, name); // two that swapped their names: the other one came before this one is told to have gone
+    } else {
+      this.#note(path, "update");
+      // what could not be watched because nobody might read it: now it can be, perhaps
+      if (isFolder && !folder.inner.has(name)) this.#came(folder, name);
+    }
   }
 
   /** Gives what gathered to the listener; how much it was. */
@@ -300,14 +306,17 @@ class KernelEar implements Ear {
     const folder = this.#watchOrFail(above, name);
     if (folder === undefined) return;
     this.#fresh.push(folder);
-    this.#exploring ??= this.#explore().finally(() => (this.#exploring = undefined));
+    this.#exploring ??= this.#explore();
   }
 
   async #explore(): Promise<void> {
     try {
-      await this.#look(this.#fresh, true);
+      // Again: a look that never waited is over before the next event of the same delivery is taken.
+      while (this.#fresh.length > 0 && !this.#isClosed) await this.#look(this.#fresh, true);
     } catch (error) {
       this.failed(messageOf(error));
+    } finally {
+      this.#exploring = undefined;
     }
   }
 
@@ -322,11 +331,13 @@ class KernelEar implements Ear {
     }
   }
 
-  /** Watches the folders in a folder; gives them. */
+  /** Watches the folders in a folder; gives them. Throws where the system has no room to list it. */
   #lookInto(folder: Folder, isNew: boolean): readonly Folder[] {
     const { path } = folder;
+    const entries = entriesIn(path);
+    if (entries === undefined) return []; // what is watched below it stays so; if it went, that is told
     const found = new Map<string, Folder>();
-    for (const entry of entriesIn(path)) {
+    for (const entry of entries) {
       if (isNew) this.#note(joinPath(path, entry.name), "create");
       const inner = entry.isDirectory() ? this.#ears.watch(this, folder, entry.name) : undefined;
       if (inner !== undefined) found.set(entry.name, inner);
@@ -345,11 +356,12 @@ class KernelEar implements Ear {
   }
 }
 
-/** None when it is gone or may not be read. */
-function entriesIn(folder: BytePath): readonly Dirent[] {
+/** Undefined when it is gone or may not be read; throws when the system lacks what a listing takes (EMFILE, ENOMEM). */
+function entriesIn(folder: BytePath): readonly Dirent[] | undefined {
   try {
     return readdirSync(pathBytes(folder), { withFileTypes: true, encoding: "latin1" });
-  } catch {
-    return [];
+  } catch (error) {
+    if (PASSING.includes(errnoOf(error) ?? "")) return undefined;
+    throw error;
   }
 }
