@@ -3,6 +3,7 @@
  * bad. Trees are read; states are only gone over, since there are millions of them.
  */
 import { HoldfastError, messageOf } from "../base/errors.js";
+import type { Beside } from "./check-beside.js";
 import { Findings } from "./check-findings.js";
 import type { RepositoryCore } from "./core.js";
 import { STATE_OFFSET } from "./index/entry-index.js";
@@ -11,12 +12,17 @@ import { chunksOfState } from "./tree/skim.js";
 import type { ChunkId } from "./types.js";
 
 /** What of trees and versions cannot be had, by what is known of the packs now. Throws INTERRUPTED, STORE_IO. */
-export async function checkContent(core: RepositoryCore, signal: AbortSignal): Promise<Findings> {
-  const findings = new Findings();
-  const missingChunks = chunkCounter(core);
-  await checkTrees(core, missingChunks, findings, signal);
-  await checkEntries(core, missingChunks, findings, signal);
-  return findings;
+export async function checkContent(core: RepositoryCore, beside: Beside, signal: AbortSignal): Promise<Findings> {
+  const work = { findings: new Findings(), missingChunks: chunkCounter(core), beside };
+  await checkTrees(core, work, signal);
+  await checkEntries(core, work, signal);
+  return work.findings;
+}
+
+interface ContentWork {
+  readonly findings: Findings;
+  readonly missingChunks: MissingChunks;
+  readonly beside: Beside;
 }
 
 /** How many of a file's chunks have no copy that is not known to be bad. */
@@ -36,8 +42,7 @@ function chunkCounter({ parts: { chunkSet } }: RepositoryCore): MissingChunks {
 
 async function checkTrees(
   core: RepositoryCore,
-  missingChunks: MissingChunks,
-  findings: Findings,
+  { findings, missingChunks, beside }: ContentWork,
   signal: AbortSignal,
 ): Promise<void> {
   const { catalog, content } = core.parts;
@@ -66,16 +71,17 @@ async function checkTrees(
         );
       } catch (error) {
         if (!isDamage(error)) throw error;
+        if (await beside.isRemoved(where, signal)) break;
         findings.add("tree_damaged", `the tree of ${name} in ${where} cannot be read: ${messageOf(error)}`);
       }
     }
   }
 }
 
+/** Of what a collection took beside us the chunks still count: it takes none that a kept version needs. */
 async function checkEntries(
   core: RepositoryCore,
-  missingChunks: MissingChunks,
-  findings: Findings,
+  { findings, missingChunks }: ContentWork,
   signal: AbortSignal,
 ): Promise<void> {
   const { entries } = core.parts.catalog;

@@ -1,5 +1,6 @@
 /** The part of a check that reads small objects whole: configuration copies, commit chains, index fragments. */
 import { HoldfastError, hasCode, messageOf } from "../base/errors.js";
+import type { Beside } from "./check-beside.js";
 import type { Findings } from "./check-findings.js";
 import { NO_PREVIOUS, type StoredCommit, decodeCommit, sha256Of } from "./commit-log.js";
 import type { RepositoryCore } from "./core.js";
@@ -32,9 +33,14 @@ export async function checkKeysAndLog(core: RepositoryCore, findings: Findings, 
   }
 }
 
+interface ObjectWork {
+  readonly findings: Findings;
+  readonly beside: Beside;
+}
+
 /** Reads every commit: each must open and name the one before it; a gap must be one that a base has retired. */
-export async function checkCommits(core: RepositoryCore, findings: Findings, signal: AbortSignal): Promise<void> {
-  const commits = await readCommits(core, findings, signal);
+export async function checkCommits(core: RepositoryCore, work: ObjectWork, signal: AbortSignal): Promise<void> {
+  const commits = await readCommits(core, work, signal);
   const retired = new Set(commits.flatMap(({ header: { body } }) => (body.kind === "base" ? body.retires : [])));
   const byWriter = new Map<string, StoredCommit[]>();
   for (const commit of commits) {
@@ -42,10 +48,14 @@ export async function checkCommits(core: RepositoryCore, findings: Findings, sig
     chain.push(commit);
     byWriter.set(commit.header.writer, chain);
   }
-  for (const chain of byWriter.values()) checkChain(chain, retired, findings);
+  for (const chain of byWriter.values()) await checkChain(chain, retired, work, signal);
 }
 
-async function readCommits(core: RepositoryCore, findings: Findings, signal: AbortSignal): Promise<StoredCommit[]> {
+async function readCommits(
+  core: RepositoryCore,
+  { findings, beside }: ObjectWork,
+  signal: AbortSignal,
+): Promise<StoredCommit[]> {
   const { backend, opener, catalog } = core.parts;
   const commits: StoredCommit[] = [];
   const present = new Set<string>();
@@ -63,14 +73,19 @@ async function readCommits(core: RepositoryCore, findings: Findings, signal: Abo
     }
   }
   for (const { key } of catalog.commits.applied()) {
-    if (!present.has(key) && (await backend.stat(key, signal)) === undefined && catalog.commits.isApplied(key)) {
-      findings.add("commit_missing", `the commit ${key} is missing`);
-    }
+    if (present.has(key) || (await backend.stat(key, signal)) !== undefined) continue;
+    if (!catalog.commits.isApplied(key) || (await beside.isCollected(key, signal))) continue;
+    findings.add("commit_missing", `the commit ${key} is missing`);
   }
   return commits;
 }
 
-function checkChain(chain: readonly StoredCommit[], retired: ReadonlySet<string>, findings: Findings): void {
+async function checkChain(
+  chain: readonly StoredCommit[],
+  retired: ReadonlySet<string>,
+  { findings, beside }: ObjectWork,
+  signal: AbortSignal,
+): Promise<void> {
   const inOrder = [...chain].sort((a, b) => a.header.seq - b.header.seq);
   let before: StoredCommit | undefined;
   for (const commit of inOrder) {
@@ -81,7 +96,8 @@ function checkChain(chain: readonly StoredCommit[], retired: ReadonlySet<string>
     }
     for (let missing = (before?.header.seq ?? 0) + 1; missing < seq; missing += 1) {
       const key = `commits/${writer}/${String(missing).padStart(12, "0")}`;
-      if (!retired.has(key)) findings.add("commit_missing", `the commit ${key} is missing or damaged`);
+      if (retired.has(key) || (await beside.isCollected(key, signal))) continue;
+      findings.add("commit_missing", `the commit ${key} is missing or damaged`);
     }
     before = commit;
   }
@@ -104,7 +120,11 @@ export async function checkParity(core: RepositoryCore, findings: Findings, sign
 }
 
 /** Reads every fragment: its name must be its hash, and it must open. */
-export async function checkFragments(core: RepositoryCore, findings: Findings, signal: AbortSignal): Promise<void> {
+export async function checkFragments(
+  core: RepositoryCore,
+  { findings, beside }: ObjectWork,
+  signal: AbortSignal,
+): Promise<void> {
   const { backend, opener, catalog } = core.parts;
   const known = [...catalog.commits.fragments()];
   const present = new Set<string>();
@@ -123,8 +143,8 @@ export async function checkFragments(core: RepositoryCore, findings: Findings, s
     }
   }
   for (const name of known) {
-    if (!present.has(name) && catalog.commits.hasFragment(name)) {
-      findings.add("fragment_damaged", `the fragment index/${name} is missing`);
-    }
+    if (present.has(name) || !catalog.commits.hasFragment(name)) continue;
+    if (await beside.isCollected(`index/${name}`, signal)) continue;
+    findings.add("fragment_damaged", `the fragment index/${name} is missing`);
   }
 }

@@ -4,6 +4,7 @@
  */
 import { mapLimited } from "../base/concurrency.js";
 import { type HoldfastError, hasCode, messageOf } from "../base/errors.js";
+import type { Beside } from "./check-beside.js";
 import type { Findings } from "./check-findings.js";
 import type { RepositoryCore } from "./core.js";
 import { type ChunkHolder, holderObjectKey } from "./index/chunk-index.js";
@@ -29,6 +30,7 @@ export interface CheckProgress {
 export interface PackWork {
   readonly options: CheckOptions;
   readonly findings: Findings;
+  readonly beside: Beside;
   readonly onProgress: ((progress: CheckProgress) => void) | undefined;
 }
 
@@ -45,20 +47,19 @@ export interface PackCounts {
 const SHARE = 0.1;
 
 /** Checks that all packs are there, and reads as many of them as the options say. */
-export async function checkPacks(
-  core: RepositoryCore,
-  { options, findings, onProgress }: PackWork,
-  signal: AbortSignal,
-): Promise<PackCounts> {
+export async function checkPacks(core: RepositoryCore, work: PackWork, signal: AbortSignal): Promise<PackCounts> {
+  const { options, onProgress } = work;
   const counted = { packsChecked: 0, packsSkipped: 0, recordsChecked: 0, bytesChecked: 0, isSound: true };
   const { verified } = core.parts.catalog;
-  const holders = [...core.parts.catalog.chunks.holders()].filter(({ kind }) => kind !== "w");
+  const holders: ChunkHolder[] = [];
   const lost: number[] = [];
-  for (const holder of holders) {
+  for (const holder of [...core.parts.catalog.chunks.holders()].filter(({ kind }) => kind !== "w")) {
     signal.throwIfAborted();
-    counted.packsChecked += 1;
-    if (await isMissing(core, holder, findings, signal)) lost.push(holder.number);
+    const found = await lookAt(core, holder, work, signal);
+    if (found !== "collected") holders.push(holder);
+    if (found === "missing") lost.push(holder.number);
   }
+  counted.packsChecked = holders.length;
   counted.isSound = lost.length === 0;
   if (lost.length > 0) await markAllSuspect(core, new Set(lost), "its pack is missing");
   await verified.keepOnly(new Set(holders.map(({ name }) => name)));
@@ -70,7 +71,7 @@ export async function checkPacks(
   let packsDone = 0;
   const whole: ChunkHolder[] = [];
   await mapLimited(toRead, core.parts.pool.workers, signal, async (holder, inner) => {
-    const proof = await provePack(core, holder, findings, inner);
+    const proof = await provePack(core, holder, work, inner);
     counted.recordsChecked += proof.records;
     counted.bytesChecked += proof.bytes;
     counted.isSound &&= proof.isSound;
@@ -100,16 +101,18 @@ function chooseShare(core: RepositoryCore, options: CheckOptions, holders: reado
   return oldestFirst.slice(0, Math.ceil(Math.min(1, Math.max(0, share)) * holders.length));
 }
 
-async function isMissing(
+/** Tells of a pack that is missing or has another size. `collected`: a collection removed it beside us. */
+async function lookAt(
   core: RepositoryCore,
   holder: ChunkHolder,
-  findings: Findings,
+  { findings, beside }: PackWork,
   signal: AbortSignal,
-): Promise<boolean> {
+): Promise<"there" | "missing" | "collected"> {
   const key = holderObjectKey(holder);
   const found = await core.parts.backend.stat(key, signal);
-  // A collection beside us may have removed it since we listed.
-  if (core.parts.catalog.chunks.holder(holder.number) === undefined) return false;
+  // A collection of ours may have removed it since we listed.
+  if (core.parts.catalog.chunks.holder(holder.number) === undefined) return "collected";
+  if (found === undefined && (await beside.isCollected(key, signal))) return "collected";
   if (found === undefined) findings.add("pack_missing", `the pack ${key} is missing`);
   else if (found.sizeBytes !== holder.sizeBytes) {
     findings.add(
@@ -117,7 +120,7 @@ async function isMissing(
       `the pack ${key} has ${String(found.sizeBytes)} bytes instead of ${String(holder.sizeBytes)}`,
     );
   }
-  return found === undefined;
+  return found === undefined ? "missing" : "there";
 }
 
 async function markAllSuspect(core: RepositoryCore, packs: ReadonlySet<number>, reason: string): Promise<void> {
@@ -164,7 +167,7 @@ async function unreadable(
 async function provePack(
   core: RepositoryCore,
   holder: ChunkHolder,
-  findings: Findings,
+  { findings, beside }: PackWork,
   signal: AbortSignal,
 ): Promise<Proof> {
   const key = holderObjectKey(holder);
@@ -183,7 +186,9 @@ async function provePack(
   } catch (error) {
     if (hasCode(error, "STORE_IO")) return await unreadable(core, holder, findings, error);
     if (!hasCode(error, "OBJECT_MISSING") && !hasCode(error, "OBJECT_DAMAGED")) throw error;
-    if (catalog.chunks.holder(holder.number) !== undefined) findings.add("pack_damaged", `${key}: ${messageOf(error)}`);
+    const isGone = hasCode(error, "OBJECT_MISSING") && (await beside.isCollected(key, signal));
+    if (!isGone && catalog.chunks.holder(holder.number) !== undefined)
+      findings.add("pack_damaged", `${key}: ${messageOf(error)}`);
     return { records: 0, bytes: 0, isSound: true, isWhole: false };
   }
 }

@@ -4,6 +4,7 @@
  * one goes over trees and versions. What is bad is marked suspect; nothing is ever deleted here.
  */
 import { alongside } from "../base/concurrency.js";
+import { Beside } from "./check-beside.js";
 import { checkContent } from "./check-content.js";
 import { type CheckProblem, Findings } from "./check-findings.js";
 import { checkCommits, checkConfig, checkFragments, checkKeysAndLog, checkParity } from "./check-objects.js";
@@ -36,20 +37,21 @@ export async function check(
   const { core } = repository;
   if (options.level !== "structure") core.parts.pool.warm();
   const findings = new Findings();
+  const beside = new Beside(core);
   await checkConfig(core, findings, signal);
   const [counted, content] = await alongside(
-    async (inner) => await checkPacks(core, { options, findings, onProgress }, inner),
+    async (inner) => await checkPacks(core, { options, findings, beside, onProgress }, inner),
     async (inner) => {
       await checkKeysAndLog(core, findings, inner);
-      await checkCommits(core, findings, inner);
-      await checkFragments(core, findings, inner);
-      return await checkContent(core, inner);
+      await checkCommits(core, { findings, beside }, inner);
+      await checkFragments(core, { findings, beside }, inner);
+      return await checkContent(core, beside, inner);
     },
     signal,
   );
   if (options.level === "full") await checkParity(core, findings, signal);
   // What was found bad meanwhile was not known when trees and versions were gone over.
-  findings.addAll(counted.isSound ? content : await checkContent(core, signal));
+  findings.addAll(counted.isSound ? content : await checkContent(core, beside, signal));
   const { isSound: _isSound, ...counts } = counted;
   return { level: options.level, ...counts, problems: findings.worstFirst(), problemCount: findings.count };
 }

@@ -169,8 +169,20 @@ export async function unlockMasters(
       hint: "Use the key that was given at the rotation.",
     });
   }
-  throw new HoldfastError("REPO_KEY_WRONG", `the ${secret.kind} key opens none of the repository's key slots`);
+  const damaged = await damagedAmong(backend, slots, signal);
+  const besides = damaged.length === 0 ? "" : `; ${String(damaged.length)} more cannot be read`;
+  throw new HoldfastError(
+    "REPO_KEY_WRONG",
+    `the ${secret.kind} key opens none of the repository's key slots${besides}`,
+    {
+      ...(damaged.length === 0 ? {} : { hint: DAMAGED_SLOT_HINT }),
+    },
+  );
 }
+
+const DAMAGED_SLOT_HINT =
+  "If the key is right, its slot is one of those: open with another key (the recovery key), or put the file in `keys/` " +
+  "back from a copy of the store.";
 
 /** All slots, damaged ones last. Throws OBJECT_DAMAGED when there are only such. */
 export async function listSlots(backend: Backend, signal: AbortSignal): Promise<SlotInfo[]> {

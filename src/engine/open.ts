@@ -227,7 +227,8 @@ async function openCatalog(options: OpenOptions, parts: CatalogParts, stack: Res
     const context: CatchUpContext = { backend, opener, catalog, log, parity, unread, loadNode };
     const rebuild = await reasonToRebuild(context, epoch, options.signal);
     const lastSeq = rebuild === undefined ? await catchUp(context, options.signal) : 0;
-    if (rebuild === undefined) await finishOpening(catalog, fenced, chunkSet);
+    const keyNumber = keys.olderRecordMasters.length;
+    if (rebuild === undefined) await finishOpening(catalog, { epoch: fenced, keyNumber }, chunkSet);
     return { catalog, opener, content, lastSeq, rebuild };
   };
   const first = await Catalog.open(folder, id, log);
@@ -244,10 +245,15 @@ async function openCatalog(options: OpenOptions, parts: CatalogParts, stack: Res
   return await attempt(closer.open);
 }
 
-/** Notes the collection that the catalog has caught up with, and fills the dedup table. */
-async function finishOpening(catalog: Catalog, epoch: number, chunkSet: ChunkSet): Promise<void> {
+/** Notes the collection that the catalog has caught up with and the key that opened it, and fills the dedup table. */
+async function finishOpening(
+  catalog: Catalog,
+  { epoch, keyNumber }: { readonly epoch: number; readonly keyNumber: number },
+  chunkSet: ChunkSet,
+): Promise<void> {
   const operations: LevelOperation[] = [];
   catalog.putEpoch(operations, epoch);
+  catalog.putKeyNumber(operations, keyNumber);
   await catalog.write(operations);
   await catalog.chunks.fill(chunkSet);
 }

@@ -4,6 +4,7 @@
  * rare ones of another.
  */
 import type { BackupType } from "../base/ids.js";
+import { oldBeforeMs } from "../engine/version-age.js";
 
 export interface RetentionPolicy {
   /** So many newest backups of each source are kept. */
@@ -16,7 +17,7 @@ export interface RetentionPolicy {
   readonly yearly: number;
   /** The newest ones of each source that are kept whatever the rules say; at least 1. */
   readonly minCopies: number;
-  /** Everything younger than this is kept, ms; 0 = no such rule. */
+  /** Everything younger than this is kept, ms, also by a clock that is ahead; 0 = no such rule. */
   readonly withinMs: number;
 }
 
@@ -69,9 +70,12 @@ export function keptBackups(stamps: readonly BackupStamp[], policyOf: PolicyOf, 
     if (stamp.pinned) keep(stamp, "pinned");
     if (stamp.sources.length === 0) keep(stamp, "no_source"); // nothing says what it is for: not ours to remove
   }
+  const inOrder = newestFirst(stamps).map(({ timeMs }, index) => ({ number: -index, timeMs }));
   for (const [source, ofSource] of bySource(stamps)) {
     const policy = policyOf(source);
-    for (const stamp of ofSource) if (nowMs - stamp.timeMs < policy.withinMs) keep(stamp, "within");
+    // The other rules count backups and periods that have some: these a wrong clock cannot make old.
+    const withinFromMs = policy.withinMs > 0 ? oldBeforeMs(inOrder, nowMs, policy.withinMs) : Number.POSITIVE_INFINITY;
+    for (const stamp of ofSource) if (stamp.timeMs > withinFromMs) keep(stamp, "within");
     keep(ofSource[0], "newest");
     keep(
       ofSource.find(({ type }) => type === "full"),

@@ -1,8 +1,9 @@
 /** Keys of an open repository: added, removed, rotated; what was stored before stays readable without being stored again. */
 import { expect } from "chai";
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { check } from "../../src/engine/check.js";
 import { Secret } from "../../src/base/observe.js";
+import { addSlot, newMasterKey, type UnlockWith, unlockMasters } from "../../src/engine/keys.js";
 import { parseHeader } from "../../src/engine/pack/record.js";
 import type { Repository } from "../../src/engine/repository.js";
 import { contentOf, EngineRig, storeFiles, UNLIMITED, upsert } from "../support/engine-rig.js";
@@ -174,5 +175,82 @@ describe("keys of an open repository", () => {
       ["raw", false],
       ["recovery", false],
     ]);
+  });
+
+  it("after a rotation, whichever byte of a slot changed, all the masters open or none", async () => {
+    const unlock = rig.unlock ?? {};
+    await using repository = await rig.open();
+    const { recoveryKey } = await repository.rotateKeys({ unlock }, UNLIMITED);
+    const { backend } = repository.core.parts;
+    const id = Buffer.from(repository.id, "hex");
+    const open = async (secret: UnlockWith): Promise<string> => {
+      const found = await unlockMasters(backend, id, secret, UNLIMITED).catch((error: unknown) => error);
+      if (found instanceof Error) return "code" in found ? String(found.code) : found.message;
+      return Buffer.concat((found as { masters: Buffer[] }).masters).toString("hex");
+    };
+    const all = await open(unlock);
+    expect(all).to.have.length(2 * 2 * 32);
+    for (const file of await storeFiles(rig.storeUrl, "keys")) {
+      const good = await readFile(file);
+      const [own, other] = good.includes('"raw"') ? [unlock, { recoveryKey }] : [{ recoveryKey }, unlock];
+      for (let at = 0; at < good.length; at += 1) {
+        const bad = Buffer.from(good);
+        bad[at] = (bad[at] ?? 0) ^ (1 << (at % 8));
+        await writeFile(file, bad);
+        expect([await open(own), await open(other)], `byte ${String(at)}`).to.deep.equal(["REPO_KEY_WRONG", all]);
+      }
+      await writeFile(file, good);
+    }
+  });
+
+  /** As a rotation that is cut short right after its first step. Gives the file of the slot that holds the new master. */
+  async function beginRotation(): Promise<string> {
+    const unlock = rig.unlock ?? {};
+    await using repository = await rig.open();
+    await stored(repository, "a", "one");
+    const { backend, config, keyRing } = repository.core.parts;
+    const masters = [...keyRing.masters, newMasterKey()];
+    const slot = { masters, unlock, createdMs: 1 };
+    const { id } = await addSlot(backend, Buffer.from(config.repository_id, "hex"), slot, UNLIMITED);
+    return folder().at("store/keys", id);
+  }
+
+  it("an older master is not taken for the newest when that one's slot is damaged: it is refused, nothing is lost", async () => {
+    const file = await beginRotation();
+    {
+      await using repository = await rig.open();
+      await stored(repository, "b", "two"); // under the new master
+    }
+    const good = await readFile(file);
+    for (const harm of [async () => await writeFile(file, "{}"), async () => await rm(file)]) {
+      await harm();
+      expect(await codeOf(rig.open())).to.equal("REPO_KEY_WRONG");
+      expect(await opens(rig.unlock), "a reader of the same index").to.equal("REPO_KEY_WRONG");
+      await rm(folder().at("state/index"), { recursive: true });
+      expect(await codeOf(rig.open()), "without an index").to.equal("REPO_KEY_WRONG");
+      await writeFile(file, good);
+      await using repository = await rig.open();
+      expect([await textOf(repository, "a"), await textOf(repository, "b")]).to.deep.equal(["one", "two"]);
+      expect((await check(repository, { level: "full" }, UNLIMITED)).problems).to.deep.equal([]);
+    }
+  });
+
+  it("a new master that sealed nothing yet locks nobody out when its slot is damaged", async () => {
+    const file = await beginRotation();
+    {
+      await using repository = await rig.open();
+      expect(repository.core.keyRing.masters).to.have.length(2);
+    }
+    await writeFile(file, "{}");
+    {
+      await using repository = await rig.open();
+      expect(await textOf(repository, "a")).to.equal("one");
+      await stored(repository, "b", "two");
+      expect((await repository.rotateKeys({ unlock: rig.unlock ?? {} }, UNLIMITED)).rotations).to.equal(1);
+    }
+    await using repository = await rig.open();
+    await stored(repository, "c", "three");
+    expect([await textOf(repository, "a"), await textOf(repository, "b")]).to.deep.equal(["one", "two"]);
+    expect((await check(repository, { level: "full" }, UNLIMITED)).problems).to.deep.equal([]);
   });
 });

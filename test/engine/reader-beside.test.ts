@@ -1,9 +1,13 @@
 /** A reader in another process, open while the writer collects: what it lists it can read all along. */
 import { expect } from "chai";
+import { rm } from "node:fs/promises";
+import { check } from "../../src/engine/check.js";
 import { gc } from "../../src/engine/gc.js";
 import { systemClock } from "../../src/base/clock.js";
 import { noise } from "../support/engine-keys.js";
-import { EngineRig, UNLIMITED, contentOf, upsert } from "../support/engine-rig.js";
+import { EngineRig, UNLIMITED, contentOf, storeFiles, upsert } from "../support/engine-rig.js";
+import { FakeClock } from "../support/fake-clock.js";
+import { StoreScenario } from "../support/store-scenario.js";
 import { useTempFolder } from "../support/temp-folder.js";
 
 /** Thinning begins when some old delta commits are there. */
@@ -34,5 +38,32 @@ describe("a reader beside a writer", () => {
     expect((await contentOf(reader, reader.current(gone)?.node)).toString()).to.equal(
       `content ${String(OLD_SEALS - 1)}`,
     );
+  });
+
+  it("finds no damage in what a collection moved or removed, and the damage that is there all the same", async () => {
+    const rig = await EngineRig.create(folder());
+    await using writer = await rig.open();
+    const data = folder().below("data");
+    const scenario = new StoreScenario(writer, data, new FakeClock(), () => undefined);
+    await scenario.commit("kept", noise(20_000, 2));
+    await scenario.commit("gone", noise(60_000, 1));
+    await scenario.backup();
+    for (let round = 0; round < OLD_SEALS; round += 1) {
+      await scenario.commit("gone", `content ${String(round)}`);
+      await scenario.seal();
+    }
+    await systemClock.sleep(5, UNLIMITED);
+    await using reader = await rig.open({ readOnly: true, stateDir: folder().at("reader") });
+    await scenario.removeBackup(scenario.backups[0] ?? "");
+    const report = await gc(writer, { dryRun: false, allowShare: 1, versionsKeptMs: 0 }, UNLIMITED);
+    expect(report.packsRewritten + report.packsDeleted).to.be.greaterThan(1);
+    await scenario.commit("new", "behind it");
+    for (const level of ["structure", "full"] as const) {
+      expect((await check(reader, { level }, UNLIMITED)).problems, level).to.deep.equal([]);
+    }
+    await using fresh = await rig.open({ readOnly: true, stateDir: folder().at("fresh") });
+    for (const pack of await storeFiles(rig.storeUrl, "packs/d")) await rm(pack);
+    const { problems } = await check(fresh, { level: "structure" }, UNLIMITED);
+    expect(problems.map(({ kind }) => kind)).to.include.members(["pack_missing", "content_damaged"]);
   });
 });

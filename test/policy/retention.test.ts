@@ -147,6 +147,30 @@ describe("retention", () => {
   });
 });
 
+describe("retention by a clock that is years ahead", () => {
+  const policy = { ...NOTHING, withinMs: 30 * DAY };
+  const days = Array.from({ length: 60 }, (_, index) => stamp(NOW - index * DAY));
+  const AHEAD = NOW + 3650 * DAY;
+
+  it("keeps what is young by the backups themselves, also when it made some and however often it cleans up", () => {
+    let stamps: BackupStamp[] = [...days];
+    for (let day = 0; day < 5; day += 1) {
+      const nowMs = AHEAD + day * DAY;
+      const plan = planRetention(stamps, always(policy), { nowMs, frozenBecause: undefined, shareMax: 1 });
+      stamps = [...stamps.filter(({ id }) => !plan.remove.includes(id)), stamp(nowMs)];
+    }
+    const left = new Set(stamps.map(({ id }) => id));
+    expect(days.slice(0, 10).every(({ id }) => left.has(id))).to.equal(true);
+    expect(left.has(days[40]?.id ?? ""), "what is really old goes").to.equal(false);
+  });
+
+  it("counts again in full once backups lie close to each other", () => {
+    const since = Array.from({ length: 31 }, (_, index) => stamp(AHEAD - index * DAY));
+    const kept = keptBackups([...days, ...since], always(policy), AHEAD);
+    expect([...kept.keys()]).to.have.members(since.slice(0, 30).map(({ id }) => id));
+  });
+});
+
 describe("the brakes of retention", () => {
   const limits = { nowMs: NOW, frozenBecause: undefined, shareMax: 0.3 };
   const days = Array.from({ length: 100 }, (_, index) => stamp(NOW - index * DAY));

@@ -91,6 +91,15 @@ export class Catalog implements AsyncDisposable {
     operations.push({ type: "put", key: metaKey("epoch"), value: Buffer.from(String(epoch)) });
   }
 
+  /** Number of the newest master key that it was opened with: it may hold what only that one opens. */
+  get keyNumber(): number {
+    return Number(this.#level.get(metaKey("key"))?.toString("utf8") ?? "0");
+  }
+
+  putKeyNumber(operations: LevelOperation[], keyNumber: number): void {
+    operations.push({ type: "put", key: metaKey("key"), value: Buffer.from(String(keyNumber)) });
+  }
+
   /** True: commits came back to the store that this index did not know of, so it is made again at the next open. */
   get isStale(): boolean {
     return this.#level.get(metaKey("stale")) !== undefined;

@@ -47,6 +47,8 @@ export async function reasonToRebuild(
   const { backend, catalog } = context;
   if (catalog.isNew) return undefined;
   if (catalog.isStale) return "a repair brought back what it does not know of";
+  // Its commits are not read again: made anew, whatever a newer key sealed is met, and refused (REPO_KEY_WRONG).
+  if (catalog.keyNumber > context.opener.keys.olderRecordMasters.length) return "a newer key opened it before";
   if (catalog.epoch !== epoch) return "a garbage collection ran that it does not know of";
   const present = new Set(await listKeys(backend, "commits/", signal));
   for (const { key } of catalog.commits.applied()) if (!present.has(key)) return `it knows ${key}, the store does not`;

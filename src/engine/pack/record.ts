@@ -229,7 +229,10 @@ export class RecordOpener {
     this.keys = keys;
   }
 
-  /** `bytes` is the whole record. Throws RECORD_DAMAGED on a wrong CRC, seal, length or id. */
+  /**
+   * `bytes` is the whole record. Throws RECORD_DAMAGED on a wrong CRC, seal, length or id, REPO_KEY_WRONG when a key
+   * newer than ours sealed it.
+   */
   open(bytes: Uint8Array): OpenedRecord {
     return this.#proved(bytes, (header) => this.openPayload(bytes, header));
   }
@@ -282,7 +285,7 @@ export class RecordOpener {
     if (known !== undefined) return known;
     const { recordMaster, olderRecordMasters } = this.keys;
     const master = keyNumber === olderRecordMasters.length ? recordMaster : olderRecordMasters[keyNumber];
-    if (master === undefined) throw damaged("there is no key of its number");
+    if (master === undefined) throw newerKey(keyNumber);
     const key = deriveKey(master, Buffer.from(salt, "hex"), RECORD_LABEL);
     if (this.#derived.size >= DERIVED_KEYS_MAX) this.#derived.clear();
     this.#derived.set(name, key);
@@ -309,6 +312,13 @@ function crcOf(record: Uint8Array): number {
 
 function bufferOf(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** The record is whole, so it is no damage: what opened the repository is from before a rotation of its keys. */
+function newerKey(keyNumber: number): HoldfastError {
+  return new HoldfastError("REPO_KEY_WRONG", `a record is sealed under key number ${keyNumber}, which is not open`, {
+    hint: "Open the repository with the key of its last rotation. A damaged key slot comes back out of a copy of `keys/`.",
+  });
 }
 
 function damaged(why: string): HoldfastError {
