@@ -29,9 +29,15 @@ export function auditEvents(bus: EventBus, audit: AuditLog): void {
     "incident.held",
     "incident.closed",
   ] as const)
-    bus.on(name, (event) => audit.record({ action: name, by, detail: { ...event } }));
+    bus.on(name, (event) => audit.record({ action: name, by, detail: withoutFalseDigits(event) }));
   bus.on("files.missing", (event) => audit.record({ action: "files.missing", by, detail: { ...event } }));
   bus.on("source.removed", ({ source }) => audit.record({ action: "source.removed", by, detail: { source } }));
+}
+
+/** Nobody reads a duration to the nanosecond: three digits are what it is good for. */
+function withoutFalseDigits(event: object): Readonly<Record<string, unknown>> {
+  const { durationMs } = event as { readonly durationMs?: unknown };
+  return typeof durationMs === "number" ? { ...event, durationMs: Number(durationMs.toPrecision(3)) } : { ...event };
 }
 
 /** Records a request that changed something, or was refused. */

@@ -13,6 +13,7 @@ import { ResourceStack } from "../base/lifecycle.js";
 import type { Backend } from "../storage/backend.js";
 import { type FileIo, systemIo } from "../storage/file-io.js";
 import { clearStaging, localFolderOf, openBackend } from "../storage/open.js";
+import { storeError } from "../storage/store-error.js";
 import { CommitAppender, commitKey, digestOfCommit } from "./commit-log.js";
 import { ContentReader } from "./content.js";
 import { RepositoryCore, type WriteSide } from "./core.js";
@@ -265,12 +266,16 @@ async function writerIdOf(stateDir: string, repositoryId: string, readOnly: bool
     const text = (await readFile(path, "utf8")).trim();
     if (/^[0-9a-f]{16}$/.test(text)) return text;
   } catch (error) {
-    if (errnoOf(error) !== "ENOENT") throw error;
+    if (errnoOf(error) !== "ENOENT") throw storeError(error, `reading ${path}`);
   }
   const made = randomHex(8);
   if (readOnly) return made;
-  await mkdir(stateDir, { recursive: true, mode: 0o700 });
-  await writeFileDurably(path, `${made}\n`);
+  try {
+    await mkdir(stateDir, { recursive: true, mode: 0o700 });
+    await writeFileDurably(path, `${made}\n`);
+  } catch (error) {
+    throw storeError(error, `writing ${path}`);
+  }
   return made;
 }
 

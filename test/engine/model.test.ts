@@ -57,10 +57,12 @@ class Life {
     return new Life(seed, folder, { rig, clock, io, repository: await rig.open({ io, clock }) });
   }
 
-  #newScenario(): StoreScenario {
+  #newScenario(before?: StoreScenario): StoreScenario {
     const data = this.#folder.below("data");
     const scenario = new StoreScenario(this.#repository, data, this.#clock, (note) => this.#ledger.add(note));
     scenario.backups.push(...this.#ledger.backups.keys());
+    // Others note up to which commit they know a source: also after a kill no number may come again.
+    scenario.acknowledgedSeq = before?.acknowledgedSeq ?? 0;
     return scenario;
   }
 
@@ -147,7 +149,7 @@ class Life {
   async #open(): Promise<void> {
     this.#io = new FaultIo();
     this.#repository = await this.#rig.open({ io: this.#io, clock: this.#clock });
-    this.#scenario = this.#newScenario();
+    this.#scenario = this.#newScenario(this.#scenario);
   }
 
   /** Everything is there and sound, with the index that grew and with one that is made anew. */

@@ -1,6 +1,6 @@
 /** A small ext4 disk in a file, which tests mount, unmount and let rot. Needs root. */
-import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { copyFileSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 
 export class LoopDisk implements AsyncDisposable {
   readonly place: string;
@@ -44,6 +44,21 @@ export class LoopDisk implements AsyncDisposable {
   /** Takes it away at once, also from those who use it. */
   unmount(): void {
     execFileSync("umount", ["-l", this.place]);
+  }
+
+  /**
+   * The hardware goes: what is not in memory reads and writes with EIO from now on, and the file system notices it at
+   * once and refuses all writing (EROFS).
+   */
+  fail(): void {
+    truncateSync(this.#image, 0);
+    execFileSync("losetup", ["-c", this.#device]);
+    spawnSync("sync", ["-f", this.place], { stdio: "ignore" }); // fails: that is how it is noticed
+  }
+
+  /** Mounts it again so that nothing can be written. */
+  forbidWrites(): void {
+    execFileSync("mount", ["-o", "remount,ro", this.place]);
   }
 
   /** Gives a file at the top of the disk a ctime of long ago, as no program can while the disk is mounted. */

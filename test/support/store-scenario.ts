@@ -79,11 +79,15 @@ export class Ledger {
     if (digest !== undefined) this.versions.set(name, (this.versions.get(name) ?? new Set()).add(digest));
   }
 
-  /** What is not current is only kept as long as backups hold it. */
+  /**
+   * What is not current is only kept as long as backups hold it. While something begun was not acknowledged it is open
+   * which state is the current one: none is sure to stay as a version.
+   */
   #forgetOld(): void {
     for (const [name, digests] of this.versions) {
       const states = this.#statesOf(name);
-      this.#heldByBackups.set(name, new Set([...digests].filter((digest) => !states.has(digest))));
+      const isCurrent = (digest: string): boolean => states.size === 1 && states.has(digest);
+      this.#heldByBackups.set(name, new Set([...digests].filter((digest) => !isCurrent(digest))));
     }
     this.#forgetUnheld();
   }
@@ -169,6 +173,8 @@ export class StoreScenario {
   sourceName = "docs";
   /** Backups in the order in which they were made. */
   readonly backups: string[] = [];
+  /** The largest commit number that was acknowledged: whatever is committed later has a larger one. */
+  acknowledgedSeq = 0;
 
   constructor(repository: Repository, data: TempFolder, clock: FakeClock, note: (note: StoreNote) => void) {
     this.#repository = repository;
@@ -183,7 +189,9 @@ export class StoreScenario {
     writeFileSync(this.#data.at(name), content);
     this.#files.set(name, digest);
     this.#note({ kind: "begun", name, digest });
-    const { stored, unchanged } = await upsert(this.#repository, this.sourceName, [this.#data.bytes(name)]);
+    const before = this.acknowledgedSeq;
+    const { stored, unchanged, seq } = await upsert(this.#repository, this.sourceName, [this.#data.bytes(name)]);
+    this.#sawSeq(before, seq);
     expect([...stored, ...unchanged].map(({ node }) => node.sha256)).to.deep.equal([digest]);
     this.#note({ kind: "durable", name, digest });
   }
@@ -192,12 +200,17 @@ export class StoreScenario {
     rmSync(this.#data.at(name), { force: true });
     this.#files.delete(name);
     this.#note({ kind: "begun", name, digest: undefined });
-    await this.#repository.commitChanges(
-      this.sourceName,
-      [{ path: this.#data.bytes(name), kind: "remove" }],
-      UNLIMITED,
-    );
+    const before = this.acknowledgedSeq;
+    const changes = [{ path: this.#data.bytes(name), kind: "remove" }] as const;
+    const { seq } = await this.#repository.commitChanges(this.sourceName, changes, UNLIMITED);
+    this.#sawSeq(before, seq);
     this.#note({ kind: "durable", name, digest: undefined });
+  }
+
+  /** `seq` is 0 when nothing had to be committed. */
+  #sawSeq(before: number, seq: number): void {
+    if (seq !== 0) expect(seq, "a number that was noted before is given once").to.be.greaterThan(before);
+    this.acknowledgedSeq = Math.max(this.acknowledgedSeq, seq);
   }
 
   async seal(): Promise<void> {

@@ -11,6 +11,7 @@ import { crc32 } from "node:zlib";
 import { Level } from "level";
 import { HoldfastError, errnoOf, messageOf } from "../../base/errors.js";
 import { noteClosed, noteOpened } from "../../base/unclean-ends.js";
+import { storeError } from "../../storage/store-error.js";
 import { NOTES_NAME, breakSeal, sealFolder } from "./index-seal.js";
 
 /** First byte of every key. Numbers are permanent; a retired one stays listed. */
@@ -76,8 +77,17 @@ export class LevelStore implements AsyncDisposable {
     this.notes = notes;
   }
 
-  /** Throws INDEX_LOCKED when another process has it open, INDEX_DAMAGED when LevelDB cannot read it. */
+  /**
+   * Throws INDEX_LOCKED when another process has it open, INDEX_DAMAGED when LevelDB cannot read it; STORE_IO, STORE_FULL,
+   * STORE_READ_ONLY, PERMISSION_DENIED when its disk is in trouble.
+   */
   static async open(folder: string): Promise<LevelStore> {
+    return await LevelStore.#opened(folder).catch((error: unknown) => {
+      throw diskError(error, folder);
+    });
+  }
+
+  static async #opened(folder: string): Promise<LevelStore> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     if (await isThere(join(folder, DAMAGE_MARK))) {
       throw new HoldfastError("INDEX_DAMAGED", "the local index proved damaged when it was used last");
@@ -105,9 +115,11 @@ export class LevelStore implements AsyncDisposable {
     throw new HoldfastError("INDEX_DAMAGED", "the local index has lost a part of what was written to it");
   }
 
-  /** Deletes the whole index folder; it must not be open. */
+  /** Deletes the whole index folder; it must not be open. Throws as `open` does for a disk in trouble. */
   static async destroy(folder: string): Promise<void> {
-    await rm(folder, { recursive: true, force: true });
+    await rm(folder, { recursive: true, force: true }).catch((error: unknown) => {
+      throw diskError(error, folder);
+    });
   }
 
   /** Throws INDEX_DAMAGED. */
@@ -274,6 +286,16 @@ function openingError(error: unknown, folder: string): HoldfastError {
   return new HoldfastError("INDEX_DAMAGED", `the local index cannot be opened: ${messageOf(cause ?? error)}`, {
     cause: error,
     details: { folder },
+  });
+}
+
+/** What the system said about the disk of the index. */
+function diskError(error: unknown, folder: string): HoldfastError {
+  if (error instanceof HoldfastError) return error;
+  const { code, message } = storeError(error, `the local index ${folder} cannot be used`);
+  return new HoldfastError(code, message, {
+    cause: error,
+    hint: "Look after the disk of the state folder, or name another folder; the index is made again from the store.",
   });
 }
 
