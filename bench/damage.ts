@@ -11,6 +11,7 @@ import { parseArgs } from "node:util";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { systemClock } from "../src/base/clock.js";
 import { type BytePath, pathFromText } from "../src/base/paths.js";
+import { hasNulTail } from "../src/monitor/damage.js";
 import { Inspector } from "../src/monitor/inspect/inspector.js";
 import { type FileJudgement, FileValidation, ValidationRules } from "../src/monitor/validation.js";
 
@@ -221,9 +222,7 @@ class Bench implements AsyncDisposable {
     const [old, now] = [before.shape, after.shape];
     if (old === undefined || now === undefined) return undefined;
     if (now.sizeBytes === 0) return "emptied";
-    const hasTail = (shape: typeof now): boolean =>
-      shape.nulTailBytes > 512 && shape.nulTailBytes > shape.sizeBytes * 0.1;
-    if (hasTail(now) && !hasTail(old)) return "NUL tail";
+    if (hasNulTail(now) && !hasNulTail(old)) return "NUL tail";
     if (before.verdict.verdict === "valid" && after.verdict.verdict === "invalid") return after.verdict.detail;
     return undefined;
   }

@@ -24,6 +24,8 @@ import { RecentWriters } from "./writers.js";
 /** A tail of NULs counts from this many bytes and this share of the file on, where there was none. */
 const NUL_TAIL_BYTES_MIN = 512;
 const NUL_TAIL_SHARE_MIN = 0.1;
+/** Where no other NUL is, as in a text, so many tell of a torn write. */
+const LONE_NULS_MIN = 8;
 /** A file that somebody keeps open for writing is not judged for this long; then it is a change. */
 const WRITER_WAIT_MAX_MS = 30_000;
 const WRITER_LOOK_MS = 1000;
@@ -222,8 +224,11 @@ export function suspicionOf({ shape, verdict }: FileJudgement, record: RegistryR
   return verdict.verdict === "invalid" ? { kind: verdict.kind, detail: verdict.detail } : undefined;
 }
 
-function hasNulTail(shape: Shape): boolean {
-  return shape.nulTailBytes > NUL_TAIL_BYTES_MIN && shape.nulTailBytes > shape.sizeBytes * NUL_TAIL_SHARE_MIN;
+/** Whether a file ends as a torn write does. */
+export function hasNulTail(shape: Shape): boolean {
+  const { sizeBytes, nulTailBytes, hasOtherNuls } = shape;
+  if (!hasOtherNuls && nulTailBytes >= LONE_NULS_MIN) return true;
+  return nulTailBytes > NUL_TAIL_BYTES_MIN && nulTailBytes > sizeBytes * NUL_TAIL_SHARE_MIN;
 }
 
 /** Whether the registered version was free of what is suspected now. Broken before is not damaged now. */

@@ -67,6 +67,27 @@ describe("damage of protected files", () => {
     expect(Object.fromEntries(kinds)).to.deep.equal({ "emptied.txt": "truncated", "nulled.bin": "nul_tail" });
   });
 
+  it("tells texts whose end a crash left as NULs, each by itself and none as an attack", async () => {
+    await using bench = await WatchBench.create();
+    const text = "A line that somebody needs.\n".repeat(100);
+    const torn = [
+      ["prefix.txt", Buffer.concat([Buffer.from(text.slice(0, 2000)), Buffer.alloc(800)])],
+      ["short.txt", Buffer.concat([Buffer.from(text), Buffer.alloc(9)])],
+      ["whole.txt", Buffer.alloc(text.length)],
+      ["rewritten.txt", Buffer.concat([Buffer.from("another text\n".repeat(50)), Buffer.alloc(300)])],
+    ] as const;
+    for (const [name] of torn) await bench.folder.write(name, text);
+    await bench.protect();
+    await bench.quiet();
+    bench.clear();
+    for (const [name, content] of torn) writeFileSync(bench.folder.at(name), content);
+    await bench.until("all damages", () => bench.losses.length + bench.events("mass.loss").length === torn.length);
+    await bench.quiet();
+    expect(new Set(bench.losses.map(({ kind }) => kind))).to.deep.equal(new Set(["nul_tail"]));
+    expect(bench.events("mass.loss")).to.deep.equal([]);
+    expect(bench.paths("file.changed")).to.deep.equal([]);
+  });
+
   it("does not call a NUL tail damage when the file always had one", async () => {
     await using bench = await WatchBench.create();
     const image = await bench.folder.write("disk.img", Buffer.alloc(8192));

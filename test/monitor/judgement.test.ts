@@ -5,11 +5,14 @@ import { expect } from "chai";
 import fc from "fast-check";
 import type { BytePath } from "../../src/base/paths.js";
 import { Arrivals } from "../../src/monitor/intent/arrivals.js";
+import { isPutAwayByEditor } from "../../src/monitor/intent/editor-files.js";
 import { pathsInIndex } from "../../src/monitor/intent/git-index.js";
 import { InstallersAtWork, rebuiltModules } from "../../src/monitor/intent/installers.js";
 import { TrashKnowledge } from "../../src/monitor/intent/trash.js";
+import { isBeginningOf, untornPart } from "../../src/monitor/judge/torn.js";
 import { OwnWriteLedger } from "../../src/monitor/ledger.js";
 import { MassBreaker } from "../../src/monitor/mass.js";
+import type { RegistryRecord } from "../../src/monitor/registry.js";
 import { ModeRules } from "../../src/monitor/rules.js";
 import { watchLimitReason } from "../../src/monitor/watch/limits.js";
 import { coveringMount, judgeRoot, mountOf, readMounts } from "../../src/monitor/watch/mounts.js";
@@ -251,5 +254,56 @@ describe("the ledger of own writes", () => {
       ...[true, false],
     ]);
     expect(took("folder", 3n)).to.equal(true);
+  });
+});
+
+describe("what an editor keeps beside an open file", () => {
+  const folder = useTempFolder("editors");
+  const isPutAway = (name: string, options: { isKnown?: boolean; linkTarget?: string } = {}): boolean => {
+    const { isKnown = true, linkTarget } = options;
+    const kind = linkTarget === undefined ? ("file" as const) : ("symlink" as const);
+    const record = { kind, state: "live", ...(linkTarget === undefined ? {} : { linkTarget }) } as RegistryRecord;
+    const registry = { get: () => (isKnown ? record : undefined) };
+    return isPutAwayByEditor(registry, { source: "data", path: folder().bytes(name), record });
+  };
+
+  it("is put away when its file stands", () => {
+    writeFileSync(folder().at("a.txt"), "text");
+    for (const name of [".a.txt.swp", ".a.txt.swo", ".a.txt.kate-swp", "#a.txt#", ".~lock.a.txt#"])
+      expect(isPutAway(name), name).to.equal(true);
+    expect(isPutAway(".#a.txt", { linkTarget: "ada@host.example.4711:1795280000" })).to.equal(true);
+  });
+
+  it("is put away with a file that was never saved, and lost with one that is lost", () => {
+    expect(isPutAway(".new.txt.swp", { isKnown: false })).to.equal(true);
+    expect(isPutAway(".new.txt.swp")).to.equal(false);
+    expect(isPutAway("gone/.new.txt.swp", { isKnown: false })).to.equal(false);
+  });
+
+  it("is not taken for one that is only named like it", () => {
+    writeFileSync(folder().at("a.txt"), "text");
+    for (const name of ["a.txt.swp", ".a.txt", "#a.txt", ".a.txt.save", ".#a.txt"])
+      expect(isPutAway(name), name).to.equal(false);
+    expect(isPutAway(".#a.txt", { linkTarget: "elsewhere/a.txt" })).to.equal(false);
+  });
+});
+
+describe("a torn version", () => {
+  const text = Buffer.from("A line that somebody needs.\n".repeat(40));
+  const nuls = (count: number): Buffer => Buffer.alloc(count);
+
+  it("is what stands before its tail of NULs, where the version before had none", () => {
+    const part = text.subarray(0, 300);
+    expect(untornPart(text, Buffer.concat([part, nuls(700)]))).to.deep.equal(part);
+    expect(untornPart(text, nuls(1000))).to.have.length(0);
+    expect(isBeginningOf(part, text) && isBeginningOf(nuls(0), text)).to.equal(true);
+    expect(isBeginningOf(text, part) || isBeginningOf(Buffer.from("B"), text)).to.equal(false);
+  });
+
+  it("is the whole when so few NULs stand there, or did before", () => {
+    const few = Buffer.concat([text, nuls(7)]);
+    expect(untornPart(text, few)).to.equal(few);
+    const image = Buffer.concat([text, nuls(512)]);
+    expect(untornPart(image, Buffer.concat([text, nuls(1024)]))).to.have.length(text.length + 1024);
   });
 });

@@ -169,7 +169,10 @@ describe("validators", () => {
       for (const tail of [0, 1, 513, 65_536, 200_001]) {
         writeFileSync(folder().at("file"), Buffer.concat([Buffer.from("x"), Buffer.alloc(tail)]));
         const { shape } = await validation.judge(folder().bytes("file"), { checks: [], timeoutMs: 1000 }, signal);
-        expect(shape).to.deep.equal({ sizeBytes: tail + 1, nulTailBytes: tail });
+        expect(shape).to.deep.equal({ sizeBytes: tail + 1, nulTailBytes: tail, hasOtherNuls: false });
+        writeFileSync(folder().at("file"), Buffer.concat([Buffer.from("x\0x"), Buffer.alloc(tail)]));
+        const other = await validation.judge(folder().bytes("file"), { checks: [], timeoutMs: 1000 }, signal);
+        expect(other.shape).to.include({ nulTailBytes: tail, hasOtherNuls: true });
       }
     });
   });

@@ -78,6 +78,11 @@ export class MemoryRepository implements KnownVersions {
     return [...this.entries.values()].find((entry) => entry.path === path);
   }
 
+  /** Paths of a source whose newest version is known. */
+  paths(source: string): readonly BytePath[] {
+    return [...this.entries.values()].flatMap((entry) => (entry.source === source ? [entry.path] : []));
+  }
+
   async *readContent(node: FileNode): AsyncIterable<Uint8Array> {
     await Promise.resolve();
     yield this.#contents.get(node.sha256 ?? "") ?? Buffer.alloc(0);

@@ -15,6 +15,8 @@ export interface Shape {
   readonly sizeBytes: number;
   /** NUL bytes at the end, counted back for at most 64 MiB. */
   readonly nulTailBytes: number;
+  /** Whether a NUL stands before those, in the last 64 KiB of the file: false for nearly every text. */
+  readonly hasOtherNuls: boolean;
 }
 
 export type InspectJob =

@@ -1,4 +1,4 @@
-/** The shape of a file: its size and how many NUL bytes it ends with. */
+/** The shape of a file: its size, how many NUL bytes it ends with, and whether others stand before them. */
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { type BytePath, pathBytes } from "../../base/paths.js";
 import type { Shape } from "./jobs.js";
@@ -13,14 +13,17 @@ export const SAFE_READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | const
 export function shapeOf(fd: number, sizeBytes: number): Shape {
   const window = Buffer.allocUnsafe(Math.min(WINDOW_BYTES, sizeBytes));
   let nulTailBytes = 0;
+  let hasOtherNuls = false;
   for (let end = sizeBytes; end > 0 && nulTailBytes < NUL_TAIL_BYTES_MAX;) {
     const start = Math.max(0, end - window.length);
-    const zeros = zerosAtEnd(window, readSync(fd, window, 0, end - start, start));
+    const count = readSync(fd, window, 0, end - start, start);
+    const zeros = zerosAtEnd(window, count);
     nulTailBytes += zeros;
+    hasOtherNuls = hasNulBefore(window, count - zeros);
     if (zeros < end - start) break;
     end = start;
   }
-  return { sizeBytes, nulTailBytes };
+  return { sizeBytes, nulTailBytes, hasOtherNuls };
 }
 
 /** The shape by one short read in this thread; undefined when that is not enough (a long tail) or not possible. */
@@ -31,8 +34,10 @@ export function quickShape(path: BytePath): Shape | undefined {
     const stats = fstatSync(fd);
     if (!stats.isFile()) return undefined;
     const window = Buffer.allocUnsafe(Math.min(WINDOW_BYTES, stats.size));
-    const nulTailBytes = zerosAtEnd(window, readSync(fd, window, 0, window.length, stats.size - window.length));
-    return nulTailBytes === WINDOW_BYTES ? undefined : { sizeBytes: stats.size, nulTailBytes };
+    const count = readSync(fd, window, 0, window.length, stats.size - window.length);
+    const nulTailBytes = zerosAtEnd(window, count);
+    if (nulTailBytes === WINDOW_BYTES) return undefined;
+    return { sizeBytes: stats.size, nulTailBytes, hasOtherNuls: hasNulBefore(window, count - nulTailBytes) };
   } catch {
     return undefined;
   } finally {
@@ -44,4 +49,9 @@ function zerosAtEnd(window: Buffer, count: number): number {
   let zeros = 0;
   while (zeros < count && window[count - 1 - zeros] === 0) zeros += 1;
   return zeros;
+}
+
+function hasNulBefore(window: Buffer, end: number): boolean {
+  const first = window.indexOf(0);
+  return first !== -1 && first < end;
 }

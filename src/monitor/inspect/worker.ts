@@ -13,6 +13,7 @@ import type { StatTuple } from "../../engine/types.js";
 import { isOrdinary, suspicionOfPair } from "../judge/compare.js";
 import { factsOf } from "../judge/facts.js";
 import { randomOverwriteBytes } from "../judge/texture.js";
+import { isBeginningOf, untornPart } from "../judge/torn.js";
 import type { Complaint, FileValidator, Validator, Verdict } from "../validator.js";
 import { type ContentCheck, buildValidator } from "../validators/build.js";
 import type {
@@ -130,8 +131,12 @@ async function comparePair({ path, oldPath, sizeBytesMax }: Pair): Promise<PairV
   const facts = await factsOf(now.content, path, now.isWhole);
   if (oldPath === undefined) return { is: isOrdinary(facts) ? "ordinary" : "unsure" };
   const before = readPart(oldPath, sizeBytesMax);
+  const held = now.isWhole ? untornPart(before.content, now.content) : now.content;
+  const isTorn = held.length < now.content.length;
+  if (isTorn && isBeginningOf(held, before.content)) return { is: "ordinary" };
   const noise = randomOverwriteBytes(before.content, now.content);
-  const reason = suspicionOfPair(await factsOf(before.content, oldPath, before.isWhole), facts, noise);
+  const heldFacts = isTorn ? await factsOf(held, path, false) : facts; // the structure of a torn file says nothing
+  const reason = suspicionOfPair(await factsOf(before.content, oldPath, before.isWhole), heldFacts, noise);
   return reason === undefined ? { is: "ordinary" } : { is: "suspicious", reason };
 }
 

@@ -1,0 +1,28 @@
+/**
+ * A write that a crash tore: the file has its length, but from some place on nothing but NULs, since those blocks never
+ * reached the disk. That is damage of one file, however many there are, and no sign that somebody encrypts. Pure.
+ */
+
+/** Fewer NULs at the end say nothing. */
+const TAIL_BYTES_MIN = 8;
+
+/**
+ * What a torn version still holds: all before its tail of NULs. The whole when there is no such tail, or when the version
+ * before ended so as well, as archives and images do.
+ */
+export function untornPart(before: Buffer, now: Buffer): Buffer {
+  const end = endBeforeNuls(now);
+  const isTorn = now.length - end >= TAIL_BYTES_MIN && before.length - endBeforeNuls(before) < TAIL_BYTES_MIN;
+  return isTorn ? now.subarray(0, end) : now;
+}
+
+/** Whether content is the beginning of another, or all of it; nothing is the beginning of everything. */
+export function isBeginningOf(part: Buffer, whole: Buffer): boolean {
+  return part.length <= whole.length && part.equals(whole.subarray(0, part.length));
+}
+
+function endBeforeNuls(content: Buffer): number {
+  let end = content.length;
+  while (end > 0 && content[end - 1] === 0) end -= 1;
+  return end;
+}
