@@ -5,39 +5,24 @@
  * still; that moment is shorter than a millisecond. Through the optional package koffi; without it all of them go along.
  */
 import { readdirSync } from "node:fs";
-import { createRequire } from "node:module";
+import { bindNative, type NativeFunction } from "./koffi.js";
 
-type Fcntl = (fd: number, command: number, argument: number) => number;
-
-interface Koffi {
-  load(library: string | null): { func(signature: string): Fcntl };
-}
-
+const FCNTL = "int fcntl(int fd, int command, int argument)";
 const F_SETFD = 2;
 const FD_CLOEXEC = 1;
 /** The streams 0, 1 and 2: a program gets them, or others in their place. */
 const FIRST_OWN_FD = 3;
 
-let loaded: { readonly fcntl: Fcntl | undefined } | undefined;
+let loaded: { readonly fcntl: NativeFunction | undefined } | undefined;
 
 /** Marks all open descriptors of this process so that a program started now does not get them, but those named. */
 export function keepDescriptorsFromChildren(inherited: readonly number[] = []): void {
-  loaded ??= { fcntl: loadFcntl() };
+  loaded ??= { fcntl: bindNative((koffi) => koffi.load(null).func(FCNTL)) };
   const { fcntl } = loaded;
   if (fcntl === undefined) return;
   for (const name of readdirSync("/proc/self/fd")) {
     const fd = Number(name);
     // One that was closed meanwhile is an error that means nothing.
     if (fd >= FIRST_OWN_FD && !inherited.includes(fd)) fcntl(fd, F_SETFD, FD_CLOEXEC);
-  }
-}
-
-function loadFcntl(): Fcntl | undefined {
-  if (process.platform !== "linux" || process.env["HOLDFAST_NO_NATIVE"] === "1") return undefined;
-  try {
-    const koffi = createRequire(import.meta.url)("koffi") as Koffi;
-    return koffi.load(null).func("int fcntl(int fd, int command, int argument)");
-  } catch {
-    return undefined;
   }
 }

@@ -2,8 +2,7 @@
  * fanotify(7) through the optional package koffi: which process changed what on a whole file system. Only root may, and
  * only on kernels from 5.17 on. A failed call throws an Error whose `code` is the system's error name.
  */
-import { createRequire } from "node:module";
-import { constants } from "node:os";
+import { bindNative, type Koffi, type SystemCall, systemCall } from "./koffi.js";
 
 export interface FanotifyCalls {
   /** Opens a group that reports names, folders and processes; its events are read from the descriptor. */
@@ -18,11 +17,6 @@ export interface FanotifyCalls {
   openBell(): number;
   /** Waits in this thread; tells which of the descriptors can be read. */
   waitReadable(fds: readonly number[], timeoutMs: number): readonly boolean[];
-}
-
-interface Koffi {
-  load(library: string | null): { func(signature: string): (...args: readonly unknown[]) => unknown };
-  errno(): number;
 }
 
 const SIGNATURES = {
@@ -50,25 +44,11 @@ const FSID_OFFSET = 56;
 
 /** The calls, or undefined when koffi is not installed or the C library does not know them. */
 export function fanotifyCalls(): FanotifyCalls | undefined {
-  if (process.platform !== "linux" || process.env["HOLDFAST_NO_NATIVE"] === "1") return undefined;
-  try {
-    const koffi: unknown = createRequire(import.meta.url)("koffi");
-    return isKoffi(koffi) ? bindCalls(koffi) : undefined;
-  } catch {
-    return undefined;
-  }
+  return bindNative(bindCalls);
 }
 
 function bindCalls(koffi: Koffi): FanotifyCalls {
-  const library = koffi.load(null);
-  const bind = (name: keyof typeof SIGNATURES): ((...args: readonly unknown[]) => number) => {
-    const call = library.func(SIGNATURES[name]);
-    return (...args) => {
-      const result = Number(call(...args));
-      if (result < 0) throw systemError(name, koffi.errno());
-      return result;
-    };
-  };
+  const bind = (name: keyof typeof SIGNATURES): SystemCall => systemCall(koffi, name, SIGNATURES[name]);
   const [init, mark, fstatfs] = [bind("fanotify_init"), bind("fanotify_mark"), bind("fstatfs")];
   const [openByHandle, eventfd, poll] = [bind("open_by_handle_at"), bind("eventfd"), bind("poll")];
   return {
@@ -87,11 +67,7 @@ function bindCalls(koffi: Koffi): FanotifyCalls {
   };
 }
 
-function waitReadable(
-  poll: (...args: readonly unknown[]) => number,
-  fds: readonly number[],
-  timeoutMs: number,
-): readonly boolean[] {
+function waitReadable(poll: SystemCall, fds: readonly number[], timeoutMs: number): readonly boolean[] {
   const entries = Buffer.alloc(fds.length * POLL_ENTRY_BYTES); // pollfd: descriptor, events wanted, events seen
   const numbers = new Int32Array(entries.buffer, entries.byteOffset, fds.length * 2);
   const flags = new Int16Array(entries.buffer, entries.byteOffset, fds.length * 4);
@@ -110,13 +86,4 @@ function waitReadable(
 
 function isInterrupted(error: unknown): boolean {
   return error instanceof Error && "code" in error && error.code === "EINTR";
-}
-
-function isKoffi(value: unknown): value is Koffi {
-  return typeof value === "object" && value !== null && "load" in value && "errno" in value;
-}
-
-function systemError(syscall: string, errno: number): Error {
-  const name = Object.entries(constants.errno).find(([, number]) => number === errno)?.[0] ?? `E${String(errno)}`;
-  return Object.assign(new Error(`${name}: ${syscall} failed`), { code: name, syscall });
 }

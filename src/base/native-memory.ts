@@ -5,9 +5,9 @@
  * its memory for months. glibc is told through the optional package koffi; without it only the garbage goes, sooner.
  */
 import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import { bindNative } from "./koffi.js";
 
 export interface MemoryCalls {
   /** Settles where freed memory goes; for the start of a process that runs long. */
@@ -31,12 +31,6 @@ const MMAP_BYTES = 2 ** 20;
 const ARENAS_MAX = 2;
 /** madvise(2): of pages that are in use again nothing is lost, whatever the range has become meanwhile. */
 const MADV_PAGEOUT = 21;
-
-type NativeFunction = (...args: readonly (number | bigint)[]) => number;
-
-interface Koffi {
-  load(library: string | null): { func(signature: string): NativeFunction };
-}
 
 let loaded: MemoryCalls | undefined;
 
@@ -77,9 +71,7 @@ function collectGarbage(): void {
 }
 
 function loadGlibc(): Omit<MemoryCalls, "collect"> | undefined {
-  if (process.platform !== "linux" || process.env["HOLDFAST_NO_NATIVE"] === "1") return undefined;
-  try {
-    const koffi = createRequire(import.meta.url)("koffi") as Koffi;
+  return bindNative((koffi) => {
     const library = koffi.load(null);
     const mallopt = library.func("int mallopt(int parameter, int value)");
     const trim = library.func("int malloc_trim(ulong padding)");
@@ -98,9 +90,7 @@ function loadGlibc(): Omit<MemoryCalls, "collect"> | undefined {
         for (const { start, end } of mappingsBelow(folder)) madvise(start, end - start, MADV_PAGEOUT);
       },
     };
-  } catch {
-    return undefined; // no koffi, or a C library without these: memory is as large as it is
-  }
+  }); // undefined: no koffi, or a C library without these; memory is then as large as it is
 }
 
 interface Mapping {

@@ -3,13 +3,8 @@
  * while the caller looks whether it is the one that is meant. Through the optional package koffi.
  */
 import { closeSync } from "node:fs";
-import { createRequire } from "node:module";
 import { constants } from "node:os";
-
-interface Koffi {
-  load(library: string | null): { func(signature: string): (...args: readonly unknown[]) => unknown };
-  errno(): number;
-}
+import { bindNative, NativeError, systemCall } from "./koffi.js";
 
 // Numbers of the Linux ABI; the same on x64 and arm64.
 const SYS_PIDFD_SEND_SIGNAL = 424;
@@ -38,28 +33,21 @@ interface ProcessCalls {
 }
 
 function processCalls(): ProcessCalls | undefined {
-  if (process.platform !== "linux" || process.env["HOLDFAST_NO_NATIVE"] === "1") return undefined;
-  try {
-    const koffi: unknown = createRequire(import.meta.url)("koffi");
-    if (!isKoffi(koffi)) return undefined;
-    const syscall = koffi
-      .load(null)
-      .func("long syscall(long number, long first, long second, long third, long fourth)");
+  return bindNative((koffi) => {
+    const syscall = systemCall(
+      koffi,
+      "pidfd",
+      "long syscall(long number, long first, long second, long third, long fourth)",
+    );
     return {
       call: (number, first, second, third) => {
-        const result = Number(syscall(number, first, second, third, 0));
-        if (result >= 0) return result;
-        const errno = koffi.errno();
-        if (errno === constants.errno.ESRCH) return undefined;
-        const code = Object.entries(constants.errno).find(([, value]) => value === errno)?.[0] ?? `E${String(errno)}`;
-        throw Object.assign(new Error(`${code}: the process cannot be signalled`), { code });
+        try {
+          return syscall(number, first, second, third, 0);
+        } catch (error) {
+          if (error instanceof NativeError && error.code === "ESRCH") return undefined;
+          throw error;
+        }
       },
     };
-  } catch {
-    return undefined;
-  }
-}
-
-function isKoffi(value: unknown): value is Koffi {
-  return typeof value === "object" && value !== null && "load" in value && "errno" in value;
+  });
 }

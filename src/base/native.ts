@@ -3,8 +3,8 @@
  * Everything works without it: `nativeCalls()` is then undefined and callers do what they can. A failed call throws
  * an Error whose `code` is the system's error name, as Node's own do. Not for hot paths: a call costs about 2 µs.
  */
-import { createRequire } from "node:module";
 import { constants } from "node:os";
+import { type Koffi, loadKoffi, NativeError, type SystemCall, systemCall, systemError } from "./koffi.js";
 
 /** What an attribute or time call works on: an open file, or a path whose last name is not followed if a symlink. */
 export type NodeTarget = { readonly fd: number } | { readonly path: Uint8Array };
@@ -38,22 +38,6 @@ export interface NativeCalls {
    */
   renameAs(from: Uint8Array, to: Uint8Array, how: "exchange" | "to_free"): void;
 }
-
-/** The part of koffi that is used. */
-interface Koffi {
-  load(library: string | null): { func(signature: string): KoffiFunction };
-  errno(): number;
-  /** Where a buffer lies in memory. */
-  address(buffer: Uint8Array): bigint;
-}
-
-interface KoffiFunction {
-  (...args: readonly unknown[]): unknown;
-  /** Runs in another thread; the last argument is called back with an error and the result. */
-  async(...args: readonly unknown[]): void;
-}
-
-type SystemCall = (...args: readonly unknown[]) => number;
 
 const XATTR_TRIES_MAX = 8;
 const XATTR_BYTES_MAX = 2 ** 20;
@@ -96,16 +80,6 @@ export function nativeCalls(): NativeCalls | undefined {
 function loadCalls(): NativeCalls | undefined {
   const koffi = loadKoffi();
   return koffi === undefined ? undefined : bindCalls(koffi);
-}
-
-function loadKoffi(): Koffi | undefined {
-  if (process.platform !== "linux" || process.env["HOLDFAST_NO_NATIVE"] === "1") return undefined;
-  try {
-    const koffi: unknown = createRequire(import.meta.url)("koffi");
-    return isKoffi(koffi) ? koffi : undefined;
-  } catch {
-    return undefined; // not installed, or no build for this processor: callers go without
-  }
 }
 
 /** What mounting needs of the system; only `holdfast mount` does. */
@@ -210,10 +184,6 @@ function receive(koffi: Koffi, recvmsg: SystemCall, socketFd: number): number | 
   return isDescriptor ? header[4] : undefined;
 }
 
-function isKoffi(value: unknown): value is Koffi {
-  return typeof value === "object" && value !== null && "load" in value && "errno" in value;
-}
-
 function bindCalls(koffi: Koffi): NativeCalls {
   const bind = binder(koffi);
   const syncFileSystem = syncCall(koffi);
@@ -234,15 +204,7 @@ function syncCall(koffi: Koffi): NativeCalls["syncFileSystem"] {
 }
 
 function binder(koffi: Koffi): Bind {
-  const library = koffi.load(null);
-  return (name) => {
-    const call = library.func(SIGNATURES[name]);
-    return (...args) => {
-      const result = Number(call(...args));
-      if (result < 0) throw systemError(name, koffi.errno());
-      return result;
-    };
-  };
+  return (name) => systemCall(koffi, name, SIGNATURES[name]);
 }
 
 type Bind = (name: keyof typeof SIGNATURES) => SystemCall;
@@ -400,26 +362,6 @@ function unless<T>(errors: readonly string[], call: () => T): T | undefined {
     if (error instanceof NativeError && errors.includes(error.code)) return undefined;
     throw error;
   }
-}
-
-/** A failed system call, in the shape of Node's own errors. */
-class NativeError extends Error {
-  readonly code: string;
-  readonly errno: number;
-  readonly syscall: string;
-
-  constructor(syscall: string, code: string, errno: number) {
-    super(`${code}: ${syscall} failed`);
-    this.name = "NativeError";
-    this.code = code;
-    this.errno = -errno;
-    this.syscall = syscall;
-  }
-}
-
-function systemError(syscall: string, errno: number): NativeError {
-  const name = Object.entries(constants.errno).find(([, number]) => number === errno)?.[0];
-  return new NativeError(syscall, name ?? `E${errno}`, errno);
 }
 
 function terminated(path: Uint8Array): Buffer {

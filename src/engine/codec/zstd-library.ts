@@ -4,7 +4,7 @@
  * so that a block costs no allocation. (The native part of @cloudpss/zstd shares one context among all threads and
  * must not be loaded: two workers crash each other.)
  */
-import { createRequire } from "node:module";
+import { bindNative, type Koffi } from "../../base/koffi.js";
 import type { ZstdCalls } from "./port.js";
 import { Scratch } from "./scratch.js";
 
@@ -15,25 +15,9 @@ const SCRATCH_BYTES = 1.25 * 2 ** 20;
 const BOUND_SHIFT = 8;
 const BOUND_BYTES = 128;
 
-type LibraryCall = (...args: readonly unknown[]) => unknown;
-
-interface Koffi {
-  load(library: string): { func(signature: string): LibraryCall };
-}
-
 /** Undefined without koffi or the library. */
 export function libraryCalls(): ZstdCalls | undefined {
-  if (process.platform !== "linux" || process.env["HOLDFAST_NO_NATIVE"] === "1") return undefined;
-  try {
-    const koffi: unknown = createRequire(import.meta.url)("koffi");
-    return isKoffi(koffi) ? bindLibrary(koffi) : undefined;
-  } catch {
-    return undefined; // not installed: there are other ways
-  }
-}
-
-function isKoffi(value: unknown): value is Koffi {
-  return typeof value === "object" && value !== null && "load" in value;
+  return bindNative(bindLibrary);
 }
 
 function bindLibrary(koffi: Koffi): ZstdCalls {
