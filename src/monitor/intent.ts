@@ -7,7 +7,8 @@ import type { NoticedBy } from "../base/events.js";
 import type { SharedParts } from "./context.js";
 import { isPutAwayLog } from "./intent/database-logs.js";
 import { isPutAwayByEditor } from "./intent/editor-files.js";
-import { type GitAnswer, gitFolderOf, isLivingGit } from "./intent/git.js";
+import type { GitAnswer } from "./intent/git.js";
+import { GitHousekeeping } from "./intent/git-housekeeping.js";
 import { InstallersAtWork, rebuiltModules } from "./intent/installers.js";
 import { isMovedAway, isRetired } from "./intent/moves.js";
 import { TrashKnowledge } from "./intent/trash.js";
@@ -78,8 +79,6 @@ export function healedAtMs(before: RegistryRecord | undefined, now: RegistryReco
 /** What is the same for all files of a folder; a mass deletion asks for thousands of them. */
 interface FolderEvidence {
   readonly mountPoint: BytePath;
-  /** It lies in a `.git` that still is a repository. */
-  readonly isInLivingGit: boolean;
   readonly modules: string | undefined;
 }
 
@@ -89,6 +88,7 @@ class EvidenceRound {
   readonly #trash = new TrashKnowledge();
   readonly #mounts = readMounts();
   readonly #installers = new InstallersAtWork();
+  readonly #gitFolders = new GitHousekeeping();
   readonly #folders = new Map<BytePath, FolderEvidence>();
 
   constructor(parts: SharedParts) {
@@ -111,7 +111,7 @@ class EvidenceRound {
     const folder = this.#folder(parentPath(path));
     if (this.#trash.holds(path, folder.mountPoint, record.uid, record.registeredAtMs - GIT_WINDOW_MS))
       return meant("moved to the trash");
-    if (folder.isInLivingGit && nameOf(path) !== "HEAD") return meant("git's own housekeeping");
+    if (this.#gitFolders.takes(path, record.sha256)) return meant("git's own housekeeping");
     const modules = nameOf(path) === "node_modules" ? rebuiltModules(path, nowMs) : folder.modules;
     if (modules !== undefined) return meant(modules);
     const manager = noticedBy === "start" ? undefined : this.#installers.packageManager(path);
@@ -121,10 +121,8 @@ class EvidenceRound {
   #folder(folder: BytePath): FolderEvidence {
     const known = this.#folders.get(folder);
     if (known !== undefined) return known;
-    const gitFolder = gitFolderOf(folder);
     const evidence = {
       mountPoint: mountOf(folder, this.#mounts)?.point ?? ("/" as BytePath),
-      isInLivingGit: gitFolder !== undefined && isLivingGit(gitFolder),
       modules: rebuiltModules(folder, this.#parts.clock.nowMs()),
     };
     this.#folders.set(folder, evidence);

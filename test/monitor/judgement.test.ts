@@ -178,6 +178,7 @@ describe("evidence of intent", () => {
   it("finds files and folders in a home's trash, fresh ones only, with encoded names", async () => {
     const trash = folder().at(".local/share/Trash/info");
     mkdirSync(trash, { recursive: true });
+    mkdirSync(folder().at(".local/share/Trash/files/f"), { recursive: true });
     writeFileSync(
       `${trash}/f.trashinfo`,
       "[Trash Info]\nPath=/srv/with%20space/f%C3%BC\nDeletionDate=2025-01-01T00:00:00\n",

@@ -3,18 +3,11 @@
  * checkout, reset, stash, merge, `git rm`). Meant means: git worked on this work tree just then, the path is not in
  * the new index, and git itself holds the content or had the path in its last commits.
  */
-import { type BigIntStats, lstatSync, readFileSync, statSync } from "node:fs";
+import { type BigIntStats, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import {
-  type BytePath,
-  joinPath,
-  parentPath,
-  pathBytes,
-  pathFromText,
-  pathText,
-  relativeTo,
-} from "../../base/paths.js";
+import { type BytePath, joinPath, parentPath, pathFromText, pathText, relativeTo } from "../../base/paths.js";
 import { runProgram } from "../../base/spawn.js";
+import { gitFolderOf } from "./git-housekeeping.js";
 import { pathsInIndex } from "./git-index.js";
 
 export interface GitQuestion {
@@ -127,12 +120,6 @@ export class GitKnowledge {
   }
 }
 
-/** The `.git` that a path lies in, when it lies in one. */
-export function gitFolderOf(path: BytePath): BytePath | undefined {
-  const cut = `${path}/`.indexOf("/.git/");
-  return cut === -1 ? undefined : (path.slice(0, cut + 5) as BytePath);
-}
-
 function isGitInternal(path: BytePath): boolean {
   return gitFolderOf(path) !== undefined;
 }
@@ -214,9 +201,4 @@ function statOrNone(file: string): BigIntStats | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** True while the `.git` folder still is a repository: what goes away in it is git's own housekeeping. */
-export function isLivingGit(gitFolder: BytePath): boolean {
-  return lstatSync(pathBytes(joinPath(gitFolder, "HEAD")), { throwIfNoEntry: false }) !== undefined;
 }

@@ -7,7 +7,8 @@ import { type BigIntStats, readdirSync } from "node:fs";
 import { type BytePath, joinPath, nameOf, parentPath, pathBytes, pathText } from "../../base/paths.js";
 import { lookAt } from "../look.js";
 import type { Registry, RegistryRecord } from "../registry.js";
-import type { FileValidation } from "../validation.js";
+import type { ChecksOfPath, FileValidation } from "../validation.js";
+import { VALIDATION_TIMEOUT_MS } from "../validator.js";
 import type { Arrival, Arrivals } from "./arrivals.js";
 
 export interface MoveParts {
@@ -28,6 +29,7 @@ const RENAMED_AGE_MS = 500;
 const ROTATION_WINDOW_MS = 60_000;
 /** Names of a folder that are looked at for members of a rotation. */
 const FOLDER_NAMES_MAX = 10_000;
+const GZIP_CHECK: ChecksOfPath = { checks: [{ kind: "gzip" }], timeoutMs: VALIDATION_TIMEOUT_MS };
 const COMPRESSED = [".gz", ".bz2", ".xz", ".zst", ".lz4"];
 /** `name.1`, `name-20251201`, `name.2.gz`: what a rotation makes of `name`. */
 const ROTATED = /^(.+?)(?:\.\d{1,4}|[.-]\d{8}(?:-\d{1,10})?)(?:\.(?:gz|bz2|xz|zst|lz4))?$/;
@@ -53,7 +55,7 @@ export async function isMovedAway(parts: MoveParts, absent: Absent, signal: Abor
   return (
     movedAndMissed(parts, absent) ??
     (await rotatedTo(parts, absent, signal)) ??
-    (absent.isStrict === true ? undefined : compressedOrRotated(parts, absent)) ??
+    (absent.isStrict === true ? undefined : await compressedOrRotated(parts, absent, signal)) ??
     (await sameContent(parts, absent, signal))
   );
 }
@@ -162,20 +164,33 @@ function partnersAfterMs({ record, seenAtMs }: Absent): number {
   return Math.max(record.registeredAtMs, seenAtMs - COPY_WINDOW_MS);
 }
 
-function compressedOrRotated({ arrivals }: MoveParts, absent: Absent): string | undefined {
+async function compressedOrRotated(
+  { arrivals, validation }: MoveParts,
+  absent: Absent,
+  signal: AbortSignal,
+): Promise<string | undefined> {
   const { path } = absent;
   const base = ROTATED.exec(nameOf(path))?.[1];
   for (const arrival of arrivals.inFolder(parentPath(path), partnersAfterMs(absent))) {
     const isMadeOfIt = arrival.path.startsWith(path);
     if (!isMadeOfIt && base === undefined) continue;
-    if (isMadeOfIt && COMPRESSED.includes(arrival.path.slice(path.length)))
-      return `compressed to ${pathText(arrival.path)}`;
+    const isPacked = isMadeOfIt && COMPRESSED.includes(arrival.path.slice(path.length));
+    if (isPacked && (await isWhole(validation, arrival.path, signal))) return `compressed to ${pathText(arrival.path)}`;
     // In a rotation the neighbours are renamed: inodes of some age under new names.
     const isRenamed = arrival.bornMs < arrival.seenAtMs - RENAMED_AGE_MS && arrival.path !== path;
     if (base !== undefined && isRenamed && ROTATED.exec(nameOf(arrival.path))?.[1] === base)
       return `dropped by the rotation of ${Buffer.from(base, "latin1").toString("utf8")}`;
   }
   return undefined;
+}
+
+/** A disk that filled up leaves an empty or cut archive, and a script removes the original all the same. */
+async function isWhole(validation: FileValidation, archive: BytePath, signal: AbortSignal): Promise<boolean> {
+  const look = lookAt(archive);
+  if (look.is !== "there" || look.node.stat.sizeBytes === 0) return false;
+  if (!archive.endsWith(".gz")) return true;
+  const { verdict } = await validation.judge(archive, GZIP_CHECK, signal);
+  return verdict.verdict !== "invalid";
 }
 
 async function sameContent(parts: MoveParts, absent: Absent, signal: AbortSignal): Promise<string | undefined> {

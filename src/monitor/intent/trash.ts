@@ -3,10 +3,11 @@
  * top of a mounted file system (`.Trash/UID`, `.Trash-UID`), by the freedesktop.org specification.
  */
 import { lstatSync, readFileSync, readdirSync } from "node:fs";
-import { type BytePath, joinPath, parentPath, pathBytes, pathFromText } from "../../base/paths.js";
+import { type BytePath, joinPath, nameOf, parentPath, pathBytes, pathFromText } from "../../base/paths.js";
 
 /** Entries looked at in one trash, newest names last; a trash may hold years. */
 const ENTRIES_MAX = 5000;
+const NOTE_ENDING = ".trashinfo";
 
 /** Reads the trashes anew for one round of questions. */
 export class TrashKnowledge {
@@ -69,7 +70,7 @@ class Trash {
     const info = joinPath(folder, "info");
     this.#entries = namesIn(info)
       .slice(-ENTRIES_MAX)
-      .filter((name) => name.endsWith(".trashinfo"))
+      .filter((name) => name.endsWith(NOTE_ENDING))
       .flatMap((name) => {
         const file = joinPath(info, name);
         const stats = lstatSync(pathBytes(file), { throwIfNoEntry: false });
@@ -94,9 +95,19 @@ class Trash {
       const entry = this.#entries[this.#readCount];
       if (entry === undefined || entry.mtimeMs < sinceMs) return;
       this.#readCount += 1;
-      const original = originalPath(entry.file, parentPath(this.#folder));
+      const original = this.#holdsContentOf(entry.file)
+        ? originalPath(entry.file, parentPath(this.#folder))
+        : undefined;
       if (original !== undefined && !this.#putAtMs.has(original)) this.#putAtMs.set(original, entry.mtimeMs);
     }
+  }
+
+  /** A note alone proves nothing: anybody can write one, and whoever moves the file back by hand leaves it. */
+  #holdsContentOf(note: BytePath): boolean {
+    const name = nameOf(note).slice(0, -NOTE_ENDING.length);
+    return (
+      lstatSync(pathBytes(joinPath(joinPath(this.#folder, "files"), name)), { throwIfNoEntry: false }) !== undefined
+    );
   }
 }
 

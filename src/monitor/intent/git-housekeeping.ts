@@ -1,0 +1,91 @@
+/**
+ * Whether git itself may have taken a file of its folder (`.git`) away: it packs objects and refs, ends branches and cleans
+ * up after operations. What it never removes is a loss, and so is what leaves no repository, a branch whose log still
+ * stands, and the last pack.
+ */
+import { createHash } from "node:crypto";
+import { type Stats, lstatSync, readFileSync, readdirSync } from "node:fs";
+import { type BytePath, joinPath, nameOf, parentPath, pathBytes, relativeTo } from "../../base/paths.js";
+
+/** Written by people, or once for all; git replaces them at most. */
+const NEVER_REMOVED = new Set(["HEAD", "config", "description", "info/exclude", "info/attributes"]);
+const HOOKS = "hooks/";
+const PACK = /^objects\/pack\/[^/]+\.(?:pack|idx)$/;
+/** What git asks of a folder before it takes it for a repository, beside `HEAD`. */
+const PARTS_OF_REPOSITORY = ["objects", "refs"];
+
+/** Looks once at each repository, for one round of questions. */
+export class GitHousekeeping {
+  readonly #living = new Map<BytePath, boolean>();
+  readonly #packedRefs = new Map<BytePath, ReadonlyMap<string, string>>();
+
+  /** True for a file in a `.git` that git may have removed; `sha256` is of its last known content. */
+  takes(path: BytePath, sha256: string | undefined): boolean {
+    const git = gitFolderOf(parentPath(path));
+    if (git === undefined || !this.#isLiving(git)) return false;
+    const name = relativeTo(path, git);
+    if (NEVER_REMOVED.has(name) || name.startsWith(HOOKS)) return false;
+    if (PACK.test(name)) return hasOtherPack(path);
+    return !name.startsWith("refs/") || this.#isRefElsewhere(git, name, sha256);
+  }
+
+  #isLiving(git: BytePath): boolean {
+    const known = this.#living.get(git);
+    if (known !== undefined) return known;
+    const isLiving =
+      statOf(joinPath(git, "HEAD")) !== undefined &&
+      PARTS_OF_REPOSITORY.every((part) => statOf(joinPath(git, part))?.isDirectory() === true);
+    this.#living.set(git, isLiving);
+    return isLiving;
+  }
+
+  /** It is packed, or ended: with a ref its log goes. Of those without a log (tags) nothing can be told. */
+  #isRefElsewhere(git: BytePath, name: string, sha256: string | undefined): boolean {
+    if (statOf(joinPath(git, `logs/${name}`))?.isFile() !== true) return true;
+    let packed = this.#packedRefs.get(git);
+    if (packed === undefined) {
+      packed = packedRefsOf(git);
+      this.#packedRefs.set(git, packed);
+    }
+    const id = packed.get(name);
+    return id !== undefined && (sha256 === undefined || sha256 === contentDigest(`${id}\n`));
+  }
+}
+
+/** The `.git` that a path lies in, when it lies in one. */
+export function gitFolderOf(path: BytePath): BytePath | undefined {
+  const cut = `${path}/`.indexOf("/.git/");
+  return cut === -1 ? undefined : (path.slice(0, cut + 5) as BytePath);
+}
+
+/** A repack writes the new pack before it removes the old ones. */
+function hasOtherPack(path: BytePath): boolean {
+  const own = nameOf(path).replace(/\.[^.]+$/, ".pack");
+  try {
+    return readdirSync(pathBytes(parentPath(path)), "latin1").some((name) => name.endsWith(".pack") && name !== own);
+  } catch {
+    return false;
+  }
+}
+
+/** Ids by name in `packed-refs`: a line each, the id first. It may hold an older one than the file of the ref. */
+function packedRefsOf(git: BytePath): ReadonlyMap<string, string> {
+  try {
+    const lines = readFileSync(pathBytes(joinPath(git, "packed-refs")), "latin1").split("\n");
+    return new Map(lines.map((line) => [line.slice(line.indexOf(" ") + 1), line.slice(0, line.indexOf(" "))]));
+  } catch {
+    return new Map();
+  }
+}
+
+function contentDigest(text: string): string {
+  return createHash("sha256").update(text, "latin1").digest("hex");
+}
+
+function statOf(path: BytePath): Stats | undefined {
+  try {
+    return lstatSync(pathBytes(path), { throwIfNoEntry: false });
+  } catch {
+    return undefined; // ENOTDIR: a file where a folder was
+  }
+}
