@@ -11,7 +11,7 @@ export function plainText(text: string, limit = TEXT_CHARACTERS_MAX): string {
   const visible = text
     .slice(0, limit * 2)
     // eslint-disable-next-line no-control-regex -- control characters are exactly what is looked for
-    .replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffe\uffff]/g, escaped)
+    .replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffe\uffff]/g, escaped)
     .replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd");
   return visible.length <= limit ? visible : `${trimSurrogate(visible.slice(0, limit - 1))}…`;
 }

@@ -145,7 +145,7 @@ function widthOf(text: string): number {
 
 /** Text of a file name or message without control and direction characters; they show as `\x1b` or `\u202e`. */
 export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu, (character) => {
+  return text.replace(/[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, (character) => {
     const code = character.codePointAt(0) ?? 0;
     if (character === "\n") return "\\n";
     if (character === "\t") return "\\t";

@@ -5,7 +5,7 @@
 import { dirname, isAbsolute, resolve } from "node:path";
 import type { BytePath } from "../base/paths.js";
 import { isWithin, pathText } from "../base/paths.js";
-import { parseDurationMs, parseShare, parseSizeBytes } from "../base/units.js";
+import { formatDuration, parseDurationMs, parseShare, parseSizeBytes } from "../base/units.js";
 import type {
   AlertRuleConfiguration,
   AlertsConfiguration,
@@ -70,7 +70,7 @@ export function resolveConfiguration(
     versionsKeptMs: versionsKept(file),
     parity: resolveParity(file, fault),
     recompress: resolveRecompress(file),
-    warnings: overlapWarnings(sources),
+    warnings: [...overlapWarnings(sources), ...keepWarnings(file)],
   };
   checkSchedules(configuration, file, fault);
   checkScheduleNames(file, configuration.schedule, fault);
@@ -85,6 +85,18 @@ function resolvePins({ pins }: ConfigFile): Configuration["pins"] {
 
 function versionsKept(file: ConfigFile): number {
   return parseDurationMs(file.tiers?.hot?.keep ?? "7d");
+}
+
+/** A change that goes sooner than this is hardly meant to be kept at all, ms. */
+const VERSIONS_KEPT_DOUBTFUL_MS = 3_600_000;
+
+/** Months are what other programs call `m`. */
+function keepWarnings(file: ConfigFile): readonly string[] {
+  const keptMs = versionsKept(file);
+  if (keptMs >= VERSIONS_KEPT_DOUBTFUL_MS) return [];
+  return [
+    `tiers.hot.keep is ${formatDuration(keptMs)}: older changes between backups go (\`m\` are minutes, \`30d\` a month)`,
+  ];
 }
 
 /** Shards of one group that the code can tell apart. */

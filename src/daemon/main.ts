@@ -96,6 +96,7 @@ async function protectUntilStopped({ options, signals, inherited, run }: Run, si
   owner.defer(async () => await asides.ended());
   owner.use(await serve(launched, inherited, signal));
   signals.onReload(() => asides.begin("reload", async () => await reload(launched, notifier, log)));
+  owner.defer(() => signals.onReload(undefined)); // begun anew, the next launch takes it
   await launched.operation.start();
   keepMemorySmall(launched, owner);
   recompressWhenIdle(launched, owner);
@@ -351,7 +352,9 @@ async function announceProtected({ services }: Launched, { announce }: DaemonOpt
 /** SIGTERM and SIGINT stop, SIGHUP reloads. A second SIGINT does not wait. */
 class Signals implements AsyncDisposable {
   readonly #stop: AbortController;
-  #reload: () => void = () => undefined;
+  #reload: (() => void) | undefined;
+  /** SIGHUP came before anybody could take it: the file may have been read before it was changed. */
+  #isReloadAsked = false;
   reason = "";
 
   constructor(stop: AbortController) {
@@ -361,8 +364,12 @@ class Signals implements AsyncDisposable {
     process.on("SIGHUP", this.#onReload);
   }
 
-  onReload(reload: () => void): void {
+  /** Who takes SIGHUP from now on; one that came while nobody did is given at once. */
+  onReload(reload: (() => void) | undefined): void {
     this.#reload = reload;
+    if (reload === undefined || !this.#isReloadAsked) return;
+    this.#isReloadAsked = false;
+    reload();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -378,5 +385,8 @@ class Signals implements AsyncDisposable {
     this.#stop.abort(new HoldfastError("INTERRUPTED", `stopped by ${signal}`));
   };
 
-  readonly #onReload = (): void => this.#reload();
+  readonly #onReload = (): void => {
+    if (this.#reload === undefined) this.#isReloadAsked = true;
+    else this.#reload();
+  };
 }

@@ -29,6 +29,8 @@ export class Reloads {
   readonly #parts: Parts;
   readonly #operation: Operation;
   readonly #load: () => Promise<Configuration>;
+  /** What holds until a restart for the settings that need one, whatever was taken since. */
+  readonly #started: Configuration;
   readonly #success: Gauge;
   readonly #successTimestamp: Gauge;
   #running: Promise<unknown> = Promise.resolve();
@@ -40,6 +42,7 @@ export class Reloads {
     this.#parts = parts;
     this.#operation = operation;
     this.#load = load;
+    this.#started = parts.settings.current;
     const { metrics } = parts.ground;
     this.#success = metrics.gauge(SUCCESS);
     this.#successTimestamp = metrics.gauge(SUCCESS_TIMESTAMP);
@@ -65,7 +68,8 @@ export class Reloads {
     this.#success.set(0);
     const next = await this.#load();
     await verify(this.#parts, next);
-    const { plan, needsRestart } = diffConfigurations(settings.current, next);
+    const { plan } = diffConfigurations(settings.current, next);
+    const { needsRestart } = diffConfigurations(this.#started, next);
     await this.#operation.take(next);
     this.#taken();
     return { plan: [...plan, ...needsRestart.map((key) => `! ${key} takes effect after a restart`)] };

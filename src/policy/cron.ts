@@ -42,8 +42,9 @@ const FIELDS = [
 ] as const satisfies readonly FieldSpec[];
 
 /**
- * The alternatives of a line: a day of the month and a weekday together mean either, as cron has it. Throws
- * CONFIG_INVALID for what is no cron line and for one that never comes (30 February).
+ * The alternatives of a line: a day of the month and a weekday together mean either, but both where one of them begins
+ * with an asterisk, as crontab(5) has it: every second day and Monday are the odd Mondays. Throws CONFIG_INVALID for what
+ * is no cron line and for one that never comes (30 February).
  */
 export function parseCron(line: string): readonly CronFields[] {
   const parts = (NICKNAMES[line.trim()] ?? line).trim().split(/\s+/);
@@ -56,10 +57,11 @@ export function parseCron(line: string): readonly CronFields[] {
   const weekday = weekdayTo7 === undefined ? undefined : [...new Set(weekdayTo7.map((day) => day % 7))];
   // All 24 hours are "every hour": real hours then count, also the one that the autumn repeats.
   const base = { minute: minute ?? range(0, 59), hour: hour?.length === 24 ? undefined : hour, month };
+  const isEither = [parts[2], parts[4]].every((part) => part !== undefined && !/^[*?]/.test(part));
   const alternatives = [];
-  if (date === undefined || isPossible(date, month)) alternatives.push({ ...base, date, weekday: undefined });
-  if (weekday !== undefined) alternatives.push({ ...base, date: undefined, weekday });
-  if (date === undefined && weekday !== undefined) alternatives.shift(); // only the weekday counts
+  if (date === undefined || isPossible(date, month))
+    alternatives.push({ ...base, date, weekday: isEither ? undefined : weekday });
+  if (isEither) alternatives.push({ ...base, date: undefined, weekday });
   if (alternatives.length === 0)
     throw invalid(`"${line}" never comes: no such day in these months`, "Correct the day or the month.");
   return alternatives;

@@ -183,6 +183,12 @@ mass: {then: heal, share: 5%}
     expect(loaded.sources.map((source) => source.name)).to.deep.equal(["app", "app-3", "bot", "root", "app-2"]);
   });
 
+  it("warns of a time to keep that was hardly meant: `m` are minutes", async () => {
+    const [warning = "none"] = (await load("tiers: {hot: {keep: 7m}}\n")).warnings;
+    expect(warning).to.contain("7 m");
+    expect((await load("tiers: {hot: {keep: 1h}}\n")).warnings).to.deep.equal([]);
+  });
+
   it("warns of paths that are protected twice", async () => {
     const loaded = await load("sources: [{name: a, path: /srv}, {name: b, path: /srv/app}]\n");
     expect(loaded.warnings).to.deep.equal(["/srv/app is protected twice: by source a and by source b"]);

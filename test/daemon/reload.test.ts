@@ -55,6 +55,19 @@ describe("a reload", () => {
     expect(await daemon.services.system.metrics()).to.contain(`${SUCCESS} 1`);
   });
 
+  it("says what needs a restart until there was one, and no more once it is as it was at the start", async () => {
+    await using daemon = await launchIn(folder(), { sources: await sources("a") });
+    const [other, same] = [await daemon.configure({ pins: { hard_links: true } }), await daemon.configure({})];
+    const answers = [other, other, same];
+    const reloads = new Reloads(daemon.parts, daemon.operation, () => Promise.resolve(answers.shift() ?? same));
+    const restarts: boolean[] = [];
+    for (let count = 0; count < 3; count += 1) {
+      const { plan } = await reloads.reload();
+      restarts.push(plan.some((line) => line.includes("! pins takes effect after a restart")));
+    }
+    expect(restarts).to.deep.equal([true, true, false]);
+  });
+
   it("counts as well done from the start on", async () => {
     await using daemon = await launchIn(folder(), { sources: await sources("a") });
     const metrics = await daemon.services.system.metrics();

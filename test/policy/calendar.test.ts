@@ -110,6 +110,12 @@ describe("the calendar", () => {
       "2026-01-16T04:00",
       "2026-01-23T04:00",
     ]);
+    expect(times(cron("0 0 */2 * mon"), "UTC", "2026-01-01T12:00:00Z", 3)).to.deep.equal([
+      ...["2026-01-05T00:00", "2026-01-19T00:00", "2026-02-09T00:00"], // odd Mondays: an asterisk restricts nothing
+    ]);
+    expect(times(cron("0 0 13 * */5"), "UTC", "2026-01-01T12:00:00Z", 2)).to.deep.equal([
+      ...["2026-02-13T00:00", "2026-03-13T00:00"], // a Sunday or Friday that is the 13th
+    ]);
     expect(times(cron("0 0 30 2 7"), "UTC", "2026-02-01T12:00:00Z", 1)).to.deep.equal(["2026-02-08T00:00"]);
     expect(times(cron("@monthly"), "UTC", "2026-02-01T12:00:00Z", 1)).to.deep.equal(["2026-03-01T00:00"]);
     expect(times(cron("0 0 29 feb *"), "UTC", "2096-03-01T00:00:00Z", 1)).to.deep.equal(["2104-02-29T00:00"]);

@@ -26,7 +26,7 @@ export interface EmailOptions {
   readonly from: string;
   readonly to: readonly string[];
   readonly auth?: { readonly user: string; readonly password: Secret };
-  /** Certificates (PEM) to trust beside the system's, for a server with a certificate of its own. */
+  /** Certificates (PEM) to trust instead of the system's, for a server with a certificate of its own. */
   readonly certificates?: string;
 }
 
