@@ -107,8 +107,30 @@ export interface OpenedCore {
   readonly owned: ResourceStack;
 }
 
+/** A reader begins anew at most so often when the writer moved what it was about to read. */
+const READER_STARTS_MAX = 20;
+
 /** Opens a repository. Throws REPO_NOT_FOUND, REPO_LOCKED, INDEX_LOCKED, REPO_KEY_WRONG, REPO_KEY_MISSING. */
 export async function openCore(options: OpenOptions): Promise<OpenedCore> {
+  for (let starts = 1; ; starts += 1) {
+    const mayBeginAnew = options.readOnly === true && starts < READER_STARTS_MAX;
+    try {
+      const opened = await openOnce(options);
+      if (!mayBeginAnew || !(await lacksWhatMoved(opened.core, options.signal))) return opened;
+      await opened.owned[Symbol.asyncDispose]();
+    } catch (error) {
+      // It was listed and then collected, or sealed: what took its place is listed now.
+      if (!mayBeginAnew || !hasCode(error, "OBJECT_MISSING")) throw error;
+    }
+  }
+}
+
+/** True for a reader that could not take something in while a collection removed it. */
+async function lacksWhatMoved({ parts }: RepositoryCore, signal: AbortSignal): Promise<boolean> {
+  return parts.unread.size > 0 && (await newestEpoch(parts.backend, signal)).epoch !== parts.catalog.epoch;
+}
+
+async function openOnce(options: OpenOptions): Promise<OpenedCore> {
   await using stack = new ResourceStack();
   const { signal } = options;
   readingTimeMs(options.clock); // jumps of the wall are noticed from here on
@@ -128,6 +150,11 @@ export async function openCore(options: OpenOptions): Promise<OpenedCore> {
   }
   const chunkSet = new ChunkSet();
   const unread = new UnreadObjects(options.observer.log);
+  const walRoot = join(requireFolder(storeFolder), "wal");
+  const logPlace = { backend, walRoot, keys, io, unread };
+  // A reader looks at the logs before the commits: what is sealed meanwhile is in both, instead of in neither. A writer
+  // looks at them when others are fenced off.
+  const logsBefore = readOnly ? await replayLogs(logPlace, signal) : undefined;
   const parity = new ParityStore(backend, keys.repositoryId);
   const others = lease?.others.filter((writer) => writer !== writerId) ?? [];
   const opened = await openCatalog(options, { backend, keys, config, chunkSet, parity, unread, others }, stack);
@@ -145,8 +172,7 @@ export async function openCore(options: OpenOptions): Promise<OpenedCore> {
       ...(options.workers === undefined ? {} : { workers: options.workers }),
     }),
   );
-  const walRoot = join(requireFolder(storeFolder), "wal");
-  const logs = await replayLogs({ backend, walRoot, keys, io, unread }, signal);
+  const logs = logsBefore ?? (await replayLogs(logPlace, signal));
   const write = readOnly
     ? undefined
     : await openWriteSide({ options, backend, keys, writerId, walRoot, opened, logs, lease, stack });

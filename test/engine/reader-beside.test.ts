@@ -4,6 +4,7 @@ import { rm } from "node:fs/promises";
 import { check } from "../../src/engine/check.js";
 import { gc } from "../../src/engine/gc.js";
 import { systemClock } from "../../src/base/clock.js";
+import { type FileIo, systemIo } from "../../src/storage/file-io.js";
 import { noise } from "../support/engine-keys.js";
 import { EngineRig, UNLIMITED, contentOf, storeFiles, upsert } from "../support/engine-rig.js";
 import { FakeClock } from "../support/fake-clock.js";
@@ -12,6 +13,31 @@ import { useTempFolder } from "../support/temp-folder.js";
 
 /** Thinning begins when some old delta commits are there. */
 const OLD_SEALS = 12;
+
+/** The system's files, for somebody who stands still before the first call that reads such a path. */
+function pausedBefore(where: RegExp, pause: () => Promise<void>): FileIo {
+  let isDone = false;
+  const pass = async (path: string): Promise<void> => {
+    if (isDone || !where.test(path)) return;
+    isDone = true;
+    await pause();
+  };
+  return {
+    ...systemIo,
+    list: async (path) => {
+      await pass(path);
+      return await systemIo.list(path);
+    },
+    open: async (path) => {
+      await pass(path);
+      return await systemIo.open(path);
+    },
+    stat: async (path) => {
+      await pass(path);
+      return await systemIo.stat(path);
+    },
+  };
+}
 
 describe("a reader beside a writer", () => {
   const folder = useTempFolder("reader-beside");
@@ -65,5 +91,39 @@ describe("a reader beside a writer", () => {
     for (const pack of await storeFiles(rig.storeUrl, "packs/d")) await rm(pack);
     const { problems } = await check(fresh, { level: "structure" }, UNLIMITED);
     expect(problems.map(({ kind }) => kind)).to.include.members(["pack_missing", "content_damaged"]);
+  });
+
+  it("begins with all that was committed by then, whenever the writer seals and collects while it opens", async () => {
+    const rig = await EngineRig.create(folder());
+    await using writer = await rig.open();
+    const path = folder().bytes("data/a");
+    const steps = [
+      /wal\/$/,
+      /wal\/\w+$/,
+      /\.seg$/,
+      /gc\/$/,
+      /commits\/$/,
+      /commits\/.*\d$/,
+      /index\/$/,
+      /index\/\w+$/,
+      /packs\//,
+    ];
+    for (const [number, step] of steps.entries()) {
+      let isPaused = false;
+      const content = `content ${String(number)}`;
+      await folder().write("data/a", content);
+      await upsert(writer, "docs", [path]);
+      const io = pausedBefore(step, async () => {
+        isPaused = true;
+        await writer.seal(UNLIMITED);
+        await gc(writer, { dryRun: false, allowShare: 1, versionsKeptMs: 0 }, UNLIMITED);
+      });
+      const stateDir = folder().at(`reader ${String(number)}`);
+      await using reader = await rig.open({ readOnly: true, stateDir, io });
+      expect(isPaused, String(step)).to.equal(true);
+      const found = (await contentOf(reader, reader.current(path)?.node)).toString();
+      expect(found, `paused before ${String(step)}`).to.equal(content);
+      expect((await check(reader, { level: "structure" }, UNLIMITED)).problems).to.deep.equal([]);
+    }
   });
 });

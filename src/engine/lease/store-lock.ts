@@ -1,21 +1,32 @@
 /**
  * One writer at a time: an exclusive lock on `leases/lock` in the store's folder. The kernel's file lock (which ends
- * with the process, however it ends) where koffi offers it; else a file created with O_EXCL that names the process.
+ * with the process, however it ends) where koffi offers it; else a file that names the process and is there at once as
+ * a whole, or not at all.
  */
 import { constants } from "node:fs";
-import { type FileHandle, mkdir, open, readFile, unlink } from "node:fs/promises";
+import { type FileHandle, link, mkdir, open, readFile, rename } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
+import { unlinkIfThere } from "../../base/atomic-file.js";
 import { HoldfastError, errnoOf } from "../../base/errors.js";
-import { nativeCalls } from "../../base/native.js";
+import { randomHex } from "../../base/ids.js";
+import { type NativeCalls, nativeCalls } from "../../base/native.js";
 
-/** Takes the lock; it is held until disposed. Throws REPO_LOCKED, STORE_READ_ONLY, PERMISSION_DENIED. */
-export async function lockStore(storeFolder: string): Promise<AsyncDisposable> {
+/** Others that come and go before it is our turn to take a dead process's lock. */
+const TURNS_MAX = 100;
+
+/**
+ * Takes the lock; it is held until disposed. Throws REPO_LOCKED, STORE_READ_ONLY, PERMISSION_DENIED. With `native` of
+ * `none` the lock is a name.
+ */
+export async function lockStore(
+  storeFolder: string,
+  native: Pick<NativeCalls, "lockFile"> | "none" = nativeCalls() ?? "none",
+): Promise<AsyncDisposable> {
   const folder = join(storeFolder, "leases");
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    const native = nativeCalls();
-    return native === undefined
+    return native === "none"
       ? await lockByName(join(folder, "lock.pid"))
       : await lockByKernel(join(folder, "lock"), (fd) => native.lockFile(fd, "exclusive"));
   } catch (error) {
@@ -40,18 +51,55 @@ async function nameHolder(file: FileHandle): Promise<void> {
 }
 
 async function lockByName(path: string): Promise<AsyncDisposable> {
+  const own = `${path}.${randomHex(8)}`;
   try {
-    const file = await open(path, "wx", 0o600);
-    await nameHolder(file);
-    await file.close();
+    const file = await open(own, "wx", 0o600);
+    await nameHolder(file).finally(() => file.close());
+    if (!(await linkIfFree(own, path))) await takeFromDead(own, path);
+  } finally {
+    await unlinkIfThere(own);
+  }
+  return { [Symbol.asyncDispose]: async () => void (await unlinkIfThere(path)) };
+}
+
+async function linkIfFree(from: string, to: string): Promise<boolean> {
+  try {
+    await link(from, to);
+    return true;
   } catch (error) {
     if (errnoOf(error) !== "EEXIST") throw error;
-    const holder = await readFile(path, "utf8").catch(() => "");
-    if (isAlive(holder)) throw lockedError(holder);
-    await unlink(path);
-    return await lockByName(path);
+    return false;
   }
-  return { [Symbol.asyncDispose]: () => unlink(path) };
+}
+
+/** Puts `own` in the place of a lock whose holder is gone. Throws REPO_LOCKED when it is not, or another is about to. */
+async function takeFromDead(own: string, path: string): Promise<void> {
+  await aliveRefused(path);
+  // One at a time: of two who saw the dead holder, the second would remove the lock of the first.
+  const turn = `${path}.turn`;
+  for (let tries = 1; !(await linkIfFree(own, turn)); tries += 1) {
+    if (tries === TURNS_MAX) throw lockedError("");
+    // Whoever died in these few lines left it; against two who find that, the writer's lease guards.
+    if ((await aliveRefused(turn)) !== undefined) await unlinkIfThere(turn);
+  }
+  try {
+    if ((await aliveRefused(path)) !== undefined) await rename(own, path);
+    else if (!(await linkIfFree(own, path))) throw lockedError("");
+  } finally {
+    await unlinkIfThere(turn);
+  }
+}
+
+/** Who is named in a lock and is gone; undefined when there is none. Throws REPO_LOCKED when that one is alive. */
+async function aliveRefused(path: string): Promise<string | undefined> {
+  try {
+    const holder = await readFile(path, "utf8");
+    if (isAlive(holder)) throw lockedError(holder);
+    return holder;
+  } catch (error) {
+    if (errnoOf(error) !== "ENOENT") throw error;
+    return undefined;
+  }
 }
 
 /** A holder on another host counts as alive: only its own host could tell. */
