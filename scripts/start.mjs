@@ -11,7 +11,11 @@ if (env.INIT_CWD !== undefined) process.chdir(env.INIT_CWD);
 if (process.getuid() === 0 && !env.HOLDFAST_STATE_DIR && !env.HOLDFAST_CONFIG) {
   env.HOLDFAST_STATE_DIR = join(env.XDG_STATE_HOME || join(homedir(), ".local", "state"), "holdfast");
   if (!args.includes("--store")) {
-    args.unshift("--store", join(env.XDG_DATA_HOME || join(homedir(), ".local", "share"), "holdfast", "store"));
+    const store = join(env.XDG_DATA_HOME || join(homedir(), ".local", "share"), "holdfast", "store");
+    args.unshift("--store", store);
+    // While it runs, commands ask it; afterwards root's would look where a system service keeps its things.
+    const globals = `--state-dir ${env.HOLDFAST_STATE_DIR} --store ${store}`;
+    console.error(`holdfast: you are root: when this has ended, commands find it with ${globals}`);
   }
 }
 process.argv = [process.execPath, program, "protect", "--foreground", ...args];

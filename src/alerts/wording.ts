@@ -117,14 +117,14 @@ const WORDS: Readonly<Record<Condition, (record: AlertRecord) => Words>> = {
   }),
   file_recovered: (record) => ({
     subject: `${filesOf(record)} of ${record.source} put back`,
-    summary: `${filesOf(record)} of ${record.source} ${record.files === 1 ? "was" : "were"} lost or damaged and ${are(record)} back in place.`,
+    summary: `${filesOf(record)} of ${record.source} ${record.files > 1 ? "were" : "was"} lost or damaged and ${are(record)} back in place.`,
     done: "holdfast restored the content, owner, mode and times, and verified them; what was damaged is in quarantine.",
     advice: "If the files were deleted on purpose, delete them again: holdfast respects the second time. Details:",
     commands: incidentCommands(record),
   }),
   recovery_failed: (record) => ({
     subject: `${filesOf(record)} of ${record.source} could NOT be put back`,
-    summary: `${filesOf(record)} of ${record.source} ${are(record)} lost or damaged, and no recovery strategy brought ${record.files === 1 ? "it" : "them"} back.`,
+    summary: `${filesOf(record)} of ${record.source} ${are(record)} lost or damaged, and no recovery strategy brought ${record.files > 1 ? "them" : "it"} back.`,
     done: "holdfast tried every configured strategy, kept what it found as offers, and left everything else as it is.",
     advice: "Look at what was tried and at the commands for recovering by hand:",
     commands: incidentCommands(record),

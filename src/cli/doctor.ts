@@ -45,7 +45,7 @@ export async function examine(context: CommandContext): Promise<readonly Finding
   ]);
   const config = fine("configuration", configuration.file ?? "no file: the embedded defaults");
   const doubts = configuration.warnings.map((text) => warning("configuration", text, "See docs/configuration.md"));
-  const found = [config, ...doubts, checkNative(), ...local, ...(await daemonFindings(context))];
+  const found = [config, ...doubts, checkNative(), ...local, ...(await daemonFindings(context, configuration))];
   const order = { error: 0, warning: 1, ok: 2 };
   return found.sort((a, b) => order[a.severity] - order[b.severity]);
 }
@@ -196,7 +196,7 @@ async function checkSource(configuration: Configuration, name: string): Promise<
   return fine(id, "can be read and written");
 }
 
-async function daemonFindings(context: CommandContext): Promise<Finding[]> {
+async function daemonFindings(context: CommandContext, { storeUrl }: Configuration): Promise<Finding[]> {
   try {
     const api = await context.api("daemon");
     const status = await api.get<StatusDocument>("/status", context.signal);
@@ -204,6 +204,7 @@ async function daemonFindings(context: CommandContext): Promise<Finding[]> {
     const hasRecovery = keys?.items.some((key) => (key as { kind?: unknown }).kind === "recovery");
     return [
       fine("daemon", `holdfast ${status.version} runs as pid ${status.pid}`),
+      ...otherStore(status.store.url, storeUrl),
       await checkCapabilities(status.pid),
       ...(hasRecovery === false && status.store.encrypted
         ? [warning("recovery-key", "no recovery key was made", "holdfast keys recovery")]
@@ -221,6 +222,13 @@ async function daemonFindings(context: CommandContext): Promise<Finding[]> {
       isSilent ? warning("daemon", "no daemon runs: nothing is watched", fix) : fault("daemon", messageOf(error), fix),
     ];
   }
+}
+
+/** A daemon that was started with options of its own: what is said of the store here is not about the one it uses. */
+function otherStore(itsUrl: string, storeUrl: string): readonly Finding[] {
+  if (itsUrl === storeUrl) return [];
+  const detail = `the daemon uses the store ${itsUrl}; what is said here of store, state, space and key is about ${storeUrl}`;
+  return [warning("daemon", detail, "Give this command the --store and --state-dir that the daemon was given")];
 }
 
 /** Capabilities that healing needs, by their bit: DAC_OVERRIDE, CHOWN, FOWNER. */

@@ -99,6 +99,7 @@ export class LinkPins implements LinkReader, AsyncDisposable {
   readonly #stop = new AbortController();
   readonly #count: Gauge<"kind">;
   #work: Promise<void> = Promise.resolve();
+  #isDraining = false;
   #isFullTold = false;
 
   private constructor(options: LinkPinsOptions) {
@@ -201,12 +202,13 @@ export class LinkPins implements LinkReader, AsyncDisposable {
   }
 
   #enqueue(source: string, paths: readonly BytePath[]): void {
-    const isIdle = this.#waiting.size === 0;
     for (const path of paths) {
       if (this.#waiting.size >= WAITING_MAX) break;
       this.#waiting.set(path, source);
     }
-    if (isIdle && paths.length > 0) this.#do(() => this.#drain());
+    if (this.#isDraining || this.#waiting.size === 0) return;
+    this.#isDraining = true;
+    this.#do(async () => await this.#drain().finally(() => (this.#isDraining = false)));
   }
 
   async #drain(): Promise<void> {

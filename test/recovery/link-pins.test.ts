@@ -50,6 +50,21 @@ describe("files with a kept hard link", () => {
     expect(await readFile(folder().at("data/a"), "utf8")).to.equal("stored\n");
   });
 
+  it("are linked again with the next change after the store could not be read", async () => {
+    let failures = 1;
+    const beforeLook = async (): Promise<void> => {
+      await Promise.resolve();
+      failures -= 1;
+      if (failures >= 0) throw new Error("the store cannot be read now");
+    };
+    await using test = await LinkTest.open(folder(), ["hard_link"], { beforeLook });
+    const [first, second] = [await test.protect("first", "stored\n"), await test.protect("second", "stored\n")];
+    await test.commit(first.path, second.path);
+    expect(test.links.size).to.equal(0);
+    await test.commit(first.path);
+    expect(test.links.size).to.equal(2);
+  });
+
   it("come back as the same inode also where the file is held open, too", async () => {
     await using test = await LinkTest.open(folder(), ["hard_link"]);
     const { file, path } = await test.protect("a", "stored\n");
@@ -186,6 +201,8 @@ interface About {
   readonly clock?: FakeClock;
   readonly linksMax?: number;
   readonly stateDir?: string;
+  /** Called before each look into the store; may throw. */
+  readonly beforeLook?: () => Promise<void>;
 }
 
 /** Links over a healer whose repository has not one byte. */
@@ -240,7 +257,10 @@ class LinkTest implements AsyncDisposable {
           if (node !== undefined) yield { path, node };
         }
       },
-      nodeOf: (path) => Promise.resolve(rig.versions.versions(path)[0]?.node),
+      nodeOf: async (path) => {
+        await about.beforeLook?.();
+        return rig.versions.versions(path)[0]?.node;
+      },
       stateDir,
       kinds: new Set(kinds),
       ...(about.linksMax === undefined ? {} : { linksMax: about.linksMax }),
@@ -259,8 +279,8 @@ class LinkTest implements AsyncDisposable {
     await this.links.settled();
   }
 
-  async commit(path: BytePath): Promise<void> {
-    this.rig.bus.emit("commit.durable", { source: "data", paths: [path], oldestSeenAtMs: 0 });
+  async commit(...paths: readonly BytePath[]): Promise<void> {
+    this.rig.bus.emit("commit.durable", { source: "data", paths, oldestSeenAtMs: 0 });
     await this.links.settled();
   }
 
