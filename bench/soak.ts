@@ -7,6 +7,8 @@ import { soak } from "../test/support/soak/soak.js";
 import { latencyText, machineText, numberOption, print } from "./harness.js";
 
 const MINUTE_MS = 60_000;
+/** When everything is told, nothing should keep the process alive for so long. */
+const ALIVE_AFTER_MS = 2_000;
 
 const seed = numberOption("seed", (Math.floor(performance.timeOrigin) % 1_000_000) + 1);
 const minutes = numberOption("minutes", 30);
@@ -30,4 +32,8 @@ print(
 print(`harmed -> seen to be back, down times included: ${latencyText(outcome.healedAfterMs)}`);
 print(outcome.findings === 0 ? "nothing was found wrong (goal: 0)" : `${String(outcome.findings)} FINDINGS`);
 if (outcome.findings > 0) print(outcome.report);
+const afterwards = setTimeout(() => {
+  print(`the process still lives, for ${process.getActiveResourcesInfo().join(", ")}`);
+}, ALIVE_AFTER_MS);
+afterwards.unref();
 process.exitCode = outcome.findings === 0 ? 0 : 1;

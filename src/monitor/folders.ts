@@ -69,6 +69,8 @@ export class FolderKeeper {
 
   /** One look at every known folder; marks those that changed. */
   async sweep(): Promise<void> {
+    const { shared, name } = this.#context;
+    const sinceMs = this.#context.nowMs();
     let count = 0;
     for (const [folder, mtimeNs] of this.#known.entries()) {
       count += 1;
@@ -78,6 +80,7 @@ export class FolderKeeper {
       if (look.is === "unknown") continue;
       if (look.is === "missing" || look.node.stat.mtimeNs !== mtimeNs) this.#hooks.mark(folder, "sweep");
     }
+    await shared.pauses.looked(name, sinceMs);
   }
 
   #names(folder: BytePath): Set<string> | undefined {

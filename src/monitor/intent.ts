@@ -95,8 +95,10 @@ class EvidenceRound {
     this.#parts = parts;
   }
 
-  pause({ path, seenAtMs }: MissingFile): Intent | undefined {
-    const pause = this.#parts.pauses.covering(path, seenAtMs); // it may have ended within the grace
+  pause({ path, seenAtMs, noticedBy }: MissingFile): Intent | undefined {
+    const { pauses } = this.#parts;
+    const ended = noticedBy === "start" ? pauses.endedUnseen(path) : undefined;
+    const pause = pauses.covering(path, seenAtMs) ?? ended; // it may have ended within the grace
     return pause === undefined ? undefined : meant(`removed while holdfast was paused (${pause.reason})`);
   }
 

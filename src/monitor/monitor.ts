@@ -88,7 +88,7 @@ export class Monitor implements AsyncDisposable {
       metrics: monitorMetrics(observer),
       registry: await Registry.open(store),
       known,
-      ledger: new OwnWriteLedger(),
+      ledger: await OwnWriteLedger.open(store, clock),
       pauses: await Pauses.open(store),
       validation: new FileValidation(clock, scratch),
       arrivals: new Arrivals(),
@@ -138,6 +138,7 @@ export class Monitor implements AsyncDisposable {
     if (found === undefined) throw new HoldfastError("SOURCE_NOT_FOUND", `no source is named ${name}`);
     this.#sources.delete(name);
     await found.guard.stop();
+    this.#shared.pauses.left(name);
     if (options.forget !== true) return;
     found.guard.expected.forget();
     await this.registry.forgetSource(name);
@@ -199,9 +200,9 @@ export class Monitor implements AsyncDisposable {
     if (guard !== undefined) this.#suspects.add({ guard, path });
   }
 
-  /** Announces a write of holdfast's own before it becomes visible. */
-  expectOwnWrite(expected: OwnWrite): void {
-    this.#shared.ledger.expect(expected);
+  /** Announces a write of holdfast's own; it may become visible when this resolves. */
+  async expectOwnWrite(expected: OwnWrite): Promise<void> {
+    await this.#shared.ledger.expect(expected);
   }
 
   /** An announced write stands at its path: it is looked at now, whatever events come of it. */
@@ -224,7 +225,7 @@ export class Monitor implements AsyncDisposable {
     if (!(durationMs > 0)) throw new HoldfastError("USAGE", "a pause needs a duration above zero");
     const nowMs = this.#options.clock.nowMs();
     const pause = { path, untilMs: nowMs + durationMs, reason };
-    await this.#shared.pauses.begin(pause, nowMs);
+    await this.#shared.pauses.begin(pause);
     return pause;
   }
 

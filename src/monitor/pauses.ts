@@ -1,4 +1,7 @@
-/** Maintenance windows: within one, changes and deletions are recorded and nothing is healed. They survive a restart. */
+/**
+ * Maintenance windows: within one, changes and deletions are recorded and nothing is healed. They survive a restart, also
+ * over their end: what went in one that ended while nobody looked is missed for the first time at the next start.
+ */
 import { type BytePath, isWithin } from "../base/paths.js";
 import type { StateSublevel } from "./state-sublevel.js";
 
@@ -10,7 +13,7 @@ export interface Pause {
   readonly reason: string;
 }
 
-/** An ended window is remembered this long: what was missed in it may be judged later, ms. */
+/** What was missed in a window, or at the start, is judged within this time; so long an ended one is remembered, ms. */
 const KEEP_ENDED_MS = 60_000;
 /** Windows at the same time at most. */
 const PAUSES_MAX = 1000;
@@ -19,6 +22,12 @@ const EVERYTHING = "*";
 export class Pauses {
   readonly #level: ReturnType<typeof pausesOf>;
   readonly #pauses = new Map<string, Pause>();
+  /** Windows that an earlier run began, until all was looked at since. */
+  readonly #ofLastRun = new Set<string>();
+  /** When the last look through each source began, wall ms. */
+  readonly #lookedSinceMs = new Map<string, number>();
+  /** When the newest source was looked through for the first time, wall ms. */
+  #begunMs = 0;
 
   private constructor(store: StateSublevel) {
     this.#level = pausesOf(store);
@@ -28,14 +37,15 @@ export class Pauses {
     const pauses = new Pauses(store);
     for await (const [key, text] of pauses.#level.iterator()) {
       const pause = parsePause(key, text);
-      if (pause !== undefined) pauses.#pauses.set(key, pause);
+      if (pause === undefined) continue;
+      pauses.#pauses.set(key, pause);
+      pauses.#ofLastRun.add(key);
     }
     return pauses;
   }
 
   /** Begins a window or replaces the one of the same path. */
-  async begin(pause: Pause, nowMs: number): Promise<void> {
-    await this.#dropEnded(nowMs);
+  async begin(pause: Pause): Promise<void> {
     if (this.#pauses.size >= PAUSES_MAX) {
       const [oldest] = this.#pauses.keys();
       if (oldest !== undefined) await this.#drop(oldest);
@@ -51,6 +61,7 @@ export class Pauses {
     for (const pause of ended) {
       const key = pause.path ?? EVERYTHING;
       this.#pauses.set(key, { ...pause, untilMs: nowMs });
+      this.#ofLastRun.delete(key);
       await this.#level.del(key);
     }
     return ended;
@@ -69,12 +80,36 @@ export class Pauses {
     return [...this.#pauses.values()].filter((pause) => pause.untilMs > nowMs);
   }
 
-  async #dropEnded(nowMs: number): Promise<void> {
-    for (const [key, pause] of this.#pauses) if (pause.untilMs <= nowMs - KEEP_ENDED_MS) await this.#drop(key);
+  /** The window of an earlier run that covers a path and ended before anybody looked again. */
+  endedUnseen(path: BytePath): Pause | undefined {
+    for (const key of this.#ofLastRun) {
+      const pause = this.#pauses.get(key);
+      if (pause !== undefined && (pause.path === undefined || isWithin(path, pause.path))) return pause;
+    }
+    return undefined;
+  }
+
+  /**
+   * All folders of a source are as they were found by a look that began at that time, wall ms. Windows that had ended
+   * long enough before for what went in them to be judged are forgotten when that is so for all sources.
+   */
+  async looked(source: string, sinceMs: number): Promise<void> {
+    const isFirst = !this.#lookedSinceMs.has(source);
+    if (isFirst) this.#begunMs = Math.max(this.#begunMs, sinceMs);
+    this.#lookedSinceMs.set(source, sinceMs);
+    const allSinceMs = Math.min(...this.#lookedSinceMs.values()) - KEEP_ENDED_MS;
+    if (allSinceMs < this.#begunMs) return;
+    for (const [key, pause] of this.#pauses) if (pause.untilMs <= allSinceMs) await this.#drop(key);
+  }
+
+  /** The source is watched no longer: nobody waits for a look through it. */
+  left(source: string): void {
+    this.#lookedSinceMs.delete(source);
   }
 
   async #drop(key: string): Promise<void> {
     this.#pauses.delete(key);
+    this.#ofLastRun.delete(key);
     await this.#level.del(key);
   }
 }

@@ -129,11 +129,13 @@ export class PathHealer {
     if (job.to !== undefined && present !== undefined)
       throw new HoldfastError("TARGET_EXISTS", `${pathText(job.to)} exists already`);
     if (good !== undefined && good.kind !== "file")
-      return await this.#healNode(job, node ?? nodeOf(good), present, signal);
+      return present === undefined
+        ? await this.#healNode(job, node ?? nodeOf(good), signal)
+        : there("it is there", job, good);
     if (present?.isFile === false) return waiting("something that is no file stands at the path");
     if (present !== undefined) present.sha256 = await digestOfPath(job.path, signal);
     const leave = present === undefined ? undefined : await this.#reasonToLeave(job, good, present, signal);
-    if (leave !== undefined) return { ...NOTHING_FOUND, outcome: "returned", message: leave };
+    if (leave !== undefined) return there(leave, job, good);
     const lost: LostFile = { ...job, lastGood: good, present: present?.stat };
     return await new FileHeal(this.#options, { job, lost, node, damagedSha256: present?.sha256 }).run(signal);
   }
@@ -162,8 +164,7 @@ export class PathHealer {
   }
 
   /** Folders, links, FIFOs and devices have no content: what is recorded of them is all. */
-  async #healNode(job: HealJob, node: FileNode, present: Present | undefined, signal: AbortSignal): Promise<Finding> {
-    if (present !== undefined) return { ...NOTHING_FOUND, outcome: "returned", message: "it is there" };
+  async #healNode(job: HealJob, node: FileNode, signal: AbortSignal): Promise<Finding> {
     if (job.explain === true)
       return { ...NOTHING_FOUND, outcome: "explained", message: `the ${node.kind} would be made again` };
     const target = targetOf(job, undefined);
@@ -332,7 +333,7 @@ class FileHeal {
         const gaps = node === undefined ? [] : applyToDescriptor(fd, node);
         const stat = folder.lstat(nameOf(path));
         if (stat === undefined) return { kind: "changed" };
-        this.#host.announce({ path, stat: tupleOf(stat), sha256: choice.sha256 });
+        await this.#host.announce({ path, stat: tupleOf(stat), sha256: choice.sha256 });
         return {
           kind: "placed",
           stat: tupleOf(stat),
@@ -438,8 +439,8 @@ class HostOfPlacing implements PlaceHost {
     return node?.kind === "folder" ? node : undefined;
   }
 
-  announce(write: Parameters<PlaceHost["announce"]>[0]): void {
-    this.#options.watch.expectOwnWrite(write);
+  async announce(write: Parameters<PlaceHost["announce"]>[0]): Promise<void> {
+    await this.#options.watch.expectOwnWrite(write);
   }
 
   onFolderMade(path: BytePath): void {
@@ -460,6 +461,13 @@ class HostOfPlacing implements PlaceHost {
 function targetOf(job: HealJob, present: StatTuple | undefined): PlaceTarget {
   if (job.to === undefined) return { path: job.path, root: job.policy.root, present, tag: job.incident };
   return { path: job.to, root: parentPath(job.to), present: undefined, tag: job.incident };
+}
+
+/** Nothing is to be done; holdfast itself may have put it back, and been killed before that was written down. */
+function there(message: string, { seenAtMs }: HealJob, good: LastGood | undefined): Finding {
+  const isOurs = (good?.healedAtMs ?? 0) > seenAtMs;
+  if (isOurs) return { ...NOTHING_FOUND, outcome: "healed", message: "put back before the daemon was interrupted" };
+  return { ...NOTHING_FOUND, outcome: "returned", message };
 }
 
 /** Below an unmounted file system there is a folder too, and nothing belongs there. */

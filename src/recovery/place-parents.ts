@@ -20,8 +20,8 @@ export type PlaceStep =
 export interface PlaceHost {
   /** Metadata of a folder that has to be made again. */
   folderNode(path: BytePath): Awaitable<FileNode | undefined>;
-  /** Tells the watcher of our write before it becomes visible. */
-  announce(write: OwnWrite): void;
+  /** Tells the watcher of our write; it becomes visible after that. */
+  announce(write: OwnWrite): Awaitable<void>;
   /** Keeps the damaged file; must throw if it cannot, for then nothing is replaced. */
   keepDamaged(folder: AnchoredFolder, name: string, judged: StatTuple): Promise<void>;
   /** Told of each folder that had to be made on the way. */
@@ -115,7 +115,7 @@ export async function makeFolder(
     try {
       gaps = applyToDescriptor(child.fd, node);
       const stat = tupleOf(fstatSync(child.fd, { bigint: true }));
-      host.announce({ path: joinPath(folder.path, name), stat, sha256: undefined });
+      await host.announce({ path: joinPath(folder.path, name), stat, sha256: undefined });
     } finally {
       child.close();
     }

@@ -117,7 +117,7 @@ export async function placeNode(
       await makeWithoutContent(folder, staged, node, signal);
       const gaps = applyToName(folder, staged, node);
       const made = folder.lstat(staged);
-      if (made !== undefined) host.announce({ path: target.path, stat: tupleOf(made), sha256: undefined });
+      if (made !== undefined) await host.announce({ path: target.path, stat: tupleOf(made), sha256: undefined });
       if (!folder.verify()) throw unsafeTarget(target.path);
       if (!folder.renameToFree(staged, folder, name)) return { kind: "returned" };
       host.onStep?.("visible");
@@ -147,7 +147,7 @@ export async function placeHardLink(
       if (stat.dev !== other.stat.dev || stat.ino !== other.stat.ino)
         return unproven("the other name is another file now");
       if ((await digestOf(fd, signal)) !== other.sha256) return unproven("the other name has other content now");
-      host.announce({ path: target.path, stat, sha256: other.sha256 });
+      await host.announce({ path: target.path, stat, sha256: other.sha256 });
       if (!folder.verify()) throw unsafeTarget(target.path);
       if (!linkUnlessTaken(otherFolder, nameOf(other.path), folder, nameOf(target.path))) return { kind: "returned" };
       const linked = folder.lstat(nameOf(target.path));
@@ -233,7 +233,7 @@ async function makeVisible(
     await host.keepDamaged(folder, name, judged);
     host.onStep?.("quarantined");
   }
-  host.announce({ path: target.path, stat: file.stat, sha256: file.sha256 });
+  await host.announce({ path: target.path, stat: file.stat, sha256: file.sha256 });
   host.onStep?.("announced");
   if (!folder.verify()) throw unsafeTarget(target.path);
   if (judged === undefined) {

@@ -42,8 +42,8 @@ export interface OwnWrite {
 
 /** The monitor, as healing speaks to it. */
 export interface LiveWatch {
-  /** Announces a write before it becomes visible. */
-  expectOwnWrite(expected: OwnWrite): void;
+  /** Announces a write; it may become visible when this resolves. */
+  expectOwnWrite(expected: OwnWrite): Awaitable<void>;
   /** The announced write stands at its path: the events of an exchange of names do not always tell. */
   ownWriteStands(path: BytePath): void;
   /** The owner means the removal: write a tombstone, stop reporting it. */

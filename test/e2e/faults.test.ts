@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { expect } from "chai";
 import { requireRoot } from "../support/requirements.js";
-import { type CommandResult, Sandbox, until, versionsOf } from "../support/program.js";
+import { type CommandResult, DaemonProcess, Sandbox, until, versionsOf } from "../support/program.js";
 
 /** The long run (`HOLDFAST_TESTS_THOROUGH=1`, about half an hour) kills 200 times. */
 const KILLS = process.env["HOLDFAST_TESTS_THOROUGH"] === "1" ? 200 : 8;
@@ -250,6 +250,20 @@ describe("misuse", () => {
     expect(result.exitCode).to.equal(78);
     expect(result.stderr).to.contain(":3:").and.to.contain("rotation");
     expect((await sandbox.run("daemon")).exitCode).to.equal(78);
+  });
+
+  it("a reload that is asked for before the daemon is up is done when it is, and not forgotten", async () => {
+    await using sandbox = await Sandbox.create();
+    const daemon = new DaemonProcess(["daemon"], sandbox.environment);
+    sandbox.adopt(daemon);
+    const startMs = performance.now();
+    // Without a pause: the socket comes some milliseconds after the state.
+    while (!existsSync(join(sandbox.state, "journal")) && performance.now() - startMs < 10_000);
+    expect(existsSync(sandbox.socket), "it is not up yet").to.equal(false);
+    await sandbox.configure({}, { exclude: ["*.tmp"] });
+    daemon.child.kill("SIGHUP");
+    await until("it has decided", 20_000, () => /config\.(reloaded|refused)/.test(daemon.output));
+    expect(daemon.output).to.not.contain("config.refused");
   });
 
   it("a reload with a broken configuration keeps the old one; a good one is taken", async () => {

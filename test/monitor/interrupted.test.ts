@@ -1,5 +1,6 @@
 /** What was under way when the daemon was killed, or when a pause ended: nothing of it is taken for a loss. */
 import { lstatSync, renameSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
 import { expect } from "chai";
 import { skip } from "../support/requirements.js";
 import { WatchBench } from "../support/watch-bench.js";
@@ -70,6 +71,30 @@ describe("work that was interrupted", () => {
     expect(bench.losses.map(({ kind }) => kind)).to.deep.equal(["truncated", "truncated"]);
   });
 
+  it("a file that was put back a moment before a kill, unseen, is known for holdfast's own: deleted again it is meant", async () => {
+    await using bench = await WatchBench.create();
+    const file = await bench.folder.write("unwanted", "unwanted");
+    await bench.protect();
+    await bench.quiet();
+    unlinkSync(file);
+    await bench.until("the loss", () => bench.losses.length === 1);
+    const staged = bench.state.at("staged");
+    writeFileSync(staged, "unwanted");
+    const stat = lstatSync(staged, { bigint: true });
+    const path = bench.folder.bytes("unwanted");
+    const sha256 = bench.monitor.registry.get("data", path)?.sha256;
+    await bench.monitor.expectOwnWrite({ path, stat: { ...stat, sizeBytes: Number(stat.size) }, sha256 });
+    await bench.close();
+    renameSync(staged, file);
+    await bench.open();
+    await bench.protect();
+    await bench.quiet();
+    expect(bench.monitor.registry.get("data", path)).to.include({ state: "live" });
+    unlinkSync(file);
+    await bench.until("the removal", () => bench.paths("file.removed").includes("unwanted"));
+    expect(bench.losses).to.have.length(1);
+  });
+
   it("a pause whose end is cut short by the end of the daemon goes on, so that what went in it stays gone", async () => {
     await using bench = await WatchBench.create();
     const file = await bench.folder.write("dir/unwanted", "unwanted");
@@ -87,6 +112,23 @@ describe("work that was interrupted", () => {
     await bench.protect();
     await bench.until("the removal", () => bench.paths("file.removed").includes("dir/unwanted"));
     expect(bench.losses).to.deep.equal([]);
+  });
+
+  it("what went in a pause that ended while the daemon was down stays gone; what goes after the next start comes back", async () => {
+    await using bench = await WatchBench.create();
+    const [first, second] = [await bench.folder.write("dir/first", "1"), await bench.folder.write("dir/second", "2")];
+    await bench.protect({ graceMs: 60_000 });
+    await bench.quiet();
+    await bench.monitor.pause(bench.folder.bytes("dir"), 1, "cleaning up");
+    await bench.close();
+    unlinkSync(first);
+    await delay(2);
+    await bench.open();
+    await bench.protect();
+    await bench.until("the removal", () => bench.paths("file.removed").includes("dir/first"));
+    unlinkSync(second);
+    await bench.until("the loss", () => bench.losses.length > 0);
+    expect(bench.paths("file.lost")).to.deep.equal(["dir/second"]);
   });
 
   it("a file that was stored and not noted before a kill, and is deleted meanwhile, is missed", async () => {

@@ -12,12 +12,13 @@ import { TrashKnowledge } from "../../src/monitor/intent/trash.js";
 import { isBeginningOf, untornPart } from "../../src/monitor/judge/torn.js";
 import { OwnWriteLedger } from "../../src/monitor/ledger.js";
 import { MassBreaker } from "../../src/monitor/mass.js";
-import type { RegistryRecord } from "../../src/monitor/registry.js";
+import { type RegistryRecord, monitorSublevel } from "../../src/monitor/registry.js";
 import { ModeRules } from "../../src/monitor/rules.js";
 import { watchLimitReason } from "../../src/monitor/watch/limits.js";
 import { coveringMount, judgeRoot, mountOf, readMounts } from "../../src/monitor/watch/mounts.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { requirePrograms } from "../support/requirements.js";
+import { StateStore } from "../support/state-store.js";
 import { useTempFolder } from "../support/temp-folder.js";
 
 const at = (path: string): BytePath => path as BytePath;
@@ -255,6 +256,22 @@ describe("the ledger of own writes", () => {
       ...[true, false],
     ]);
     expect(took("folder", 3n)).to.equal(true);
+  });
+
+  it("outlives a kill for ten minutes, and what it cannot read is nothing", async () => {
+    await using state = await StateStore.create();
+    const clock = new FakeClock();
+    const path = at("/f\xe4");
+    const stat = { dev: 1n, ino: 2n ** 63n, sizeBytes: 3, mtimeNs: 1_700_000_000_000_000_123n };
+    const open = async () => await OwnWriteLedger.open(monitorSublevel(state.database), clock);
+    const holdsAfter = async (waitMs: number): Promise<boolean> => {
+      await state.reopen();
+      await clock.advance(waitMs);
+      return (await open()).take(path, { kind: "file", stat: { ...stat, ctimeNs: 0n } })?.sha256 === "aa";
+    };
+    await (await open()).expect({ path, stat, sha256: "aa" });
+    await monitorSublevel(state.database).sublevel("own-writes").put("/g", "[1]");
+    expect([await holdsAfter(0), await holdsAfter(599_000), await holdsAfter(2000)]).to.deep.equal([true, true, false]);
   });
 });
 

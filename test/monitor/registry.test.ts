@@ -192,8 +192,8 @@ describe("the registry", () => {
     database = new Level(folder().at("index"));
     const store = monitorSublevel(database);
     const pauses = await Pauses.open(store);
-    await pauses.begin({ path: at("/a"), untilMs: 1000, reason: "one" }, 0);
-    await pauses.begin({ path: undefined, untilMs: 500, reason: "all" }, 0);
+    await pauses.begin({ path: at("/a"), untilMs: 1000, reason: "one" });
+    await pauses.begin({ path: undefined, untilMs: 500, reason: "all" });
     const again = await Pauses.open(store);
     expect(again.covering(at("/b"), 100)?.reason).to.equal("all");
     expect(again.covering(at("/b"), 600)).to.equal(undefined);
@@ -201,5 +201,24 @@ describe("the registry", () => {
     expect(again.covering(at("/ab"), 600)).to.equal(undefined);
     expect(await again.end(at("/a"), 100)).to.have.length(1);
     expect(again.open(100).map(({ reason }) => reason)).to.deep.equal(["all"]);
+  });
+
+  it("remembers pauses that ended while nobody looked, until all sources were looked through long enough since", async () => {
+    database = new Level(folder().at("index"));
+    const store = monitorSublevel(database);
+    await (await Pauses.open(store)).begin({ path: at("/a"), untilMs: 1000, reason: "one" });
+    const pauses = await Pauses.open(store);
+    const unseen = () => [pauses.endedUnseen(at("/a/x"))?.reason, pauses.endedUnseen(at("/b"))?.reason];
+    expect(unseen()).to.deep.equal(["one", undefined]);
+    for (const [source, sinceMs] of [
+      ["first", 2000],
+      ["second", 3000],
+      ["first", 99_000],
+    ] as const)
+      await pauses.looked(source, sinceMs);
+    expect(unseen(), "the second was not looked through since").to.deep.equal(["one", undefined]);
+    await pauses.looked("second", 99_000);
+    expect(unseen()).to.deep.equal([undefined, undefined]);
+    expect((await Pauses.open(store)).endedUnseen(at("/a"))).to.equal(undefined);
   });
 });

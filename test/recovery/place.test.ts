@@ -76,7 +76,7 @@ describe("placing a file", () => {
     const placed = await placeFile(
       targetAt(folder(), "deep/er/file"),
       contentOf("x"),
-      { ...host(), folderNode: (name) => nodes.get(name), announce: (write) => announced.push(write.path) },
+      { ...host(), folderNode: (name) => nodes.get(name), announce: (write) => void announced.push(write.path) },
       NEVER,
     );
     expect(placed.kind).to.equal("placed");

@@ -215,8 +215,8 @@ function trash(world: World): boolean {
 async function deleteAgain({ world, daemon }: Scene): Promise<boolean> {
   const path = world.chance.oneOf(world.leftAsHealed().filter((one) => world.files.has(one)));
   if (path === undefined || digestOf(path) !== world.files.get(path)) return false;
-  const incidents = await daemon.incidents();
-  if (!incidents.some(({ state, paths }) => state === "healed" && paths.some((one) => one.path === path))) return false;
+  const newest = (await daemon.incidents()).find(({ paths }) => paths.some((one) => one.path === path));
+  if (newest?.state !== "healed") return false;
   told(world, "second deletion", path);
   unlinkSync(path);
   world.expectNone(path);
@@ -263,6 +263,7 @@ const GIT_WORK = [
 async function git(scene: Scene): Promise<boolean> {
   const { world } = scene;
   if (world.hasHarm("code")) return false;
+  world.lookForUndone("code");
   const script = (world.chance.oneOf(GIT_WORK) ?? "").replaceAll("WORD", world.word());
   world.note(`git (all of code) ${script}`);
   await scene.run(script, world.at("code"));
@@ -274,6 +275,7 @@ async function git(scene: Scene): Promise<boolean> {
 async function tar(scene: Scene): Promise<boolean> {
   const { world } = scene;
   if (world.hasHarm("archive")) return false;
+  world.lookForUndone("archive");
   world.note("tar (all of archive)");
   const seed = join(dirname(world.root), "seed");
   mkdirSync(join(seed, "pack"), { recursive: true });
@@ -288,6 +290,7 @@ async function tar(scene: Scene): Promise<boolean> {
 async function rotate(scene: Scene): Promise<boolean> {
   const { world } = scene;
   if (world.hasHarm("archive")) return false;
+  world.lookForUndone("archive");
   world.note("rotation (all of archive)");
   const text = quoted(world.text());
   await scene.run(
@@ -301,6 +304,7 @@ async function rotate(scene: Scene): Promise<boolean> {
 
 async function npm(scene: Scene): Promise<boolean> {
   const { world } = scene;
+  world.lookForUndone("app");
   world.note("npm ci (all of app)");
   await scene.run("npm ci --offline --silent --no-audit --no-fund", world.at("app"));
   world.takeAsMeant(world.at("app"));

@@ -52,15 +52,21 @@ export class SoakedDaemon {
 
   /** Kills the process that watches for it. False when there is none. */
   killWatcher(): boolean {
+    const watcher = this.watcherPid;
+    if (watcher === undefined) return false;
+    process.kill(watcher, "SIGKILL");
+    return true;
+  }
+
+  /** Of the process that watches for it; undefined when there is none. */
+  get watcherPid(): number | undefined {
     const pid = this.#process?.child.pid;
-    if (pid === undefined) return false;
+    if (pid === undefined) return undefined;
     const children = readFileSync(`/proc/${String(pid)}/task/${String(pid)}/children`, "utf8")
       .trim()
       .split(" ");
     const [watcher] = children.filter((text) => text !== "" && isWatcher(text));
-    if (watcher === undefined) return false;
-    process.kill(Number(watcher), "SIGKILL");
-    return true;
+    return watcher === undefined ? undefined : Number(watcher);
   }
 
   /** Waits until it protects everything and nothing is pending; gives what does not come to rest in time. */

@@ -52,8 +52,8 @@ export async function judgeDisk(world: World, daemon: SoakedDaemon, findings: Fi
     const kind = harm === undefined ? "file not as it was left" : "loss not healed";
     findings.add(kind, `${path} ${what}`, path, await daemon.explain(path));
   }
-  for (const path of filesBelow(world.root))
-    if (!world.files.has(path))
+  for (const path of new Set([...world.undone, ...filesBelow(world.root)]))
+    if (world.undone.has(path) || !world.files.has(path))
       findings.add("meant deletion undone, or a file left over", path, path, await daemon.explain(path));
 }
 

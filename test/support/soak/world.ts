@@ -42,10 +42,13 @@ export class World {
    */
   readonly renamed = new Map<string, string>();
   readonly healedAfterMs: number[] = [];
+  /** Meant to go, and seen to be back before other work was done beside it. */
+  readonly undone = new Set<string>();
   /** How often each path was harmed. */
   readonly harmCounts = new Map<string, number>();
   /** Content that the repository was seen to have. */
   readonly #stored = new Map<string, string>();
+  readonly #meantToGo = new Set<string>();
   readonly #notes: { readonly atMs: number; readonly text: string }[] = [];
   #serial = 0;
 
@@ -116,6 +119,7 @@ export class World {
     const digest = sha256(content);
     if (this.files.get(path) !== digest) this.healed.delete(path);
     this.files.set(path, digest);
+    this.#meantToGo.delete(path);
   }
 
   /** The file was meant to go. */
@@ -124,6 +128,16 @@ export class World {
     this.healed.delete(path);
     this.renamed.delete(path);
     this.#stored.delete(path);
+    this.#meantToGo.add(path);
+  }
+
+  /** What is on the disk after the work that follows counts as made by it: what is back before that is told apart. */
+  lookForUndone(area: string): void {
+    for (const path of filesBelow(this.at(area))) {
+      if (this.files.has(path) || !this.#meantToGo.has(path)) continue;
+      this.undone.add(path);
+      this.note(`UNDONE ${path.slice(this.root.length + 1)}`);
+    }
   }
 
   /** What is on the disk below a folder now is what was meant to be there. */
