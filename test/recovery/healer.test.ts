@@ -318,30 +318,6 @@ describe("the healer", () => {
     expect(await readFile(path, "utf8")).to.equal("text");
   });
 
-  it("says of what it had put back before it was interrupted that it healed it, and of what is there otherwise not", async () => {
-    for (const [isOurs, state] of [
-      [true, "healed"],
-      [false, "returned"],
-    ] as const) {
-      await using rig = await startedRig(folder(), { policy: { mode: "ask" } });
-      const lost = await rig.protect("a.txt", "text");
-      await rm(folder().at("data/a.txt"));
-      await rig.lose(lost);
-      const [incident] = await rig.healer.incidents({ onlyOpen: true, limit: 1 });
-      const id = incident?.id ?? "";
-      const record = JSON.parse((await rig.database.get(`i!${id}`)) ?? "") as Record<string, unknown>;
-      const value = JSON.stringify({ ...record, state: "healing", reason: "under way" });
-      await rig.database.batch([{ type: "put", key: `i!${id}`, value }]);
-      await rig.healer[Symbol.asyncDispose]();
-      await folder().write("data/a.txt", "text");
-      const good = rig.watch.known.get(lost);
-      if (good !== undefined && isOurs) rig.watch.known.set(lost, { ...good, healedAtMs: Date.now() + 1 });
-      await rig.start();
-      await rig.healer.idle();
-      expect((await rig.healer.incident(id)).state).to.equal(state);
-    }
-  });
-
   it("leaves what was interrupted alone until its source was looked through, whose modes nobody knows before", async () => {
     await using rig = await startedRig(folder(), { policy: { mode: "ask" } });
     const lost = await rig.protect("a.txt", "text");

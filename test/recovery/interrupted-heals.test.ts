@@ -1,0 +1,34 @@
+/** What becomes of an incident whose heal was done, or not, when the daemon was killed. */
+import { rm } from "node:fs/promises";
+import { expect } from "chai";
+import { RecoveryRig } from "../support/recovery-rig.js";
+import { useTempFolder } from "../support/temp-folder.js";
+
+describe("a heal that was interrupted", () => {
+  const folder = useTempFolder("interrupted-heals");
+
+  it("says of what it had put back before it was interrupted that it healed it, and of what is there otherwise not", async () => {
+    for (const [isOurs, state] of [
+      [true, "healed"],
+      [false, "returned"],
+    ] as const) {
+      await using rig = await RecoveryRig.create(folder(), { policy: { mode: "ask" } });
+      await rig.start();
+      const lost = await rig.protect("a.txt", "text");
+      await rm(folder().at("data/a.txt"));
+      await rig.lose(lost);
+      const [incident] = await rig.healer.incidents({ onlyOpen: true, limit: 1 });
+      const id = incident?.id ?? "";
+      const record = JSON.parse((await rig.database.get(`i!${id}`)) ?? "") as Record<string, unknown>;
+      const value = JSON.stringify({ ...record, state: "healing", reason: "under way" });
+      await rig.database.batch([{ type: "put", key: `i!${id}`, value }]);
+      await rig.healer[Symbol.asyncDispose]();
+      await folder().write("data/a.txt", "text");
+      const good = rig.watch.known.get(lost);
+      if (good !== undefined && isOurs) rig.watch.known.set(lost, { ...good, healedAtMs: Date.now() + 1 });
+      await rig.start();
+      await rig.healer.idle();
+      expect((await rig.healer.incident(id)).state).to.equal(state);
+    }
+  });
+});
