@@ -6,9 +6,9 @@ import { type BytePath, nameOf, parentPath, pathText } from "../base/paths.js";
 import type { NoticedBy } from "../base/events.js";
 import type { SharedParts } from "./context.js";
 import { isPutAwayLog } from "./intent/database-logs.js";
-import { isPutAwayByEditor } from "./intent/editor-files.js";
 import type { GitAnswer } from "./intent/git.js";
 import { GitHousekeeping } from "./intent/git-housekeeping.js";
+import { isPutAwayHelper } from "./intent/helper-files.js";
 import { InstallersAtWork, rebuiltModules } from "./intent/installers.js";
 import { isMovedAway, isRetired } from "./intent/moves.js";
 import { TrashKnowledge } from "./intent/trash.js";
@@ -109,7 +109,8 @@ class EvidenceRound {
     if (pause !== undefined) return pause;
     if (record.healedAtMs > 0 && nowMs - record.healedAtMs < SECOND_DELETION_MS)
       return meant("deleted again soon after it was put back, so its owner means it");
-    if (isPutAwayByEditor(this.#parts.registry, missing)) return meant("put away by the editor that kept it");
+    if (isPutAwayHelper(this.#parts.registry, missing))
+      return meant("put away by the program that kept it beside the file");
     const folder = this.#folder(parentPath(path));
     if (this.#trash.holds(path, folder.mountPoint, record.uid, record.registeredAtMs - GIT_WINDOW_MS))
       return meant("moved to the trash");

@@ -5,8 +5,8 @@ import { expect } from "chai";
 import fc from "fast-check";
 import type { BytePath } from "../../src/base/paths.js";
 import { Arrivals } from "../../src/monitor/intent/arrivals.js";
-import { isPutAwayByEditor } from "../../src/monitor/intent/editor-files.js";
 import { pathsInIndex } from "../../src/monitor/intent/git-index.js";
+import { isPutAwayHelper } from "../../src/monitor/intent/helper-files.js";
 import { InstallersAtWork, rebuiltModules } from "../../src/monitor/intent/installers.js";
 import { TrashKnowledge } from "../../src/monitor/intent/trash.js";
 import { isBeginningOf, untornPart } from "../../src/monitor/judge/torn.js";
@@ -275,19 +275,19 @@ describe("the ledger of own writes", () => {
   });
 });
 
-describe("what an editor keeps beside an open file", () => {
+describe("what a program keeps beside a file that it works on", () => {
   const folder = useTempFolder("editors");
   const isPutAway = (name: string, options: { isKnown?: boolean; linkTarget?: string } = {}): boolean => {
     const { isKnown = true, linkTarget } = options;
     const kind = linkTarget === undefined ? ("file" as const) : ("symlink" as const);
     const record = { kind, state: "live", ...(linkTarget === undefined ? {} : { linkTarget }) } as RegistryRecord;
     const registry = { get: () => (isKnown ? record : undefined) };
-    return isPutAwayByEditor(registry, { source: "data", path: folder().bytes(name), record });
+    return isPutAwayHelper(registry, { source: "data", path: folder().bytes(name), record });
   };
 
   it("is put away when its file stands", () => {
     writeFileSync(folder().at("a.txt"), "text");
-    for (const name of [".a.txt.swp", ".a.txt.swo", ".a.txt.kate-swp", "#a.txt#", ".~lock.a.txt#"])
+    for (const name of [".a.txt.swp", ".a.txt.swo", ".a.txt.kate-swp", "#a.txt#", ".~lock.a.txt#", "a.txt.dpkg-tmp"])
       expect(isPutAway(name), name).to.equal(true);
     expect(isPutAway(".#a.txt", { linkTarget: "ada@host.example.4711:1795280000" })).to.equal(true);
   });

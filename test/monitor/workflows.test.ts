@@ -9,7 +9,9 @@ import { WORKFLOWS } from "../support/workflows.js";
 describe("ordinary work", () => {
   it("takes nothing away that is then told as lost, all kinds of it at once", async () => {
     await using bench = await WatchBench.create();
-    const workflows = WORKFLOWS.filter(({ needs, needsActor }) => needsActor !== true && needs.every(hasProgram));
+    const workflows = WORKFLOWS.filter(
+      ({ needs, needsActor, isSlow }) => needsActor !== true && isSlow !== true && needs.every(hasProgram),
+    );
     const run = (index: number, script: string): void => {
       const cwd = bench.folder.at(`work-${String(index)}/p`);
       mkdirSync(cwd, { recursive: true });

@@ -12,6 +12,8 @@ export interface Workflow {
   readonly script: string;
   /** Only told apart when the system says who did it. */
   readonly needsActor?: boolean;
+  /** Takes seconds, so that only the benchmark runs it. */
+  readonly isSlow?: true;
 }
 
 const REPOSITORY = `git init -q . && git config user.email a@example.org && git config user.name a
@@ -20,6 +22,7 @@ git add . && git commit -qm one
 git checkout -qb other; git rm -q src/m1.txt src/m2.txt src/m3.txt; echo more > src/other.txt; git add . ; git commit -qm two
 git checkout -q -`;
 const PRETTIER = projectPath("node_modules", ".bin", "prettier");
+const NPM_INSTALL = "npm install --offline --no-audit --no-fund --silent";
 const TEN_FILES = 'mkdir -p work; for i in $(seq 10); do echo "file $i of the work" > work/f$i.txt; done';
 
 /** As a program that runs has it: the log holds what is committed and not yet written back. */
@@ -117,6 +120,25 @@ export const WORKFLOWS: readonly Workflow[] = [
       "mkdir -p node_modules/a node_modules/b; for p in a b; do for i in 1 2 3 4; do echo $i > node_modules/$p/i$i.js; done; done; echo {} > node_modules/.package-lock.json",
     script:
       "rm -rf node_modules; sleep 0.2; mkdir -p node_modules/a; echo 1 > node_modules/a/i1.js; echo {} > node_modules/.package-lock.json",
+  },
+  {
+    name: "npm install of another version",
+    needs: ["npm"],
+    prepare: `for v in 1 2; do mkdir -p pack$v/package; printf '{"name":"dep","version":"%d.0.0"}' $v > pack$v/package/package.json
+for i in 1 2 3 4; do echo "module.exports = $i" > pack$v/package/v$v-$i.js; done; tar czf dep-$v.tgz -C pack$v package; done
+echo '{"name":"app","version":"1.0.0","private":true}' > package.json; ${NPM_INSTALL} ./dep-1.tgz`,
+    script: `${NPM_INSTALL} ./dep-2.tgz; test -e node_modules/dep/v2-1.js; npm uninstall --offline --no-audit --no-fund --silent dep`,
+    isSlow: true,
+  },
+  {
+    name: "vim, nano and emacs closed after a while",
+    needs: ["vim", "nano", "emacs", "script"],
+    prepare: TEN_FILES,
+    script: `(sleep 1; printf 'omore\\033:wq\\r'; sleep 1) | vim --not-a-term -N -u NONE work/f1.txt > /dev/null 2>&1 || true
+(sleep 1; printf 'more\\017\\r\\030'; sleep 1) | TERM=xterm script -qec 'nano -G work/f2.txt' /dev/null > /dev/null || true
+(sleep 1; printf 'more\\030\\023\\030\\003'; sleep 1) | TERM=xterm script -qec 'emacs -nw -Q work/f3.txt' /dev/null > /dev/null || true
+echo ,ada, > .~lock.f4.ods#; echo 4 > f4.ods; sleep 1; rm .~lock.f4.ods#`,
+    isSlow: true,
   },
   {
     name: "logrotate with compression",

@@ -1,17 +1,19 @@
 /**
- * What an editor keeps beside a file while that is open, and takes away when it is closed: swap files, autosaves and locks.
- * Put back they would do harm: vim asks for a recovery, emacs and LibreOffice take the file for open elsewhere.
+ * What a program keeps beside a file while it works on it, and takes away when it is done: swap files, autosaves and locks
+ * of editors, the old and the new file of dpkg. Put back they would do harm: vim asks for a recovery, emacs and
+ * LibreOffice take the file for open elsewhere.
  */
 import { type BytePath, joinPath, nameOf, parentPath } from "../../base/paths.js";
 import { lookAt } from "../look.js";
 import type { Registry, RegistryRecord } from "../registry.js";
 
-/** How each names what it keeps; the group is the name of the file that is open. */
+/** How each names what it keeps; the group is the name of that file. */
 const HELPERS: readonly RegExp[] = [
   /^\.(.+)\.sw[a-p]$/, // vim and nano
   /^\.(.+)\.kate-swp$/,
   /^#(.+)#$/, // emacs: autosave
   /^\.~lock\.(.+)#$/, // LibreOffice
+  /^(.+)\.dpkg-(?:new|tmp)$/, // also of a system in a folder, whose lock is not the one that is looked at
 ];
 /** emacs: a link to `user@host.pid`, or with the time of the boot behind it. */
 const EMACS_LOCK = /^\.#(.+)$/;
@@ -28,8 +30,8 @@ export interface KnownHelper {
  * True when what is missing is such a helper and nothing happened to the file itself: it stands, or was never saved. What
  * goes together with its file is no less lost than that.
  */
-export function isPutAwayByEditor(registry: Pick<Registry, "get">, { source, path, record }: KnownHelper): boolean {
-  const name = openFileOf(path, record);
+export function isPutAwayHelper(registry: Pick<Registry, "get">, { source, path, record }: KnownHelper): boolean {
+  const name = ownerNameOf(path, record);
   if (name === undefined) return false;
   const owner = joinPath(parentPath(path), name);
   if (lookAt(owner).is === "there") return true;
@@ -37,7 +39,7 @@ export function isPutAwayByEditor(registry: Pick<Registry, "get">, { source, pat
   return (known === undefined || known.state === "removed") && lookAt(parentPath(path)).is === "there";
 }
 
-function openFileOf(path: BytePath, { kind, linkTarget }: RegistryRecord): string | undefined {
+function ownerNameOf(path: BytePath, { kind, linkTarget }: RegistryRecord): string | undefined {
   const name = nameOf(path);
   if (kind === "symlink") {
     const isLock = linkTarget !== undefined && EMACS_LOCK_TARGET.test(linkTarget);
