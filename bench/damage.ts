@@ -11,7 +11,7 @@ import { parseArgs } from "node:util";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { systemClock } from "../src/base/clock.js";
 import { type BytePath, pathFromText } from "../src/base/paths.js";
-import { hasNulTail } from "../src/monitor/damage.js";
+import { endsInNuls, hasNulTail } from "../src/monitor/damage.js";
 import { Inspector } from "../src/monitor/inspect/inspector.js";
 import { type FileJudgement, FileValidation, ValidationRules } from "../src/monitor/validation.js";
 
@@ -222,7 +222,7 @@ class Bench implements AsyncDisposable {
     const [old, now] = [before.shape, after.shape];
     if (old === undefined || now === undefined) return undefined;
     if (now.sizeBytes === 0) return "emptied";
-    if (hasNulTail(now) && !hasNulTail(old)) return "NUL tail";
+    if (hasNulTail(now) && !endsInNuls(old)) return "NUL tail";
     if (before.verdict.verdict === "valid" && after.verdict.verdict === "invalid") return after.verdict.detail;
     return undefined;
   }

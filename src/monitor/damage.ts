@@ -224,6 +224,11 @@ export function suspicionOf({ shape, verdict }: FileJudgement, record: RegistryR
   return verdict.verdict === "invalid" ? { kind: verdict.kind, detail: verdict.detail } : undefined;
 }
 
+/** Whether NULs at its end are nothing new: archives and images end so, in more or in fewer from version to version. */
+export function endsInNuls(shape: Shape): boolean {
+  return shape.nulTailBytes > NUL_TAIL_BYTES_MIN || hasNulTail(shape);
+}
+
 /** Whether a file ends as a torn write does. */
 export function hasNulTail(shape: Shape): boolean {
   const { sizeBytes, nulTailBytes, hasOtherNuls } = shape;
@@ -248,7 +253,7 @@ export async function wasSound(
   // What was found valid once is judged again: the checks may be others than they were then.
   const old = await judgeRegistered(context, path, context.validationRules.checksFor(path));
   if (old === undefined) return false;
-  if (suspicion.kind === "nul_tail") return old.shape !== undefined && !hasNulTail(old.shape);
+  if (suspicion.kind === "nul_tail") return old.shape !== undefined && !endsInNuls(old.shape);
   const valid = old.verdict.verdict === "valid";
   // What is registered may be another version by now, or be told as damaged.
   const now = context.shared.registry.get(context.name, path);

@@ -6,14 +6,14 @@ import { type BytePath, nameOf, parentPath, pathText } from "../base/paths.js";
 import type { NoticedBy } from "../base/events.js";
 import type { SharedParts } from "./context.js";
 import { isPutAwayLog } from "./intent/database-logs.js";
-import type { GitAnswer } from "./intent/git.js";
+import type { GitAnswer, GitQuestion } from "./intent/git.js";
 import { GitHousekeeping } from "./intent/git-housekeeping.js";
 import { isPutAwayHelper } from "./intent/helper-files.js";
 import { InstallersAtWork, rebuiltModules } from "./intent/installers.js";
 import { isMovedAway, isRetired } from "./intent/moves.js";
 import { TrashKnowledge } from "./intent/trash.js";
 import { isSameContentStat } from "./ledger.js";
-import { turn } from "./look.js";
+import { lookAt, turn } from "./look.js";
 import type { RegistryRecord } from "./registry.js";
 import type { ProtectionMode } from "./rules.js";
 import { mountOf, readMounts } from "./watch/mounts.js";
@@ -61,7 +61,8 @@ export async function judgeIntent(
     else intents.set(file.path, intent);
     if (index % SLICE === SLICE - 1) await turn();
   }
-  const git = await parts.git.answers(open.map(gitQuestion), signal);
+  const questions = open.map((file) => round.gitQuestion(file));
+  const git = await parts.git.answers(questions, signal);
   for (const file of open) intents.set(file.path, gitIntent(git.get(file.path)));
   return missing.map(({ path }) => intents.get(path) ?? { is: "unknown" });
 }
@@ -80,6 +81,8 @@ export function healedAtMs(before: RegistryRecord | undefined, now: RegistryReco
 interface FolderEvidence {
   readonly mountPoint: BytePath;
   readonly modules: string | undefined;
+  /** Nothing in it, or in the nearest folder above that stands, was removed after this, wall ms. */
+  readonly changedMs: number;
 }
 
 /** Evidence that is gathered once and holds for all files of one round. */
@@ -121,12 +124,21 @@ class EvidenceRound {
     return manager === undefined ? undefined : meant(`${manager} is at work and holds its lock`);
   }
 
+  gitQuestion({ path, record, seenAtMs, noticedBy }: MissingFile): GitQuestion {
+    // On a busy machine an event is heard late, but the folder tells when a name in it was removed last. Noticed by a
+    // sweep or at the start, the cause may lie anywhere since the file was last known.
+    const goneMs =
+      noticedBy === "event" ? Math.min(seenAtMs, this.#folder(parentPath(path)).changedMs) : record.registeredAtMs;
+    return { path, gitBlobId: record.gitBlobId, sinceMs: goneMs - GIT_WINDOW_MS };
+  }
+
   #folder(folder: BytePath): FolderEvidence {
     const known = this.#folders.get(folder);
     if (known !== undefined) return known;
     const evidence = {
       mountPoint: mountOf(folder, this.#mounts)?.point ?? ("/" as BytePath),
       modules: rebuiltModules(folder, this.#parts.clock.nowMs()),
+      changedMs: lastChangeMs(folder),
     };
     this.#folders.set(folder, evidence);
     return evidence;
@@ -152,14 +164,11 @@ async function movedEvidence(
   return reason === undefined ? undefined : meant(reason);
 }
 
-function gitQuestion({ path, record, seenAtMs, noticedBy }: MissingFile): {
-  readonly path: BytePath;
-  readonly gitBlobId: string | undefined;
-  readonly sinceMs: number;
-} {
-  // Noticed late, by a sweep or at the start, the cause may lie anywhere since the file was last known.
-  const sinceMs = noticedBy === "event" ? seenAtMs - GIT_WINDOW_MS : record.registeredAtMs - GIT_WINDOW_MS;
-  return { path, gitBlobId: record.gitBlobId, sinceMs };
+/** The ctime of a folder moves with each name in it, and no program can set it back; Infinity when it cannot be looked at. */
+function lastChangeMs(folder: BytePath): number {
+  const look = lookAt(folder);
+  if (look.is === "there") return Number(look.stats.ctimeNs / 1_000_000n) + 1;
+  return look.is === "missing" && folder !== "/" ? lastChangeMs(parentPath(folder)) : Infinity;
 }
 
 function gitIntent(answer: GitAnswer | undefined): Intent {

@@ -1,4 +1,5 @@
 /** What counts as damage of a file that is still there. */
+import { randomBytes } from "node:crypto";
 import { appendFileSync, closeSync, openSync, readFileSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
 import { expect } from "chai";
 import { setTimeout as delay } from "node:timers/promises";
@@ -91,11 +92,15 @@ describe("damage of protected files", () => {
   it("does not call a NUL tail damage when the file always had one", async () => {
     await using bench = await WatchBench.create();
     const image = await bench.folder.write("disk.img", Buffer.alloc(8192));
+    // tar fills its last 10 KiB up.
+    const archive = await bench.folder.write("notes.tar", Buffer.concat([randomBytes(19_000), Buffer.alloc(1480)]));
     await bench.protect();
     await bench.quiet();
     bench.clear();
     writeFileSync(image, Buffer.concat([Buffer.from("boot"), Buffer.alloc(8188)]));
-    await bench.until("the change", () => bench.paths("file.changed").includes("disk.img"));
+    writeFileSync(archive, Buffer.concat([randomBytes(16_000), Buffer.alloc(4480)]));
+    const isChanged = (name: string): boolean => bench.paths("file.changed").includes(name);
+    await bench.until("the changes", () => isChanged("disk.img") && isChanged("notes.tar"));
     expect(bench.losses).to.deep.equal([]);
   });
 

@@ -114,7 +114,8 @@ export const WORK: readonly Activity[] = [
   },
   {
     ...{ who: "developer", what: "makes and drops temporary files", fromHour: 8, untilHour: 18, times: 15 },
-    script: "echo {n} > dev/documents/tmp{n}.txt; rm dev/documents/tmp{n}.txt",
+    needs: ["perl"],
+    script: "perl -e 'open(F, q(>), $ARGV[0]); print F 1; close F; unlink $ARGV[0]' dev/documents/tmp{n}.txt",
   },
   {
     ...{ who: "developer", what: "unpacks an archive over the notes", fromHour: 10, untilHour: 11, times: 2 },
