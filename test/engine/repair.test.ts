@@ -127,6 +127,32 @@ describe("repair", () => {
     await expectSoundAfterGc();
   });
 
+  it("takes what is whole from a copy that is damaged itself, without its lists, and a key slot", async () => {
+    await folder().write("data/late", randomBytes(50_000));
+    {
+      await using repository = await rig.open();
+      await backUp(repository);
+    }
+    await cp(rig.storeUrl, folder().at("copy"), { recursive: true });
+    const [slot = ""] = await storeFiles(rig.storeUrl, "keys");
+    const packs = await storeFiles(rig.storeUrl, "packs/d");
+    expect(packs.length).to.be.greaterThan(1);
+    for (const pack of packs) await ruin(pack);
+    for (const list of await storeFiles(folder().at("copy"), "index")) await ruin(list);
+    for (const name of ["packs/d/00", "index"])
+      await folder().write(`copy/${name}/${"0".repeat(64)}`, randomBytes(900));
+    await ruin(packs[0]?.replace(rig.storeUrl, folder().at("copy")) ?? "");
+    await rm(folder().at("data"), { recursive: true });
+    await using repository = await rig.open();
+    await ruin(slot);
+    const options = { dryRun: false, readData: true, copyUrl: folder().at("copy") };
+    const report = await repair(repository, options, UNLIMITED);
+    expect(report.chunksRepaired.copy).to.be.greaterThan(0).and.lessThan(report.chunksLost);
+    expect(report.objectsRepaired).to.deep.equal([slot.replace(`${rig.storeUrl}/`, "")]);
+    expect((await repository.listKeys(UNLIMITED)).map(({ kind }) => kind)).to.not.include("damaged");
+    expect(report.problems.map(({ kind }) => kind)).to.include("content_damaged");
+  });
+
   it("with --dry-run says the same and repairs nothing", async () => {
     for (const pack of await storeFiles(rig.storeUrl, "packs/d")) await ruin(pack);
     const files = async (): Promise<string[]> =>

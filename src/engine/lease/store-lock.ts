@@ -59,7 +59,11 @@ async function lockByName(path: string): Promise<AsyncDisposable> {
   } finally {
     await unlinkIfThere(own);
   }
-  return { [Symbol.asyncDispose]: async () => void (await unlinkIfThere(path)) };
+  return {
+    [Symbol.asyncDispose]: async () => {
+      await unlinkIfThere(path);
+    },
+  };
 }
 
 async function linkIfFree(from: string, to: string): Promise<boolean> {
