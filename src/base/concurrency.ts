@@ -117,6 +117,28 @@ export async function alongside<A, B>(
   return await Promise.all(both);
 }
 
+/** Gives the items a slice at a time, each with what `read` gives for it; the next is read while one is worked on. */
+export async function* readAhead<T, R>(
+  items: readonly T[],
+  sliceSize: number,
+  read: (slice: readonly T[]) => Promise<R>,
+): AsyncGenerator<{ readonly slice: readonly T[]; readonly values: R }> {
+  const begin = (start: number): { readonly slice: readonly T[]; readonly reading: Promise<R> } | undefined => {
+    if (start >= items.length) return undefined;
+    const slice = items.slice(start, start + sliceSize);
+    const reading = read(slice);
+    reading.catch(() => undefined); // thrown when it is its turn; nobody may wait for it any more
+    return { slice, reading };
+  };
+  let next = begin(0);
+  for (let start = sliceSize; next !== undefined; start += sliceSize) {
+    const { slice, reading } = next;
+    const values = await reading;
+    next = begin(start);
+    yield { slice, values };
+  }
+}
+
 /** Maps with at most `limit` at once, in input order; the first failure aborts the rest and is thrown. */
 export async function mapLimited<T, R>(
   items: readonly T[],

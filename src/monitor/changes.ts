@@ -6,12 +6,13 @@
 import { type BigIntStats, readlinkSync } from "node:fs";
 import type { NoticedBy } from "../base/events.js";
 import { messageOf } from "../base/errors.js";
-import { type BytePath, pathBytes, pathText } from "../base/paths.js";
+import { type BytePath, parentPath, pathBytes, pathText } from "../base/paths.js";
 import type { Timer } from "../base/clock.js";
 import type { FileNode } from "../engine/types.js";
 import type { SourceContext } from "./context.js";
 import { type DirtyItem, DirtySet, type RestingItem } from "./dirty.js";
 import { type Look, NOTHING_TO_KEEP, isAsRegistered, isSameStat, lookAt, stampOf, turn } from "./look.js";
+import { MissingFolders } from "./missing.js";
 import type { RegistryRecord } from "./registry.js";
 
 /** A change is taken as it is after this long, even when it never rests, ms. */
@@ -37,6 +38,8 @@ export interface SettledChange {
 export interface ChangeHooks {
   /** The path is not there; it may be a loss. */
   missing(path: BytePath, record: RegistryRecord | undefined, item: DirtyItem): Promise<void>;
+  /** True when the path is known to be missing, and that is not decided yet. */
+  isMissed(path: BytePath): boolean;
   /** The path is there. */
   present(path: BytePath): void;
   folder(path: BytePath, look: Look & { readonly is: "there" }, item: DirtyItem): Promise<void>;
@@ -65,6 +68,8 @@ export class ChangeJudge {
   readonly #roomWaiters = new Set<() => void>();
   #timer: Timer | undefined;
   #running: Promise<void> | undefined;
+  /** Folders seen missing since others had a turn. */
+  readonly #gone = new MissingFolders();
   /** A look is under way; one into a large folder takes long, and finds what is new in it last. */
   #isLooking = false;
 
@@ -73,10 +78,10 @@ export class ChangeJudge {
     this.#hooks = hooks;
   }
 
-  /** Notes that something happened to a path. Cheap; the look comes later. */
-  mark(path: BytePath, noticedBy: NoticedBy, thorough = false): void {
+  /** Notes that something happened to a path, wall ms. Cheap; the look comes later. */
+  mark(path: BytePath, noticedBy: NoticedBy, thorough = false, seenAtMs = this.#context.nowMs()): void {
     if (this.#context.signal.aborted) return;
-    const item = { noticedBy, seenAtMs: this.#context.nowMs(), thorough };
+    const item = { noticedBy, seenAtMs, thorough };
     if (this.#dirty.mark(path, item)) this.#wake();
     else this.#hooks.overflow();
   }
@@ -190,6 +195,7 @@ export class ChangeJudge {
   async #run(): Promise<void> {
     const { clock } = this.#context.shared;
     await turn(); // the burst that woke us is marked first
+    this.#gone.forget();
     this.#timer?.cancel();
     for (let count = 1; !this.#context.signal.aborted; count += 1) {
       const fresh = this.#dirty.takeFresh();
@@ -211,6 +217,7 @@ export class ChangeJudge {
     this.#letIn();
     await this.#context.shared.registry.room();
     await turn();
+    this.#gone.forget();
   }
 
   #letIn(): void {
@@ -230,23 +237,43 @@ export class ChangeJudge {
 
   async #examine(path: BytePath, item: DirtyItem): Promise<void> {
     const { source, shared, name } = this.#context;
+    if (this.#gone.has(parentPath(path)) && this.#hooks.isMissed(path)) {
+      this.#dirty.drop(path);
+      return;
+    }
     const look = lookAt(path);
     if (look.is === "unknown") {
       if (look.errno !== NOTHING_TO_KEEP) this.#hooks.unseen(path);
       return; // the sweep looks again; what is known stays
     }
-    const record = shared.registry.get(name, path);
     if (look.is === "missing") {
-      this.#dirty.drop(path);
-      if (record !== undefined || source.mayContain(path)) await this.#hooks.missing(path, record, item);
+      await this.#examineMissing(path, item);
       return;
     }
+    const record = shared.registry.get(name, path);
     if (look.node.kind === "folder") {
       if (source.includes(path, "folder")) this.#examineNode(path, look, record, item);
       if (source.mayContain(path)) await this.#hooks.folder(path, look, item);
       return;
     }
     if (source.includes(path, look.node.kind)) this.#examineNode(path, look, record, item);
+  }
+
+  async #examineMissing(path: BytePath, item: DirtyItem): Promise<void> {
+    const { source, shared, name } = this.#context;
+    this.#dirty.drop(path);
+    await this.#takeFolderAlong(path, item);
+    if (this.#hooks.isMissed(path)) return;
+    const record = shared.registry.get(name, path);
+    if (record !== undefined || source.mayContain(path)) await this.#hooks.missing(path, record, item);
+  }
+
+  /** When a missing path's folder is missing too, so is all that is known in it: that is read at once, not one by one. */
+  async #takeFolderAlong(path: BytePath, item: DirtyItem): Promise<void> {
+    const folder = parentPath(path);
+    if (!this.#gone.isNewlyMissing(folder) || this.#hooks.isMissed(folder)) return;
+    const { shared, name } = this.#context;
+    await this.#hooks.missing(folder, shared.registry.get(name, folder), item);
   }
 
   #examineNode(

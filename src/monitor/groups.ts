@@ -25,6 +25,11 @@ export class FileGroups {
     });
   }
 
+  /** True when the source names no groups. */
+  get isEmpty(): boolean {
+    return this.#groups.length === 0;
+  }
+
   /**
    * Tells, for one round of missing files, the pattern of the group that a path is a missing part of; undefined: of
    * none, or all of the group is gone. `known` gives all registered paths of the source.

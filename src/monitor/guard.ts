@@ -72,6 +72,7 @@ export class SourceGuard {
     this.#damage = new DamageJudge(context, this.#attack, () => this.#changes);
     this.#changes = new ChangeJudge(context, {
       missing: (path, record, item) => this.#missing(path, record, item),
+      isMissed: (path) => this.#losses.has(path),
       present: (path) => this.#losses.present(path),
       folder: (path, look, item) => this.#folder(path, look, item),
       inspect: (change) => this.#damage.inspect(change),
@@ -98,11 +99,11 @@ export class SourceGuard {
     });
     this.#reconciles = new ReconcileQueue((order) => this.#reconcile(order));
     this.#roots = new Roots(context, native, times.pollMs, {
-      changed: (paths, unnamed) => {
-        for (const path of paths) this.#heard(path);
+      changed: ({ paths, unnamed, heardAtMs }) => {
+        for (const path of paths) this.#heard(path, heardAtMs);
         for (const folder of unnamed) {
           this.currency.folderMoved(folder);
-          this.#changes.mark(folder, "event", true);
+          this.#changes.mark(folder, "event", true, heardAtMs);
         }
       },
       reconcile: (under, reason) => this.#reconciles.add({ under, reason, noticedBy: "sweep" }),
@@ -155,10 +156,10 @@ export class SourceGuard {
     shared.bus.emit("watch.ready", { source: name });
   }
 
-  #heard(path: BytePath): void {
+  #heard(path: BytePath, heardAtMs: number): void {
     this.currency.heard(path);
     if (this.#folders.has(path)) this.currency.folderMoved(path);
-    this.#changes.mark(path, "event");
+    this.#changes.mark(path, "event", false, heardAtMs);
   }
 
   /** Why something may have changed without being known; undefined when everything is heard and was looked at. */
@@ -449,9 +450,8 @@ export class SourceGuard {
     this.#folders.forget(folder);
     const own = shared.registry.get(name, folder);
     if (own !== undefined) this.#addLoss(folder, own, item);
-    for await (const page of shared.registry.entries(name, folder)) {
+    for await (const page of shared.registry.entries(name, folder))
       for (const { path, record } of page) this.#addLoss(path, record, item);
-    }
   }
 
   #addLoss(path: BytePath, record: RegistryRecord, item: DirtyItem): void {

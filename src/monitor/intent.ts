@@ -4,12 +4,13 @@
  */
 import { type BytePath, nameOf, parentPath, pathText } from "../base/paths.js";
 import type { NoticedBy } from "../base/events.js";
+import { databaseOfLog } from "../base/sqlite-files.js";
 import type { SharedParts } from "./context.js";
 import { isPutAwayLog } from "./intent/database-logs.js";
 import type { GitAnswer, GitQuestion } from "./intent/git.js";
 import { GitHousekeeping } from "./intent/git-housekeeping.js";
 import { isPutAwayHelper } from "./intent/helper-files.js";
-import { InstallersAtWork, rebuiltModules } from "./intent/installers.js";
+import { InstallersAtWork, isPackageFolder, rebuiltModules } from "./intent/installers.js";
 import { isMovedAway, isRetired } from "./intent/moves.js";
 import { TrashKnowledge } from "./intent/trash.js";
 import { isSameContentStat } from "./ledger.js";
@@ -39,6 +40,7 @@ export type Intent =
 const SECOND_DELETION_MS = 600_000;
 /** Git's files move within this time around the deletion when git is the cause. */
 const GIT_WINDOW_MS = 2000;
+const UNKNOWN: Intent = { is: "unknown" };
 /** Files judged before others get a turn. */
 const SLICE = 256;
 
@@ -49,22 +51,20 @@ export async function judgeIntent(
   signal: AbortSignal,
 ): Promise<readonly Intent[]> {
   const round = new EvidenceRound(parts);
-  const intents = new Map<BytePath, Intent>();
+  const intents: (Intent | undefined)[] = [];
   const open: MissingFile[] = [];
   for (const [index, file] of missing.entries()) {
     const isStrict = file.mode === "append-only";
-    const intent =
-      (isStrict ? round.pause(file) : (round.evidence(file) ?? (await putAwayEvidence(parts, file, signal)))) ??
-      (await movedEvidence(parts, { ...file, isStrict }, signal));
-    if (intent === undefined && isStrict) intents.set(file.path, { is: "unknown" });
-    else if (intent === undefined) open.push(file);
-    else intents.set(file.path, intent);
+    let intent = isStrict ? round.pause(file) : round.evidence(file);
+    // Of a hundred thousand files most need no more: a promise for each would cost as much as all else.
+    if (intent === undefined && mayBeElsewhere(parts, file)) intent = await elsewhereEvidence(parts, file, signal);
+    if (intent === undefined && !isStrict) open.push(file);
+    intents.push(intent ?? (isStrict ? UNKNOWN : undefined));
     if (index % SLICE === SLICE - 1) await turn();
   }
   const questions = open.map((file) => round.gitQuestion(file));
   const git = await parts.git.answers(questions, signal);
-  for (const file of open) intents.set(file.path, gitIntent(git.get(file.path)));
-  return missing.map(({ path }) => intents.get(path) ?? { is: "unknown" });
+  return missing.map(({ path }, index) => intents[index] ?? gitIntent(git.get(path)));
 }
 
 /**
@@ -83,6 +83,8 @@ interface FolderEvidence {
   readonly modules: string | undefined;
   /** Nothing in it, or in the nearest folder above that stands, was removed after this, wall ms. */
   readonly changedMs: number;
+  /** Packages may own what is in it. */
+  readonly isOfPackages: boolean;
 }
 
 /** Evidence that is gathered once and holds for all files of one round. */
@@ -120,7 +122,8 @@ class EvidenceRound {
     if (this.#gitFolders.takes(path, record.sha256)) return meant("git's own housekeeping");
     const modules = nameOf(path) === "node_modules" ? rebuiltModules(path, nowMs) : folder.modules;
     if (modules !== undefined) return meant(modules);
-    const manager = noticedBy === "start" ? undefined : this.#installers.packageManager(path);
+    const mayBeManaged = noticedBy !== "start" && folder.isOfPackages;
+    const manager = mayBeManaged ? this.#installers.packageManager(path) : undefined;
     return manager === undefined ? undefined : meant(`${manager} is at work and holds its lock`);
   }
 
@@ -139,10 +142,26 @@ class EvidenceRound {
       mountPoint: mountOf(folder, this.#mounts)?.point ?? ("/" as BytePath),
       modules: rebuiltModules(folder, this.#parts.clock.nowMs()),
       changedMs: lastChangeMs(folder),
+      isOfPackages: folder === "/" || isPackageFolder(folder),
     };
     this.#folders.set(folder, evidence);
     return evidence;
   }
+}
+
+/** Whether more has to be asked, which takes a look at other files; false of most. */
+function mayBeElsewhere({ arrivals }: SharedParts, { mode, path, record }: MissingFile): boolean {
+  return mode === "growing" || databaseOfLog(path) !== undefined || arrivals.mayConcern(path, record.stat);
+}
+
+async function elsewhereEvidence(
+  parts: SharedParts,
+  file: MissingFile,
+  signal: AbortSignal,
+): Promise<Intent | undefined> {
+  const isStrict = file.mode === "append-only";
+  const putAway = isStrict ? undefined : await putAwayEvidence(parts, file, signal);
+  return putAway ?? (await movedEvidence(parts, { ...file, isStrict }, signal));
 }
 
 async function putAwayEvidence(
@@ -174,7 +193,7 @@ function lastChangeMs(folder: BytePath): number {
 function gitIntent(answer: GitAnswer | undefined): Intent {
   if (answer === "meant") return meant("removed by git (checkout, reset, stash or rm)");
   if (answer === "busy") return { is: "undecided", reason: "git is at work" };
-  return { is: "unknown" };
+  return UNKNOWN;
 }
 
 function meant(reason: string): Intent {

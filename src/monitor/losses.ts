@@ -4,6 +4,7 @@
  * by one or, when there are many, as one event.
  */
 import type { Actor, NoticedBy } from "../base/events.js";
+import { readAhead } from "../base/concurrency.js";
 import { messageOf } from "../base/errors.js";
 import { type BytePath, parentPath } from "../base/paths.js";
 import type { Timer } from "../base/clock.js";
@@ -34,7 +35,7 @@ export interface LossHooks {
   isLookedThrough(): boolean;
   awaitRemoval(path: BytePath): void;
   /** True: it is the deed of an attacker and told as such. */
-  takesDeparture(departed: Departed): Promise<boolean>;
+  takesDeparture(departed: Departed): boolean | Promise<boolean>;
   /** True while the source is looked through because many changes went unheard. */
   isCatchingUp(): boolean;
   /** True while the source is under attack: what is lost meanwhile may be a part of it. */
@@ -176,16 +177,18 @@ export class LossJudge {
   #scheduleNext(): void {
     let dueMs = Infinity;
     for (const item of this.#missing.values()) dueMs = Math.min(dueMs, item.dueMs);
+    if (this.#telling.goesOn) dueMs = Math.min(dueMs, this.#newestSinceMs + this.#context.graceMs);
     if (dueMs !== Infinity) this.#schedule(Math.max(RETRY_MS, dueMs - this.#nowMs()));
   }
 
   async #round(): Promise<void> {
     try {
       if (this.#mustWait() || (await this.#findMore())) return;
+      const goesOn = !this.#isQuiet(); // longer than anybody waits for its end
       const due = this.#takeDue();
       const gone = await this.#withoutStored(await this.#stillGone(due));
       const losses = await this.#withoutMeant(gone);
-      await this.#telling.tell(losses, await this.#actorsOf(losses), false);
+      await this.#telling.tell(losses, await this.#actorsOf(losses), goesOn);
       await this.#context.shared.registry.room();
     } catch (error) {
       if (this.#context.signal.aborted) return;
@@ -195,18 +198,26 @@ export class LossJudge {
 
   #mustWait(): boolean {
     const [oldest] = this.#missing.values();
-    if (oldest === undefined) return true;
+    if (oldest === undefined) return !this.#telling.goesOn || !this.#isQuiet(); // its end is to be told
     const nowMs = this.#nowMs();
     if (!this.#hooks.isLookedThrough() && nowMs - this.#newestSinceMs < ARRIVALS_WAIT_MAX_MS) return true;
-    // What is looked through anyway brings the rest of a mass loss soon.
-    const quietSinceMs = this.#hooks.isCatchingUp() && this.#isMass() ? Infinity : this.#newestSinceMs;
     return this.#telling.breaker.mustWait({
       pending: this.#missing.size,
       files: this.#files,
       nowMs,
       oldestSinceMs: oldest.sinceMs,
-      quietSinceMs: quietSinceMs + this.#context.graceMs,
+      quietSinceMs: this.#quietSinceMs,
     });
+  }
+
+  #isQuiet(): boolean {
+    return this.#nowMs() >= this.#quietSinceMs;
+  }
+
+  /** When the burst has ended, or will have, steady ms. What is looked through anyway brings the rest of a mass loss soon. */
+  get #quietSinceMs(): number {
+    const isToFollow = this.#hooks.isCatchingUp() && this.#isMass();
+    return isToFollow ? Infinity : this.#newestSinceMs + this.#context.graceMs;
   }
 
   /** Live files of the source. */
@@ -252,20 +263,20 @@ export class LossJudge {
   async #stillGone(due: readonly (readonly [BytePath, MissingItem])[]): Promise<readonly Missed[]> {
     const { shared, name } = this.#context;
     const gone: Missed[] = [];
-    for (let start = 0; start < due.length; start += SLICE) {
-      const slice = due.slice(start, start + SLICE);
-      const records = await shared.registry.getMany(
+    const read = async (slice: typeof due): Promise<readonly (RegistryRecord | undefined)[]> =>
+      await shared.registry.getMany(
         name,
         slice.map(([path]) => path),
       );
+    for await (const { slice, values: records } of readAhead(due, SLICE, read)) {
       const isMissing = missingNow();
-      const missing = slice.flatMap(([path, item], index) => {
+      const missing: { readonly path: BytePath; readonly record: RegistryRecord; readonly item: MissingItem }[] = [];
+      for (const [index, [path, item]] of slice.entries()) {
         const record = records[index];
-        if (record === undefined || !isMissed(record)) return [];
-        if (isMissing(path)) return [{ path, record, item }];
-        this.#isBack(path, item);
-        return [];
-      });
+        if (record === undefined || !isMissed(record)) continue;
+        if (isMissing(path)) missing.push({ path, record, item });
+        else this.#isBack(path, item);
+      }
       for (const { path, record } of missing) shared.arrivals.departed(path, record.stat);
       // The ground is looked at after the paths: one that goes in between would make them all seem lost.
       const groundOf = onceForFolder(this.#hooks.grounds());
@@ -296,22 +307,8 @@ export class LossJudge {
 
   /** Accepts what was meant to go; gives the losses. */
   async #withoutMeant(gone: readonly Missed[]): Promise<readonly Missed[]> {
-    const { shared, signal, name, groups } = this.#context;
-    const files: Missed[] = [];
-    const folders: Missed[] = [];
-    const losses: Missed[] = [];
-    const brokenGroupOf = groups.round(() => shared.registry.entries(name));
-    for (const one of gone) {
-      const { mode, why } = one.decision;
-      const isRootLoss = one.ground.is === "deleted" && mode !== "ignore";
-      const group = await brokenGroupOf(one.path);
-      const missed = group === undefined ? one : { ...one, group };
-      const isAllowed = mode === "ignore" || (mode === "mirror" && group === undefined);
-      if (!isRootLoss && isAllowed) this.#accept(missed, `mode ${mode}: ${why}`);
-      else if (missed.record.kind === "folder") folders.push(missed);
-      else if (isRootLoss) losses.push(missed);
-      else files.push(missed);
-    }
+    const { shared, signal, name } = this.#context;
+    const { files, folders, losses } = await this.#withoutAllowed(gone);
     const intents = await judgeIntent(
       shared,
       files.map((file) => asMissingFile(name, file)),
@@ -322,11 +319,35 @@ export class LossJudge {
     const actors = isMass ? [] : await this.#actorsOf(files);
     for (const [index, missed] of files.entries()) {
       if (index % SLICE === SLICE - 1) await turn();
-      if (await this.#hooks.takesDeparture(asMissingFile(name, missed))) continue;
+      const isTaken = this.#hooks.takesDeparture(asMissingFile(name, missed));
+      if (typeof isTaken === "boolean" ? isTaken : await isTaken) continue;
       const isStrict = missed.decision.mode === "append-only";
       this.#weigh(missed, orByTool(intents[index], isStrict ? undefined : actors[index], missed.path), losses);
     }
     return await this.#withoutEmptyFolders(losses, folders);
+  }
+
+  /** Accepts what the modes let go; of the rest, `losses` need no judging. */
+  async #withoutAllowed(
+    gone: readonly Missed[],
+  ): Promise<{ readonly files: Missed[]; readonly folders: Missed[]; readonly losses: Missed[] }> {
+    const { shared, name, groups } = this.#context;
+    const files: Missed[] = [];
+    const folders: Missed[] = [];
+    const losses: Missed[] = [];
+    const brokenGroupOf = groups.round(() => shared.registry.entries(name));
+    for (const one of gone) {
+      const { mode, why } = one.decision;
+      const isRootLoss = one.ground.is === "deleted" && mode !== "ignore";
+      const group = groups.isEmpty ? undefined : await brokenGroupOf(one.path);
+      const missed = group === undefined ? one : { ...one, group };
+      const isAllowed = mode === "ignore" || (mode === "mirror" && group === undefined);
+      if (!isRootLoss && isAllowed) this.#accept(missed, `mode ${mode}: ${why}`);
+      else if (missed.record.kind === "folder") folders.push(missed);
+      else if (isRootLoss) losses.push(missed);
+      else files.push(missed);
+    }
+    return { files, folders, losses };
   }
 
   #weigh(missed: Missed, intent: Intent, losses: Missed[]): void {
@@ -337,7 +358,7 @@ export class LossJudge {
     const nowMs = this.#nowMs();
     if (intent.is === "undecided" && nowMs - missed.item.sinceMs < UNDECIDED_MAX_MS) {
       const dueMs = nowMs + UNDECIDED_PAUSE_MS;
-      this.#missing.set(missed.path, { ...missed.item, dueMs, waitedFor: intent.reason });
+      this.#missing.set(missed.path, { ...missed.item, dueMs });
       return;
     }
     losses.push(missed);

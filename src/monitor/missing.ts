@@ -14,8 +14,6 @@ export interface MissingItem {
   readonly sinceMs: number;
   /** Not to be judged before, steady ms. */
   readonly dueMs: number;
-  /** Why it waited last; undefined: it did not. */
-  readonly waitedFor?: string;
 }
 
 /** A missing path as it is judged. */
@@ -50,6 +48,29 @@ export function missingNow(): (path: BytePath) => boolean {
     else foundFolders.add(folder);
     return true;
   };
+}
+
+/** Folders that were seen missing a moment ago, so that one look at a folder serves for all that was in it. */
+export class MissingFolders {
+  readonly #isMissing = new Map<BytePath, boolean>();
+
+  /** Known to be missing, without a look. */
+  has(folder: BytePath): boolean {
+    return this.#isMissing.get(folder) === true;
+  }
+
+  /** Looks, unless it did so before; true the first time that it is found missing. */
+  isNewlyMissing(folder: BytePath): boolean {
+    if (this.#isMissing.has(folder)) return false;
+    const isMissing = lookAt(folder).is === "missing";
+    this.#isMissing.set(folder, isMissing);
+    return isMissing;
+  }
+
+  /** Time has passed: every folder is looked at anew. */
+  forget(): void {
+    this.#isMissing.clear();
+  }
 }
 
 /** All files of a folder on one device stand on the same ground. */

@@ -7,6 +7,7 @@
  * overlay that is flushed in the background; reads see them at once.
  */
 import type { Clock } from "../base/clock.js";
+import { readAhead } from "../base/concurrency.js";
 import { HoldfastError } from "../base/errors.js";
 import type { BytePath } from "../base/paths.js";
 import { type CommitTimes, readingBeganAfter } from "../engine/rot.js";
@@ -47,6 +48,8 @@ export interface SourceTotals {
 
 /** Writes that wait for LevelDB at most; beyond it a writer waits for the flush. */
 const OVERLAY_MAX = 20_000;
+/** The same of a mass loss, so that it is told before LevelDB has taken it; 50 MB. */
+const OVERLAY_MASS_MAX = 120_000;
 /** Entries read from LevelDB in one go. */
 const PAGE = 512;
 /** The same where only what lies directly in a folder is wanted. */
@@ -116,23 +119,24 @@ export class Registry implements AsyncDisposable {
 
   /**
    * Marks many paths as deleted; whatever else is known of them stays. What is not known, or no longer, is passed over.
-   * Their old records are read beside this thread, a page at a time.
+   * Their old records are read beside this thread, a page ahead.
    */
   async markDeleted(source: string, paths: readonly BytePath[], reason: string): Promise<void> {
-    for (let start = 0; start < paths.length; start += PAGE) {
-      const keys = paths.slice(start, start + PAGE).map((path) => keyOf(source, path));
-      const written = new Set<string>();
-      this.#writtenSince.add(written);
-      try {
-        const values = await this.#records.getMany(keys.map((key) => Buffer.from(key, "latin1")));
-        for (const [index, key] of keys.entries()) {
+    const written = new Set<string>();
+    this.#writtenSince.add(written);
+    try {
+      const keys = paths.map((path) => keyOf(source, path));
+      const read = async (slice: readonly string[]): Promise<readonly (Buffer | undefined)[]> =>
+        await this.#records.getMany(slice.map((key) => Buffer.from(key, "latin1")));
+      for await (const { slice, values } of readAhead(keys, PAGE, read)) {
+        for (const [index, key] of slice.entries()) {
           const isOld = written.has(key) || this.#overlay.has(key);
           this.#markDeleted(source, key, isOld ? this.#bytesAt(key) : values[index], reason);
         }
-      } finally {
-        this.#writtenSince.delete(written);
+        if (this.#overlay.size > OVERLAY_MASS_MAX) await this.room();
       }
-      await this.room();
+    } finally {
+      this.#writtenSince.delete(written);
     }
   }
 

@@ -12,8 +12,7 @@ import { InnerMounts } from "./watch/inner-mounts.js";
 import { type Mount, type RootIdentity, coveringMount, judgeRoot, readMounts } from "./watch/mounts.js";
 import type { NativeWatcher } from "./watch/native.js";
 
-export interface RootsHooks extends Omit<RootHooks, "degraded" | "changed"> {
-  changed(paths: readonly BytePath[], unnamed: readonly BytePath[]): void;
+export interface RootsHooks extends Omit<RootHooks, "degraded"> {
   degraded(key: string, reason: string | undefined): void;
   /** The storage of a root is away: nothing below it is judged. */
   gone(root: BytePath): void;
@@ -196,9 +195,9 @@ export class Roots {
   #hooksOf(folder: BytePath): RootHooks {
     const { metrics } = this.#context.shared;
     return {
-      changed: ({ paths, unnamed, counts }) => {
-        for (const kind of ["create", "update", "delete"] as const) metrics.events.add(counts[kind], { kind });
-        this.#hooks.changed(paths, unnamed);
+      changed: (heard) => {
+        for (const kind of ["create", "update", "delete"] as const) metrics.events.add(heard.counts[kind], { kind });
+        this.#hooks.changed(heard);
       },
       reconcile: (under, reason) => this.#hooks.reconcile(under, reason),
       recheck: (folders) => this.#hooks.recheck(folders),

@@ -2,7 +2,15 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { expect } from "chai";
 import fc from "fast-check";
-import { alongside, KeyedMutex, Mutex, Semaphore, deferred, mapLimited } from "../../src/base/concurrency.js";
+import {
+  alongside,
+  KeyedMutex,
+  Mutex,
+  Semaphore,
+  deferred,
+  mapLimited,
+  readAhead,
+} from "../../src/base/concurrency.js";
 import { rejection } from "../support/rejection.js";
 
 const never = new AbortController().signal;
@@ -180,5 +188,48 @@ describe("mapping with a limit", () => {
       await nextTurn();
     });
     expect(await rejection(endless)).to.have.property("message", "the caller left");
+  });
+});
+
+describe("reading ahead", () => {
+  const numbers = (count: number): readonly number[] => Array.from({ length: count }, (_none, index) => index);
+
+  it("gives every slice with what was read for it, one read ahead at most", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.nat({ max: 12 }), fc.integer({ min: 1, max: 5 }), async (count, size) => {
+        let read = 0;
+        const seen: number[] = [];
+        const doubled = async (slice: readonly number[]): Promise<readonly number[]> => {
+          read += 1;
+          await nextTurn();
+          return slice.map((item) => item * 2);
+        };
+        let taken = 0;
+        for await (const { slice, values } of readAhead(numbers(count), size, doubled)) {
+          taken += 1;
+          expect(read).to.equal(Math.min(taken + 1, Math.ceil(count / size)));
+          expect(values).to.deep.equal(slice.map((item) => item * 2));
+          seen.push(...slice);
+        }
+        expect(seen).to.deep.equal(numbers(count));
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  it("throws what a read throws when its slice is due, and not when nobody asks any more", async () => {
+    const failing = async (slice: readonly number[]): Promise<number> => {
+      await nextTurn();
+      if (slice.includes(1)) throw new Error("unreadable");
+      return 0;
+    };
+    const all = async (): Promise<number> => {
+      let count = 0;
+      for await (const _one of readAhead(numbers(3), 1, failing)) count += 1;
+      return count;
+    };
+    expect(await rejection(all())).to.have.property("message", "unreadable");
+    for await (const _one of readAhead(numbers(3), 1, failing)) break;
+    for (let turns = 0; turns < 5; turns += 1) await nextTurn(); // an unhandled rejection would end the run
   });
 });

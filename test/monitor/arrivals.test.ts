@@ -1,6 +1,7 @@
 /** What appeared lately: an inode came no later than it was last changed, however late a look met it. */
-import { lstatSync, utimesSync } from "node:fs";
+import { type BigIntStats, lstatSync, utimesSync } from "node:fs";
 import { expect } from "chai";
+import type { BytePath } from "../../src/base/paths.js";
 import { Arrivals } from "../../src/monitor/intent/arrivals.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { useTempFolder } from "../support/temp-folder.js";
@@ -37,5 +38,49 @@ describe("arrivals", () => {
     const changedMs = Number(stats.ctimeNs / 1_000_000n);
     arrivals.note(folder().bytes("copied"), stats, new FakeClock(), changedMs);
     expect([...arrivals.bySize(Number(stats.size), changedMs - SECOND_MS)]).to.have.length(1);
+  });
+
+  describe("concern a missing path", () => {
+    const CLOCK = new FakeClock();
+    const place = (name: string): BytePath => folder().bytes(name);
+
+    /** What arrived at `came`, of four bytes, and the stat of something else that went missing. */
+    async function after(came: string): Promise<{ readonly arrivals: Arrivals; readonly came: BigIntStats }> {
+      const arrivals = new Arrivals();
+      const stats = lstatSync(await folder().write(came, "four"), { bigint: true });
+      arrivals.note(place(came), stats, CLOCK);
+      return { arrivals, came: stats };
+    }
+
+    it("when they have its size, its folder or its inode, and else not", async () => {
+      const { arrivals, came } = await after("here/new");
+      const other = { dev: came.dev, ino: came.ino + 1n, sizeBytes: 5 };
+      expect(arrivals.mayConcern(place("there/old"), other)).to.equal(false);
+      expect(arrivals.mayConcern(place("there/old"), { ...other, sizeBytes: 4 })).to.equal(true);
+      expect(arrivals.mayConcern(place("here/old"), other)).to.equal(true);
+      expect(arrivals.mayConcern(place("there/old"), { ...other, ino: came.ino })).to.equal(true);
+    });
+
+    it("when what stood there went on, or its inode went from elsewhere", async () => {
+      const { arrivals, came } = await after("first/new");
+      const other = { dev: came.dev, ino: came.ino + 1n, sizeBytes: 5 };
+      arrivals.note(place("second/new"), came, CLOCK);
+      expect(arrivals.mayConcern(place("first/new"), other)).to.equal(true);
+      arrivals.departed(place("second/new"), came);
+      const same = { ...other, ino: came.ino };
+      expect(arrivals.mayConcern(place("third/old"), same)).to.equal(true);
+      expect(arrivals.mayConcern(place("second/new"), same)).to.equal(false);
+    });
+
+    it("no more when they are gone again", async () => {
+      const { arrivals, came } = await after("here/new");
+      const stats = lstatSync(await folder().write("here/more", "four"), { bigint: true });
+      arrivals.note(place("here/more"), stats, CLOCK);
+      arrivals.departed(place("here/new"), came);
+      const other = { dev: came.dev, ino: came.ino + 1_000_000n, sizeBytes: 4 };
+      expect(arrivals.mayConcern(place("here/old"), other)).to.equal(true);
+      arrivals.departed(place("here/more"), stats);
+      expect(arrivals.mayConcern(place("here/old"), other)).to.equal(false);
+    });
   });
 });

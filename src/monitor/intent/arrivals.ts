@@ -5,6 +5,7 @@
 import type { BigIntStats } from "node:fs";
 import type { Clock } from "../../base/clock.js";
 import { type BytePath, parentPath } from "../../base/paths.js";
+import type { StatTuple } from "../../engine/types.js";
 
 export interface Arrival {
   readonly path: BytePath;
@@ -74,6 +75,18 @@ export class Arrivals {
     this.#bySize.add(arrival.sizeBytes, arrival);
     this.#byFolder.add(parentPath(path), arrival);
     this.#purge(nowMs);
+  }
+
+  /**
+   * False when nothing that is remembered has to do with what went missing from a path: not its inode, its size or its
+   * folder. Of a hundred thousand files most need no other question.
+   */
+  mayConcern(path: BytePath, stat: Pick<StatTuple, "dev" | "ino" | "sizeBytes">): boolean {
+    if (this.#byInode.size === 0 && this.#departed.size === 0) return false;
+    if (this.#bySize.hasCurrent(stat.sizeBytes) || this.#byFolder.hasCurrent(parentPath(path))) return true;
+    const key = inodeKey(stat.dev, stat.ino);
+    const left = this.#departed.get(key);
+    return this.#byInode.has(key) || this.#wentOn.has(path) || (left !== undefined && left.path !== path);
   }
 
   byInode(dev: bigint, ino: bigint): Arrival | undefined {
@@ -147,9 +160,11 @@ export class Arrivals {
 
   #drop(key: string): void {
     const arrival = this.#byInode.get(key);
-    if (arrival !== undefined) arrival.isCurrent = false;
-    for (const earlier of arrival?.cameFrom ?? [])
-      if (this.#wentOn.get(earlier) === arrival) this.#wentOn.delete(earlier);
+    if (arrival === undefined) return;
+    arrival.isCurrent = false;
+    this.#bySize.left(arrival.sizeBytes);
+    this.#byFolder.left(parentPath(arrival.path));
+    for (const earlier of arrival.cameFrom) if (this.#wentOn.get(earlier) === arrival) this.#wentOn.delete(earlier);
     this.#byInode.delete(key);
     this.#claims.delete(key);
   }
@@ -158,12 +173,26 @@ export class Arrivals {
 /** Arrivals by some key, in the order they came. What was dropped elsewhere stays until it is old. */
 class ArrivalIndex<K> {
   readonly #lists = new Map<K, Arrival[]>();
+  /** How many of a key are current, where any are. */
+  readonly #current = new Map<K, number>();
   #forgotMs = -Infinity;
 
   add(key: K, arrival: Arrival): void {
+    this.#current.set(key, (this.#current.get(key) ?? 0) + 1);
     const list = this.#lists.get(key);
     if (list === undefined) this.#lists.set(key, [arrival]);
     else list.push(arrival);
+  }
+
+  hasCurrent(key: K): boolean {
+    return this.#current.has(key);
+  }
+
+  /** One of a key is current no longer. */
+  left(key: K): void {
+    const rest = (this.#current.get(key) ?? 0) - 1;
+    if (rest > 0) this.#current.set(key, rest);
+    else this.#current.delete(key);
   }
 
   of(key: K): readonly Arrival[] {

@@ -157,12 +157,19 @@ export class AttackWatch {
 
   /**
    * A file is gone. When its content stands encrypted under another name, that is a suspicion like any other. True: it
-   * belongs to an attack and is told with it; the caller neither accepts the removal nor tells a loss.
+   * belongs to an attack and is told with it; the caller neither accepts the removal nor tells a loss. Answered at once
+   * where nothing came lately that it could stand as.
    */
-  async takesDeparture(departed: Departed): Promise<boolean> {
+  takesDeparture(departed: Departed): boolean | Promise<boolean> {
     const { path, record } = departed;
-    if (record.kind !== "file" || record.state !== "live" || this.#isOutOfScope(path)) return false;
+    if (record.kind !== "file" || record.state !== "live") return false;
     const isCanary = this.#isCanary(path);
+    if (!isCanary && !this.#context.shared.arrivals.mayConcern(path, record.stat)) return false;
+    return this.#isOutOfScope(path) ? false : this.#takesDeparture(departed, isCanary);
+  }
+
+  async #takesDeparture(departed: Departed, isCanary: boolean): Promise<boolean> {
+    const { path, record } = departed;
     const reason = isCanary ? "a canary file is gone" : await this.#encryptedElsewhere(departed);
     if (reason === undefined) return false;
     const suspicion = { path, reason, atMs: this.#context.nowMs(), clean: record, stamp: "", kind: "deleted" as const };

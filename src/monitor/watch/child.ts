@@ -2,6 +2,7 @@
  * The watcher child: a process of its own, so that a crash or a leak in native code never takes the daemon along. It
  * passes on which paths something happened to, nothing else, and ends when the daemon is gone.
  */
+import { systemClock } from "../../base/clock.js";
 import { messageOf } from "../../base/errors.js";
 import { inotifyCalls } from "../../base/native-inotify.js";
 import type { Ear, Ears, HeardEvent } from "./ear-port.js";
@@ -76,11 +77,12 @@ class WatchedRoot {
       send({ type: "overflow", id: this.#id, reason: `${String(events.length)} changes at once` });
     if (events.some(({ type, path }) => type === "delete" && path === this.#root))
       send({ type: "uprooted", id: this.#id });
+    const heardAtMs = systemClock.nowMs();
     for (let start = 0; start < events.length; start += MESSAGE_PATHS_MAX) {
       const part = events.slice(start, start + MESSAGE_PATHS_MAX);
       const counts = { create: 0, update: 0, delete: 0 };
       for (const event of part) counts[event.type] += 1;
-      pass({ type: "events", id: this.#id, paths: part.map(({ path }) => path), counts });
+      pass({ type: "events", id: this.#id, paths: part.map(({ path }) => path), counts, heardAtMs });
     }
   }
 }

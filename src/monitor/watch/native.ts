@@ -21,6 +21,8 @@ export interface HeardChanges {
   /** Folders in which something with a name that is not UTF-8 changed; the names arrive mangled. */
   readonly unnamed: readonly BytePath[];
   readonly counts: EventCounts;
+  /** When, wall ms. */
+  readonly heardAtMs: number;
 }
 
 export interface WatchListener {
@@ -213,7 +215,7 @@ export class NativeWatcher implements AsyncDisposable {
         watched.listener.uprooted();
         return;
       case "events":
-        watched.listener.changed(heardChanges(report.paths, report.counts));
+        watched.listener.changed({ ...heardPaths(report.paths), counts: report.counts, heardAtMs: report.heardAtMs });
         return;
     }
   }
@@ -272,7 +274,7 @@ function nativeChoice(): NodeJS.ProcessEnv {
 }
 
 /** Byte paths of a report; for a name that is no UTF-8 its nearest sound folder stands. */
-function heardChanges(texts: readonly string[], counts: EventCounts): HeardChanges {
+function heardPaths(texts: readonly string[]): Pick<HeardChanges, "paths" | "unnamed"> {
   const paths: BytePath[] = [];
   const unnamed = new Set<BytePath>();
   for (const text of texts) {
@@ -280,7 +282,7 @@ function heardChanges(texts: readonly string[], counts: EventCounts): HeardChang
     if (text.includes(MANGLED)) unnamed.add(soundFolder(path));
     else paths.push(path);
   }
-  return { paths, unnamed: [...unnamed], counts };
+  return { paths, unnamed: [...unnamed] };
 }
 
 function soundFolder(path: BytePath): BytePath {

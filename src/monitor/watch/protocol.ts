@@ -20,7 +20,14 @@ export type WatchReport =
   | { readonly type: "failed"; readonly id: number; readonly message: string }
   /** The watched folder itself was moved or removed. */
   | { readonly type: "uprooted"; readonly id: number }
-  | { readonly type: "events"; readonly id: number; readonly paths: readonly string[]; readonly counts: EventCounts }
+  | {
+      readonly type: "events";
+      readonly id: number;
+      readonly paths: readonly string[];
+      readonly counts: EventCounts;
+      /** When they were heard, wall ms: the daemon may come to them late. */
+      readonly heardAtMs: number;
+    }
   /** Events were dropped or are likely to have been. */
   | { readonly type: "overflow"; readonly id: number; readonly reason: string }
   /**
