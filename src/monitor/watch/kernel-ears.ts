@@ -190,7 +190,7 @@ export class KernelEars implements Ears, AsyncDisposable {
         return;
       }
       for (const event of parseInotifyEvents(this.#buffer.subarray(0, lengthBytes))) this.#take(event);
-      this.#passSoon();
+      this.passSoon();
       this.#readSoon();
     });
   }
@@ -217,8 +217,9 @@ export class KernelEars implements Ears, AsyncDisposable {
     }
   }
 
-  #passSoon(): void {
-    if (this.#timer !== undefined) return;
+  /** What was heard is passed on: at once, or when more has gathered. */
+  passSoon(): void {
+    if (this.#timer !== undefined || this.#isClosed) return;
     const gatherMs = this.#passedCount > MANY ? GATHER_MANY_MS : GATHER_MS;
     const waitMs = this.#passedMs + gatherMs - systemClock.monotonicMs();
     if (waitMs <= 0) this.#pass();
@@ -338,6 +339,7 @@ class KernelEar implements Ear {
       this.failed(messageOf(error));
     } finally {
       this.#exploring = undefined;
+      this.#ears.passSoon(); // what the delivery itself brought may be passed on already
     }
   }
 
