@@ -94,10 +94,12 @@ async function protectUntilStopped({ options, signals, inherited, run }: Run, si
   beginAnewWhenDamaged(launched, run, log);
   const asides = new Asides(log, signal);
   owner.defer(async () => await asides.ended());
+  // Before anybody may ask: a source that was protected, or an incident decided, while this begins would come up twice or
+  // lose what it was told.
+  await launched.operation.start();
   owner.use(await serve(launched, inherited, signal));
   signals.onReload(() => asides.begin("reload", async () => await reload(launched, notifier, log)));
   owner.defer(() => signals.onReload(undefined)); // begun anew, the next launch takes it
-  await launched.operation.start();
   keepMemorySmall(launched, owner);
   recompressWhenIdle(launched, owner);
   notifier.ready("Looking at the protected folders");

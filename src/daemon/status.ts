@@ -1,4 +1,6 @@
 /** The one screen: how everything is, why it is not healthy, what to do next. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { isoTime } from "../base/clock.js";
 import { pathFields, pathText } from "../base/paths.js";
 import { counted, formatDuration } from "../base/units.js";
@@ -16,11 +18,11 @@ const INCIDENTS_LOOKED_AT = 500;
 const FREE_SHARE_MIN = 0.1;
 
 export async function repositoryDocument(parts: Parts): Promise<RepositoryDocument> {
-  const { repository, settings } = parts;
+  const { repository, ground } = parts;
   const [stats, space] = await Promise.all([repository.stats(), repository.spaceInfo()]);
   return {
     id: repository.id,
-    url: settings.current.storeUrl,
+    url: ground.configuration.storeUrl, // the one that is open, whatever a reload has taken
     encrypted: repository.encrypted,
     chunks: stats.chunks,
     unique_bytes: stats.uniqueBytes,
@@ -114,7 +116,7 @@ function judge(judged: Judged): readonly Finding[] {
 }
 
 function storeFindings({ parts, store }: Judged): Finding[] {
-  const findings: Finding[] = [];
+  const findings: Finding[] = [...stateFindings(parts)];
   if (parts.queue.isStoreBad) {
     findings.push({
       check: "store",
@@ -145,6 +147,15 @@ function storeFindings({ parts, store }: Judged): Finding[] {
     });
   }
   return findings;
+}
+
+/** What was opened in the state folder works on, but at the next start the key that lies there as a rule is missed. */
+function stateFindings({ ground, repository }: Parts): Finding[] {
+  const { stateDir } = ground.configuration;
+  if (existsSync(join(stateDir, "index"))) return [];
+  const text = `the state folder ${stateDir} was removed or moved: put it back, or make sure of a key, before the next start`;
+  const nextStep = repository.encrypted ? "holdfast keys recovery" : "holdfast doctor";
+  return [{ check: "store", level: "failing", text, nextStep }];
 }
 
 function sourceFindings({ parts, sources }: Judged): Finding[] {

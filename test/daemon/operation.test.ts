@@ -1,5 +1,5 @@
 /** How sources come up and go: each by itself, none kept waiting by another, and the end never by any. */
-import { readFile, readdir, readlink, rm } from "node:fs/promises";
+import { readFile, readdir, readlink, rename, rm } from "node:fs/promises";
 import { expect } from "chai";
 import { type Clock, systemClock } from "../../src/base/clock.js";
 import { deferred } from "../../src/base/concurrency.js";
@@ -47,6 +47,24 @@ describe("a daemon with several sources", () => {
     gate.resolve(undefined);
     await daemon.operation.started();
     expect(daemon.parts.monitor.status()).to.have.length(2);
+  });
+
+  it("says that its state folder went, while the key is still in memory", async () => {
+    await using daemon = await launchIn(folder(), await configured("one"));
+    await daemon.operation.start();
+    await daemon.operation.started();
+    expect((await daemon.services.system.status()).state).to.equal("healthy");
+    await rename(folder().at("state"), folder().at("elsewhere"));
+    const { state, reasons, next_step: next } = await daemon.services.system.status();
+    await rename(folder().at("elsewhere"), folder().at("state"));
+    expect([state, next]).to.deep.equal(["failing", "holdfast keys recovery"]);
+    expect(reasons.join()).to.contain(folder().at("state"));
+  });
+
+  it("names the store that is open, also after another was configured", async () => {
+    await using daemon = await launchIn(folder(), await configured("one"));
+    await daemon.operation.take(await daemon.configure({ ...(await configured("one")), store: folder().at("other") }));
+    expect((await daemon.services.system.status()).store.url).to.equal(folder().at("store"));
   });
 
   it("leaves none of its files open to the watcher, which is a process of its own", async function () {
