@@ -45,6 +45,8 @@ describe("the audit log of the daemon", () => {
     expect(JSON.stringify(all)).not.to.include("never to be seen");
     const actions = all.map(({ action }) => action);
     expect(actions).to.include.members(["file.lost", "incident.opened", "incident.healed"]);
+    const durationMs = Number(all.find(({ action }) => action === "incident.healed")?.detail["durationMs"]);
+    expect(durationMs, "no digits that mean nothing").to.equal(Number(durationMs.toPrecision(3)));
     expect(await daemon.services.audit.verify(new AbortController().signal)).to.deep.include({ problems: [] });
   });
 });
