@@ -62,6 +62,9 @@ export interface DispatcherOptions {
   readonly random?: () => number;
 }
 
+/** Conditions whose causes are ids of incidents. */
+const OF_INCIDENTS: ReadonlySet<Condition> = new Set(["file_lost", "recovery_failed", "incident_waiting"]);
+
 /** An alert as it is listed. */
 export interface AlertView {
   readonly record: Readonly<AlertRecord>;
@@ -129,6 +132,15 @@ export class AlertDispatcher implements AsyncDisposable {
   list(includeResolved: boolean): readonly AlertView[] {
     const records = [...this.#records.values(), ...(includeResolved ? this.#resolved : [])];
     return records.sort((a, b) => b.sinceMs - a.sinceMs || (a.id < b.id ? -1 : 1)).map((record) => this.#view(record));
+  }
+
+  /** Ends what was raised for incidents that were closed while nobody listened: by a command without a daemon. */
+  confirmIncidents(isOpen: (id: string) => boolean): void {
+    for (const { condition, source, causes } of [...this.#records.values()]) {
+      const ended = OF_INCIDENTS.has(condition) ? causes.filter((cause) => !isOpen(cause)) : [];
+      for (const cause of ended) this.#clear({ kind: "clear", condition, source, cause });
+    }
+    this.#soon();
   }
 
   /** Stops further messages about an alert until it ends. NOT_FOUND. */

@@ -48,7 +48,9 @@ export class Operation implements AsyncDisposable {
 
   /** Begins to heal, to watch and to plan. Sources come up in the background; `started` waits for them. */
   async start(): Promise<void> {
-    await this.#parts.healer.start(this.#parts.ground.signal);
+    const { healer, telling } = this.#parts;
+    await healer.start(this.#parts.ground.signal);
+    telling.dispatcher?.confirmIncidents((id) => healer.isOpen(id));
     void this.#parts.space.start();
     void this.#parts.storeGauges.count();
     void this.#startSources(this.#parts.book.all());

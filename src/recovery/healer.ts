@@ -255,6 +255,11 @@ export class Healer implements AsyncDisposable {
     return await this.#book.get(id);
   }
 
+  /** Whether an incident still is to be healed or decided. */
+  isOpen(id: string): boolean {
+    return this.#book.isOpen(id);
+  }
+
   /** Every path of an incident. */
   async *incidentPaths(id: string): AsyncIterable<BytePath> {
     for await (const { path } of this.#book.pathsOf(id)) yield path;

@@ -149,6 +149,17 @@ describe("the alert dispatcher", () => {
     expect(stage.mail.delivered).to.deep.equal([]);
   });
 
+  it("ends what was raised for incidents that a command closed while no daemon ran", async () => {
+    await using stage = await Stage.open();
+    stage.bus.emit("incident.held", { id: "inc_1", source: "photos", paths: 60, reason: "60 files at once" });
+    stage.bus.emit("incident.held", { id: "inc_2", source: "videos", paths: 70, reason: "70 files at once" });
+    await stage.pass(MINUTE);
+    stage.dispatcher.confirmIncidents((id) => id === "inc_2");
+    await stage.pass(MINUTE);
+    expect(stage.dispatcher.list(false).map(({ record }) => record.source)).to.deep.equal(["videos"]);
+    expect(stage.mail.subjects.some((subject) => subject.includes("RESOLVED"))).to.equal(true);
+  });
+
   it("tells of a lost file only when it is not back soon; of a file that is back in any case", async () => {
     await using stage = await Stage.open();
     openIncident(stage, "inc_1");
