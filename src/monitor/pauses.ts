@@ -22,8 +22,6 @@ const EVERYTHING = "*";
 export class Pauses {
   readonly #level: ReturnType<typeof pausesOf>;
   readonly #pauses = new Map<string, Pause>();
-  /** Windows that an earlier run began, until all was looked at since. */
-  readonly #ofLastRun = new Set<string>();
   /** When the last look through each source began, wall ms. */
   readonly #lookedSinceMs = new Map<string, number>();
   /** When the newest source was looked through for the first time, wall ms. */
@@ -37,9 +35,7 @@ export class Pauses {
     const pauses = new Pauses(store);
     for await (const [key, text] of pauses.#level.iterator()) {
       const pause = parsePause(key, text);
-      if (pause === undefined) continue;
-      pauses.#pauses.set(key, pause);
-      pauses.#ofLastRun.add(key);
+      if (pause !== undefined) pauses.#pauses.set(key, pause);
     }
     return pauses;
   }
@@ -52,17 +48,16 @@ export class Pauses {
     }
     const key = pause.path ?? EVERYTHING;
     this.#pauses.set(key, pause);
-    await this.#level.put(key, JSON.stringify({ untilMs: pause.untilMs, reason: pause.reason }));
+    await this.#put(key, pause);
   }
 
   /** Ends the window of exactly this path, or all windows; gives what was ended. */
   async end(path: BytePath | undefined, nowMs: number): Promise<readonly Pause[]> {
     const ended = this.open(nowMs).filter((pause) => path === undefined || pause.path === path);
     for (const pause of ended) {
-      const key = pause.path ?? EVERYTHING;
-      this.#pauses.set(key, { ...pause, untilMs: nowMs });
-      this.#ofLastRun.delete(key);
-      await this.#level.del(key);
+      const over = { ...pause, untilMs: nowMs };
+      this.#pauses.set(pause.path ?? EVERYTHING, over);
+      await this.#put(pause.path ?? EVERYTHING, over); // what went in it may not be judged yet: `looked` forgets it
     }
     return ended;
   }
@@ -80,12 +75,9 @@ export class Pauses {
     return [...this.#pauses.values()].filter((pause) => pause.untilMs > nowMs);
   }
 
-  /** The window of an earlier run that covers a path and ended before anybody looked again. */
+  /** The window, open or ended, that covers a path since whose end nobody has looked through everything. */
   endedUnseen(path: BytePath): Pause | undefined {
-    for (const key of this.#ofLastRun) {
-      const pause = this.#pauses.get(key);
-      if (pause !== undefined && (pause.path === undefined || isWithin(path, pause.path))) return pause;
-    }
+    for (const pause of this.#pauses.values()) if (pause.path === undefined || isWithin(path, pause.path)) return pause;
     return undefined;
   }
 
@@ -107,9 +99,12 @@ export class Pauses {
     this.#lookedSinceMs.delete(source);
   }
 
+  async #put(key: string, { untilMs, reason }: Pause): Promise<void> {
+    await this.#level.put(key, JSON.stringify({ untilMs, reason }));
+  }
+
   async #drop(key: string): Promise<void> {
     this.#pauses.delete(key);
-    this.#ofLastRun.delete(key);
     await this.#level.del(key);
   }
 }

@@ -125,7 +125,7 @@ export class PathHealer {
     const away = await awayReason(this.#options.watch, job);
     if (away !== undefined) return { ...waiting(away), isAway: true };
     const { node, good } = await this.#known(job);
-    const present = await this.#lookAt(job.to ?? job.path);
+    const present = await this.#lookAt(targetOf(job, undefined).path);
     if (job.to !== undefined && present !== undefined)
       throw new HoldfastError("TARGET_EXISTS", `${pathText(job.to)} exists already`);
     if (good !== undefined && good.kind !== "file")

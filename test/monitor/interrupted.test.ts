@@ -131,6 +131,24 @@ describe("work that was interrupted", () => {
     expect(bench.paths("file.lost")).to.deep.equal(["dir/second"]);
   });
 
+  it("what went in a pause that was ended before its source was looked through, or seen to be judged, stays gone", async () => {
+    await using bench = await WatchBench.create();
+    const file = await bench.folder.write("unwanted", "unwanted");
+    await bench.protect();
+    await bench.quiet();
+    await bench.close();
+    await bench.open();
+    await bench.monitor.pause(bench.folder.bytes(), 60_000, "cleaning up");
+    unlinkSync(file);
+    await bench.monitor.resume(bench.folder.bytes());
+    await bench.close();
+    await bench.open();
+    await delay(2);
+    await bench.protect();
+    await bench.until("the removal", () => bench.paths("file.removed").includes("unwanted"));
+    expect(bench.losses).to.deep.equal([]);
+  });
+
   it("a file that was stored and not noted before a kill, and is deleted meanwhile, is missed", async () => {
     await using bench = await WatchBench.create({ commits: false });
     const file = await bench.folder.write("new", "stored, and the daemon killed before it noted that");

@@ -232,10 +232,10 @@ describe("evidence of intent", () => {
 });
 
 describe("the ledger of own writes", () => {
-  it("knows an announced write once, by device, inode, size and mtime, whatever the ctime", () => {
+  it("knows an announced write once, by device, inode, size and mtime, whatever the ctime", async () => {
     const ledger = new OwnWriteLedger();
     const stat = { dev: 1n, ino: 2n, sizeBytes: 3, mtimeNs: 4n, ctimeNs: 5n };
-    ledger.expect({ path: at("/f"), stat, sha256: "aa" });
+    await ledger.expect({ path: at("/f"), stat, sha256: "aa" });
     const took = (path: string, change: Partial<typeof stat> = {}): string | undefined =>
       ledger.take(at(path), { kind: "file", stat: { ...stat, ...change } })?.sha256;
     expect([took("/f", { mtimeNs: 9n }), took("/g"), took("/f", { ctimeNs: 99n }), took("/f")]).to.deep.equal([
@@ -244,11 +244,11 @@ describe("the ledger of own writes", () => {
     ]);
   });
 
-  it("knows each of several announced at one path, and a folder whatever its times", () => {
+  it("knows each of several announced at one path, and a folder whatever its times", async () => {
     const ledger = new OwnWriteLedger();
     const stat = { dev: 1n, ino: 2n, sizeBytes: 0, mtimeNs: 4n, ctimeNs: 5n };
-    ledger.expect({ path: at("/d"), stat });
-    ledger.expect({ path: at("/d"), stat: { ...stat, ino: 3n } });
+    await ledger.expect({ path: at("/d"), stat });
+    await ledger.expect({ path: at("/d"), stat: { ...stat, ino: 3n } });
     const took = (kind: "file" | "folder", ino: bigint): boolean =>
       ledger.take(at("/d"), { kind, stat: { ...stat, ino, mtimeNs: 99n } }) !== undefined;
     expect([took("file", 2n), took("folder", 9n), took("folder", 2n), took("folder", 2n)]).to.deep.equal([

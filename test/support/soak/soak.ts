@@ -43,6 +43,11 @@ const SOURCES = ["docs", "code", "app", "archive", "scratch"] as const;
 const HEAL_LIMIT_MS = 60_000;
 const RENAMES_ASKED = 3;
 const PROGRESS_MS = 15_000;
+/**
+ * Each time after so many ends the daemon is let look through everything: on a busy machine it would not come to that for
+ * a quarter of an hour, and after ten minutes nobody can tell a second deletion, or a rename and save, from a loss.
+ */
+const ENDS_UNLOOKED_MAX = 3;
 /** After this time a loss that was seen would be told, and a file that was wrongly taken for one be back. */
 const QUIET_MS = 3_000;
 
@@ -144,6 +149,7 @@ class Run {
     const [least, most] = this.#options.killEveryMs;
     // The choices of the activity must not depend on how fast this is: it has its own chance.
     const chance = new World(world.root, this.#options.seed + 1_000_003).chance;
+    let ends = 0;
     for (;;) {
       await delay(Math.min(chance.whole(least, most), Math.max(0, endMs - performance.now())));
       if (performance.now() >= endMs) return;
@@ -160,6 +166,8 @@ class Run {
       await delay(chance.whole(0, 2500));
       daemon.begin();
       world.note("daemon started");
+      ends += 1;
+      if (ends % ENDS_UNLOOKED_MAX === 0) await daemon.settle();
     }
   }
 
