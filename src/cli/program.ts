@@ -133,7 +133,7 @@ function buildProgram(around: CliSurroundings, run: Runner): Command {
     .option("--json", "one JSON document, or JSON lines while it streams")
     .addOption(new Option("--format <form>", "json or table").choices(["json", "table"]))
     .option("--no-input", "never ask")
-    .option("-q, --quiet", "say nothing but errors")
+    .option("-q, --quiet", "print results and errors only")
     .option("--verbose", "say more")
     .addHelpText(
       "after",
