@@ -64,18 +64,21 @@ export class LossTelling {
     const { shared, name } = this.#context;
     const lost = missed.map((one, index) => ({ one, actor: actors[index] }));
     const still = lost.filter(({ one }) => this.#hooks.isStillMissing(one.path));
-    if (still.length === 0) {
-      if (this.#goesOn && !goesOn) this.#end();
-      return;
-    }
-    const isMass = this.#isMass(still.map(({ one }) => one));
+    const isMass = still.length > 0 && this.#isMass(still.map(({ one }) => one));
     await shared.registry.markDeleted(
       name,
       still.map(({ one }) => one.path),
-      "deleted",
+      { reason: "deleted", isStillMissing: (path) => this.#hooks.isStillMissing(path) },
     );
-    shared.metrics.lost.add(still.length, { source: name, kind: "deleted" });
-    const losses = still.map(({ one, actor }) => this.#lossOf(one, actor));
+    // What came back while the others were marked is told by whoever saw it.
+    const losses = still.flatMap(({ one, actor }) =>
+      this.#hooks.isStillMissing(one.path) ? [this.#lossOf(one, actor)] : [],
+    );
+    if (losses.length === 0) {
+      if (this.#goesOn && !goesOn) this.#end();
+      return;
+    }
+    shared.metrics.lost.add(losses.length, { source: name, kind: "deleted" });
     if (isMass) this.#tellMass(losses, goesOn);
     else
       for (const loss of losses) {

@@ -385,7 +385,10 @@ export class LossJudge {
       else this.#accept(folder, "the folder held no lost files");
     }
     const { registry } = this.#context.shared;
-    await registry.markDeleted(this.#context.name, held, "deleted with its files");
+    await registry.markDeleted(this.#context.name, held, {
+      reason: "deleted with its files",
+      isStillMissing: (path) => this.#judged.has(path),
+    });
     return empty.length === 0 ? losses : [...losses, ...empty];
   }
 

@@ -119,17 +119,22 @@ export class Registry implements AsyncDisposable {
 
   /**
    * Marks many paths as deleted; whatever else is known of them stays. What is not known, or no longer, is passed over.
-   * Their old records are read beside this thread, a page ahead.
+   * Their old records are read beside this thread, a page ahead; one that is not missing any more by then is left.
    */
-  async markDeleted(source: string, paths: readonly BytePath[], reason: string): Promise<void> {
+  async markDeleted(
+    source: string,
+    paths: readonly BytePath[],
+    { reason, isStillMissing = () => true }: { readonly reason: string; isStillMissing?(path: BytePath): boolean },
+  ): Promise<void> {
     const written = new Set<string>();
     this.#writtenSince.add(written);
     try {
-      const keys = paths.map((path) => keyOf(source, path));
-      const read = async (slice: readonly string[]): Promise<readonly (Buffer | undefined)[]> =>
-        await this.#records.getMany(slice.map((key) => Buffer.from(key, "latin1")));
-      for await (const { slice, values } of readAhead(keys, PAGE, read)) {
-        for (const [index, key] of slice.entries()) {
+      const read = async (slice: readonly BytePath[]): Promise<readonly (Buffer | undefined)[]> =>
+        await this.#records.getMany(slice.map((path) => Buffer.from(keyOf(source, path), "latin1")));
+      for await (const { slice, values } of readAhead(paths, PAGE, read)) {
+        for (const [index, path] of slice.entries()) {
+          if (!isStillMissing(path)) continue;
+          const key = keyOf(source, path);
           const isOld = written.has(key) || this.#overlay.has(key);
           this.#markDeleted(source, key, isOld ? this.#bytesAt(key) : values[index], reason);
         }

@@ -4,6 +4,8 @@ import { lstatSync, readdirSync } from "node:fs";
 import { appendFile, chmod, link, readFile, rm, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { once } from "node:events";
+import { Readable } from "node:stream";
+import { buffer } from "node:stream/consumers";
 import { expect } from "chai";
 import { openAnchored } from "../../src/base/anchored.js";
 import { systemClock } from "../../src/base/clock.js";
@@ -20,7 +22,7 @@ import { FakeClock } from "../support/fake-clock.js";
 import { spawnHolder } from "../support/file-holder.js";
 import { NEVER, lostFile, nodeAt } from "../support/recovery-rig.js";
 import { rejection } from "../support/rejection.js";
-import { hasProgram, requireRoot, skip } from "../support/requirements.js";
+import { hasProgram, requirePrograms, requireRoot, skip } from "../support/requirements.js";
 import { useTempFolder } from "../support/temp-folder.js";
 
 const PATH = "/data/a" as BytePath;
@@ -229,6 +231,29 @@ describe("files of processes", () => {
     expect(await offeredFor(good.stat.ctimeNs)).to.equal(1);
     expect(await offeredFor(good.stat.ctimeNs - 1_000_000_000n)).to.equal(0);
     await holder.end();
+  });
+
+  it("give no bytes of another file that its process has under the same number by now", async function () {
+    requirePrograms(this, "python3");
+    const [file, secret] = [await folder().write("lost", "lost\n"), await folder().write("secret", "secret\n")];
+    const program =
+      "import os,sys\nf=os.open(sys.argv[1],os.O_RDONLY)\nprint('open',flush=True)\nsys.stdin.readline()\nos.dup2(os.open(sys.argv[2],os.O_RDONLY),f)\nprint('other',flush=True)\nsys.stdin.read()";
+    const holder = spawn("python3", ["-c", program, file, secret], { stdio: ["pipe", "pipe", "inherit"] });
+    await once(holder.stdout, "data");
+    const lost = lostFile(pathFromText(file), lastGoodOf(nodeAt(pathFromText(file))));
+    await rm(file);
+    const search = { parameters: {}, note: () => undefined, scratchDir: folder().path };
+    const open: ((signal: AbortSignal) => AsyncIterable<Buffer>)[] = [];
+    for await (const found of openFilesStrategy(new ProcessFiles(systemClock)).find(lost, search, NEVER))
+      open.push((signal) => found.open(signal));
+    const [openFirst = () => Readable.from([])] = open;
+    const read = async (): Promise<string> => (await buffer(openFirst(NEVER))).toString();
+    expect(await read()).to.equal("lost\n");
+    holder.stdin.write("\n");
+    await once(holder.stdout, "data");
+    expect(await rejection(read())).to.have.property("code", "RECOVERY_FAILED");
+    holder.stdin.end();
+    await once(holder, "exit");
   });
 });
 

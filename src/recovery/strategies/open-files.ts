@@ -3,7 +3,9 @@
  * close, so it is looked for first and copied at once. It even holds what was written after the last backup. Found by
  * the lost inode, or else by the name that the file had.
  */
-import { createReadStream } from "node:fs";
+import { constants } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
+import { HoldfastError } from "../../base/errors.js";
 import type { HeldFile, ProcessFiles } from "../proc.js";
 import type { Candidate, LostFile, RecoveryStrategy, Search } from "../strategy.js";
 import { fidelityByTime, msOfNs } from "../regular-file.js";
@@ -46,6 +48,19 @@ function candidateOf(lost: LostFile, held: HeldFile, isLostInode: boolean): Cand
     ...(isLostInode ? { sameInode: true } : { ownerUid: held.uid }),
     notes: held.isWritable ? ["the process may still be writing to it"] : [],
     command: `cp ${held.link} RECOVERED`,
-    open: (signal) => createReadStream(held.link, { start: 0, signal }) as AsyncIterable<Buffer>,
+    open: (signal) => contentOf(held, signal),
   };
+}
+
+/** What a process had under a number when it was looked at may have been closed since, and the number be another file's. */
+async function* contentOf(held: HeldFile, signal: AbortSignal): AsyncIterable<Buffer> {
+  await using handle = await open(held.link, constants.O_RDONLY | constants.O_NONBLOCK);
+  if (!(await isStillHeld(handle, held)))
+    throw new HoldfastError("RECOVERY_FAILED", `${held.how} of process ${String(held.pid)} is another file now`);
+  yield* handle.createReadStream({ start: 0, autoClose: false, signal }) as AsyncIterable<Buffer>;
+}
+
+async function isStillHeld(handle: FileHandle, held: HeldFile): Promise<boolean> {
+  const { dev, ino, birthtimeNs } = await handle.stat({ bigint: true });
+  return dev === held.dev && ino === held.ino && birthtimeNs === held.birthNs;
 }
