@@ -1,5 +1,6 @@
 /** What the parts of one watched source share, and the metrics of the monitor. */
 import type { Clock } from "../base/clock.js";
+import type { Semaphore } from "../base/concurrency.js";
 import type { EventBus } from "../base/events.js";
 import type { Counter, Gauge, Logger, Observer } from "../base/observe.js";
 import type { BytePath } from "../base/paths.js";
@@ -75,6 +76,8 @@ export interface SharedParts {
   /** Content has begun to rest: soon there will be something to store. */
   readonly expectChange: () => void;
   readonly git: GitKnowledge;
+  /** Turns at looking through a source, which takes a thread each time. */
+  readonly walks: Semaphore;
   /** Undefined: nobody is asked who did it. */
   readonly actors: Actors | undefined;
   /** True: a process that is seen to attack is stopped. */

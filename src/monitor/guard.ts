@@ -97,7 +97,7 @@ export class SourceGuard {
       foundUnwatched: (folder) => this.#roots.of(folder)?.foundUnwatched(folder),
       room: () => this.#changes.room(),
     });
-    this.#reconciles = new ReconcileQueue((order) => this.#reconcile(order));
+    this.#reconciles = new ReconcileQueue((order) => this.#reconcile(order), context.shared.walks, context.signal);
     this.#roots = new Roots(context, native, times.pollMs, {
       changed: ({ paths, unnamed, heardAtMs }) => {
         for (const path of paths) this.#heard(path, heardAtMs);

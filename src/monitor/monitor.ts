@@ -6,6 +6,7 @@ import { setMaxListeners } from "node:events";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Timer } from "../base/clock.js";
+import { Semaphore } from "../base/concurrency.js";
 import { HoldfastError, messageOf } from "../base/errors.js";
 import { type BytePath, isWithin, pathFromText } from "../base/paths.js";
 import { type SharedParts, SourceContext, monitorMetrics } from "./context.js";
@@ -46,6 +47,8 @@ const DEFAULT_TIMES: MonitorTimes = {
   pollMs: 30_000,
   scrubMs: undefined,
 };
+/** Sources that are looked through at once: each takes a thread, about 10 MB, and hundreds of them took all memory. */
+const WALKS_MAX = 4;
 /** Findings that one scan lists at most. */
 const FINDINGS_MAX = 100_000;
 const UNWATCHED: Currency = { is: "doubtful", reason: "no daemon watches it", backedUp: () => undefined };
@@ -94,6 +97,7 @@ export class Monitor implements AsyncDisposable {
       arrivals: new Arrivals(),
       expectChange: options.expectChange ?? ((): void => undefined),
       git: new GitKnowledge(() => clock.monotonicMs()),
+      walks: new Semaphore(WALKS_MAX),
       actors: options.actors === true ? new Actors({ clock, log: observer.log }) : undefined,
       stopAttacker: options.stopAttacker ?? false,
     });

@@ -4,6 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { expect } from "chai";
 import { Level } from "level";
 import { systemClock } from "../../src/base/clock.js";
+import { Semaphore } from "../../src/base/concurrency.js";
 import { EventBus } from "../../src/base/events.js";
 import { silentObserver } from "../../src/base/observe.js";
 import { type SharedParts, SourceContext, monitorMetrics } from "../../src/monitor/context.js";
@@ -183,6 +184,7 @@ async function contextOf(bench: WatchBench, bus: EventBus): Promise<SourceContex
     stopAttacker: false,
     git: new GitKnowledge(() => 0),
     expectChange: () => undefined,
+    walks: new Semaphore(1),
   };
   const source = new FileSource({ name: "data", paths: [bench.folder.bytes()] });
   return new SourceContext(shared, source, {}, bench.signal.signal);

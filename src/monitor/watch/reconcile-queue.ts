@@ -1,4 +1,5 @@
 /** Looks through folders one after another; an order that a waiting one covers joins it. */
+import type { Semaphore } from "../../base/concurrency.js";
 import type { NoticedBy } from "../../base/events.js";
 import { type BytePath, isWithin } from "../../base/paths.js";
 
@@ -20,11 +21,15 @@ export class ReconcileQueue {
   readonly #waiting: Waiting[] = [];
   #running: Promise<void> | undefined;
   #current: ReconcileOrder | undefined;
+  readonly #turns: Semaphore;
+  readonly #signal: AbortSignal;
   #stopped = false;
 
-  /** `work` never rejects. */
-  constructor(work: (order: ReconcileOrder) => Promise<void>) {
+  /** `work` never rejects. `turns`: shared with other queues, so that only so many of all work at once. */
+  constructor(work: (order: ReconcileOrder) => Promise<void>, turns: Semaphore, signal: AbortSignal) {
     this.#work = work;
+    this.#turns = turns;
+    this.#signal = signal;
   }
 
   get isBusy(): boolean {
@@ -60,9 +65,12 @@ export class ReconcileQueue {
 
   async #run(): Promise<void> {
     for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
+      const { order } = next;
       try {
-        this.#current = next.order;
-        await this.#work(next.order);
+        this.#current = order;
+        await this.#turns.run(async () => await this.#work(order), this.#signal);
+      } catch (error) {
+        if (!this.#signal.aborted) throw error; // it waited for its turn and is wanted no more
       } finally {
         this.#current = undefined;
         next.finish();
