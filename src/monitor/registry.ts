@@ -124,7 +124,10 @@ export class Registry implements AsyncDisposable {
   async markDeleted(
     source: string,
     paths: readonly BytePath[],
-    { reason, isStillMissing = () => true }: { readonly reason: string; isStillMissing?(path: BytePath): boolean },
+    {
+      reason,
+      isStillMissing = () => true,
+    }: { readonly reason: string; readonly isStillMissing?: (path: BytePath) => boolean },
   ): Promise<void> {
     const written = new Set<string>();
     this.#writtenSince.add(written);

@@ -129,7 +129,7 @@ describe("losses of protected files", () => {
     const staged = await bench.folder.write(".holdfast-tmp-x", "content");
     const staged2 = lookAt(bench.folder.bytes(".holdfast-tmp-x"));
     if (staged2.is !== "there") throw new Error("the staged file is not there");
-    bench.monitor.expectOwnWrite({
+    await bench.monitor.expectOwnWrite({
       path,
       stat: staged2.node.stat,
       sha256: createHash("sha256").update("content").digest("hex"),
@@ -158,7 +158,7 @@ describe("losses of protected files", () => {
     const look = lookAt(bench.folder.bytes(".holdfast-tmp-x"));
     if (look.is !== "there") throw new Error("the staged file is not there");
     const sha256 = createHash("sha256").update('{"good": 1}').digest("hex");
-    bench.monitor.expectOwnWrite({ path, stat: look.node.stat, sha256 });
+    await bench.monitor.expectOwnWrite({ path, stat: look.node.stat, sha256 });
     await using folder = openAnchored("/" as BytePath, bench.folder.bytes());
     if (!folder.exchange(".holdfast-tmp-x", folder, "settings.json")) renameSync(staged, file);
     else unlinkSync(staged);
@@ -181,7 +181,7 @@ describe("losses of protected files", () => {
     const look = lookAt(bench.folder.bytes(".holdfast-tmp-x"));
     if (look.is !== "there") throw new Error("the staged file is not there");
     const good = createHash("sha256").update("good").digest("hex");
-    bench.monitor.expectOwnWrite({ path, stat: look.node.stat, sha256: good });
+    await bench.monitor.expectOwnWrite({ path, stat: look.node.stat, sha256: good });
     renameSync(staged, file);
     await bench.until("it is committed anew", () => bench.repository.current(path, "data")?.node.sha256 === good);
     expect(bench.paths("file.changed")).to.include("healed.txt");
@@ -196,7 +196,7 @@ describe("losses of protected files", () => {
     bench.clear();
     const look = lookAt(path);
     if (look.is !== "there") throw new Error("the file is not there");
-    bench.monitor.expectOwnWrite({ path, stat: { ...look.node.stat, mtimeNs: 5n }, sha256: "00" });
+    await bench.monitor.expectOwnWrite({ path, stat: { ...look.node.stat, mtimeNs: 5n }, sha256: "00" });
     writeFileSync(file, "foreign");
     await bench.until("the change", () => bench.paths("file.changed").includes("own.txt"));
   });
@@ -226,7 +226,7 @@ describe("losses of protected files", () => {
     const look = lookAt(bench.folder.bytes(".holdfast-tmp-x"));
     if (look.is !== "there") throw new Error("the staged file is not there");
     const sha256 = createHash("sha256").update("both").digest("hex");
-    bench.monitor.expectOwnWrite({ path, stat: look.node.stat, sha256 });
+    await bench.monitor.expectOwnWrite({ path, stat: look.node.stat, sha256 });
     linkSync(staged, one);
     unlinkSync(staged);
     await bench.until("it is registered", () => bench.monitor.registry.get("data", path)?.state === "live");
