@@ -81,6 +81,11 @@ export class SoakedDaemon {
     }
   }
 
+  /** What it tells Prometheus; empty while it does not answer. */
+  async metrics(): Promise<string> {
+    return (await this.#ask(async (signal) => await this.#client.text("/metrics", signal))) ?? "";
+  }
+
   /** Undefined while it does not answer. */
   async status(): Promise<StatusDocument | undefined> {
     return await this.#ask(async (signal) => await this.#client.get<StatusDocument>("/status", signal));
