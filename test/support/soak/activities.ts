@@ -295,7 +295,7 @@ async function rotate(scene: Scene): Promise<boolean> {
   const text = quoted(world.text());
   await scene.run(
     `rm -f app.log.3.gz; [ -e app.log.2.gz ] && mv app.log.2.gz app.log.3.gz; [ -e app.log.1 ] && gzip -c app.log.1 > app.log.2.gz && rm app.log.1
-    mv app.log app.log.1; printf %s ${text} > app.log`,
+    [ ! -e app.log ] || mv app.log app.log.1; printf %s ${text} > app.log`,
     world.at("archive"),
   );
   world.takeAsMeant(world.at("archive"));
