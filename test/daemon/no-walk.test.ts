@@ -10,6 +10,7 @@ import { pathFromText, pathText } from "../../src/base/paths.js";
 import type { FileNode, SourceManifest } from "../../src/engine/types.js";
 import { type DaemonInProcess, launchIn } from "../support/launched.js";
 import { type TempFolder, useTempFolder } from "../support/temp-folder.js";
+import { stopProcess } from "../support/stopped.js";
 
 const SIGNAL = new AbortController().signal;
 const FILES = 40;
@@ -160,7 +161,7 @@ describe("a backup of a watched source", () => {
     const pid = daemon.parts.monitor.watcherPid;
     if (pid === undefined) throw new Error("no watcher");
     const waiting = Number(await readFile("/proc/sys/fs/inotify/max_queued_events", "utf8"));
-    process.kill(pid, "SIGSTOP"); // as if other programs had the processors for a moment
+    await stopProcess(pid); // as if other programs had the processors for a moment
     for (let index = 0; index <= waiting; index += 1) {
       utimesSync(folder().at(`data/f${String(index % 2)}/${String(index % 2)}`), index, index);
     }

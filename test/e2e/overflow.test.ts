@@ -10,6 +10,7 @@ import { Sandbox, until } from "../support/program.js";
 import { skip } from "../support/requirements.js";
 import { SoakedDaemon } from "../support/soak/daemon.js";
 import { sha256 } from "../support/soak/world.js";
+import { stopProcess } from "../support/stopped.js";
 
 const QUEUE_MAX = 100_000;
 const LIMIT_MS = 40_000;
@@ -32,7 +33,7 @@ describe("a queue of events that ran over", () => {
     expect(await daemon.settle()).to.equal(undefined);
 
     const watcher = daemon.watcherPid ?? 0;
-    process.kill(watcher, "SIGSTOP");
+    await stopProcess(watcher);
     try {
       // The same event twice in a row would be one.
       for (let count = 0; count <= queue; count += 1) utimesSync(busy[count % 2] ?? path, count, count);

@@ -11,6 +11,7 @@ import type { WatchListener } from "../../src/monitor/watch/native.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { TempFolder } from "../support/temp-folder.js";
 import { WatchBench } from "../support/watch-bench.js";
+import { stopProcess } from "../support/stopped.js";
 
 const NO_SWEEPS = { folderSweepMs: 3_600_000, fileSweepMs: 3_600_000 };
 
@@ -113,7 +114,7 @@ describe("a root that goes while its ears are in trouble", () => {
     await bench.quiet();
     const state = (): string | undefined => bench.monitor.status()[0]?.state;
     const pid = bench.monitor.watcherPid ?? 0;
-    process.kill(pid, "SIGSTOP");
+    await stopProcess(pid);
     await bench.until("degraded", () => state() === "degraded");
     renameSync(bench.folder.at("root"), bench.folder.at("away"));
     await bench.until("gone", () => state() === "root_gone");
