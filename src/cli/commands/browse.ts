@@ -8,7 +8,7 @@ import { type BytePath, pathFromText, pathText } from "../../base/paths.js";
 import { counted, formatSize, parseSizeBytes } from "../../base/units.js";
 import { browseLibrary } from "../browse-library.js";
 import { type CommandContext, type CommandSpec, type Options, argument, isSet, textOption } from "../command.js";
-import { printable } from "../output.js";
+import { type Output, printable } from "../output.js";
 
 const CACHE_OPTION = { flags: "--cache <size>", description: "content kept in memory (default: 64MiB)" } as const;
 const CACHE_BYTES_MIN = 16 * 2 ** 20;
@@ -61,19 +61,25 @@ async function mountBackups(context: CommandContext, args: readonly string[], op
   };
   await using mounted = await BackupMount.open(mounting, signal);
   const backups = await library.backups(signal);
+  const isAlone = await worksAlone(context);
+  // From here on an end that somebody asks for is a good one: nothing that is asked may be interrupted.
   if (output.json) output.jsonLine({ mount_point: pathText(path), backups: backups.length });
   else output.print(`${counted(backups.length, "backup")} in ${printable(pathText(path))}; press Ctrl-C to unmount.`);
-  await tellIfAlone(context);
+  if (isAlone) tellAlone(output);
   await Promise.race([mounted.served, aborted(signal)]);
   if (!signal.aborted) output.say(`${printable(pathText(path))} was unmounted`);
   return EXIT.ok;
 }
 
-/** Without a daemon this process holds the repository: whoever wants to write meanwhile should know why it waits. */
-async function tellIfAlone(context: CommandContext): Promise<void> {
+async function worksAlone(context: CommandContext): Promise<boolean> {
   const api = await context.api("alone");
   const { daemon } = await api.get<Pick<StatusDocument, "daemon">>("/status", context.signal);
-  if (!daemon) context.output.say("No daemon runs: the repository is in use by this command until it ends.");
+  return !daemon;
+}
+
+/** Without a daemon this process holds the repository: whoever wants to write meanwhile should know why it waits. */
+function tellAlone(output: Output): void {
+  output.say("No daemon runs: the repository is in use by this command until it ends.");
 }
 
 /** Bytes of randomness in a password; it is written in hex, which no program takes for an option or a name of its own. */
@@ -87,6 +93,7 @@ async function serveWebdav(context: CommandContext, _args: readonly string[], op
   const password = new Secret(randomBytes(PASSWORD_BYTES).toString("hex"));
   const library = browseLibrary(await context.api("alone"));
   await using server = await WebdavServer.listen({ library, clock, host, port, password }, signal);
+  const isAlone = await worksAlone(context);
   const url = `http://${host.includes(":") ? `[${host}]` : host}:${server.port}/`;
   if (output.json) {
     output.jsonLine({ url, user: WEBDAV_USER, password: password.reveal() });
@@ -94,7 +101,7 @@ async function serveWebdav(context: CommandContext, _args: readonly string[], op
     output.print(`Backups are at ${url}; press Ctrl-C to stop.`);
     output.insist(`User ${WEBDAV_USER}, password ${password.reveal()} (for this run, shown once)`);
   }
-  await tellIfAlone(context);
+  if (isAlone) tellAlone(output);
   await aborted(signal);
   return EXIT.ok;
 }
