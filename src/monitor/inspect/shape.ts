@@ -1,6 +1,7 @@
 /** The shape of a file: its size, how many NUL bytes it ends with, and whether others stand before them. */
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { type BytePath, pathBytes } from "../../base/paths.js";
+import { nulsAtEnd } from "../judge/torn.js";
 import type { Shape } from "./jobs.js";
 
 /** NULs at the end are counted back this far, bytes. */
@@ -17,7 +18,7 @@ export function shapeOf(fd: number, sizeBytes: number): Shape {
   for (let end = sizeBytes; end > 0 && nulTailBytes < NUL_TAIL_BYTES_MAX;) {
     const start = Math.max(0, end - window.length);
     const count = readSync(fd, window, 0, end - start, start);
-    const zeros = zerosAtEnd(window, count);
+    const zeros = nulsAtEnd(window, count);
     nulTailBytes += zeros;
     hasOtherNuls = hasNulBefore(window, count - zeros);
     if (zeros < end - start) break;
@@ -35,7 +36,7 @@ export function quickShape(path: BytePath): Shape | undefined {
     if (!stats.isFile()) return undefined;
     const window = Buffer.allocUnsafe(Math.min(WINDOW_BYTES, stats.size));
     const count = readSync(fd, window, 0, window.length, stats.size - window.length);
-    const nulTailBytes = zerosAtEnd(window, count);
+    const nulTailBytes = nulsAtEnd(window, count);
     if (nulTailBytes === WINDOW_BYTES) return undefined;
     return { sizeBytes: stats.size, nulTailBytes, hasOtherNuls: hasNulBefore(window, count - nulTailBytes) };
   } catch {
@@ -43,12 +44,6 @@ export function quickShape(path: BytePath): Shape | undefined {
   } finally {
     if (fd !== undefined) closeSync(fd);
   }
-}
-
-function zerosAtEnd(window: Buffer, count: number): number {
-  let zeros = 0;
-  while (zeros < count && window[count - 1 - zeros] === 0) zeros += 1;
-  return zeros;
 }
 
 function hasNulBefore(window: Buffer, end: number): boolean {

@@ -22,7 +22,12 @@ export function isBeginningOf(part: Buffer, whole: Buffer): boolean {
 }
 
 function endBeforeNuls(content: Buffer): number {
-  let end = content.length;
-  while (end > 0 && content[end - 1] === 0) end -= 1;
-  return end;
+  return content.length - nulsAtEnd(content, content.length);
+}
+
+/** How many NULs the first `count` bytes end with. */
+export function nulsAtEnd(bytes: Buffer, count: number): number {
+  let nuls = 0;
+  while (nuls < count && bytes[count - 1 - nuls] === 0) nuls += 1;
+  return nuls;
 }
