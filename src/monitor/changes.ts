@@ -96,9 +96,14 @@ export class ChangeJudge {
     return this.#dirty.freshCount === 0;
   }
 
+  /** True when no path waits for a look or is being looked at. */
+  get isAtRest(): boolean {
+    return this.#dirty.freshCount === 0 && !this.#isLooking && this.#comparing.size === 0;
+  }
+
   /** True while it is not known what became of some path: not looked at to the end, or its removal is not durable yet. */
   get isUnsure(): boolean {
-    if (this.#dirty.freshCount > 0 || this.#isLooking || this.#comparing.size > 0) return true;
+    if (!this.isAtRest) return true;
     for (const { stamp } of this.#awaiting.values()) if (stamp === REMOVAL) return true;
     return false;
   }

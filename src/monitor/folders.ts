@@ -67,20 +67,21 @@ export class FolderKeeper {
     await this.#compare(folder, names, item);
   }
 
-  /** One look at every known folder; marks those that changed. */
-  async sweep(): Promise<void> {
+  /** One look at every known folder; marks those that changed. Gives when it began, wall ms; undefined: it was cut short. */
+  async sweep(): Promise<number | undefined> {
     const { shared, name } = this.#context;
     const sinceMs = this.#context.nowMs();
     let count = 0;
     for (const [folder, mtimeNs] of this.#known.entries()) {
       count += 1;
       if (count % SLICE === 0) await turn();
-      if (this.#context.signal.aborted) return;
+      if (this.#context.signal.aborted) return undefined;
       const look = lookAt(folder);
       if (look.is === "unknown") continue;
       if (look.is === "missing" || look.node.stat.mtimeNs !== mtimeNs) this.#hooks.mark(folder, "sweep");
     }
     await shared.pauses.looked(name, sinceMs);
+    return sinceMs;
   }
 
   #names(folder: BytePath): Set<string> | undefined {

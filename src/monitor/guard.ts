@@ -10,6 +10,7 @@ import { ChangeJudge } from "./changes.js";
 import type { SourceContext } from "./context.js";
 import { SourceCurrency } from "./currency.js";
 import { DamageJudge } from "./damage.js";
+import { Degradation, stateOf } from "./degradation.js";
 import { AttackWatch } from "./judge/attack-watch.js";
 import type { DirtyItem } from "./dirty.js";
 import { ExpectationWatch } from "./expectation-watch.js";
@@ -18,11 +19,13 @@ import { FreshReadings } from "./fresh.js";
 import { healedAtMs } from "./intent.js";
 import { isAsRegistered, isSameStat, lookAt, stampOf } from "./look.js";
 import { LossJudge } from "./losses.js";
+import { missingNeighbours } from "./missing.js";
 import type { DurableReceipt, MonitorTimes, SourceStatus, WalkedEntry } from "./ports.js";
 import { type KnownPath, type RegistryRecord, recordOf } from "./registry.js";
 import { judgeBeforePauseEnds } from "./pause-end.js";
+import { RestMark } from "./rest-mark.js";
 import { Roots } from "./roots.js";
-import { forgetTold, hasLostAll, isDamageTold, recallArrival, registerStored } from "./start-evidence.js";
+import { ArrivalRecall, forgetTold, hasLostAll, isDamageTold, registerStored } from "./start-evidence.js";
 import { watchLimitReason } from "./watch/limits.js";
 import type { NativeWatcher } from "./watch/native.js";
 import { reconcile } from "./watch/reconcile.js";
@@ -30,8 +33,6 @@ import { ReconcileQueue, type ReconcileOrder } from "./watch/reconcile-queue.js"
 
 /** Removals are remembered this long, for `explain`, ms. */
 const REMOVED_KEEP_MS = 7 * 86_400_000;
-/** Neighbours looked at before a loss is told; 2,000 looks take about 10 ms. */
-const SURVEY_MAX = 2000;
 /** A source whose changes did not fit is looked through again after this pause, ms. */
 const OVERFLOW_PAUSE_MS = 5000;
 
@@ -50,8 +51,10 @@ export class SourceGuard {
   readonly #roots: Roots;
   readonly #reconciles: ReconcileQueue;
   readonly #timers: Timer[] = [];
-  readonly #degraded = new Map<string, string>();
+  readonly #degradation: Degradation;
+  readonly #rest: RestMark;
   #overflowTimer: Timer | undefined;
+  #recall: ArrivalRecall | undefined;
   /** Until everything has been looked at once; nothing is protected before. */
   #isScanning = true;
   #sweeping: Promise<void> | undefined;
@@ -68,6 +71,12 @@ export class SourceGuard {
       foundUnheard: (path) => this.#changes.mark(path, "sweep"),
     });
     this.expected = new ExpectationWatch(context);
+    this.#degradation = new Degradation(context);
+    this.#rest = new RestMark(
+      context.shared,
+      context.name,
+      () => this.#isAtRest && this.#roots.goneReason === undefined,
+    );
     this.#attack = new AttackWatch(context, context.canaries);
     this.#damage = new DamageJudge(context, this.#attack, () => this.#changes);
     this.#changes = new ChangeJudge(context, {
@@ -110,7 +119,7 @@ export class SourceGuard {
       recheck: (folders) => {
         for (const folder of folders) this.#changes.mark(folder, "sweep", true);
       },
-      degraded: (key, reason) => this.#setDegraded(key, reason),
+      degraded: (key, reason) => this.#degradation.set(key, reason),
       gone: (root) => this.#losses.forgetBelow((path) => isWithin(path, root)),
       deleted: (root) => void this.#expandMissing(root, itemOf("event", context.nowMs())),
       forget: (root) => this.#folders.forget(root),
@@ -133,6 +142,8 @@ export class SourceGuard {
     await this.#attack.start();
     await this.expected.start();
     await this.#roots.open();
+    this.#recall = new ArrivalRecall(shared, await this.#rest.read());
+    const beganMs = this.context.nowMs();
     const starts = [...new Set(source.roots.map((root) => root.folder))].map((under) =>
       this.#reconciles.add({ under, reason: "start", noticedBy: "start" }),
     );
@@ -148,10 +159,12 @@ export class SourceGuard {
       clock.every(this.#times.fileSweepMs, () => this.#sweepFiles()),
       clock.every(this.#times.rootCheckMs, () => {
         this.#roots.check();
-        if (this.#roots.ears === "inotify") this.#setDegraded("limit", watchLimitReason(this.#folders.count));
+        if (this.#roots.ears === "inotify") this.#degradation.set("limit", watchLimitReason(this.#folders.count));
         this.updateGauges();
+        this.#rest.update();
       }),
     );
+    this.#rest.looked(beganMs);
     this.updateGauges();
     shared.bus.emit("watch.ready", { source: name });
   }
@@ -184,6 +197,7 @@ export class SourceGuard {
       this.#losses.stop(),
       this.#reconciles.stop(),
       this.#sweeping,
+      this.#rest.stop(),
     ]);
     const labels = { source: this.context.name };
     const { degraded, files, bytes, pending } = this.context.shared.metrics;
@@ -226,17 +240,24 @@ export class SourceGuard {
     this.#changes.settleUnseen(path, record, { noticedBy, seenAtMs: this.context.nowMs(), thorough: false });
   }
 
-  /** A pause of a path, or of everything, is about to end: what went during it is seen and judged before. */
-  async pauseEnds(path: BytePath | undefined): Promise<void> {
+  /** Pauses of these paths (undefined: of all) are about to end: what went in them is judged before; false: not all of it. */
+  async pausesEnd(paths: readonly (BytePath | undefined)[]): Promise<boolean> {
     const { shared, source, signal } = this.context;
     const paused = {
       clock: shared.clock,
       roots: source.roots.map(({ folder }) => folder),
       lookThrough: (under: BytePath) => this.#reconciles.add({ under, reason: "resume", noticedBy: "sweep" }),
       mark: (missing: BytePath) => this.#changes.mark(missing, "sweep"),
-      isAtRest: () => signal.aborted || (this.#changes.isLookedThrough && this.#losses.isAtRest),
+      isAtRest: () => signal.aborted || this.#isAtRest,
     };
-    await judgeBeforePauseEnds(paused, path);
+    const areJudged = await Promise.all(paths.map((path) => judgeBeforePauseEnds(paused, path)));
+    return areJudged.every(Boolean) && this.#isAtRest;
+  }
+
+  /** True when nothing waits for a look or a verdict. */
+  get #isAtRest(): boolean {
+    const isLooking = this.#isScanning || this.#overflowTimer !== undefined || this.#reconciles.isBusy;
+    return !isLooking && this.#changes.isAtRest && this.#losses.isAtRest && !this.context.signal.aborted;
   }
 
   /** Looks at the roots now, so that `status` tells of them as they are. */
@@ -260,6 +281,7 @@ export class SourceGuard {
   /** A commit is durable: what it holds is known from now on. */
   recordDurable(receipt: DurableReceipt): void {
     const times = { nowMs: this.context.nowMs(), readFromMs: receipt.readFromMs };
+    this.#rest.registered();
     for (const entry of [...receipt.stored, ...receipt.unchanged]) this.#register(entry.path, recordOf(entry, times));
     for (const path of receipt.removed) this.#registerRemoval(path);
     if (receipt.seq > 0) this.context.shared.registry.holdsThrough(this.context.name, receipt.seq);
@@ -297,38 +319,16 @@ export class SourceGuard {
   }
 
   #state(): Pick<SourceStatus, "state" | "reason"> {
-    const goneReason = this.#roots.goneReason;
-    if (goneReason !== undefined) return { state: "root_gone", reason: goneReason };
-    const [degraded] = this.#degraded.values();
-    if (degraded !== undefined) return { state: "degraded", reason: degraded };
-    if (this.#isScanning) return { state: "scanning", reason: "looking at everything for the first time" };
-    const { pauses } = this.context.shared;
-    const paused = this.context.source.roots
-      .map((root) => pauses.covering(root.folder, this.context.nowMs()))
-      .find((pause) => pause !== undefined);
-    if (paused !== undefined) return { state: "paused", reason: paused.reason };
-    return { state: "protected", reason: undefined };
-  }
-
-  #setDegraded(key: string, reason: string | undefined): void {
-    const { shared, name, signal } = this.context;
-    if (signal.aborted) return;
-    const was = this.#degraded.size > 0;
-    if (reason === undefined) this.#degraded.delete(key);
-    else this.#degraded.set(key, reason);
-    const is = this.#degraded.size > 0;
-    if (was === is) return;
-    shared.metrics.degraded.set(is ? 1 : 0, { source: name });
-    if (is) shared.bus.emit("watch.degraded", { source: name, reason: reason ?? "" });
-    else shared.bus.emit("watch.restored", { source: name });
+    const { goneReason } = this.#roots;
+    return stateOf(this.context, { goneReason, degraded: this.#degradation.reason, isScanning: this.#isScanning });
   }
 
   #overflow(): void {
     if (this.#overflowTimer !== undefined || this.context.signal.aborted) return;
-    this.#setDegraded("overflow", "more changes than can be remembered");
+    this.#degradation.set("overflow", "more changes than can be remembered");
     this.#overflowTimer = this.context.shared.clock.after(OVERFLOW_PAUSE_MS, () => {
       this.#overflowTimer = undefined;
-      void this.#reconcileAll("overflow").then(() => this.#setDegraded("overflow", undefined));
+      void this.#reconcileAll("overflow").then(() => this.#degradation.set("overflow", undefined));
     });
   }
 
@@ -339,7 +339,10 @@ export class SourceGuard {
 
   #sweepFolders(): void {
     if (this.#sweeping !== undefined || this.#reconciles.isBusy) return;
-    this.#sweeping = this.#folders.sweep().finally(() => (this.#sweeping = undefined));
+    this.#sweeping = this.#folders
+      .sweep()
+      .then((sinceMs) => (sinceMs === undefined ? undefined : this.#rest.looked(sinceMs)))
+      .finally(() => (this.#sweeping = undefined));
   }
 
   #sweepFiles(): void {
@@ -385,7 +388,7 @@ export class SourceGuard {
     if (record?.state === "live" && isAsRegistered(record, entry)) {
       // It was walked a moment ago: what was missed since is looked at by its judge.
       if (this.#losses.has(path) && lookAt(path).is === "there") this.#losses.present(path);
-      if (noticedBy === "start") recallArrival(this.context.shared, path, record);
+      if (noticedBy === "start") this.#recall?.note(path, record);
       return;
     }
     if (reason === "sweep") this.currency.changedBefore(path, entry.stat.ctimeNs);
@@ -435,14 +438,9 @@ export class SourceGuard {
   async #survey(folder: BytePath, near: BytePath): Promise<void> {
     const { shared, name } = this.context;
     const item = itemOf("event", this.context.nowMs());
-    let count = 0;
-    for (const from of [near, folder]) {
-      for await (const { path, record } of shared.registry.children(name, folder, from)) {
-        count += 1;
-        if (count > SURVEY_MAX || (from === folder && path >= near)) return;
-        if (!this.#losses.has(path) && lookAt(path).is === "missing") await this.#missing(path, record, item);
-      }
-    }
+    const isKnown = (path: BytePath): boolean => this.#losses.has(path);
+    for await (const { path, record } of missingNeighbours(shared.registry, name, { folder, near, isKnown }))
+      await this.#missing(path, record, item);
   }
 
   async #expandMissing(folder: BytePath, item: DirtyItem): Promise<void> {

@@ -100,9 +100,9 @@ class EvidenceRound {
     this.#parts = parts;
   }
 
-  pause({ path, seenAtMs, noticedBy }: MissingFile): Intent | undefined {
+  pause({ source, path, seenAtMs, noticedBy }: MissingFile): Intent | undefined {
     const { pauses } = this.#parts;
-    const ended = noticedBy === "start" ? pauses.endedUnseen(path) : undefined;
+    const ended = noticedBy === "start" ? pauses.endedUnseen(path, source) : undefined;
     const pause = pauses.covering(path, seenAtMs) ?? ended; // it may have ended within the grace
     return pause === undefined ? undefined : meant(`removed while holdfast was paused (${pause.reason})`);
   }

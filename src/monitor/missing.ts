@@ -3,8 +3,11 @@ import type { NoticedBy } from "../base/events.js";
 import { type BytePath, parentPath } from "../base/paths.js";
 import type { MissingFile } from "./intent.js";
 import { lookAt } from "./look.js";
-import type { RegistryRecord } from "./registry.js";
+import type { KnownPath, Registry, RegistryRecord } from "./registry.js";
 import type { ModeDecision } from "./rules.js";
+
+/** Neighbours looked at before a loss is told; 2,000 looks take about 10 ms. */
+const NEIGHBOURS_MAX = 2000;
 
 /** A path that was not there when somebody looked. */
 export interface MissingItem {
@@ -98,4 +101,23 @@ export function nearestFolder(path: BytePath): BytePath {
 /** What the judge of intent is asked about it. */
 export function asMissingFile(source: string, { path, record, item, decision }: Missed): MissingFile {
   return { source, path, record, seenAtMs: item.seenAtMs, noticedBy: item.noticedBy, mode: decision.mode };
+}
+
+/**
+ * Registered paths of a folder that are missing, from the name of `near` on and round to it, as many as are cheap to look
+ * at. Those that are known to be missing are left out.
+ */
+export async function* missingNeighbours(
+  registry: Registry,
+  source: string,
+  ask: { readonly folder: BytePath; readonly near: BytePath; readonly isKnown: (path: BytePath) => boolean },
+): AsyncIterable<KnownPath> {
+  let count = 0;
+  for (const from of [ask.near, ask.folder]) {
+    for await (const known of registry.children(source, ask.folder, from)) {
+      count += 1;
+      if (count > NEIGHBOURS_MAX || (from === ask.folder && known.path >= ask.near)) return;
+      if (!ask.isKnown(known.path) && lookAt(known.path).is === "missing") yield known;
+    }
+  }
 }

@@ -240,10 +240,15 @@ export class Monitor implements AsyncDisposable {
   async resume(path: BytePath | undefined): Promise<readonly Pause[]> {
     const ending = this.pauses().filter((pause) => path === undefined || pause.path === path);
     const guards = [...this.#sources.values()].map(({ guard }) => guard);
-    await Promise.all(guards.flatMap((guard) => ending.map((pause) => guard.pauseEnds(pause.path))));
+    const areJudged = await Promise.all(
+      guards.map(async (guard) => await guard.pausesEnd(ending.map((pause) => pause.path))),
+    );
     if (this.#closing.signal.aborted)
       throw new HoldfastError("INTERRUPTED", "holdfast is stopping: the pause goes on until it is ended or over");
-    return await this.#shared.pauses.end(path, this.#options.clock.nowMs());
+    const nowMs = this.#options.clock.nowMs();
+    const judged = guards.filter((_guard, index) => areJudged[index] === true).map(({ context }) => context.name);
+    await this.registry.flush(); // the verdicts first
+    return await this.#shared.pauses.end(path, nowMs, judged);
   }
 
   /** Windows that are open now. */

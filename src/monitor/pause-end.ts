@@ -21,8 +21,11 @@ export interface PausedSource {
   isAtRest(): boolean;
 }
 
-/** Looks through what a pause of `path` (undefined: of everything) covers of a source, and waits for the verdicts. */
-export async function judgeBeforePauseEnds(source: PausedSource, path: BytePath | undefined): Promise<void> {
+/**
+ * Looks through what a pause of `path` (undefined: of everything) covers of a source, and waits for the verdicts. False
+ * when they did not all come in time.
+ */
+export async function judgeBeforePauseEnds(source: PausedSource, path: BytePath | undefined): Promise<boolean> {
   for (const folder of coveredFolders(source.roots, path)) {
     const look = lookAt(folder);
     if (look.is === "there" && look.node.kind === "folder") await source.lookThrough(folder);
@@ -31,6 +34,7 @@ export async function judgeBeforePauseEnds(source: PausedSource, path: BytePath 
   const startMs = source.clock.monotonicMs();
   while (!source.isAtRest() && source.clock.monotonicMs() - startMs <= WAIT_MAX_MS)
     await new Promise<void>((resolve) => source.clock.after(LOOK_MS, resolve));
+  return source.isAtRest();
 }
 
 function coveredFolders(roots: readonly BytePath[], path: BytePath | undefined): readonly BytePath[] {

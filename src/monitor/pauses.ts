@@ -11,6 +11,8 @@ export interface Pause {
   readonly path: BytePath | undefined;
   readonly untilMs: number;
   readonly reason: string;
+  /** Of one that is over: sources in which everything that went in it has been judged. */
+  readonly judged?: readonly string[];
 }
 
 /** What was missed in a window, or at the start, is judged within this time; so long an ended one is remembered, ms. */
@@ -51,11 +53,14 @@ export class Pauses {
     await this.#put(key, pause);
   }
 
-  /** Ends the window of exactly this path, or all windows; gives what was ended. */
-  async end(path: BytePath | undefined, nowMs: number): Promise<readonly Pause[]> {
+  /**
+   * Ends the window of exactly this path, or all windows; gives what was ended. `judged`: sources in which all that went
+   * until now has its verdict.
+   */
+  async end(path: BytePath | undefined, nowMs: number, judged: readonly string[] = []): Promise<readonly Pause[]> {
     const ended = this.open(nowMs).filter((pause) => path === undefined || pause.path === path);
     for (const pause of ended) {
-      const over = { ...pause, untilMs: nowMs };
+      const over = { ...pause, untilMs: nowMs, judged };
       this.#pauses.set(pause.path ?? EVERYTHING, over);
       await this.#put(pause.path ?? EVERYTHING, over); // what went in it may not be judged yet: `looked` forgets it
     }
@@ -75,10 +80,23 @@ export class Pauses {
     return [...this.#pauses.values()].filter((pause) => pause.untilMs > nowMs);
   }
 
-  /** The window, open or ended, that covers a path since whose end nobody has looked through everything. */
-  endedUnseen(path: BytePath): Pause | undefined {
-    for (const pause of this.#pauses.values()) if (pause.path === undefined || isWithin(path, pause.path)) return pause;
+  /** The window, open or ended, that covers a path of a source and in which something may have gone that is not judged. */
+  endedUnseen(path: BytePath, source: string): Pause | undefined {
+    for (const pause of this.#pauses.values())
+      if (pause.judged?.includes(source) !== true && (pause.path === undefined || isWithin(path, pause.path)))
+        return pause;
     return undefined;
+  }
+
+  /** What a look through all folders of the source found that began at that time, wall ms, has its verdicts. */
+  async judged(source: string, sinceMs: number): Promise<void> {
+    for (const [key, pause] of this.#pauses) {
+      const { judged = [] } = pause;
+      if (pause.untilMs > sinceMs || judged.includes(source)) continue;
+      const known = { ...pause, judged: [...judged, source] };
+      this.#pauses.set(key, known);
+      await this.#put(key, known);
+    }
   }
 
   /**
@@ -99,8 +117,8 @@ export class Pauses {
     this.#lookedSinceMs.delete(source);
   }
 
-  async #put(key: string, { untilMs, reason }: Pause): Promise<void> {
-    await this.#level.put(key, JSON.stringify({ untilMs, reason }));
+  async #put(key: string, { untilMs, reason, judged }: Pause): Promise<void> {
+    await this.#level.put(key, JSON.stringify({ untilMs, reason, judged }));
   }
 
   async #drop(key: string): Promise<void> {
@@ -118,7 +136,9 @@ function parsePause(key: string, text: string): Pause | undefined {
     const value: unknown = JSON.parse(text);
     if (typeof value !== "object" || value === null || !("untilMs" in value) || !("reason" in value)) return undefined;
     if (typeof value.untilMs !== "number" || typeof value.reason !== "string") return undefined;
-    return { path: key === EVERYTHING ? undefined : (key as BytePath), untilMs: value.untilMs, reason: value.reason };
+    const judged = "judged" in value && Array.isArray(value.judged) ? value.judged.map(String) : [];
+    const path = key === EVERYTHING ? undefined : (key as BytePath);
+    return { path, untilMs: value.untilMs, reason: value.reason, judged };
   } catch {
     return undefined;
   }

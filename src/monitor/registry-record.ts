@@ -120,11 +120,6 @@ export function isLostRecord(bytes: Buffer): boolean {
   return bytes[0] === VERSION && REGISTRY_STATES[bytes[2] ?? 255] === "lost";
 }
 
-/** When a record was registered, without reading all of it; undefined when the bytes are no record. */
-export function registeredAtMs(bytes: Buffer): number | undefined {
-  return bytes.length < FIXED_BYTES || bytes[0] !== VERSION ? undefined : bytes.readDoubleBE(60);
-}
-
 /** Undefined when the bytes are no record of this version. */
 export function decodeRecord(bytes: Buffer): RegistryRecord | undefined {
   if (bytes.length < FIXED_BYTES || bytes[0] !== VERSION) return undefined;

@@ -21,7 +21,6 @@ import {
   encodeRecord,
   isLostRecord,
   liveFileBytes,
-  registeredAtMs,
 } from "./registry-record.js";
 
 export type { RegistryRecord, RegistryState } from "./registry-record.js";
@@ -65,7 +64,6 @@ export class Registry implements AsyncDisposable {
   readonly #writtenSince = new Set<Set<string>>();
   /** Commits whose changes are in the overlay or in LevelDB, by source; written with the records, never before. */
   readonly #through = new Map<string, number>();
-  #newestAtOpenMs = 0;
   #flushing: Promise<void> | undefined;
   #fault: unknown;
 
@@ -82,14 +80,8 @@ export class Registry implements AsyncDisposable {
     await registry.#meta.open();
     for await (const [key, value] of registry.#records.iterator()) {
       registry.#count(sourceOfKey(key.toString("latin1")), value, 1);
-      registry.#newestAtOpenMs = Math.max(registry.#newestAtOpenMs, registeredAtMs(value) ?? 0);
     }
     return registry;
-  }
-
-  /** When the newest entry was registered that was there at the opening, wall ms; 0: there was none. */
-  get newestAtOpenMs(): number {
-    return this.#newestAtOpenMs;
   }
 
   /** What is known of a path; fast enough for hot paths. A damaged record counts as unknown. */
@@ -302,6 +294,7 @@ export class Registry implements AsyncDisposable {
     });
     await this.#meta.del(`built:${source}`);
     await this.#meta.del(throughKey(source));
+    await this.#meta.del(`note:settled:${source}`);
     this.#totals.delete(source);
     this.#lost.delete(source);
   }

@@ -1,4 +1,4 @@
-/** What a start can tell of the time before it: names that arrived moments before the last end, and roots that lost all. */
+/** What a start can tell of the time before it: names that came before the last end and were not judged, and roots that lost all. */
 import type { NoticedBy } from "../base/events.js";
 import type { BytePath } from "../base/paths.js";
 import { readingBeganAfter } from "../engine/rot.js";
@@ -7,18 +7,26 @@ import type { SharedParts, SourceContext } from "./context.js";
 import { lookAt, stampOf } from "./look.js";
 import { type Registry, type RegistryRecord, recordOf } from "./registry.js";
 
-/** What the run before saw arrive within this time before its end may be what a missing file was renamed to, ms. */
-const RECALLED_MS = 120_000;
+/**
+ * Names that came since everything was last judged, as they are met at a start: each may be the new one of a file whose
+ * old one no run came to judge, however many runs there were since and however long they took.
+ */
+export class ArrivalRecall {
+  readonly #shared: SharedParts;
+  readonly #sinceMs: number;
 
-/** A name of the moments before the last end may be the new one of a file whose old one was not judged any more. */
-export function recallArrival(
-  { registry, arrivals, clock }: SharedParts,
-  path: BytePath,
-  record: RegistryRecord,
-): void {
-  if (record.registeredAtMs < registry.newestAtOpenMs - RECALLED_MS) return;
-  const look = lookAt(path);
-  if (look.is === "there") arrivals.note(path, look.stats, clock, record.registeredAtMs);
+  /** `judgedMs`: until when everything is known to have been judged, wall ms; undefined: that was never so. */
+  constructor(shared: SharedParts, judgedMs: number | undefined) {
+    this.#shared = shared;
+    this.#sinceMs = judgedMs ?? -Infinity;
+  }
+
+  /** A registered path stands as it was registered. */
+  note(path: BytePath, record: RegistryRecord): void {
+    if (record.registeredAtMs < this.#sinceMs) return;
+    const look = lookAt(path);
+    if (look.is === "there") this.#shared.arrivals.note(path, look.stats, this.#shared.clock, record.registeredAtMs);
+  }
 }
 
 /**

@@ -8,6 +8,8 @@ import { WatchBench } from "../support/watch-bench.js";
 /** So long a grace that nothing missing is judged before the end. */
 const UNJUDGED = { graceMs: 60_000 };
 const INODES_TRIED = 50;
+const TEN_MINUTES_MS = 600_000;
+const MARK_TRIES = 250;
 
 describe("work that was interrupted", () => {
   it("a folder was renamed and its files were stored under the new name before a kill: the old names are no losses", async () => {
@@ -27,6 +29,51 @@ describe("work that was interrupted", () => {
     await bench.quiet();
     expect(bench.losses).to.deep.equal([]);
     expect(await bench.live()).to.have.members(["new/a", "new/b", "new/c"]);
+  });
+
+  it("a new name that was stored long before the last kill, while no daemon came to judge the old one, is known", async () => {
+    await using bench = await WatchBench.create({ times: { rootCheckMs: 50 } });
+    await bench.folder.write("old", "content that was renamed");
+    await bench.protect(UNJUDGED);
+    await bench.quiet();
+    const { registry } = bench.monitor;
+    renameSync(bench.folder.at("old"), bench.folder.at("new"));
+    await bench.until("the new name is known", () => registry.get("data", bench.folder.bytes("new"))?.state === "live");
+    // What is stored ten minutes later, by one of many daemons that were killed before they came to a verdict.
+    await bench.folder.write("later", "later");
+    const later = bench.folder.bytes("later");
+    await bench.until("the later file is known", () => registry.get("data", later) !== undefined);
+    const record = registry.get("data", later);
+    if (record === undefined) throw new Error("it is not known");
+    registry.put("data", later, { ...record, registeredAtMs: record.registeredAtMs + TEN_MINUTES_MS });
+    await bench.close();
+    bench.clear();
+
+    await bench.open();
+    await bench.protect();
+    await bench.until("a verdict", () => bench.paths("file.removed").length + bench.losses.length > 0);
+    expect([bench.losses, bench.paths("file.removed")]).to.deep.equal([[], ["old"]]);
+  });
+
+  it("what was judged before is not asked for again: the mark moves when everything is at rest, and not before", async () => {
+    await using bench = await WatchBench.create({ times: { rootCheckMs: 20, folderSweepMs: 20 } });
+    await bench.folder.write("file", "1");
+    const startedMs = Date.now();
+    await bench.protect(UNJUDGED);
+    const mark = async () => Number((await bench.monitor.registry.readNote("settled:data")) ?? 0);
+    const judgedSince = async (timeMs: number) => {
+      for (let tries = 0; tries < MARK_TRIES && (await mark()) < timeMs; tries += 1) await delay(20);
+      return (await mark()) >= timeMs;
+    };
+    await bench.quiet();
+    expect(await judgedSince(startedMs), "at rest").to.equal(true);
+    unlinkSync(bench.folder.at("file"));
+    await bench.until("it is missed", () => (bench.monitor.status()[0]?.pending ?? 0) > 0);
+    const missedMs = Date.now();
+    await bench.folder.write("other", "2");
+    await bench.until("the other is known", () => bench.paths("file.changed").includes("other"));
+    await delay(200);
+    expect(await mark(), "something is missing").to.be.below(missedMs);
   });
 
   it("a copy that was made long before the kill is no new name of what is gone", async () => {
@@ -127,6 +174,41 @@ describe("work that was interrupted", () => {
     await bench.protect();
     await bench.until("the removal", () => bench.paths("file.removed").includes("dir/first"));
     unlinkSync(second);
+    await bench.until("the loss", () => bench.losses.length > 0);
+    expect(bench.paths("file.lost")).to.deep.equal(["dir/second"]);
+  });
+
+  it("what goes after the end of a pause, just before a restart, comes back, whatever went in the pause", async () => {
+    await using bench = await WatchBench.create();
+    const [first, second] = [await bench.folder.write("dir/first", "1"), await bench.folder.write("dir/second", "2")];
+    await bench.protect();
+    await bench.quiet();
+    await bench.monitor.pause(bench.folder.bytes("dir"), 60_000, "cleaning up");
+    unlinkSync(first);
+    await bench.monitor.resume(bench.folder.bytes("dir"));
+    expect(bench.paths("file.removed")).to.deep.equal(["dir/first"]);
+    await bench.close();
+    unlinkSync(second);
+    await bench.open();
+    await bench.protect();
+    await bench.until("the loss", () => bench.losses.length > 0);
+    expect([bench.paths("file.lost"), bench.paths("file.removed")]).to.deep.equal([["dir/second"], ["dir/first"]]);
+  });
+
+  it("what goes after a pause was over and looked after, just before a restart, comes back", async () => {
+    await using bench = await WatchBench.create({ times: { rootCheckMs: 20, folderSweepMs: 20 } });
+    const [first, second] = [await bench.folder.write("dir/first", "1"), await bench.folder.write("dir/second", "2")];
+    await bench.protect();
+    await bench.quiet();
+    await bench.monitor.pause(bench.folder.bytes("dir"), 300, "cleaning up");
+    unlinkSync(first);
+    await bench.until("the removal", () => bench.paths("file.removed").includes("dir/first"));
+    await bench.until("the end", () => bench.monitor.pauses().length === 0);
+    await bench.quiet(600);
+    await bench.close();
+    unlinkSync(second);
+    await bench.open();
+    await bench.protect();
     await bench.until("the loss", () => bench.losses.length > 0);
     expect(bench.paths("file.lost")).to.deep.equal(["dir/second"]);
   });

@@ -208,7 +208,10 @@ describe("the registry", () => {
     const store = monitorSublevel(database);
     await (await Pauses.open(store)).begin({ path: at("/a"), untilMs: 1000, reason: "one" });
     const pauses = await Pauses.open(store);
-    const unseen = () => [pauses.endedUnseen(at("/a/x"))?.reason, pauses.endedUnseen(at("/b"))?.reason];
+    const unseen = () => [
+      pauses.endedUnseen(at("/a/x"), "first")?.reason,
+      pauses.endedUnseen(at("/b"), "first")?.reason,
+    ];
     expect(unseen()).to.deep.equal(["one", undefined]);
     for (const [source, sinceMs] of [
       ["first", 2000],
@@ -219,6 +222,6 @@ describe("the registry", () => {
     expect(unseen(), "the second was not looked through since").to.deep.equal(["one", undefined]);
     await pauses.looked("second", 99_000);
     expect(unseen()).to.deep.equal([undefined, undefined]);
-    expect((await Pauses.open(store)).endedUnseen(at("/a"))).to.equal(undefined);
+    expect((await Pauses.open(store)).endedUnseen(at("/a"), "first")).to.equal(undefined);
   });
 });
