@@ -359,6 +359,13 @@ export interface IncidentDocument {
   readonly manual_commands: readonly string[];
   /** The next command for a person, or null. */
   readonly next_step: string | null;
+  /** Only in the answer to `restore-quarantined`: what went back to its place, at most 1,000 of them. */
+  readonly put_back?: readonly (PathDocument & {
+    readonly size_bytes: number;
+    /** When the content was last written. */
+    readonly modified_at: string;
+    readonly quarantined_at: string;
+  })[];
 }
 export interface BatchReport {
   readonly started_at: string;

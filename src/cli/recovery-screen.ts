@@ -1,5 +1,11 @@
 /** How a recovery looks in a terminal: what was found where, how old it is, what was checked, and why one was taken. */
-import type { BatchReport, CandidateDocument, RecoverReport, SearchedDocument } from "../api/services.js";
+import type {
+  BatchReport,
+  CandidateDocument,
+  IncidentDocument,
+  RecoverReport,
+  SearchedDocument,
+} from "../api/services.js";
 import { counted, formatDuration, formatSize } from "../base/units.js";
 import { shownPath } from "./recovery-document.js";
 import { type Output, printable } from "./output.js";
@@ -29,6 +35,19 @@ export function printBatch(output: Output, report: BatchReport): void {
   for (const result of report.results.filter(isNotBack).slice(0, LISTED_MAX))
     output.print(`  not recovered: ${printable(shownPath(result))}: ${printable(result.message)}`);
   if (report.failed > 0) output.say("See what was tried: holdfast incidents list --open");
+}
+
+/** What went from quarantine back to its place, and how that is undone. */
+export function printPutBack(output: Output, { put_back: files = [], quarantined, id }: IncidentDocument): void {
+  for (const file of files.slice(0, LISTED_MAX)) {
+    const what = `${formatSize(file.size_bytes)}, written ${timeText(file.modified_at)}`;
+    output.print(
+      `${output.good("put back")} ${printable(shownPath(file))}: ${what}, in quarantine since ${timeText(file.quarantined_at)}`,
+    );
+  }
+  if (files.length > LISTED_MAX) output.print(`and ${files.length - LISTED_MAX} more; see --json`);
+  if (quarantined)
+    output.say(`What stood there is in quarantine now. To undo: holdfast incidents restore-quarantined ${id}`);
 }
 
 const OUTCOMES: Readonly<Record<Exclude<RecoverReport["outcome"], "explained" | "healed">, string>> = {

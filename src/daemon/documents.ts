@@ -7,6 +7,7 @@ import type { Entry, Version } from "../engine/types.js";
 import type { Pause } from "../monitor/monitor.js";
 import type { Incident, JudgedCandidate } from "../recovery/incident.js";
 import type { BatchReport as HealReport, RecoveryResult } from "../recovery/report.js";
+import type { QuarantinedFile } from "../recovery/quarantine.js";
 import { totalOf } from "../recovery/score.js";
 import type {
   BatchReport,
@@ -20,6 +21,8 @@ import type {
 import type { PauseDocument } from "../api/watch-service.js";
 
 const NS_PER_MS = 1_000_000n;
+/** Files that went back from quarantine which are listed. */
+const PUT_BACK_SHOWN = 1_000;
 
 /** Nanoseconds since the epoch as ISO 8601 (to the millisecond). */
 export function isoNanoseconds(timeNs: bigint): string {
@@ -142,6 +145,23 @@ export function incidentDocument(
     manual_commands: incident.manualCommands,
     next_step: nextStep(incident),
   };
+}
+
+/** An incident of which quarantined files went back to their places. */
+export function putBackDocument({
+  incident,
+  putBack,
+}: {
+  readonly incident: Incident;
+  readonly putBack: readonly QuarantinedFile[];
+}): IncidentDocument {
+  const put_back = putBack.slice(0, PUT_BACK_SHOWN).map(({ path, node, keptAt }) => ({
+    ...pathFields(path),
+    size_bytes: node.stat.sizeBytes,
+    modified_at: isoNanoseconds(node.stat.mtimeNs),
+    quarantined_at: keptAt,
+  }));
+  return { ...incidentDocument(incident), put_back };
 }
 
 export function pauseDocument(pause: Pause): PauseDocument {

@@ -6,11 +6,15 @@
  * The log decides: it holds every commit since it began anew, so over any state of the database that was stored while it
  * was that log, it gives the same, however much of it had been written back by then. Where the log had begun anew and the
  * database was not stored since, the last log before that is taken: what was committed in between is in neither.
+ *
+ * A database without such a log may have been stored in the midst of a transaction: then the journal that was stored
+ * beside it holds the pages as they were before, and with them it is what was committed last.
  */
 import type { BytePath } from "../base/paths.js";
 import { SQLITE_LOG_HEADER_BYTES, type SqliteLogMark, sqliteLogMark } from "../base/sqlite-files.js";
 import type { FileNode, Version } from "../engine/types.js";
 import type { VersionReader } from "./ports.js";
+import { SQLITE_CHANGE_COUNTER, journalHeaderAt, originalPages } from "../base/sqlite-journal.js";
 import { readSqliteLog } from "./strategies/sqlite-log.js";
 import { type Overlay, missingPages } from "./strategies/sqlite-overlay.js";
 
@@ -21,14 +25,25 @@ const LOGS_MAX = 50;
 
 export interface DatabaseAt extends Overlay {
   readonly base: FileNode;
-  /** When the log was stored, wall ms: every commit until then is in it. */
+  /** A write-ahead log whose commits are added, or a journal whose transaction is taken back. */
+  readonly by: "log" | "journal";
+  /** When the log (with a journal: the database) was stored, wall ms: every commit until then is in it. */
   readonly timeMs: number;
-  /** When the log was last written to, ns. */
+  /** When the log (with a journal: the database) was last written to, ns. */
   readonly mtimeNs: bigint;
 }
 
-/** The database of a time; undefined when no log with commits was stored beside it, so that it is whole by itself. */
+/** The database of a time; undefined when it is whole as it was stored. */
 export async function databaseAt(
+  reader: VersionReader,
+  path: BytePath,
+  atMs: number,
+  signal: AbortSignal,
+): Promise<DatabaseAt | undefined> {
+  return (await withLog(reader, path, atMs, signal)) ?? (await rolledBack(reader, path, atMs, signal));
+}
+
+async function withLog(
   reader: VersionReader,
   path: BytePath,
   atMs: number,
@@ -69,11 +84,76 @@ async function overlaid(
   { node, timeMs }: Version,
   signal: AbortSignal,
 ): Promise<DatabaseAt | undefined> {
+  const bytes = await contentOf(reader, { node }, signal);
+  const log = bytes === undefined ? undefined : readSqliteLog(bytes);
+  if (node === undefined || bytes === undefined || log === undefined || missingPages({ log, base }) > 0)
+    return undefined;
+  return { log, bytes, base, by: "log", timeMs, mtimeNs: node.stat.mtimeNs };
+}
+
+/** The database as it was stored amid a transaction, without what that had written. */
+async function rolledBack(
+  reader: VersionReader,
+  path: BytePath,
+  atMs: number,
+  signal: AbortSignal,
+): Promise<DatabaseAt | undefined> {
+  const stored = await reader.entryAt(path, atMs);
+  const bytes = await journalAt(reader, path, atMs, signal);
+  const header = bytes === undefined ? undefined : journalHeaderAt(bytes, 0);
+  if (stored?.node?.kind !== "file" || bytes === undefined || header === undefined) return undefined;
+  const pages = new Map<number, number>();
+  // The first content of a page is the one before the transaction.
+  for (const { number, offset } of originalPages(bytes, header))
+    if (number <= header.pageCount && !pages.has(number)) pages.set(number, offset);
+  const { pageBytes, pageCount } = header;
+  const log = { pageBytes, pageCount, pages, commits: 0 };
+  const base = stored.node;
+  if (pages.size === 0 || missingPages({ log, base }) > 0) return undefined;
+  const original = pages.get(1);
+  if (original !== undefined) {
+    const now = await beginningOf(reader.readContent(base, signal), SQLITE_CHANGE_COUNTER.to);
+    // Another count: the transaction was committed when the database was stored, or is not of this state of it.
+    if (!counterOf(now).equals(counterOf(bytes.subarray(original)))) return undefined;
+  }
+  return { log, bytes, base, by: "journal", timeMs: stored.timeMs, mtimeNs: base.stat.mtimeNs };
+}
+
+/**
+ * The journal that was stored beside a database at that time, as it stood last in the same transaction: it only grows,
+ * and has a page before the database is written there, so the longest undoes whatever was stored meanwhile.
+ */
+async function journalAt(
+  reader: VersionReader,
+  path: BytePath,
+  atMs: number,
+  signal: AbortSignal,
+): Promise<Buffer | undefined> {
+  const journalPath = `${path}-journal` as BytePath;
+  const journal = await reader.entryAt(journalPath, atMs);
+  const mark = journal === undefined ? undefined : await markOf(reader, journal, signal);
+  if (journal === undefined || mark === undefined) return undefined;
+  const later = (await reader.versions(journalPath, { limit: LOGS_MAX })).filter(
+    ({ timeMs }) => timeMs > journal.timeMs,
+  );
+  for (const version of later) {
+    if ((await markOf(reader, version, signal))?.generation !== mark.generation) continue;
+    return await contentOf(reader, version, signal);
+  }
+  return await contentOf(reader, journal, signal);
+}
+
+async function contentOf(
+  reader: VersionReader,
+  { node }: Pick<Version, "node">,
+  signal: AbortSignal,
+): Promise<Buffer | undefined> {
   if (node === undefined || node.stat.sizeBytes > LOG_BYTES_MAX) return undefined;
-  const bytes = await beginningOf(reader.readContent(node, signal), LOG_BYTES_MAX);
-  const log = readSqliteLog(bytes);
-  if (log === undefined || missingPages({ log, base }) > 0) return undefined;
-  return { log, bytes, base, timeMs, mtimeNs: node.stat.mtimeNs };
+  return await beginningOf(reader.readContent(node, signal), LOG_BYTES_MAX);
+}
+
+function counterOf(page: Buffer): Buffer {
+  return page.subarray(SQLITE_CHANGE_COUNTER.from, SQLITE_CHANGE_COUNTER.to);
 }
 
 async function markOf(

@@ -24,7 +24,7 @@ import { restoreFromQuarantine } from "./quarantine-restore.js";
 import type { HealPolicy, HealerOptions, HealerSettings, RecoverOptions } from "./ports.js";
 import { type Placement, PlacementNotes } from "./placement-notes.js";
 import { ProcessFiles } from "./proc.js";
-import { Quarantine } from "./quarantine.js";
+import { Quarantine, type QuarantinedFile } from "./quarantine.js";
 import { BatchCollector, type BatchReport, type RecoveryResult } from "./report.js";
 import { ScratchFolder } from "./scratch.js";
 import { Unfinished } from "./unfinished.js";
@@ -229,9 +229,12 @@ export class Healer implements AsyncDisposable {
    * Puts quarantined bytes back to their place; what stands there is quarantined in turn, so a second call undoes the
    * first. Throws INCIDENT_NOT_FOUND, QUARANTINE_MISSING.
    */
-  async restoreQuarantined(id: string, signal: AbortSignal): Promise<Incident> {
+  async restoreQuarantined(
+    id: string,
+    signal: AbortSignal,
+  ): Promise<{ readonly incident: Incident; readonly putBack: readonly QuarantinedFile[] }> {
     const incident = await this.#book.get(id);
-    const quarantined = await restoreFromQuarantine(
+    const { putBack, kept } = await restoreFromQuarantine(
       {
         quarantine: this.#quarantine,
         watch: this.#options.watch,
@@ -242,7 +245,7 @@ export class Healer implements AsyncDisposable {
       id,
       signal,
     );
-    return await this.#book.change(id, { quarantined });
+    return { incident: await this.#book.change(id, { quarantined: kept }), putBack };
   }
 
   /** Newest first. */

@@ -19,12 +19,19 @@ export interface QuarantineRestorer {
   readonly exclusively: <T>(path: BytePath, work: () => Promise<T>) => Promise<T>;
 }
 
-/** Restores all that an incident has in quarantine; gives what is in quarantine afterwards. Throws QUARANTINE_MISSING. */
+export interface QuarantineRestored {
+  /** What went back to its place, in the order in which it had been kept. */
+  readonly putBack: readonly QuarantinedFile[];
+  /** What is in quarantine for it now. */
+  readonly kept: readonly QuarantineReference[];
+}
+
+/** Restores all that an incident has in quarantine. Throws QUARANTINE_MISSING. */
 export async function restoreFromQuarantine(
   host: QuarantineRestorer,
   incident: string,
   signal: AbortSignal,
-): Promise<readonly QuarantineReference[]> {
+): Promise<QuarantineRestored> {
   const items = await host.quarantine.items(incident);
   if (items.length === 0)
     throw new HoldfastError("QUARANTINE_MISSING", `incident ${incident} has nothing in quarantine`);
@@ -34,7 +41,7 @@ export async function restoreFromQuarantine(
     const replaced = await host.exclusively(item.path, () => restoreOne(host, incident, item, signal));
     if (kept.length < INCIDENT_PATHS_SHOWN) kept.push(...replaced);
   }
-  return kept;
+  return { putBack: items, kept };
 }
 
 async function restoreOne(

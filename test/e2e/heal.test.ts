@@ -88,6 +88,8 @@ describe("a protected folder", () => {
     const undone = await sandbox.run("incidents", "restore-quarantined", incident?.id ?? "");
     expect(undone.exitCode, undone.stderr).to.equal(0);
     expect(await readFile(file, "utf8")).to.equal('{"colour": "gre');
+    expect(undone.stdout).to.match(/put back .*settings\.json: 15 B, written .*, in quarantine since /);
+    expect(undone.stderr).to.include(`To undo: holdfast incidents restore-quarantined ${incident?.id ?? ""}`);
   });
 
   it("heals a file that was emptied", async () => {

@@ -1,17 +1,21 @@
 /** SQLite databases of a time, with what was committed by then; a real program writes, and reads what came back. */
-import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync } from "node:fs";
+import { copyFileSync, existsSync, readdirSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { expect } from "chai";
 import fc from "fast-check";
 import { pathFromText } from "../../src/base/paths.js";
 import { NEVER, RecoveryRig } from "../support/recovery-rig.js";
 import { requirePrograms } from "../support/requirements.js";
-import { query } from "../support/sqlite-database.js";
+import { makeCrashedDatabase, query } from "../support/sqlite-database.js";
 import { type TempFolder, useTempFolder } from "../support/temp-folder.js";
 
 const ROWS = "select count(*), max(id) from t; pragma integrity_check;";
+const CHANGED = "select count(*) from t where pad = hex(zeroblob(200));";
+const TABLE = "create table t(id integer primary key, pad);";
+const rowsFrom = (from: number, to: number): string =>
+  `with recursive n(i) as (select ${String(from)} union all select i + 1 from n where i < ${String(to)}) insert into t select i, hex(randomblob(200)) from n;`;
 const wholeUpTo = (row: number): string => `${String(row)}|${String(row)}\nok`;
 
 describe("an SQLite database of a time", () => {
@@ -61,6 +65,68 @@ describe("an SQLite database of a time", () => {
     await live.say("pragma wal_checkpoint(truncate);");
     expect(await live.rowsAt(live.store("log")), "emptied, and the database not stored").to.equal(wholeUpTo(5));
     expect(await live.rowsAt(live.store("database"))).to.equal(wholeUpTo(6));
+  });
+
+  it("has what was committed before the transaction amid which it was stored, when the program is killed in that", async () => {
+    await using rig = await RecoveryRig.create(folder());
+    await rig.start();
+    const file = folder().at("data/killed.db");
+    const stamps: number[] = [];
+    const keep = (...suffixes: string[]): void => {
+      stamps.push(1_000_000 + stamps.length * 1000);
+      for (const suffix of suffixes) rig.versions.keep(pathFromText(file + suffix), stamps.at(-1));
+    };
+    execFileSync("sqlite3", [file], { input: `${TABLE}${rowsFrom(1, 400)}` });
+    keep("");
+    const program = spawn("sqlite3", ["-bail", file]);
+    const say = async (sql: string): Promise<void> => {
+      program.stdin.write(`${sql}\n.print done\n`);
+      await once(program.stdout, "data");
+    };
+    // A small cache is written to the database before the end of the transaction.
+    await say(
+      "pragma cache_size = 2; pragma cache_spill = 1; begin; update t set pad = hex(zeroblob(200)) where id < 200;",
+    );
+    keep("", "-journal");
+    await say("update t set pad = hex(zeroblob(200)) where id > 199; insert into t select id + 400, pad from t;");
+    keep("");
+    keep("-journal");
+    program.kill("SIGKILL");
+    await once(program, "exit");
+    const broken = folder().at("broken.db");
+    copyFileSync(file, broken);
+    expect(query(broken, ROWS), "without its journal").to.not.equal(wholeUpTo(400));
+    for (const [index, atMs] of stamps.entries()) {
+      const to = folder().at(`then-${String(index)}.db`);
+      const result = await rig.healer.recover("data", pathFromText(file), { atMs, to: pathFromText(to) }, NEVER);
+      expect(result.outcome, result.message).to.equal("healed");
+      expect([query(to, ROWS), query(to, CHANGED)], `stored at ${String(atMs)}`).to.deep.equal([wholeUpTo(400), "0"]);
+    }
+    const inPlace = await rig.healer.recover("data", pathFromText(file), { atMs: stamps.at(-1) ?? 0 }, NEVER);
+    expect(inPlace.outcome, inPlace.message).to.equal("healed");
+    expect(existsSync(`${file}-journal`), "it would undo what nobody did").to.equal(false);
+    expect([query(file, ROWS), query(file, CHANGED)]).to.deep.equal([wholeUpTo(400), "0"]);
+  });
+
+  it("is what was committed when it was stored after the end of a transaction, and its journal before", async () => {
+    await using rig = await RecoveryRig.create(folder());
+    await rig.start();
+    const file = folder().at("data/committed.db");
+    const committed = folder().at("after.db");
+    makeCrashedDatabase(file, "update t set x = 'new' || x;", committed);
+    rig.versions.keep(pathFromText(`${file}-journal`), 1_000_000);
+    copyFileSync(committed, file);
+    rig.versions.keep(pathFromText(file), 1_001_000);
+    const to = folder().at("then.db");
+    const result = await rig.healer.recover(
+      "data",
+      pathFromText(file),
+      { atMs: 1_001_000, to: pathFromText(to) },
+      NEVER,
+    );
+    expect(result.outcome, result.message).to.equal("healed");
+    const state = query(to, "select count(*) from t where x like 'new%'; pragma integrity_check;");
+    expect(state).to.be.oneOf(["400\nok", "0\nok"]);
   });
 
   it("is never a mixture, in whatever order database and log were stored", async () => {

@@ -18,7 +18,7 @@ import {
 import { printable } from "../output.js";
 import { reportOf } from "../recovery-document.js";
 import { checkReportName, writeReport } from "../recovery-report.js";
-import { printBatch, printManual, printRecovery, printSearch } from "../recovery-screen.js";
+import { printBatch, printManual, printPutBack, printRecovery, printSearch } from "../recovery-screen.js";
 import { parseTime, timeText } from "../time.js";
 
 const LISTED_MAX = 20;
@@ -100,7 +100,14 @@ export const recoveryCommands: readonly CommandSpec[] = [
     summary: "Undo a heal: put back what was in the file's place.",
     arguments: [{ name: "id", description: "id of the incident" }],
     examples: ["holdfast incidents restore-quarantined inc_01kabc"],
-    run: async (context, args) => await decide(context, `${incidentPath(args)}/restore-quarantined`),
+    run: async (context, args) => {
+      const api = await context.api("alone");
+      const url = `${incidentPath(args)}/restore-quarantined`;
+      const incident = await api.post<IncidentDocument>(url, {}, context.signal);
+      if (context.output.json) context.output.document(incident);
+      else printPutBack(context.output, incident);
+      return EXIT.ok;
+    },
   },
 ];
 

@@ -3,7 +3,7 @@ import { HoldfastError } from "../../base/errors.js";
 import { pathFields, pathText } from "../../base/paths.js";
 import type { ScanReport } from "../../monitor/ports.js";
 import type { ScanReport as ScanDocument, RecoverRequest, RecoveryService } from "../../api/services.js";
-import { batchDocument, incidentDocument, recoverReport } from "../documents.js";
+import { batchDocument, incidentDocument, putBackDocument, recoverReport } from "../documents.js";
 import { startJob } from "../job-documents.js";
 import type { Operation } from "../operation.js";
 import type { Parts } from "../parts.js";
@@ -48,7 +48,7 @@ export function recoveryService(parts: Parts, operation: Operation): RecoverySer
       return startJob(jobs, "recover", "heal", async (job) => batchDocument(await healer.approve(id, job.signal)));
     },
     deny: async (id) => incidentDocument(await healer.deny(id)),
-    restoreQuarantined: async (id) => incidentDocument(await healer.restoreQuarantined(id, ground.signal)),
+    restoreQuarantined: async (id) => putBackDocument(await healer.restoreQuarantined(id, ground.signal)),
   };
 }
 

@@ -60,18 +60,21 @@ function candidateOf(reader: VersionReader, lost: LostFile, version: Version, no
 
 /** A database of a time, with what its log held then. */
 function databaseCandidate(reader: VersionReader, lost: LostFile, database: DatabaseAt): Candidate {
-  const { base, log, timeMs, mtimeNs } = database;
+  const { base, log, by, timeMs, mtimeNs } = database;
+  const isRolledBack = by === "journal";
   const { sha256: _digest, gitBlobId: _blob, chunks: _chunks, ...metadata } = base;
   const sizeBytes = log.pageCount * log.pageBytes;
   return {
     strategy: ID,
-    origin: `version of ${isoTime(timeMs)}, with its write-ahead log`,
+    origin: `version of ${isoTime(timeMs)}, with its ${isRolledBack ? "rollback journal" : "write-ahead log"}`,
     fidelity: fidelityOf(lost, base),
     modifiedAtMs: msOfNs(mtimeNs),
     knownGoodAtMs: timeMs,
     sizeBytes,
     notes: [
-      `${String(log.commits)} committed transactions of the log of that time are laid over the database as it was stored`,
+      isRolledBack
+        ? "the transaction that was under way when the database was stored is taken back by its journal"
+        : `${String(log.commits)} committed transactions of the log of that time are laid over the database as it was stored`,
     ],
     metadata: { ...metadata, stat: { ...metadata.stat, sizeBytes, mtimeNs } },
     command: `holdfast recover --file ${quoted(pathText(lost.path))} --at ${isoTime(timeMs)}`,
