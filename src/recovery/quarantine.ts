@@ -2,7 +2,8 @@
  * Where damaged bytes are kept before they are replaced: `<state>/quarantine/<incident>/<item>.bytes` beside `<item>.json`,
  * which a person can read without the database. A file with one name is linked (its inode stays what it was), any
  * other is copied. What belongs to an open incident is never removed; of closed ones the oldest go when they are too
- * old, or when all together are too large.
+ * old, or when all together are too large. How old they are is counted from look to look (`quarantine-ages.ts`), so that
+ * a clock that jumps ahead removes nothing.
  */
 import { createHash } from "node:crypto";
 import { type BigIntStats, closeSync, constants, createReadStream, fstatSync, linkSync } from "node:fs";
@@ -20,11 +21,12 @@ import type { QuarantineReference } from "./incident.js";
 import { isMapping } from "./parameters.js";
 import { isSameFile } from "./place.js";
 import { tupleOf } from "./place-parents.js";
+import { QuarantineAges } from "./quarantine-ages.js";
 
 export interface QuarantineLimits {
   /** Bytes of closed incidents kept at most. */
   readonly sizeBytesMax: number;
-  /** How long a closed incident's bytes are kept, ms. */
+  /** How long a closed incident's bytes are kept, ms; more while the daemon is down. */
   readonly ageMsMax: number;
 }
 
@@ -45,9 +47,11 @@ export class Quarantine {
   readonly #folder: string;
   readonly #clock: Clock;
   readonly #limits: QuarantineLimits;
+  readonly #ages: QuarantineAges;
 
   constructor(folder: string, clock: Clock, limits: QuarantineLimits) {
     this.#folder = folder;
+    this.#ages = new QuarantineAges(`${folder}-ages.json`);
     this.#clock = clock;
     this.#limits = limits;
   }
@@ -125,10 +129,15 @@ export class Quarantine {
       signal.throwIfAborted();
       if (!isOpen(incident)) closed.push({ incident, ...(await this.#weigh(incident)) });
     }
+    const ages = await this.#ages.look(
+      closed.map(({ incident }) => incident),
+      this.#clock.nowMs(),
+    );
+    const ageMs = ({ incident }: { readonly incident: string }): number => ages.get(incident) ?? 0;
     let sizeBytes = closed.reduce((sum, entry) => sum + entry.sizeBytes, 0);
     const removed: string[] = [];
-    for (const entry of closed.sort((a, b) => a.keptAtMs - b.keptAtMs)) {
-      const isTooOld = this.#clock.nowMs() - entry.keptAtMs > this.#limits.ageMsMax;
+    for (const entry of closed.sort((a, b) => ageMs(b) - ageMs(a) || a.keptAtMs - b.keptAtMs)) {
+      const isTooOld = ageMs(entry) > this.#limits.ageMsMax;
       if (!isTooOld && sizeBytes <= this.#limits.sizeBytesMax) continue;
       await rm(join(this.#folder, entry.incident), { recursive: true, force: true });
       sizeBytes -= entry.sizeBytes;

@@ -1,7 +1,7 @@
 /** The smaller parts of healing: gates, quarantine, processes' files, reports. */
 import { spawn } from "node:child_process";
 import { lstatSync, readdirSync } from "node:fs";
-import { appendFile, chmod, link, readFile, rm, utimes, writeFile } from "node:fs/promises";
+import { appendFile, chmod, link, readFile, rm, truncate, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { once } from "node:events";
 import { Readable } from "node:stream";
@@ -26,6 +26,7 @@ import { hasProgram, requirePrograms, requireRoot, skip } from "../support/requi
 import { useTempFolder } from "../support/temp-folder.js";
 
 const PATH = "/data/a" as BytePath;
+const DAY_MS = 86_400_000;
 
 describe("the memory of restores", () => {
   it("opens the breaker again when time has passed", () => {
@@ -141,6 +142,27 @@ describe("the quarantine", () => {
       expect(await quarantine.prune((id) => id === "inc_1", NEVER)).to.deep.equal(["inc_2"]);
       expect(await quarantine.items("inc_1")).to.have.length.greaterThan(0);
     }
+  });
+
+  it("counts age from look to look: no clock that is set ahead makes what it keeps old, running or before a start", async () => {
+    const clock = new FakeClock();
+    const limits = { sizeBytesMax: Infinity, ageMsMax: 3 * DAY_MS };
+    const quarantine = new Quarantine(folder().at("state"), clock, limits);
+    await folder().write("data/a", "x");
+    await keep(quarantine, "inc_1", "a");
+    clock.jumpWall(30 * DAY_MS); // an open incident does not age
+    expect(await quarantine.prune((id) => id === "inc_1", NEVER)).to.deep.equal([]);
+    for (const lastsMs of [0, 365 * DAY_MS, -365 * DAY_MS, DAY_MS]) {
+      clock.jumpWall(lastsMs);
+      const started = new Quarantine(folder().at("state"), clock, limits);
+      expect(await started.prune(() => false, NEVER)).to.deep.equal([]);
+    }
+    await truncate(folder().at("state-ages.json"), 9); // torn: begins anew
+    for (let days = 0; days <= 3; days += 1) {
+      expect(await quarantine.prune(() => false, NEVER)).to.deep.equal([]);
+      clock.jumpWall(DAY_MS);
+    }
+    expect(await quarantine.prune(() => false, NEVER)).to.deep.equal(["inc_1"]);
   });
 
   it("keeps all that its limits allow", async () => {
