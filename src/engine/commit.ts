@@ -192,7 +192,7 @@ async function appendChanges(core: RepositoryCore, work: Appendable, signal: Abo
         return record === undefined ? [] : [{ ...record, place }];
       });
       const log = { writer: core.parts.writerId, tail: core.tail, segmentPath: (n: number) => wal.segmentPath(n) };
-      await core.applyLogCommit(log, { frame: receipt.frame, payload, records: placed }, delta);
+      await core.applyLogCommit(log, { ...receipt, payload, records: placed }, delta);
       return seq;
     });
     records = [];

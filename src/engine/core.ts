@@ -148,7 +148,12 @@ export class RepositoryCore {
   /** Brings a commit of a write-ahead log into catalog, dedup table and tail. `segmentPath` names a segment's file. */
   async applyLogCommit(
     log: { readonly writer: string; readonly tail: WalTail; readonly segmentPath: (segment: number) => string },
-    commit: { readonly frame: WalPlace; readonly payload: Uint8Array; readonly records: readonly LogRecord[] },
+    commit: {
+      readonly frame: WalPlace;
+      readonly frameHash: string;
+      readonly payload: Uint8Array;
+      readonly records: readonly LogRecord[];
+    },
     delta: Delta,
   ): Promise<void> {
     const { catalog, chunkSet } = this.parts;
@@ -156,7 +161,7 @@ export class RepositoryCore {
     const found: FoundChunk[] = [];
     for (const { place, type, id, plainBytes, inner } of commit.records) {
       const path = log.segmentPath(place.segment);
-      const name = `${log.writer}/${basename(path, ".seg")}`;
+      const name = segmentName(log.writer, path);
       const holder =
         catalog.chunks.holderNamed("w", name) ??
         catalog.chunks.putHolder(operations, { kind: "w", name, sizeBytes: 0, fragment: "" });
@@ -168,7 +173,10 @@ export class RepositoryCore {
       log.tail.addEntry(place.segment, path, entry);
       found.push(...chunksOfEntries(holder.number, [entry]));
     }
-    log.tail.addDelta(commit.frame.segment, log.segmentPath(commit.frame.segment), delta.seq, commit.payload);
+    const { frame, frameHash } = commit;
+    const framePath = log.segmentPath(frame.segment);
+    log.tail.addDelta(frame.segment, framePath, delta.seq, commit.payload);
+    catalog.logEnds.put(operations, segmentName(log.writer, framePath), { ...frame, frameHash });
     catalog.chunks.putChunks(operations, found);
     await catalog.write(operations);
     for (const { id } of found) chunkSet.addDurable(id);
@@ -236,6 +244,11 @@ export class RepositoryCore {
       return stored;
     }, signal);
   }
+}
+
+/** How the catalog calls a segment of a writer's log. */
+export function segmentName(writer: string, path: string): string {
+  return `${writer}/${basename(path, ".seg")}`;
 }
 
 /** Cuts packs into groups that fit one fragment each. */

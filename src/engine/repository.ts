@@ -141,6 +141,14 @@ export class Repository implements AsyncDisposable {
     return currentEntries(this.core, source, under, matches);
   }
 
+  /**
+   * Of another generation than before, numbers of commits say nothing: the index was made again, as it is for a store
+   * that was put back to an earlier state and gave the same numbers to other commits.
+   */
+  get generation(): string {
+    return this.core.parts.catalog.generation;
+  }
+
   /** No commit above this number changed an entry of the source. */
   lastChange(source: string): number {
     return this.core.parts.catalog.entries.lastChange(source);

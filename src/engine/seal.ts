@@ -5,7 +5,7 @@
 import { basename } from "node:path";
 import { hasCode } from "../base/errors.js";
 import type { FileIo } from "../storage/file-io.js";
-import type { RepositoryCore } from "./core.js";
+import { type RepositoryCore, segmentName } from "./core.js";
 import type { ChunkHolder } from "./index/chunk-index.js";
 import type { LevelOperation } from "./index/level-store.js";
 import type { FinishedPack, PackEntry } from "./pack/format.js";
@@ -151,17 +151,17 @@ async function markRecordSuspect(
 }
 
 function holderOf({ parts }: RepositoryCore, writer: string, { path }: TailSegment): ChunkHolder | undefined {
-  return parts.catalog.chunks.holderNamed("w", `${writer}/${basename(path, ".seg")}`);
+  return parts.catalog.chunks.holderNamed("w", segmentName(writer, path));
 }
 
 async function forgetHolders(core: RepositoryCore, writer: string, segments: readonly TailSegment[]): Promise<void> {
   const { catalog } = core.parts;
   for (const segment of segments) {
-    const holder = holderOf(core, writer, segment);
-    if (holder === undefined) continue;
-    const ids = segment.entries.flatMap((entry) => entry.inner?.map((chunk) => chunk.id) ?? [entry.id]);
     const operations: LevelOperation[] = [];
-    catalog.chunks.dropHolder(operations, holder.number, ids);
+    catalog.logEnds.drop(operations, segmentName(writer, segment.path));
+    const holder = holderOf(core, writer, segment);
+    const ids = segment.entries.flatMap((entry) => entry.inner?.map((chunk) => chunk.id) ?? [entry.id]);
+    if (holder !== undefined) catalog.chunks.dropHolder(operations, holder.number, ids);
     await catalog.write(operations);
   }
 }

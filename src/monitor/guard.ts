@@ -25,7 +25,7 @@ import { type KnownPath, type RegistryRecord, recordOf } from "./registry.js";
 import { judgeBeforePauseEnds } from "./pause-end.js";
 import { RestMark } from "./rest-mark.js";
 import { Roots } from "./roots.js";
-import { ArrivalRecall, forgetTold, hasLostAll, isDamageTold, registerStored } from "./start-evidence.js";
+import { ArrivalRecall, forgetTold, hasLostAll, isDamageTold, noteThrough, registerStored } from "./start-evidence.js";
 import { watchLimitReason } from "./watch/limits.js";
 import type { NativeWatcher } from "./watch/native.js";
 import { reconcile } from "./watch/reconcile.js";
@@ -138,7 +138,7 @@ export class SourceGuard {
         if (await hasLostAll(registry, name, folder)) this.#losses.begunWithout(folder);
       if (count > 0) shared.log.info("registry.rebuilt", { source: name, entries: count });
     } else await registerStored(this.context, lastChange, signal);
-    registry.holdsThrough(name, lastChange);
+    noteThrough(this.context, lastChange);
     await this.#attack.start();
     await this.expected.start();
     await this.#roots.open();
@@ -284,7 +284,7 @@ export class SourceGuard {
     this.#rest.registered();
     for (const entry of [...receipt.stored, ...receipt.unchanged]) this.#register(entry.path, recordOf(entry, times));
     for (const path of receipt.removed) this.#registerRemoval(path);
-    if (receipt.seq > 0) this.context.shared.registry.holdsThrough(this.context.name, receipt.seq);
+    if (receipt.seq > 0) noteThrough(this.context, receipt.seq);
     for (const path of receipt.vanished) {
       this.#changes.settleAwaited(path, undefined);
       this.#changes.mark(path, "event");

@@ -91,6 +91,8 @@ export interface MassLimits {
 export interface KnownVersions {
   /** Every current entry of a source; the registry is rebuilt from it. */
   currentEntries(source: string): AsyncIterable<DatedEntry>;
+  /** Numbers of commits can be compared within one generation; in another one they may be of other commits. */
+  readonly generation: string;
   /** No commit above this number changed an entry of the source. */
   lastChange(source: string): number;
   /** The current entries of a source that commits after this number made. */

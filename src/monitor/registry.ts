@@ -54,6 +54,12 @@ const PAGE = 512;
 /** The same where only what lies directly in a folder is wanted. */
 const NEAR_PAGE = 64;
 
+/** A commit, by its number, and the generation of the repository in which it has that number. */
+export interface CommitMark {
+  readonly seq: number;
+  readonly generation: string;
+}
+
 export class Registry implements AsyncDisposable {
   readonly #records: ReturnType<typeof levelsOf>["records"];
   readonly #meta: ReturnType<typeof levelsOf>["meta"];
@@ -63,7 +69,7 @@ export class Registry implements AsyncDisposable {
   /** For each who reads many records beside this thread: keys written meanwhile, of which what is read may be old. */
   readonly #writtenSince = new Set<Set<string>>();
   /** Commits whose changes are in the overlay or in LevelDB, by source; written with the records, never before. */
-  readonly #through = new Map<string, number>();
+  readonly #through = new Map<string, CommitMark>();
   #flushing: Promise<void> | undefined;
   #fault: unknown;
 
@@ -145,16 +151,20 @@ export class Registry implements AsyncDisposable {
     this.#replace(source, path, undefined);
   }
 
-  /** Everything that commits of the source changed up to this number has been put. */
-  holdsThrough(source: string, seq: number): void {
-    this.#through.set(source, seq);
+  /** Everything that commits of the source changed up to this one has been put. */
+  holdsThrough(source: string, mark: CommitMark): void {
+    this.#through.set(source, mark);
     this.#flushing ??= this.#flushOnce();
   }
 
   /** The last commit whose changes were in LevelDB at the end of the last run; undefined: not known. */
-  async heldThrough(source: string): Promise<number | undefined> {
-    const text = this.#through.get(source) ?? (await this.#meta.get(throughKey(source)));
-    return text === undefined ? undefined : Number(text);
+  async heldThrough(source: string): Promise<CommitMark | undefined> {
+    const waiting = this.#through.get(source);
+    if (waiting !== undefined) return waiting;
+    const text = await this.#meta.get(throughKey(source));
+    if (text === undefined) return undefined;
+    const [seq, generation = ""] = text.split(" ");
+    return { seq: Number(seq), generation };
   }
 
   /** Resolves when there is room for more writes; call it between batches. */
@@ -362,18 +372,19 @@ export class Registry implements AsyncDisposable {
             ? { type: "del" as const, key: Buffer.from(key, "latin1") }
             : { type: "put" as const, key: Buffer.from(key, "latin1"), value },
         ),
-        ...through.map(([source, seq]) => this.#throughOperation(source, seq)),
+        ...through.map(([source, mark]) => this.#throughOperation(source, mark)),
       ]);
       for (const [key, value] of batch) if (this.#overlay.get(key) === value) this.#overlay.delete(key);
-      for (const [source, seq] of through) if (this.#through.get(source) === seq) this.#through.delete(source);
+      for (const [source, mark] of through) if (this.#through.get(source) === mark) this.#through.delete(source);
     } catch (error) {
       this.#fault = error;
     }
     this.#flushing = undefined;
   }
 
-  #throughOperation(source: string, seq: number) {
-    const [key, value] = [Buffer.from(throughKey(source), "utf8"), Buffer.from(String(seq), "utf8")];
+  #throughOperation(source: string, { seq, generation }: CommitMark) {
+    const key = Buffer.from(throughKey(source), "utf8");
+    const value = Buffer.from(`${String(seq)} ${generation}`, "utf8");
     const encodings = { keyEncoding: "buffer", valueEncoding: "buffer" } as const;
     return { type: "put" as const, key, value, sublevel: this.#meta, ...encodings };
   }

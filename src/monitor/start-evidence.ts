@@ -4,6 +4,7 @@ import type { BytePath } from "../base/paths.js";
 import { readingBeganAfter } from "../engine/rot.js";
 import type { DatedEntry, StatTuple } from "../engine/types.js";
 import type { SharedParts, SourceContext } from "./context.js";
+import { isSameContentStat } from "./ledger.js";
 import { lookAt, stampOf } from "./look.js";
 import { type Registry, type RegistryRecord, recordOf } from "./registry.js";
 
@@ -56,35 +57,64 @@ export function isDamageTold(
 
 /**
  * What was stored and not noted here before the last end is registered, so that it is missed when it went since. Costs
- * one look at a number when there is nothing.
+ * one look at a number when there is nothing. In another generation nothing is sure: the store may have been put back
+ * to an earlier state, so all is compared.
  */
-export async function registerStored(
-  { shared, name, source }: SourceContext,
-  lastChange: number,
-  signal: AbortSignal,
-): Promise<void> {
+export async function registerStored(context: SourceContext, lastChange: number, signal: AbortSignal): Promise<void> {
+  const { shared, name, source } = context;
   const { registry, known, log } = shared;
-  const held = (await registry.heldThrough(name)) ?? 0;
-  if (held === lastChange) return;
+  const held = await registry.heldThrough(name);
+  const isSure = held?.generation === known.generation && held.seq <= lastChange;
+  if (isSure && held.seq === lastChange) return;
   let count = 0;
-  // A number behind ours is of another state of the repository: nothing is sure then.
-  for await (const entry of known.entriesAfter(name, held > lastChange ? 0 : held)) {
+  for await (const entry of known.entriesAfter(name, isSure ? held.seq : 0)) {
     signal.throwIfAborted();
     if (!source.includes(entry.path, entry.node.kind)) continue;
     const before = registry.get(name, entry.path);
-    const isBehind = before === undefined || before.state === "removed" || isOlder(before, entry);
-    if (!isBehind) continue;
+    if (before !== undefined && !(isSure ? isBehind(before, entry) : isUnlike(before, entry))) continue;
     const readFromMs = readingBeganAfter(entry.timeMs);
     registry.put(name, entry.path, recordOf(entry, { nowMs: entry.timeMs, readFromMs }));
     count += 1;
     await registry.room();
   }
+  if (!isSure) count += await forgetUnstored(context, signal);
   if (count > 0) log.info("registry.caught_up", { source: name, entries: count });
 }
 
-/** True when what is live here has other content than is stored; the registry is never ahead of that. */
-function isOlder({ state, kind, sha256, linkTarget }: RegistryRecord, { node }: DatedEntry): boolean {
+/** Everything that commits of the source changed up to this number has been registered. */
+export function noteThrough({ shared, name }: SourceContext, seq: number): void {
+  shared.registry.holdsThrough(name, { seq, generation: shared.known.generation });
+}
+
+/** What is there and no longer stored is new; what is not there either stays known, so that its loss is told. */
+async function forgetUnstored({ shared, name }: SourceContext, signal: AbortSignal): Promise<number> {
+  const { registry, known } = shared;
+  let count = 0;
+  for await (const page of registry.entries(name)) {
+    signal.throwIfAborted();
+    for (const { path, record } of page) {
+      if (record.state !== "live" || (await known.current(path, name)) !== undefined) continue;
+      if (lookAt(path).is !== "there") continue;
+      registry.forget(name, path);
+      count += 1;
+    }
+    await registry.room();
+  }
+  return count;
+}
+
+/** True when what is here is older than what was stored since: removed, or live with other content. */
+function isBehind({ state, kind, sha256, linkTarget }: RegistryRecord, { node }: DatedEntry): boolean {
+  if (state === "removed") return true;
   return state === "live" && (kind !== node.kind || sha256 !== node.sha256 || linkTarget !== node.linkTarget);
+}
+
+/** True when what is here is not what is stored, whichever is newer; a removal accepted after that was stored stays. */
+function isUnlike(record: RegistryRecord, entry: DatedEntry): boolean {
+  if (record.state === "removed") return record.registeredAtMs < entry.timeMs;
+  const { node } = entry;
+  const isMoved = record.stat.ctimeNs !== node.stat.ctimeNs || !isSameContentStat(record.stat, node.stat);
+  return isBehind(record, entry) || (record.state === "live" && isMoved);
 }
 
 /** True when the removal was stored, and not noted here before the last end: nothing is missed. */

@@ -129,6 +129,7 @@ describe("when file calls of the store fail", function () {
         await using repository = await rig.open();
         rig.io.plan = (_call, _path, index) => (index === at ? errno : undefined);
         await rig.work(repository).catch((error: unknown) => expectCode(error, errno));
+        rig.io.plan = () => undefined; // commits share writes as they come: not every run makes as many calls
         await rig.expectKept(repository);
         await rig.work(repository);
         await rig.expectKept(repository);

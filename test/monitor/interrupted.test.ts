@@ -261,6 +261,37 @@ describe("work that was interrupted", () => {
     expect(known?.sha256).to.equal(stored?.node.sha256);
   });
 
+  it("a store that was put back and wrote on past the noted number: what it lost is stored again, nothing is taken for known", async () => {
+    await using bench = await WatchBench.create();
+    const { repository, folder } = bench;
+    const file = await folder.write("text", "first");
+    await bench.protect();
+    await bench.quiet();
+    const putBack = repository.keep();
+    writeFileSync(file, "second, longer");
+    await folder.write("late", "came later");
+    await folder.write("later", "came later still");
+    await bench.until("they are stored", () => repository.current(folder.bytes("later"), "data") !== undefined);
+    await bench.quiet();
+    await bench.close();
+    const noted = repository.seq;
+    putBack();
+    // A backup without the daemon: of three files deleted meanwhile it stored one more version.
+    const between = await folder.write("between", "stored while nobody watched");
+    while (repository.seq <= noted + 1) repository.store("data", folder.bytes("between"));
+    repository.rewind("data", folder.bytes("between"), noted - 1);
+    unlinkSync(between);
+    unlinkSync(folder.at("later"));
+    bench.clear();
+
+    await bench.open();
+    await bench.protect();
+    await bench.until("the loss", () => bench.losses.length >= 2);
+    await bench.quiet();
+    expect(bench.paths("file.lost")).to.have.members(["between", "later"]);
+    expect(bench.paths("file.changed")).to.include.members(["text", "late"]);
+  });
+
   it("a removal that was stored and not noted before a power loss is no loss", async () => {
     await using bench = await WatchBench.create();
     const file = await bench.folder.write("unwanted", "unwanted");

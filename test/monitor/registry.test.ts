@@ -118,14 +118,16 @@ describe("the registry", () => {
     const registry = await open();
     expect(await registry.heldThrough("a")).to.equal(undefined);
     registry.put("a", at("/x"), record());
-    registry.holdsThrough("a", 7);
-    registry.holdsThrough("b", 9);
-    expect(await registry.heldThrough("a")).to.equal(7);
+    const seven = { seq: 7, generation: "one" };
+    const nine = { seq: 9, generation: "one" };
+    registry.holdsThrough("a", seven);
+    registry.holdsThrough("b", nine);
+    expect(await registry.heldThrough("a")).to.deep.equal(seven);
     await registry[Symbol.asyncDispose]();
     const again = await open();
-    expect([await again.heldThrough("a"), await again.heldThrough("b")]).to.deep.equal([7, 9]);
+    expect([await again.heldThrough("a"), await again.heldThrough("b")]).to.deep.equal([seven, nine]);
     await again.forgetSource("a");
-    expect([await again.heldThrough("a"), await again.heldThrough("b")]).to.deep.equal([undefined, 9]);
+    expect([await again.heldThrough("a"), await again.heldThrough("b")]).to.deep.equal([undefined, nine]);
   });
 
   it("gives ranges in byte order, for names of any bytes, and keeps sources apart", async () => {

@@ -42,6 +42,7 @@ export class MemoryRepository implements KnownVersions {
   readonly #removed = new Set<string>();
   /** Number of the last commit. */
   seq = 0;
+  generation = "first";
 
   currentEntries(source: string): AsyncIterable<DatedEntry> {
     const entries = [...this.entries.values()]
@@ -88,6 +89,21 @@ export class MemoryRepository implements KnownVersions {
     yield this.#contents.get(node.sha256 ?? "") ?? Buffer.alloc(0);
   }
 
+  /** Puts the repository back to what it was, as a store is whose disk is rolled back: the index is made again. */
+  keep(): () => void {
+    const [entries, seqs, removed, seq] = [[...this.entries], [...this.#seqs], [...this.#removed], this.seq];
+    return () => {
+      this.entries.clear();
+      for (const [key, entry] of entries) this.entries.set(key, entry);
+      this.#seqs.clear();
+      for (const [key, number] of seqs) this.#seqs.set(key, number);
+      this.#removed.clear();
+      for (const key of removed) this.#removed.add(key);
+      this.seq = seq;
+      this.generation += " again";
+    };
+  }
+
   /** Stores what is at the path now; undefined when nothing is. */
   store(source: string, path: BytePath): Entry | undefined {
     const stats = lstatSync(pathBytes(path), { bigint: true, throwIfNoEntry: false });
@@ -98,6 +114,11 @@ export class MemoryRepository implements KnownVersions {
     this.#seqs.set(`${source}\0${path}`, this.seq);
     this.#removed.delete(`${source}\0${path}`);
     return entry;
+  }
+
+  /** Gives the newest version of a path another number. */
+  rewind(source: string, path: BytePath, seq: number): void {
+    this.#seqs.set(`${source}\0${path}`, seq);
   }
 
   #contentOf(path: BytePath, isFile: boolean): Partial<FileNode> {

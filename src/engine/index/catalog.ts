@@ -3,10 +3,12 @@
  * is made again or caught up (`catch-up.ts`). It is only ever behind the store, never the only place of anything.
  */
 import { type HoldfastError, hasCode } from "../../base/errors.js";
+import { randomHex } from "../../base/ids.js";
 import type { Logger } from "../../base/observe.js";
 import { ChunkIndex } from "./chunk-index.js";
 import { CommitIndex } from "./commit-index.js";
 import { EntryIndex } from "./entry-index.js";
+import { LogEnds } from "./log-ends.js";
 import { SuspectPacks } from "./suspect-packs.js";
 import { VerifiedPacks } from "./verified-packs.js";
 import { type LevelOperation, LevelStore, bucketKey } from "./level-store.js";
@@ -19,6 +21,7 @@ export class Catalog implements AsyncDisposable {
   readonly chunks: ChunkIndex;
   readonly entries: EntryIndex;
   readonly commits: CommitIndex;
+  readonly logEnds: LogEnds;
   readonly verified: VerifiedPacks;
   readonly suspects: SuspectPacks;
   /** True when nothing was in it: everything has to be read from the store. */
@@ -30,6 +33,7 @@ export class Catalog implements AsyncDisposable {
     this.chunks = new ChunkIndex(level);
     this.entries = new EntryIndex(level);
     this.commits = new CommitIndex(level);
+    this.logEnds = new LogEnds(level);
     this.verified = new VerifiedPacks(level);
     this.suspects = new SuspectPacks(level);
   }
@@ -60,7 +64,10 @@ export class Catalog implements AsyncDisposable {
   private static async create(folder: string, identity: string): Promise<Catalog> {
     await LevelStore.destroy(folder);
     const level = await LevelStore.open(folder);
-    await level.write([{ type: "put", key: metaKey("identity"), value: Buffer.from(identity, "utf8") }]);
+    await level.write([
+      { type: "put", key: metaKey("identity"), value: Buffer.from(identity, "utf8") },
+      { type: "put", key: metaKey("generation"), value: Buffer.from(randomHex(8), "utf8") },
+    ]);
     return new Catalog(level, true);
   }
 
@@ -80,6 +87,14 @@ export class Catalog implements AsyncDisposable {
   /** Tells when something proves damaged from now on; the next `open` makes the index again. */
   onDamaged(listener: (error: HoldfastError) => void): void {
     this.#level.onDamaged = listener;
+  }
+
+  /**
+   * Another one whenever the index was made again. Two numbers of commits can be compared only within one generation: a
+   * store that was put back to an earlier state gives the same numbers to other commits, and its index is made again.
+   */
+  get generation(): string {
+    return this.#level.get(metaKey("generation"))?.toString("utf8") ?? "";
   }
 
   /** Number of the last garbage collection that this index knows of; another one means: make it again. */

@@ -60,6 +60,8 @@ export async function reasonToRebuild(
   for (const holder of catalog.chunks.holders()) {
     if (holder.kind === "w" && !segments.has(`wal/${holder.name}.seg`)) return `the log segment ${holder.name} is gone`;
   }
+  const unlike = await catalog.logEnds.firstUnlike(backend, signal);
+  if (unlike !== undefined) return `the log segment ${unlike} does not hold what was taken in of it`;
   return undefined;
 }
 

@@ -30,6 +30,7 @@ export const BUCKET = {
   verified: 12,
   suspect: 13,
   partial: 14,
+  logEnd: 15,
 } as const;
 export type BucketName = keyof typeof BUCKET;
 

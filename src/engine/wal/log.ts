@@ -43,6 +43,8 @@ export interface WalReceipt {
   readonly places: readonly WalPlace[];
   /** Place of the commit frame. */
   readonly frame: WalPlace;
+  /** SHA-256 of the frame's record, hex. */
+  readonly frameHash: string;
 }
 
 export interface WalCommit {
@@ -326,8 +328,8 @@ class GroupBuilder {
       previousHash: this.lastFrameHash,
     };
     const frame = this.#open.sealer.seal("frame", encodeFrame(head, commit.payload), "lz4");
-    const receipt = { seq: this.nextSeq, places, frame: this.#place(frame.bytes) };
     this.lastFrameHash = createHash("sha256").update(frame.bytes).digest("hex");
+    const receipt = { seq: this.nextSeq, places, frame: this.#place(frame.bytes), frameHash: this.lastFrameHash };
     this.nextSeq += 1;
     return receipt;
   }

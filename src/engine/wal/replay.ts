@@ -42,6 +42,8 @@ export interface ReplayedCommit {
   readonly seq: number;
   readonly payload: Buffer;
   readonly frame: WalPlace;
+  /** SHA-256 of the frame's record, hex. */
+  readonly frameHash: string;
   readonly records: readonly ReplayedRecord[];
   /** False when damage took some of its records. */
   readonly complete: boolean;
@@ -185,7 +187,7 @@ class Delivery {
         this.unread.add(segment.segment);
         continue;
       }
-      await onCommit({ seq, payload, frame: place, records, complete });
+      await onCommit({ seq, payload, frame: place, frameHash: frame.hash, records, complete });
       this.end = { nextSeq: frame.seq + 1, lastFrameHash: frame.hash };
       this.#any = true;
     }
