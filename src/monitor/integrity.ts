@@ -16,8 +16,12 @@ import { isSameStat, lookAt, stampOf } from "./look.js";
 import type { Finding } from "./ports.js";
 import type { KnownPath, RegistryRecord } from "./registry.js";
 import { onlyGrows } from "./rules.js";
+import type { Digest } from "./validation.js";
 import { hasWriter } from "./writers.js";
 
+/** Files up to this size are read together, so many at once; at most 16 MiB in all. */
+const READ_TOGETHER_BYTES_MAX = 2 ** 18;
+const READ_TOGETHER_MAX = 64;
 /** A difference must show again after this pause, ms. */
 const REREAD_PAUSE_MS = 1000;
 /** The background reads a portion this often, ms. */
@@ -30,10 +34,68 @@ const SCRUB_SLACK = 1.5;
 const SCRUB_REST_SHARE = 0.05;
 const SCRUB_REST_MAX_MS = 3_600_000;
 
+/** The digest of a whole file, and when its reading began; undefined where it could not be read. */
+interface Reading {
+  readonly fromMs: number;
+  readonly digest: Digest | undefined;
+}
+
+/** A registered path, with what was just read there, where that was done already. */
+interface CheckedPath extends KnownPath {
+  readonly reading?: Reading | undefined;
+}
+
+/**
+ * Looks at many registered paths; the small ones are read together, for one question to the reading thread costs as much
+ * as reading a small file. Gives what is wrong, in the order of the paths.
+ */
+export async function checkPaths(
+  guard: SourceGuard,
+  all: readonly KnownPath[],
+  noticedBy: NoticedBy,
+  signal: AbortSignal,
+): Promise<readonly Finding[]> {
+  const findings: Finding[] = [];
+  for (let start = 0; start < all.length; start += READ_TOGETHER_MAX) {
+    const some = all.slice(start, start + READ_TOGETHER_MAX);
+    const readings = await readTogether(guard.context, some, signal);
+    for (const { path, record } of some) {
+      signal.throwIfAborted();
+      const finding = await checkPath(guard, { path, record, reading: readings.get(path) }, noticedBy, signal);
+      if (finding !== undefined) findings.push(finding);
+    }
+  }
+  return findings;
+}
+
+async function readTogether(
+  context: SourceContext,
+  all: readonly KnownPath[],
+  signal: AbortSignal,
+): Promise<ReadonlyMap<BytePath, Reading>> {
+  const { shared } = context;
+  const wanted = all.filter(({ path, record }) => isReadTogether(record) && context.modeOf(path).mode !== "ignore");
+  const small = wanted.map(({ path }) => path);
+  if (small.length < 2) return new Map();
+  const fromMs = readingTimeMs(shared.clock);
+  const digests = await shared.validation.digests(small, READ_TOGETHER_BYTES_MAX, signal);
+  return new Map(small.map((path, index) => [path, { fromMs, digest: digests[index] }]));
+}
+
+async function readNow({ shared }: SourceContext, path: BytePath, signal: AbortSignal): Promise<Reading> {
+  const fromMs = readingTimeMs(shared.clock);
+  return { fromMs, digest: await shared.validation.digest(path, signal) };
+}
+
+function isReadTogether({ kind, state, sha256, stat }: RegistryRecord): boolean {
+  const isKept = kind === "file" && (state === "live" || state === "lost");
+  return isKept && sha256 !== undefined && stat.sizeBytes <= READ_TOGETHER_BYTES_MAX;
+}
+
 /** Looks at one registered path; undefined: nothing is wrong with it. */
 export async function checkPath(
   guard: SourceGuard,
-  { path, record }: KnownPath,
+  { path, record, reading }: CheckedPath,
   noticedBy: NoticedBy,
   signal: AbortSignal,
 ): Promise<Finding | undefined> {
@@ -49,13 +111,13 @@ export async function checkPath(
   }
   if (record.kind !== "file" || look.node.kind !== "file") return undefined;
   if (record.stat.dev !== look.node.stat.dev && guard.awayReason(path) !== undefined) return undefined;
-  const damage = await damageAt(guard, { path, record }, look.node.stat, { noticedBy, signal });
+  const damage = await damageAt(guard, { path, record, reading }, look.node.stat, { noticedBy, signal });
   return damage === undefined ? undefined : { source: context.name, path, ...damage };
 }
 
 async function damageAt(
   guard: SourceGuard,
-  { path, record }: KnownPath,
+  { path, record, reading }: CheckedPath,
   stat: StatTuple,
   { noticedBy, signal }: { readonly noticedBy: NoticedBy; readonly signal: AbortSignal },
 ): Promise<Suspicion | undefined> {
@@ -64,7 +126,7 @@ async function damageAt(
   if (record.state === "lost" && record.damagedStamp === stamp)
     return { kind: record.lossKind ?? "invalid_structure", detail: "reported before and not healed yet" };
   if (isSameStat(record.stat, stat)) {
-    const content = await contentAt(context, path, record, signal);
+    const content = await contentAt(context, { path, record, reading }, signal);
     if (content === "changed") guard.takeUnseen(path, record, noticedBy);
     if (content !== "rotten") return undefined;
     const detail = "its content changed while size, times and inode stayed the same";
@@ -86,31 +148,30 @@ async function damageAt(
  */
 async function contentAt(
   context: SourceContext,
-  path: BytePath,
-  record: RegistryRecord,
+  { path, record, reading }: CheckedPath,
   signal: AbortSignal,
 ): Promise<"as registered" | "changed" | "rotten" | "unclear"> {
   const { registry, validation, clock } = context.shared;
   if (record.sha256 === undefined) return "unclear";
-  const differs = async (): Promise<boolean | undefined> => {
-    const digest = await validation.digest(path, signal);
+  const differs = (digest: Digest | undefined): boolean | undefined => {
     if (digest === undefined || !isSameStat(digest.before, digest.after)) return undefined;
     return isSameStat(digest.after, record.stat) ? digest.sha256 !== record.sha256 : undefined;
   };
-  const readFromMs = readingTimeMs(clock);
-  const first = await differs();
+  const { fromMs, digest } = reading ?? (await readNow(context, path, signal));
+  const first = differs(digest);
   if (first === undefined) return "unclear"; // it moves: a change, not rot
   const now = registry.get(context.name, path);
   if (now === undefined || now.sha256 !== record.sha256) return "unclear"; // registered anew meanwhile
   if (!first) {
-    registry.put(context.name, path, { ...now, lastVerifiedMs: readFromMs });
+    registry.put(context.name, path, { ...now, lastVerifiedMs: fromMs });
     return "as registered";
   }
   if (!sawEveryStore(record.stat.ctimeNs, record.lastVerifiedMs) || !hasTrueCtime(path)) return "changed";
   if (hasWriter(path, record.stat)) return "unclear";
   await clock.sleep(REREAD_PAUSE_MS, signal);
   const isStillRegistered = registry.get(context.name, path)?.sha256 === record.sha256;
-  const isRotten = (await differs()) === true && isStillRegistered && !hasWriter(path, record.stat);
+  const isRotten =
+    differs(await validation.digest(path, signal)) === true && isStillRegistered && !hasWriter(path, record.stat);
   return isRotten ? "rotten" : "unclear";
 }
 
@@ -146,16 +207,18 @@ export class Scrubber {
     const isWholePass = place === "";
     let readBytes = freshBytes;
     for await (const page of registry.entriesAfter(context.name, place)) {
+      const due: KnownPath[] = [];
       for (const known of page) {
-        signal.throwIfAborted();
         place = known.path;
         if (!isDue(known.record, { verifiedBeforeMs, nowMs, unseenMs })) continue;
         readBytes += known.record.stat.sizeBytes;
-        await checkPath(this.#guard, known, "scrub", signal);
-        if (readBytes < budgetBytes) continue;
-        await registry.writeNote(note, place);
-        return readBytes;
+        due.push(known);
+        if (readBytes >= budgetBytes) break;
       }
+      await checkPaths(this.#guard, due, "scrub", signal);
+      if (readBytes < budgetBytes) continue;
+      await registry.writeNote(note, place);
+      return readBytes;
     }
     await registry.writeNote(note, ""); // through: begin anew
     if (isWholePass && readBytes === 0) {
@@ -168,15 +231,16 @@ export class Scrubber {
   /** Reads what was read too soon before. */
   async #readFresh(budgetBytes: number, signal: AbortSignal): Promise<number> {
     const { context, fresh } = this.#guard;
+    const due: KnownPath[] = [];
     let readBytes = 0;
     for (const path of fresh.takeDue(readingTimeMs(context.shared.clock))) {
-      signal.throwIfAborted();
       const record = context.shared.registry.get(context.name, path);
       if (record?.state !== "live") continue;
       readBytes += record.stat.sizeBytes;
-      await checkPath(this.#guard, { path, record }, "scrub", signal);
+      due.push({ path, record });
       if (readBytes >= budgetBytes) break;
     }
+    await checkPaths(this.#guard, due, "scrub", signal);
     return readBytes;
   }
 

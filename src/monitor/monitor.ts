@@ -12,8 +12,8 @@ import { type BytePath, isWithin, pathFromText } from "../base/paths.js";
 import { type SharedParts, SourceContext, monitorMetrics } from "./context.js";
 import type { Currency } from "./currency.js";
 import { SourceGuard } from "./guard.js";
-import { checkPath, SCRUB_TICK_MS, Scrubber } from "./integrity.js";
-import { Arrivals } from "./intent/arrivals.js";
+import { checkPaths, SCRUB_TICK_MS, Scrubber } from "./integrity.js";
+import { ARRIVALS_KEEP_MS, Arrivals } from "./intent/arrivals.js";
 import { GitKnowledge } from "./intent/git.js";
 import { OwnWriteLedger } from "./ledger.js";
 import { type Pause, Pauses } from "./pauses.js";
@@ -67,12 +67,16 @@ export class Monitor implements AsyncDisposable {
   readonly #suspects = new Suspects();
   #native: NativeWatcher | undefined;
   #scrubTimer: Timer | undefined;
+  readonly #tidyTimer: Timer;
   #scrubbing: Promise<void> | undefined;
 
   private constructor(options: MonitorOptions, shared: SharedParts) {
     this.#options = options;
     this.#shared = shared;
     this.#times = { ...DEFAULT_TIMES, ...options.times };
+    this.#tidyTimer = options.clock.every(ARRIVALS_KEEP_MS / 2, () => {
+      shared.arrivals.forgetOld(options.clock.monotonicMs());
+    });
     if (this.#times.scrubMs !== undefined)
       this.#scrubTimer = options.clock.every(SCRUB_TICK_MS, () => {
         this.#scrubbing ??= this.#scrub().finally(() => (this.#scrubbing = undefined));
@@ -186,13 +190,11 @@ export class Monitor implements AsyncDisposable {
     let filesChecked = 0;
     for (const { guard } of this.#sources.values()) {
       for await (const page of this.registry.entries(guard.context.name)) {
-        for (const known of page) {
-          if (options.path !== undefined && !isWithin(known.path, options.path)) continue;
-          signal.throwIfAborted();
-          if (known.record.kind === "file" && known.record.state !== "removed") filesChecked += 1;
-          const finding = await checkPath(guard, known, "scan", signal);
-          if (finding !== undefined && findings.length < FINDINGS_MAX) findings.push(finding);
-        }
+        const { path } = options;
+        const asked = path === undefined ? page : page.filter((known) => isWithin(known.path, path));
+        filesChecked += asked.filter(({ record }) => record.kind === "file" && record.state !== "removed").length;
+        const found = await checkPaths(guard, asked, "scan", signal);
+        findings.push(...found.slice(0, FINDINGS_MAX - findings.length));
       }
     }
     return { filesChecked, findings };
@@ -349,6 +351,7 @@ export class Monitor implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort();
     this.#scrubTimer?.cancel();
+    this.#tidyTimer.cancel();
     await this.#scrubbing;
     await Promise.all([...this.#sources.values()].map(({ guard }) => guard.stop()));
     await this.#suspects[Symbol.asyncDispose]();

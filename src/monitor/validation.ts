@@ -125,6 +125,19 @@ export class FileValidation implements AsyncDisposable {
     return read.outcome === "done" ? read.value : undefined;
   }
 
+  /**
+   * SHA-256 of whole files with their stat before and after, in one turn; undefined for those that cannot be read or are
+   * larger than this.
+   */
+  async digests(
+    paths: readonly BytePath[],
+    sizeBytesMax: number,
+    signal: AbortSignal,
+  ): Promise<readonly (Digest | undefined)[]> {
+    const read = await this.#reader.digests(paths, sizeBytesMax, signal);
+    return read.outcome === "done" ? read.value : [];
+  }
+
   /** Digests of the values that a file's documents hold in these fields; none when it cannot be read as documents. */
   async fieldValues(path: BytePath, fields: readonly string[], signal: AbortSignal): Promise<readonly string[]> {
     const limits = { timeoutMs: VALIDATION_TIMEOUT_MS, sizeBytesMax: VALIDATION_BYTES_MAX };

@@ -40,6 +40,19 @@ describe("arrivals", () => {
     expect([...arrivals.bySize(Number(stats.size), changedMs - SECOND_MS)]).to.have.length(1);
   });
 
+  it("are forgotten after two minutes though nothing else comes", async () => {
+    const stats = lstatSync(await folder().write("came", "four"), { bigint: true });
+    const [arrivals, clock] = [new Arrivals(), new FakeClock()];
+    arrivals.note(folder().bytes("came"), stats, clock);
+    const isKept = (): boolean => arrivals.mayConcern(folder().bytes("gone"), { dev: 1n, ino: 1n, sizeBytes: 4 });
+    await clock.advance(119 * SECOND_MS);
+    arrivals.forgetOld(clock.monotonicMs());
+    expect(isKept()).to.equal(true);
+    await clock.advance(2 * SECOND_MS);
+    arrivals.forgetOld(clock.monotonicMs());
+    expect([isKept(), arrivals.byInode(stats.dev, stats.ino)]).to.deep.equal([false, undefined]);
+  });
+
   describe("concern a missing path", () => {
     const CLOCK = new FakeClock();
     const place = (name: string): BytePath => folder().bytes(name);

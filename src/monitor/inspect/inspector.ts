@@ -16,6 +16,8 @@ export type InspectOutcome<T> =
   | { readonly outcome: "unreadable"; readonly errno: string }
   | { readonly outcome: "too_much"; readonly detail: string };
 
+type Digests = readonly (Digest | undefined)[];
+
 /** Old-generation heap of the thread; content is held outside of it. */
 const HEAP_MIB_MAX = 512;
 const IDLE_END_MS = 30_000;
@@ -51,6 +53,17 @@ export class Inspector implements AsyncDisposable {
   async digest(path: BytePath, signal: AbortSignal, part?: ContentPart): Promise<InspectOutcome<Digest>> {
     return await this.#ask({ kind: "digest", path, part }, DIGEST_TIMEOUT_MS, signal, (answer) =>
       "digest" in answer ? answer.digest : undefined,
+    );
+  }
+
+  /** The same of many files, whole, in one turn; undefined for those that cannot be read or are larger. */
+  async digests(
+    paths: readonly BytePath[],
+    sizeBytesMax: number,
+    signal: AbortSignal,
+  ): Promise<InspectOutcome<Digests>> {
+    return await this.#ask({ kind: "digests", paths, sizeBytesMax }, DIGEST_TIMEOUT_MS, signal, (answer) =>
+      "digests" in answer ? answer.digests : undefined,
     );
   }
 

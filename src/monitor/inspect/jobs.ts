@@ -28,6 +28,8 @@ export type InspectJob =
     }
   /** `part`: only of the first so many bytes, of the content or of what gzip made of it. */
   | { readonly kind: "digest"; readonly path: BytePath; readonly part?: ContentPart | undefined }
+  /** Digests of many files, whole; none of one that is larger than this. */
+  | { readonly kind: "digests"; readonly paths: readonly BytePath[]; readonly sizeBytesMax: number }
   /** The values of fields of all documents of a file, as digests. */
   | {
       readonly kind: "fields";
@@ -62,6 +64,8 @@ export interface Digest {
 export type InspectAnswer =
   | { readonly id: number; readonly inspection: Inspection }
   | { readonly id: number; readonly digest: Digest }
+  /** In the order of the paths; undefined where a file could not be read. */
+  | { readonly id: number; readonly digests: readonly (Digest | undefined)[] }
   | { readonly id: number; readonly values: readonly string[] }
   | { readonly id: number; readonly pair: PairVerdict }
   | { readonly id: number; readonly errno: string };

@@ -28,11 +28,13 @@ export interface Arrival {
   isCurrent: boolean;
 }
 
-/** 300,000 arrivals of about 200 bytes are 60 MB for the two minutes after a very large move. */
+/** 300,000 arrivals of about 400 bytes are 120 MB for the two minutes after a very large move. */
 const ARRIVALS_MAX = 300_000;
-const KEEP_MS = 120_000;
+export const ARRIVALS_KEEP_MS = 120_000;
 /** Earlier names of one inode that are remembered. */
 const CAME_FROM_MAX = 8;
+/** Most arrivals came from nowhere: one list for all. */
+const NOWHERE: readonly BytePath[] = [];
 /** Arrivals visited for one question; with 100,000 questions and as many arrivals all would take hours. */
 const VISITS_MAX = 512;
 
@@ -55,7 +57,7 @@ export class Arrivals {
     const bornMs = Number(stats.birthtimeNs / 1_000_000n);
     const changedMs = Number(stats.ctimeNs / 1_000_000n);
     const isSame = before?.bornMs === bornMs;
-    const cameFrom = isSame ? [...before.cameFrom, before.path].filter((one) => one !== path) : [];
+    const cameFrom = isSame ? [...before.cameFrom, before.path].filter((one) => one !== path) : NOWHERE;
     const arrival: Arrival = {
       path,
       dev: stats.dev,
@@ -65,7 +67,7 @@ export class Arrivals {
       bornMs,
       seenMs: nowMs,
       seenAtMs: Math.min(seenAtMs, changedMs),
-      cameFrom: cameFrom.slice(-CAME_FROM_MAX),
+      cameFrom: cameFrom.length > CAME_FROM_MAX ? cameFrom.slice(-CAME_FROM_MAX) : cameFrom,
       isCurrent: true,
     };
     this.#drop(key);
@@ -74,7 +76,22 @@ export class Arrivals {
     for (const earlier of arrival.cameFrom) this.#wentOn.set(earlier, arrival);
     this.#bySize.add(arrival.sizeBytes, arrival);
     this.#byFolder.add(parentPath(path), arrival);
-    this.#purge(nowMs);
+    this.forgetOld(nowMs);
+  }
+
+  /** Forgets what came too long ago to explain anything; `nowMs` is steady. To be called now and then, when nothing comes. */
+  forgetOld(nowMs: number): void {
+    for (const [key, arrival] of this.#byInode) {
+      if (this.#byInode.size <= ARRIVALS_MAX && arrival.seenMs > nowMs - ARRIVALS_KEEP_MS) break;
+      this.#drop(key);
+    }
+    for (const [key, arrival] of this.#departed) {
+      if (this.#departed.size <= ARRIVALS_MAX && arrival.seenMs > nowMs - ARRIVALS_KEEP_MS) break;
+      this.#departed.delete(key);
+    }
+    const oldest = this.#byInode.values().next().value;
+    this.#bySize.forgetBefore(oldest?.seenMs ?? nowMs);
+    this.#byFolder.forgetBefore(oldest?.seenMs ?? nowMs);
   }
 
   /**
@@ -144,20 +161,6 @@ export class Arrivals {
     }
   }
 
-  #purge(nowMs: number): void {
-    for (const [key, arrival] of this.#byInode) {
-      if (this.#byInode.size <= ARRIVALS_MAX && arrival.seenMs > nowMs - KEEP_MS) break;
-      this.#drop(key);
-    }
-    for (const [key, arrival] of this.#departed) {
-      if (this.#departed.size <= ARRIVALS_MAX && arrival.seenMs > nowMs - KEEP_MS) break;
-      this.#departed.delete(key);
-    }
-    const oldest = this.#byInode.values().next().value;
-    this.#bySize.forgetBefore(oldest?.seenMs ?? nowMs);
-    this.#byFolder.forgetBefore(oldest?.seenMs ?? nowMs);
-  }
-
   #drop(key: string): void {
     const arrival = this.#byInode.get(key);
     if (arrival === undefined) return;
@@ -201,7 +204,7 @@ class ArrivalIndex<K> {
 
   /** Forgets what came before a steady time; looks through everything once in a while only. */
   forgetBefore(timeMs: number): void {
-    if (timeMs < this.#forgotMs + KEEP_MS / 2) return;
+    if (timeMs < this.#forgotMs + ARRIVALS_KEEP_MS / 2) return;
     this.#forgotMs = timeMs;
     for (const [key, list] of this.#lists) {
       const kept = list.filter((arrival) => arrival.seenMs >= timeMs);
