@@ -132,7 +132,8 @@ export class SourceGuard {
     const { registry, known, clock } = shared;
     shared.metrics.degraded.set(0, { source: name });
     const lastChange = known.lastChange(name);
-    if (!(await registry.isBuilt(name))) {
+    const wasBuilt = await registry.isBuilt(name);
+    if (!wasBuilt) {
       const count = await registry.rebuild(name, known.currentEntries(name), clock, signal);
       for (const { folder } of source.roots)
         if (await hasLostAll(registry, name, folder)) this.#losses.begunWithout(folder);
@@ -142,7 +143,8 @@ export class SourceGuard {
     await this.#attack.start();
     await this.expected.start();
     await this.#roots.open();
-    this.#recall = new ArrivalRecall(shared, await this.#rest.read());
+    // Without a run before nobody can have met a name and not judged it.
+    this.#recall = wasBuilt ? new ArrivalRecall(shared, await this.#rest.read()) : undefined;
     const beganMs = this.context.nowMs();
     const starts = [...new Set(source.roots.map((root) => root.folder))].map((under) =>
       this.#reconciles.add({ under, reason: "start", noticedBy: "start" }),
