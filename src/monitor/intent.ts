@@ -40,6 +40,7 @@ export type Intent =
 const SECOND_DELETION_MS = 600_000;
 /** Git's files move within this time around the deletion when git is the cause. */
 const GIT_WINDOW_MS = 2000;
+const HOUSEKEEPING = "git's own housekeeping";
 const UNKNOWN: Intent = { is: "unknown" };
 /** Files judged before others get a turn. */
 const SLICE = 256;
@@ -62,9 +63,11 @@ export async function judgeIntent(
     intents.push(intent ?? (isStrict ? UNKNOWN : undefined));
     if (index % SLICE === SLICE - 1) await turn();
   }
+  const spared = await round.gitFolders.answers(parts.clock.nowMs(), signal);
   const questions = open.map((file) => round.gitQuestion(file));
   const git = await parts.git.answers(questions, signal);
-  return missing.map(({ path }, index) => intents[index] ?? gitIntent(git.get(path)));
+  const lateIntent = (path: BytePath): Intent => (spared.has(path) ? meant(HOUSEKEEPING) : gitIntent(git.get(path)));
+  return missing.map(({ path }, index) => intents[index] ?? lateIntent(path));
 }
 
 /**
@@ -93,7 +96,7 @@ class EvidenceRound {
   readonly #trash = new TrashKnowledge();
   readonly #mounts = readMounts();
   readonly #installers = new InstallersAtWork();
-  readonly #gitFolders = new GitHousekeeping();
+  readonly gitFolders = new GitHousekeeping();
   readonly #folders = new Map<BytePath, FolderEvidence>();
 
   constructor(parts: SharedParts) {
@@ -119,7 +122,7 @@ class EvidenceRound {
     const folder = this.#folder(parentPath(path));
     if (this.#trash.holds(path, folder.mountPoint, record.uid, record.registeredAtMs - GIT_WINDOW_MS))
       return meant("moved to the trash");
-    if (this.#gitFolders.takes(path, record.sha256)) return meant("git's own housekeeping");
+    if (this.gitFolders.takes(path, record)) return meant(HOUSEKEEPING);
     const modules = nameOf(path) === "node_modules" ? rebuiltModules(path, nowMs) : folder.modules;
     if (modules !== undefined) return meant(modules);
     const mayBeManaged = noticedBy !== "start" && folder.isOfPackages;

@@ -46,6 +46,8 @@ export type Check =
   | { readonly kind: Format }
   /** JSON as people keep it: comments, commas before a closing bracket and one document a line are fine. */
   | { readonly kind: "json_text" }
+  /** What bzip2, xz, zstd or lz4 wrote, to its end. */
+  | { readonly kind: "packed" }
   /** The SQLite header alone, where `sqlite` checks every page. */
   | { readonly kind: "sqlite_header" }
   /** The content must be what the name's ending says; `extension` is filled in from the path, with its dot. */

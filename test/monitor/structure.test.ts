@@ -13,6 +13,7 @@ import { magicValidator, sizeValidator } from "../../src/monitor/validators/boun
 import { csvValidator } from "../../src/monitor/validators/csv.js";
 import { elfValidator } from "../../src/monitor/validators/elf.js";
 import { gzipValidator } from "../../src/monitor/validators/gzip.js";
+import { packedValidator } from "../../src/monitor/validators/packed.js";
 import { gifValidator, jpegValidator, pngValidator } from "../../src/monitor/validators/images.js";
 import { envValidator, iniValidator } from "../../src/monitor/validators/ini.js";
 import { pdfValidator } from "../../src/monitor/validators/pdf.js";
@@ -48,7 +49,14 @@ describe("checks of structure", () => {
       "-c",
       "import sqlite3\nc=sqlite3.connect('d.db')\nc.execute('create table t(x)')\nc.executemany('insert into t values(?)',[(str(i)*9,) for i in range(500)])\nc.commit()",
     ]);
+    const packed = [
+      made("a.txt.bz2", "bzip2", ["-k", "a.txt"]),
+      made("a.txt.xz", "xz", ["-k", "a.txt"]),
+      made("a.txt.zst", "zstd", ["-q", "a.txt"]),
+      made("a.txt.lz4", "lz4", ["-q", "a.txt", "a.txt.lz4"]),
+    ].filter((content) => content !== undefined);
     return [
+      ...packed.map((content) => [packedValidator, content] as const),
       [gzipValidator, gzipSync(TEXT)],
       [pngValidator, png()],
       [gifValidator, gif()],

@@ -1,5 +1,6 @@
 /** What looks as if it was meant and is not: signs that anybody leaves, and git's folder in other hands than git's. */
-import { mkdirSync, readdirSync, rmSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, readdirSync, rmSync, statSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 import { expect } from "chai";
 import type { BytePath } from "../../src/base/paths.js";
@@ -8,6 +9,13 @@ import { git } from "../support/git.js";
 import { requirePrograms } from "../support/requirements.js";
 import { useTempFolder } from "../support/temp-folder.js";
 import { WatchBench } from "../support/watch-bench.js";
+
+const PACKERS = [
+  ["bzip2", ".bz2", "-kq"],
+  ["xz", ".xz", "-kq"],
+  ["zstd", ".zst", "-kq"],
+  ["lz4", ".lz4", "-kqm"],
+] as const;
 
 describe("what is not meant although it looks so", () => {
   const folder = useTempFolder();
@@ -39,6 +47,43 @@ describe("what is not meant although it looks so", () => {
     for (const name of gone) unlinkSync(bench.folder.at(name));
     await bench.until("all of it", () => bench.losses.length >= gone.length);
     expect([...bench.paths("file.lost")].sort()).to.deep.equal([...gone].sort());
+  });
+
+  it("is an object of git that no pack holds and that git needs, or a pack whose objects are nowhere else", async function () {
+    requirePrograms(this, "git");
+    await using bench = await WatchBench.create();
+    const { path } = bench.folder;
+    await bench.folder.write("packed", "first");
+    await git(path, "init", "-q", "-b", "main");
+    await git(path, "add", ".");
+    await git(path, "commit", "-qm", "one");
+    await git(path, "repack", "-dq");
+    await bench.folder.write("second", "second");
+    await git(path, "add", ".");
+    await git(path, "commit", "-qm", "two");
+    await git(path, "repack", "-dq"); // without -a: a pack of its own
+    for (const name of ["wanted", "staged"]) await bench.folder.write(name, name);
+    await git(path, "add", "wanted");
+    await git(path, "commit", "-qm", "three");
+    await git(path, "add", "staged");
+    const id = async (name: string): Promise<string> => (await git(path, "rev-parse", name)).trim();
+    const loose = (of: string): string => `.git/objects/${of.slice(0, 2)}/${of.slice(2)}`;
+    await bench.folder.write("dropped", "nobody refers to it");
+    const dropped = loose((await git(path, "hash-object", "-w", "dropped")).trim());
+    const gone = [loose(await id("HEAD:wanted")), loose(await id(":staged"))];
+    await bench.protect();
+    await bench.quiet();
+    bench.clear();
+    await git(path, "prune");
+    await bench.until("what was pruned is removed", () => bench.paths("file.removed").includes(dropped));
+    expect(bench.losses).to.deep.equal([]);
+    for (const name of gone) unlinkSync(bench.folder.at(name));
+    await bench.until("the objects are lost", () => bench.losses.length >= gone.length);
+    const packs = (await bench.live()).filter((name) => name.endsWith(".pack"));
+    expect(packs).to.have.length(2);
+    unlinkSync(bench.folder.at(packs[0] ?? ""));
+    await bench.until("the pack is lost", () => bench.losses.length > gone.length);
+    expect([...bench.paths("file.lost")].sort()).to.deep.equal([...gone, packs[0]].sort());
   });
 
   it("is what is gone of a `.git` that is no repository any more", async function () {
@@ -87,4 +132,22 @@ describe("what is not meant although it looks so", () => {
     await bench.until("all three", () => bench.losses.length + bench.paths("file.removed").length >= 3);
     expect([...bench.paths("file.lost")].sort()).to.deep.equal(["cut.db", "empty.db"]);
   });
+
+  for (const [program, ending, options] of PACKERS)
+    it(`is a file beside which an archive of ${program} stands that is cut off`, async function () {
+      requirePrograms(this, program);
+      await using bench = await WatchBench.create();
+      const names = ["cut.log", "other.log", "whole.log"];
+      for (const name of names) await bench.folder.write(name, `${name} ${"0123456789".repeat(5000)}`);
+      await bench.protect();
+      await bench.quiet();
+      bench.clear();
+      for (const name of names) execFileSync(program, [options, bench.folder.at(name)]);
+      const cut = bench.folder.at(`cut.log${ending}`);
+      truncateSync(cut, statSync(cut).size - 3);
+      writeFileSync(bench.folder.at(`other.log${ending}`), "no archive at all");
+      for (const name of names) unlinkSync(bench.folder.at(name));
+      await bench.until("all three", () => bench.losses.length + bench.paths("file.removed").length >= 3);
+      expect([...bench.paths("file.lost")].sort()).to.deep.equal(["cut.log", "other.log"]);
+    });
 });

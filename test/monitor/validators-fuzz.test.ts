@@ -46,6 +46,7 @@ describe("each check, on hostile content", () => {
   const checks: readonly (readonly [ContentCheck, Format])[] = [
     ...FORMATS.map((kind) => [{ kind }, kind] as const),
     [{ kind: "json_text" }, "json"],
+    [{ kind: "packed" }, "gzip"],
     [{ kind: "sqlite_header" }, "sqlite"],
     [{ kind: "magic", extension: ".png" }, "png"],
     [{ kind: "magic", extension: ".docx" }, "zip"],

@@ -1,11 +1,13 @@
 /**
  * Whether git itself may have taken a file of its folder (`.git`) away: it packs objects and refs, ends branches and cleans
  * up after operations. What it never removes is a loss, and so is what leaves no repository, a branch whose log still
- * stands, and the last pack.
+ * stands, the last pack, and objects that git needs and does not find any more.
  */
 import { createHash } from "node:crypto";
 import { type Stats, lstatSync, readFileSync, readdirSync } from "node:fs";
 import { type BytePath, joinPath, nameOf, parentPath, pathBytes, relativeTo } from "../../base/paths.js";
+import type { RegistryRecord } from "../registry.js";
+import { type MissingObjects, isPacked, looseObjectId, missingObjects } from "./git-objects.js";
 
 /** Written by people, or once for all; git replaces them at most. */
 const NEVER_REMOVED = new Set(["HEAD", "config", "description", "info/exclude", "info/attributes"]);
@@ -13,20 +15,53 @@ const HOOKS = "hooks/";
 const PACK = /^objects\/pack\/[^/]+\.(?:pack|idx)$/;
 /** What git asks of a folder before it takes it for a repository, beside `HEAD`. */
 const PARTS_OF_REPOSITORY = ["objects", "refs"];
+/** Where git does not answer in time: it prunes what nobody wrote for so long (`gc.pruneExpire`), ms. */
+const PRUNED_AGE_MS = 14 * 86_400_000;
+
+/** What is gone of a git folder: an object by its id, or a whole pack, which has no other name. */
+interface GonePart {
+  readonly git: BytePath;
+  readonly id: string | undefined;
+  /** When it was last written, wall ms. */
+  readonly writtenMs: number;
+}
 
 /** Looks once at each repository, for one round of questions. */
 export class GitHousekeeping {
   readonly #living = new Map<BytePath, boolean>();
   readonly #packedRefs = new Map<BytePath, ReadonlyMap<string, string>>();
+  readonly #missing = new Map<BytePath, MissingObjects>();
+  /** Objects and packs of which git has to be asked. */
+  readonly #asked = new Map<BytePath, GonePart>();
 
-  /** True for a file in a `.git` that git may have removed; `sha256` is of its last known content. */
-  takes(path: BytePath, sha256: string | undefined): boolean {
+  /**
+   * True for a file in a `.git` that git may have removed; `sha256` is of its last known content. Of some git has to be
+   * asked first: `answers` tells.
+   */
+  takes(path: BytePath, { sha256, stat }: Pick<RegistryRecord, "sha256" | "stat">): boolean {
     const git = gitFolderOf(parentPath(path));
     if (git === undefined || !this.#isLiving(git)) return false;
     const name = relativeTo(path, git);
     if (NEVER_REMOVED.has(name) || name.startsWith(HOOKS)) return false;
-    if (PACK.test(name)) return hasOtherPack(path);
+    const id = looseObjectId(name);
+    if (id !== undefined && isPacked(git, id)) return true;
+    if (id !== undefined || PACK.test(name)) {
+      const writtenMs = Number(stat.mtimeNs / 1_000_000n);
+      if (id !== undefined || hasOtherPack(path)) this.#asked.set(path, { git, id, writtenMs });
+      return false;
+    }
     return !name.startsWith("refs/") || this.#isRefElsewhere(git, name, sha256);
+  }
+
+  /** Asks git of what `takes` could not tell; gives what git does well without. */
+  async answers(nowMs: number, signal: AbortSignal): Promise<ReadonlySet<BytePath>> {
+    const spared = new Set<BytePath>();
+    for (const [path, part] of this.#asked) {
+      const missing = this.#missing.get(part.git) ?? (await missingObjects(part.git, signal));
+      this.#missing.set(part.git, missing);
+      if (isSpared(part, missing, nowMs)) spared.add(path);
+    }
+    return spared;
   }
 
   #isLiving(git: BytePath): boolean {
@@ -50,6 +85,12 @@ export class GitHousekeeping {
     const id = packed.get(name);
     return id !== undefined && (sha256 === undefined || sha256 === contentDigest(`${id}\n`));
   }
+}
+
+function isSpared({ id, writtenMs }: GonePart, missing: MissingObjects, nowMs: number): boolean {
+  if (missing === "broken") return false;
+  if (missing === "unknown") return id === undefined || nowMs - writtenMs > PRUNED_AGE_MS;
+  return id === undefined ? missing.size === 0 : !missing.has(id);
 }
 
 /** The `.git` that a path lies in, when it lies in one. */

@@ -9,6 +9,7 @@ import { type BytePath, joinPath, parentPath, pathFromText, pathText, relativeTo
 import { runProgram } from "../../base/spawn.js";
 import { gitFolderOf } from "./git-housekeeping.js";
 import { pathsInIndex } from "./git-index.js";
+import { SAFE_GIT_ENV, SAFE_GIT_FLAGS } from "./git-objects.js";
 
 export interface GitQuestion {
   readonly path: BytePath;
@@ -39,9 +40,6 @@ const WORK_TREE_KEEP_MS = 5000;
 const GIT_TIMEOUT_MS = 10_000;
 /** Files that move with every operation that may take files away. */
 const SIGNS = ["index", "HEAD", "logs/HEAD", "ORIG_HEAD", "logs/refs/stash", "MERGE_HEAD"];
-/** No hooks, no filters, no network: `cat-file` runs none, the rest is shut off. */
-const SAFE_FLAGS = ["--no-optional-locks", "-c", "safe.directory=*", "-c", "core.fsmonitor=false"];
-const SAFE_ENV = { GIT_NO_LAZY_FETCH: "1", GIT_TERMINAL_PROMPT: "0", GIT_CONFIG_NOSYSTEM: "1" };
 
 export class GitKnowledge {
   readonly #trees = new Map<BytePath, { readonly tree: WorkTree | undefined; readonly atMs: number }>();
@@ -155,13 +153,13 @@ async function heldByGit(
       askers.push(path);
     }
   }
-  const command = ["git", "-C", pathText(tree.root), ...SAFE_FLAGS, "cat-file", "--batch-check"];
+  const command = ["git", "-C", pathText(tree.root), ...SAFE_GIT_FLAGS, "cat-file", "--batch-check"];
   const held = new Set<BytePath>();
   try {
     const result = await runProgram(command, {
       timeoutMs: GIT_TIMEOUT_MS,
       signal,
-      env: SAFE_ENV,
+      env: SAFE_GIT_ENV,
       stdin: Buffer.from(`${lines.join("\n")}\n`, "latin1"),
     });
     for (const [index, line] of result.stdout.toString("latin1").split("\n").entries()) {

@@ -30,6 +30,7 @@ const ROTATION_WINDOW_MS = 60_000;
 /** Names of a folder that are looked at for members of a rotation. */
 const FOLDER_NAMES_MAX = 10_000;
 const GZIP_CHECK: ChecksOfPath = { checks: [{ kind: "gzip" }], timeoutMs: VALIDATION_TIMEOUT_MS };
+const PACKED_CHECK: ChecksOfPath = { checks: [{ kind: "packed" }], timeoutMs: VALIDATION_TIMEOUT_MS };
 const COMPRESSED = [".gz", ".bz2", ".xz", ".zst", ".lz4"];
 /** `name.1`, `name-20251201`, `name.2.gz`: what a rotation makes of `name`. */
 const ROTATED = /^(.+?)(?:\.\d{1,4}|[.-]\d{8}(?:-\d{1,10})?)(?:\.(?:gz|bz2|xz|zst|lz4))?$/;
@@ -188,8 +189,8 @@ async function compressedOrRotated(
 async function isWhole(validation: FileValidation, archive: BytePath, signal: AbortSignal): Promise<boolean> {
   const look = lookAt(archive);
   if (look.is !== "there" || look.node.stat.sizeBytes === 0) return false;
-  if (!archive.endsWith(".gz")) return true;
-  const { verdict } = await validation.judge(archive, GZIP_CHECK, signal);
+  const check = archive.endsWith(".gz") ? GZIP_CHECK : PACKED_CHECK;
+  const { verdict } = await validation.judge(archive, check, signal);
   return verdict.verdict !== "invalid";
 }
 

@@ -9,6 +9,7 @@ import { elfValidator } from "./elf.js";
 import { gzipValidator } from "./gzip.js";
 import { gifValidator, jpegValidator, pngValidator } from "./images.js";
 import { envValidator, iniValidator } from "./ini.js";
+import { packedValidator } from "./packed.js";
 import { pdfValidator } from "./pdf.js";
 import { sqliteHeaderValidator, sqliteValidator } from "./sqlite.js";
 import { tarValidator } from "./tar.js";
@@ -35,6 +36,7 @@ const PLAIN: Readonly<Record<Exclude<ContentCheck["kind"], Parametrised>, () => 
   sqlite: sqliteValidator,
   sqlite_header: () => sqliteHeaderValidator,
   gzip: () => gzipValidator,
+  packed: () => packedValidator,
   zip: () => zipValidator,
   tar: () => tarValidator,
   png: () => pngValidator,
