@@ -10,7 +10,7 @@ import { type BytePath, parentPath } from "../base/paths.js";
 import type { Timer } from "../base/clock.js";
 import type { SourceContext } from "./context.js";
 import { type Intent, judgeIntent } from "./intent.js";
-import { meantByTool } from "./intent/tools.js";
+import { meantByMaker, meantByTool } from "./intent/tools.js";
 import { lookAt, turn } from "./look.js";
 import { LossTelling, addParents } from "./loss-telling.js";
 import {
@@ -322,7 +322,7 @@ export class LossJudge {
       const isTaken = this.#hooks.takesDeparture(asMissingFile(name, missed));
       if (typeof isTaken === "boolean" ? isTaken : await isTaken) continue;
       const isStrict = missed.decision.mode === "append-only";
-      this.#weigh(missed, orByTool(intents[index], isStrict ? undefined : actors[index], missed.path), losses);
+      this.#weigh(missed, orByActor(intents[index], isStrict ? undefined : actors[index], missed), losses);
     }
     return await this.#withoutEmptyFolders(losses, folders);
   }
@@ -405,10 +405,10 @@ export class LossJudge {
   }
 }
 
-/** Without other evidence the removal by a tool of the system counts as meant. */
-function orByTool(intent: Intent | undefined, actor: Actor | undefined, path: BytePath): Intent {
+/** Without other evidence the removal by a tool of the system, or by who had just made the file, counts as meant. */
+function orByActor(intent: Intent | undefined, actor: Actor | undefined, { path, record }: Missed): Intent {
   if (intent !== undefined && intent.is !== "unknown") return intent;
-  const reason = meantByTool(actor, path);
+  const reason = meantByTool(actor, path) ?? meantByMaker(actor, record);
   return reason === undefined ? { is: "unknown" } : { is: "meant", reason };
 }
 

@@ -1,7 +1,8 @@
 /** Who did it: told where root may listen to fanotify, unknown elsewhere, and never in the way of what is heard. */
-import { execFileSync, spawn } from "node:child_process";
+import { execFile, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { promisify } from "node:util";
 import { expect } from "chai";
 import fc from "fast-check";
 import { systemClock } from "../../src/base/clock.js";
@@ -21,6 +22,18 @@ const at = (path: string): BytePath => path as BytePath;
 const ROOT = at("/srv/data");
 /** Removes a file and lives on for a moment: of a program that ends at once, a busy machine may learn only the name. */
 const REMOVE_AND_STAY = "import os, sys, time; os.remove(sys.argv[1]); time.sleep(1)";
+
+/** Makes and renames files, waits until they are stored, and takes them away. */
+const MAKE_AND_REMOVE = `
+import os, time
+open("temporary", "w").write("for a moment")
+os.rename("saved", "saved~"); open("saved", "w").write("anew, by an editor")
+os.rename("moved", "moved~")
+open("overwritten", "w").write("other content")
+time.sleep(1.5)
+os.remove("replaced"); open("replaced", "w").write("gone at once"); os.remove("replaced")
+for name in ["temporary", "saved~", "moved~", "overwritten"]: os.remove(name)
+time.sleep(1)`;
 
 describe("who did it", () => {
   describe("as root, by fanotify", () => {
@@ -122,6 +135,22 @@ describe("who did it", () => {
     expect(bench.paths("file.lost")).to.have.members(["papers/plan.txt", "papers/other.txt"]);
   });
 
+  it("takes what a process made, and removes soon after it was stored, as meant; not what was there before", async function () {
+    requirePrograms(this, "python3");
+    requireRoot(this);
+    if (fanotifyCalls() === undefined) skip(this, "fanotify needs koffi and a kernel that has it");
+    await using bench = await WatchBench.create({ actors: true });
+    for (const name of ["saved", "moved", "overwritten", "replaced"]) await bench.folder.write(name, `${name}, before`);
+    await bench.protect();
+    await bench.quiet();
+    bench.clear();
+    await promisify(execFile)("python3", ["-c", MAKE_AND_REMOVE], { cwd: bench.folder.path });
+    await bench.until("the verdicts", () => bench.losses.length + bench.paths("file.removed").length >= 6);
+    await bench.quiet();
+    expect([...bench.paths("file.lost")].sort()).to.deep.equal(["moved~", "overwritten", "replaced"]);
+    expect([...bench.paths("file.removed")].sort()).to.deep.equal(["moved", "saved~", "temporary"]);
+  });
+
   it("is unknown, and that is said once and not as a fault, where nobody may listen", async () => {
     const said: string[] = [];
     const log = { ...silentObserver.log, info: (event: string) => void said.push(event) };
@@ -152,6 +181,7 @@ describe("who did it", () => {
             tool: pid === TOOL_PID ? "git" : undefined,
           }),
           monotonicMs: () => 0,
+          nowMs: () => 0,
         },
         1,
       );

@@ -5,7 +5,7 @@
  */
 import type { Actor } from "../../base/events.js";
 import { type BytePath, isWithin, joinPath, parentPath } from "../../base/paths.js";
-import { FAN, type FanEvent, type FanPlace } from "./fan-events.js";
+import { FAN, type FanEvent, type FanPlace, inodeOfHandle } from "./fan-events.js";
 
 export type DeedKind = "removed" | "written";
 
@@ -14,12 +14,29 @@ export interface DeedPorts {
   pathOf(place: FanPlace): BytePath | undefined;
   actorOf(pid: number): Actor;
   monotonicMs(): number;
+  /** Wall ms. */
+  nowMs(): number;
 }
 
 interface Deed {
   readonly kind: DeedKind;
   readonly actor: Actor;
   readonly atMs: number;
+  /** What it was done to; undefined where that is not known. */
+  readonly ino: string | undefined;
+  /** The deed brought the file to the path. */
+  readonly made: Making | undefined;
+}
+
+/** A file came to its path. */
+interface Making {
+  readonly actor: Actor;
+  readonly atMs: number;
+  /** The same, wall ms. */
+  readonly wallMs: number;
+  readonly ino: string;
+  /** Of a rename: its name before. */
+  readonly from: BytePath | undefined;
 }
 
 /** The newest removal in a folder, and whether one process did all of them that are remembered. */
@@ -38,11 +55,15 @@ const HANDLES_MAX = 20_000;
 const UNPLACED_MAX = 20_000;
 /** A deed explains what is missed this long after it at most, ms. */
 const KEEP_MS = 600_000;
+/** What a process made and removed within this time was for its own use, ms. */
+const OWN_USE_MS = 10_000;
+const MAKINGS_MAX = 10_000;
 
 export class DeedBook {
   readonly #ports: DeedPorts;
   readonly #ownPid: number;
   readonly #deeds = new Map<BytePath, Deed>();
+  readonly #makings = new Map<BytePath, Making>();
   readonly #inFolder = new Map<BytePath, FolderDeed>();
   /** Path of each folder by its handle; undefined: it holds nothing that is watched. */
   readonly #handles = new Map<string, BytePath | undefined>();
@@ -62,14 +83,10 @@ export class DeedBook {
   }
 
   take(event: FanEvent): void {
-    const { mask, pid, place, target, self } = event;
+    const { mask, pid, place, self } = event;
     const isFolder = (mask & FAN.onFolder) !== 0n;
     const isRemoval = (mask & (FAN.delete | FAN.rename | FAN.movedFrom)) !== 0n;
-    if (pid !== this.#ownPid) {
-      const deed = { actor: this.#ports.actorOf(pid), atMs: this.#ports.monotonicMs() };
-      if (place !== undefined) this.#note(place, { ...deed, kind: isRemoval ? "removed" : "written" });
-      if (target !== undefined) this.#note(target, { ...deed, kind: "written" });
-    }
+    if (pid !== this.#ownPid) this.#noteBoth(event, { isFolder, isRemoval });
     if (!isFolder) return;
     if ((mask & FAN.delete) !== 0n && place !== undefined && self !== undefined) this.#folderRemoved(place, self);
     else if (isRemoval) this.#handles.clear(); // the paths of all folders in it are others now
@@ -92,6 +109,24 @@ export class DeedBook {
       if (fits(above)) return guessed(above);
     }
     return undefined;
+  }
+
+  /** At the place, and of a rename at the new one. */
+  #noteBoth(
+    { mask, pid, place, target, self }: FanEvent,
+    { isFolder, isRemoval }: { readonly isFolder: boolean; readonly isRemoval: boolean },
+  ): void {
+    const actor = this.#ports.actorOf(pid);
+    const ino = self === undefined || isFolder ? undefined : inodeOfHandle(self)?.toString();
+    const deed = { actor, atMs: this.#ports.monotonicMs(), ino };
+    const madeFrom = (from: BytePath | undefined): Making | undefined =>
+      ino === undefined ? undefined : { actor, atMs: deed.atMs, wallMs: this.#ports.nowMs(), ino, from };
+    // One event may tell of a file that was made and removed.
+    const made = (mask & FAN.create) === 0n ? undefined : madeFrom(undefined);
+    if (place !== undefined) this.#note(place, { ...deed, kind: isRemoval ? "removed" : "written", made });
+    if (target === undefined) return;
+    const from = place === undefined ? undefined : this.#pathIn(place);
+    this.#note(target, { ...deed, kind: "written", made: from === undefined ? undefined : madeFrom(from) });
   }
 
   #note(place: FanPlace, deed: Deed): void {
@@ -118,7 +153,7 @@ export class DeedBook {
     const path = name === "." || name === "" ? folder : joinPath(folder, name);
     if (!this.#roots.some((root) => isWithin(path, root))) return;
     this.#deeds.delete(path);
-    this.#deeds.set(path, deed);
+    this.#deeds.set(path, this.#withMaking(path, deed));
     dropOldest(this.#deeds, DEEDS_MAX);
     if (deed.kind !== "removed") return;
     const holder = parentPath(path);
@@ -128,6 +163,28 @@ export class DeedBook {
     this.#inFolder.delete(holder);
     this.#inFolder.set(holder, { ...deed, isOnlyOne });
     dropOldest(this.#inFolder, FOLDERS_MAX);
+  }
+
+  /** Adds to a removal that the same process had made what it removed; anybody else's deed makes it another's. */
+  #withMaking(path: BytePath, deed: Deed): Deed {
+    const making = deed.made ?? this.#makings.get(path);
+    this.#makings.delete(path);
+    if (making === undefined || !isSameProcess(making.actor, deed.actor)) return deed;
+    if (deed.kind === "written") {
+      this.#makings.set(path, making);
+      dropOldest(this.#makings, MAKINGS_MAX);
+      return deed;
+    }
+    const isOwn = making.ino === deed.ino && deed.atMs - making.atMs <= OWN_USE_MS;
+    return isOwn
+      ? { ...deed, actor: { ...deed.actor, madeIt: { ino: making.ino, atMs: making.wallMs, from: making.from } } }
+      : deed;
+  }
+
+  /** Undefined: its folder is not known, or not watched. */
+  #pathIn({ fileSystem, folder, name }: FanPlace): BytePath | undefined {
+    const known = this.#handles.get(keyOf(fileSystem, folder));
+    return known === undefined ? undefined : joinPath(known, name);
   }
 
   #keepUnplaced(key: string, deed: Unplaced): void {
@@ -162,7 +219,7 @@ export class DeedBook {
 
 /** Who it may have been, by what happened around it: enough to tell people, not to call the removal meant. */
 function guessed({ actor }: Deed): Actor {
-  const { worksFor: _worksFor, ...about } = actor;
+  const { worksFor: _worksFor, madeIt: _madeIt, ...about } = actor;
   return { ...about, tool: undefined, isGuess: true };
 }
 

@@ -8,6 +8,7 @@ export const FAN = {
   closeWrite: 0x8n,
   movedFrom: 0x40n,
   movedTo: 0x80n,
+  create: 0x100n,
   delete: 0x200n,
   openExec: 0x1000n,
   overflow: 0x4000n,
@@ -41,6 +42,8 @@ const RECORD = { self: 1, place: 2, oldPlace: 10, newPlace: 12 } as const;
 /** Record: type u8, pad u8, length u16, file system 8 bytes, then the handle: size u32, type i32, bytes. */
 const HANDLE_OFFSET = 12;
 const HANDLE_HEAD_BYTES = 8;
+/** Kinds of handles, as in the kernel's `exportfs.h`. */
+const HANDLE = { ino32: 1, btrfs: 0x4d, ino64: 0x81 } as const;
 
 /** All whole events in what was read. */
 export function parseFanEvents(bytes: Buffer): readonly FanEvent[] {
@@ -77,6 +80,17 @@ function recordsOf(bytes: Buffer): Pick<FanEvent, "place" | "target" | "self"> {
     start += length;
   }
   return { place, target, self };
+}
+
+/** The inode that a handle stands for; undefined where the file system makes handles of another kind. */
+export function inodeOfHandle(handle: Buffer): bigint | undefined {
+  const kind = handle.length < HANDLE_HEAD_BYTES ? -1 : handle.readInt32LE(4);
+  const bytes = handle.subarray(HANDLE_HEAD_BYTES);
+  if (kind === HANDLE.ino32 && bytes.length === 8) return BigInt(bytes.readUInt32LE(0));
+  // tmpfs: generation, then the inode in two halves
+  if (kind === HANDLE.ino32 && bytes.length === 12) return bytes.readBigUInt64LE(4);
+  if ((kind === HANDLE.ino64 || kind === HANDLE.btrfs) && bytes.length >= 8) return bytes.readBigUInt64LE(0);
+  return undefined;
 }
 
 /** Copied: the bytes behind it are read into again. */
