@@ -115,9 +115,9 @@ export async function openCore(options: OpenOptions): Promise<OpenedCore> {
   for (let starts = 1; ; starts += 1) {
     const mayBeginAnew = options.readOnly === true && starts < READER_STARTS_MAX;
     try {
-      const opened = await openOnce(options);
-      if (!mayBeginAnew || !(await lacksWhatMoved(opened.core, options.signal))) return opened;
-      await opened.owned[Symbol.asyncDispose]();
+      const { core, owned } = await openOnce(options);
+      await using stack = owned;
+      if (!mayBeginAnew || !(await lacksWhatMoved(core, options.signal))) return { core, owned: stack.move() };
     } catch (error) {
       // It was listed and then collected, or sealed: what took its place is listed now.
       if (!mayBeginAnew || !hasCode(error, "OBJECT_MISSING")) throw error;

@@ -1,13 +1,14 @@
 /** A reader in another process, open while the writer collects: what it lists it can read all along. */
 import { expect } from "chai";
-import { rm } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { check } from "../../src/engine/check.js";
 import { gc } from "../../src/engine/gc.js";
 import { systemClock } from "../../src/base/clock.js";
 import { type FileIo, systemIo } from "../../src/storage/file-io.js";
-import { noise } from "../support/engine-keys.js";
+import { codeOf, noise } from "../support/engine-keys.js";
 import { EngineRig, UNLIMITED, contentOf, storeFiles, upsert } from "../support/engine-rig.js";
 import { FakeClock } from "../support/fake-clock.js";
+import { FaultIo } from "../support/fault-io.js";
 import { StoreScenario } from "../support/store-scenario.js";
 import { useTempFolder } from "../support/temp-folder.js";
 
@@ -41,6 +42,30 @@ function pausedBefore(where: RegExp, pause: () => Promise<void>): FileIo {
 
 describe("a reader beside a writer", () => {
   const folder = useTempFolder("reader-beside");
+
+  it("lets go of its index when it cannot see whether what it did not read was moved", async () => {
+    const rig = await EngineRig.create(folder());
+    {
+      await using writer = await rig.open();
+      await folder().write("data/a", "content");
+      await upsert(writer, "docs", [folder().bytes("data/a")]);
+      await writer.seal(UNLIMITED);
+    }
+    const [commit = ""] = await storeFiles(rig.storeUrl, "commits");
+    await writeFile(commit, "damaged");
+    await mkdir(`${rig.storeUrl}/gc`, { recursive: true });
+    const io = new FaultIo();
+    let looks = 0;
+    io.readPlan = (call, path) => {
+      const isLook = call === "list" && path === `${rig.storeUrl}/gc/`;
+      looks += Number(isLook);
+      return isLook && looks === 2 ? "EIO" : undefined;
+    };
+    const open = { readOnly: true, stateDir: folder().at("reader"), io };
+    expect(await codeOf(rig.open(open))).to.equal("STORE_IO");
+    await using reader = await rig.open(open);
+    expect(reader.generation).to.not.equal("");
+  });
 
   it("reads on when a pack was written anew and the one that it knows is gone", async () => {
     const rig = await EngineRig.create(folder());

@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { unlinkIfThere } from "../../base/atomic-file.js";
 import { HoldfastError, errnoOf } from "../../base/errors.js";
 import { randomHex } from "../../base/ids.js";
+import { ResourceStack } from "../../base/lifecycle.js";
 import { type NativeCalls, nativeCalls } from "../../base/native.js";
 
 /** Others that come and go before it is our turn to take a dead process's lock. */
@@ -35,19 +36,34 @@ export async function lockStore(
 }
 
 async function lockByKernel(path: string, lock: (fd: number) => boolean): Promise<AsyncDisposable> {
+  await using stack = new ResourceStack(); // the lock lasts as long as the file is open, also that of a try that failed
   const file = await open(path, constants.O_RDWR | constants.O_CREAT, 0o600);
-  if (!lock(file.fd)) {
-    const holder = await readFile(path, "utf8").catch(() => "");
-    await file.close();
-    throw lockedError(holder);
-  }
+  stack.defer(() => file.close());
+  if (!lock(file.fd)) throw lockedError(await readFile(path, "utf8").catch(() => ""));
   await nameHolder(file);
-  return { [Symbol.asyncDispose]: () => file.close() };
+  return stack.move();
 }
 
 async function nameHolder(file: FileHandle): Promise<void> {
+  const start = await startOf(process.pid);
   await file.truncate(0);
-  await file.write(`${String(process.pid)} ${hostname()}\n`, 0);
+  await file.write(`${[String(process.pid), hostname(), ...(start === undefined ? [] : [start])].join(" ")}\n`, 0);
+}
+
+/**
+ * Tells a process from a later one with its number: the run of the system, and when in it the process began. Numbers are
+ * given again, in a container often to the same program at each start. Undefined where /proc does not tell.
+ */
+async function startOf(pid: number): Promise<string | undefined> {
+  try {
+    const boot = await readFile("/proc/sys/kernel/random/boot_id", "latin1");
+    const stat = await readFile(`/proc/${String(pid)}/stat`, "latin1");
+    // Behind the name, which may hold anything, the fields begin with the third; the 22nd is the start.
+    const ticks = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+    return ticks === undefined ? undefined : `${boot.trim()}:${ticks}`;
+  } catch {
+    return undefined;
+  }
 }
 
 async function lockByName(path: string): Promise<AsyncDisposable> {
@@ -98,7 +114,7 @@ async function takeFromDead(own: string, path: string): Promise<void> {
 async function aliveRefused(path: string): Promise<string | undefined> {
   try {
     const holder = await readFile(path, "utf8");
-    if (isAlive(holder)) throw lockedError(holder);
+    if (await isAlive(holder)) throw lockedError(holder);
     return holder;
   } catch (error) {
     if (errnoOf(error) !== "ENOENT") throw error;
@@ -107,15 +123,16 @@ async function aliveRefused(path: string): Promise<string | undefined> {
 }
 
 /** A holder on another host counts as alive: only its own host could tell. */
-function isAlive(holder: string): boolean {
-  const [pid, host] = holder.trim().split(" ");
+async function isAlive(holder: string): Promise<boolean> {
+  const [pid, host, start] = holder.trim().split(" ");
   if (pid === undefined || host !== hostname()) return host !== undefined;
   try {
     process.kill(Number(pid), 0);
-    return true;
   } catch (error) {
-    return errnoOf(error) === "EPERM";
+    if (errnoOf(error) !== "EPERM") return false;
   }
+  const found = await startOf(Number(pid));
+  return start === undefined || found === undefined || found === start;
 }
 
 function lockedError(holder: string): HoldfastError {
