@@ -5,7 +5,7 @@
 import { fstatSync, fsync } from "node:fs";
 import { promisify } from "node:util";
 import { errnoOf, HoldfastError } from "../../base/errors.js";
-import { nativeCalls } from "../../base/native.js";
+import { type NativeCalls, nativeCalls } from "../../base/native.js";
 import { runProgram } from "../../base/spawn.js";
 
 /** Up to this many files are synced one by one: others may have gigabytes on the file system that wait for the disk. */
@@ -34,10 +34,16 @@ export async function syncWritten({ fds, folderFds }: WrittenFiles, signal: Abor
   }
 }
 
-/** Syncs the file system of an open folder; false when this machine has nothing that can. */
-export async function syncFileSystem(folderFd: number, signal: AbortSignal): Promise<boolean> {
-  const native = nativeCalls();
-  if (native === undefined) return await syncByProgram(folderFd, signal);
+/**
+ * Syncs the file system of an open folder; false when this machine has nothing that can. With `native` of `none` the
+ * program `sync` does it. Throws TARGET_IO.
+ */
+export async function syncFileSystem(
+  folderFd: number,
+  signal: AbortSignal,
+  native: Pick<NativeCalls, "syncFileSystem"> | "none" = nativeCalls() ?? "none",
+): Promise<boolean> {
+  if (native === "none") return await syncByProgram(folderFd, signal);
   try {
     await native.syncFileSystem(folderFd);
     return true;
