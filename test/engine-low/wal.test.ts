@@ -2,6 +2,7 @@
 import { readdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { expect } from "chai";
 import { deferred } from "../../src/base/concurrency.js";
+import { HoldfastError } from "../../src/base/errors.js";
 import { silentObserver } from "../../src/base/observe.js";
 import { RecordSealer, type SealedRecord } from "../../src/engine/pack/record.js";
 import { LOG_START, replayLog, type ReplayedCommit, type WalReplay, WriteAheadLog } from "../../src/engine/wal/log.js";
@@ -87,6 +88,25 @@ describe("write-ahead log", () => {
     expect(acknowledged).to.deep.equal(["first", "b", "c", "d"]);
     expect(io.calls.filter(({ call }) => call === "datasync").length).to.equal(2);
     expect((await replay()).texts).to.deep.equal(["first", "b", "c", "d"]);
+  });
+
+  it("writes nothing any more once it was found to be another's: a shorter commit over a refused one is no damage", async () => {
+    let isMine = true;
+    const assertMine = (): void => {
+      if (!isMine) throw new HoldfastError("REPO_LOCKED", "another process has taken over");
+    };
+    const options = { folder: folder().at("wal"), keys: KEYS, observer: silentObserver, assertMine };
+    await using log = new WriteAheadLog(options, LOG_START);
+    await append(log, "acknowledged");
+    isMine = false;
+    expect(await codeOf(append(log, noise(5000, 1).toString("base64")))).to.equal("REPO_LOCKED");
+    const before = await readFile(log.segmentPath(1));
+    for (let times = 0; times < 5; times += 1) expect(await codeOf(append(log, "short"))).to.equal("REPO_LOCKED");
+    await log.rotate();
+    expect(await codeOf(append(log, "in a new segment"))).to.equal("REPO_LOCKED");
+    expect((await readFile(log.segmentPath(1))).equals(before)).to.equal(true);
+    const { damage, texts, segments } = await replay();
+    expect([damage, texts[0], segments.length]).to.deep.equal([[], "acknowledged", 1]);
   });
 
   it("makes the segment's name durable before the first acknowledgement", async () => {

@@ -6,7 +6,7 @@
  */
 import { createHash } from "node:crypto";
 import { type Deferred, deferred, Mutex } from "../../base/concurrency.js";
-import { errnoOf, HoldfastError } from "../../base/errors.js";
+import { asHoldfastError, errnoOf, HoldfastError } from "../../base/errors.js";
 import type { Observer } from "../../base/observe.js";
 import { type FileIo, type IoFile, makeFoldersDurably, systemIo } from "../../storage/file-io.js";
 import { storeError } from "../../storage/store-error.js";
@@ -99,6 +99,8 @@ export class WriteAheadLog implements AsyncDisposable {
   #lastFrameHash: string;
   #nextSegment: number;
   #ended = false;
+  /** Why nothing is written any more. */
+  #takenOver: HoldfastError | undefined;
 
   /** Opens nothing yet: the first append creates a segment. */
   constructor(options: WalOptions, position: WalPosition) {
@@ -216,16 +218,29 @@ export class WriteAheadLog implements AsyncDisposable {
   }
 
   async #writeGroup(commits: readonly WalCommit[]): Promise<WalReceipt[]> {
+    if (this.#takenOver !== undefined) throw this.#takenOver;
     const open = this.#open ?? (await this.#createSegment());
     const group = new GroupBuilder(open, { seq: this.#nextSeq, hash: this.#lastFrameHash });
     const receipts = commits.map((commit) => group.add(commit));
     await this.#writeDurably(open, group.parts);
-    this.#options.assertMine?.();
+    this.#assertMine();
     open.goodBytes = group.endBytes;
     this.#nextSeq = group.nextSeq;
     this.#lastFrameHash = group.lastFrameHash;
     if (open.goodBytes >= (this.#options.segmentBytesMax ?? SEGMENT_BYTES_MAX)) await this.#retire("full");
     return receipts;
+  }
+
+  /**
+   * Whoever took the log over reads what is there, refused commits included: another one over them would look like damage.
+   */
+  #assertMine(): void {
+    try {
+      this.#options.assertMine?.();
+    } catch (error) {
+      this.#takenOver = asHoldfastError(error, "REPO_LOCKED", "writing the write-ahead log");
+      throw error;
+    }
   }
 
   async #writeDurably(open: OpenSegment, parts: readonly Uint8Array[]): Promise<void> {
