@@ -3,7 +3,7 @@
  * are kept in the state database and come back at the next start.
  */
 import { HoldfastError } from "../base/errors.js";
-import { type BytePath, pathFromText } from "../base/paths.js";
+import { type BytePath, isWithin, pathFromText, pathText } from "../base/paths.js";
 import type { SourceConfiguration } from "../config/configuration.js";
 import { realOrSame } from "../sources/files.js";
 import { ProtectedSource, type SourceSurroundings } from "./protected-source.js";
@@ -83,6 +83,15 @@ export class SourceBook {
   /** The source that protects a path, or undefined. */
   holding(path: BytePath): ProtectedSource | undefined {
     return this.all().find((source) => source.holds(path));
+  }
+
+  /** Throws SOURCE_NOT_FOUND for a path that lies in no source and holds none: a slip of the hand. */
+  needAt(path: BytePath): void {
+    const isNear = (folder: BytePath): boolean => isWithin(path, folder) || isWithin(folder, path);
+    if (this.all().some(({ files }) => files.roots.some(({ folder }) => isNear(folder)))) return;
+    throw new HoldfastError("SOURCE_NOT_FOUND", `nothing at ${pathText(path)} is protected`, {
+      hint: "See `holdfast status`.",
+    });
   }
 
   /** The source of that name or over that very path. Throws SOURCE_NOT_FOUND. */

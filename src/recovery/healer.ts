@@ -182,7 +182,11 @@ export class Healer implements AsyncDisposable {
     const kind = (await isThere(path)) ? ("requested" as const) : ("deleted" as const);
     const seenAtMs = this.#options.clock.nowMs();
     return await this.#incidents.exclusively(path, async () => {
-      if (options.explain === true || options.to !== undefined) {
+      // Of what nobody knows no incident is made, which would stay open: it may be a slip of the hand.
+      const isOpen = this.#book.openIncidentOf(path) !== undefined;
+      const stored = kind === "deleted" && !isOpen ? await this.#options.versions.versions(path, { limit: 1 }) : [];
+      const isKnown = kind !== "deleted" || isOpen || stored.length > 0;
+      if (options.explain === true || options.to !== undefined || !isKnown) {
         const to = options.to === undefined ? {} : { to: options.to };
         const incident = `recover_${randomHex(8)}`;
         const base = { source, path, kind, seenAtMs, policy, incident, explain: options.explain === true };

@@ -111,6 +111,8 @@ describe("the command line with a daemon", () => {
     ["pause --for 5m --reason deploy", 0, 'pause [null,300000,"deploy"]'],
     ["pause /data", 0, 'pause ["/data",600000,""]'],
     ["pause --for soon", 2, undefined],
+    ["recover --all --to /out", 2, undefined],
+    ["recover --all --at 10m", 2, undefined],
     ["resume", 0, undefined],
     ["schedule", 0, undefined],
     ["status", 0, undefined],

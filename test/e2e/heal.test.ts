@@ -3,7 +3,7 @@ import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { chmod, chown, lstat, mkdir, readFile, readdir, rm, stat, symlink, utimes, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { expect } from "chai";
 import { type Incident, Sandbox, until, versionsOf } from "../support/program.js";
 
@@ -90,6 +90,20 @@ describe("a protected folder", () => {
     expect(await readFile(file, "utf8")).to.equal('{"colour": "gre');
     expect(undone.stdout).to.match(/put back .*settings\.json: 15 B, written .*, in quarantine since /);
     expect(undone.stderr).to.include(`To undo: holdfast incidents restore-quarantined ${incident?.id ?? ""}`);
+  });
+
+  it("says that nothing is protected at a mistyped path, instead of pausing or scanning it", async () => {
+    await using sandbox = await Sandbox.create();
+    await sandbox.start();
+    for (const command of [
+      ["pause", "/no/such/place"],
+      ["scan", "--path", "/no/such/place"],
+    ]) {
+      const refused = await sandbox.run(...command);
+      expect(refused.exitCode, refused.stdout).to.equal(1);
+      expect(refused.stderr).to.include("nothing at /no/such/place is protected");
+    }
+    expect((await sandbox.run("pause", dirname(sandbox.data), "--for", "1m")).exitCode, "a folder above").to.equal(0);
   });
 
   it("heals a file that was emptied", async () => {

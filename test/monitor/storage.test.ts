@@ -5,7 +5,7 @@ import { expect } from "chai";
 import { nativeCalls } from "../../src/base/native.js";
 import { type RootIdentity, type RootVerdict, judgeRoot } from "../../src/monitor/watch/mounts.js";
 import { storageIdOf } from "../../src/monitor/watch/storage-id.js";
-import { requireRoot, skip } from "../support/requirements.js";
+import { requirePrograms, requireRoot, skip } from "../support/requirements.js";
 import { useTempFolder } from "../support/temp-folder.js";
 
 describe("the storage under a root", () => {
@@ -83,6 +83,27 @@ describe("the storage under a root", () => {
       expect(look(a, before.identity, makeRoot).state).to.equal("gone");
     } finally {
       for (const device of attached) execFileSync("losetup", ["-d", device]);
+    }
+  });
+
+  it("tells xfs by its first block where no udev notes it, and is the same on another device", function () {
+    requireRoot(this);
+    requirePrograms(this, "mkfs.xfs", "blkid");
+    const image = folder().at("xfs.img");
+    execFileSync("truncate", ["-s", "320M", image]);
+    execFileSync("mkfs.xfs", ["-q", image]);
+    const places = { udev: folder().at("none"), byUuid: folder().at("none"), btrfs: folder().at("none") };
+    const told = execFileSync("blkid", ["-s", "UUID", "-o", "value", image], { encoding: "utf8" }).trim();
+    const devices = [attach(image), attach(image)];
+    try {
+      const ids = devices.map((device) =>
+        storageIdOf({ device: "7:0", point: folder().bytes(), what: `xfs ${device}` }, places),
+      );
+      expect(ids).to.deep.equal([`uuid:${told}`, `uuid:${told}`]);
+      const none = storageIdOf({ device: "7:0", point: folder().bytes(), what: "xfs /dev/zero" }, places);
+      expect(none).to.equal(undefined);
+    } finally {
+      for (const device of devices) execFileSync("losetup", ["-d", device]);
     }
   });
 });

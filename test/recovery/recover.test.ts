@@ -44,6 +44,13 @@ describe("recovering at a person's word", () => {
     );
   });
 
+  it("makes no incident of a path that nobody knows, which would wait for ever", async () => {
+    await using rig = await startedRig(folder());
+    const result = await rig.healer.recover("data", folder().bytes("data/never"), {}, NEVER);
+    expect(result.outcome).to.equal("failed");
+    expect(await rig.healer.incidents({ onlyOpen: false, limit: 10 })).to.deep.equal([]);
+  });
+
   it("says of a healthy file that there is nothing to recover, not that it is damaged", async () => {
     await using rig = await startedRig(folder());
     const path = await rig.protect("a.txt", "older");

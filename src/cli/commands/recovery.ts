@@ -17,6 +17,7 @@ import {
 } from "../command.js";
 import { printable } from "../output.js";
 import { reportOf } from "../recovery-document.js";
+import { shownPath } from "../recovery-document.js";
 import { checkReportName, writeReport } from "../recovery-report.js";
 import { printBatch, printManual, printPutBack, printRecovery, printSearch } from "../recovery-screen.js";
 import { parseTime, timeText } from "../time.js";
@@ -147,6 +148,11 @@ function fileToRecover(args: readonly string[], options: Options): string | unde
   const file = named ?? given;
   if ((file === undefined) !== isSet(options, "all"))
     throw new HoldfastError("USAGE", "either a file or --all is needed", { hint: "holdfast recover PATH" });
+  const ofOne = ["strategy", "at", "to", "explain"].find((name) => options[name] !== undefined);
+  if (file === undefined && ofOne !== undefined)
+    throw new HoldfastError("USAGE", `--${ofOne} goes with one file, not with --all`, {
+      hint: "`holdfast restore --at TIME --target DIR` brings back everything as it was at a time.",
+    });
   return file;
 }
 
@@ -240,7 +246,8 @@ async function listIncidents(
 
 function whatOf({ kind, paths_total: total, paths, source, detail }: IncidentDocument): string {
   if (kind === "expected_missing") return detail.split(";")[0] ?? detail;
-  return total === 1 ? (paths[0]?.path ?? "") : `${counted(total, "file")} of ${source}`;
+  const [first] = paths;
+  return total === 1 ? (first === undefined ? "" : shownPath(first)) : `${counted(total, "file")} of ${source}`;
 }
 
 function printIncident(context: CommandContext, incident: IncidentDocument): void {

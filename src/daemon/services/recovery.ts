@@ -15,6 +15,7 @@ export function recoveryService(parts: Parts, operation: Operation): RecoverySer
   return {
     async scan(path) {
       await operation.readyToScan();
+      if (path !== undefined) parts.book.needAt(path);
       return startJob(jobs, "scan", "read", async (job) => {
         const startedMs = ground.clock.monotonicMs();
         const report = await monitor.scan(path === undefined ? {} : { path }, job.signal);

@@ -42,6 +42,7 @@ export function watchService(parts: Parts, operation: Operation): WatchService {
     },
     async pause(path, durationMs, reason) {
       needDaemon();
+      if (path !== undefined) parts.book.needAt(path);
       return pauseDocument(await parts.monitor.pause(path, durationMs, reason));
     },
     async resume(path) {
