@@ -8,10 +8,17 @@ import { isAbsolute, resolve } from "node:path";
 /** An absolute, normalised path; one character per byte (0-255), `/` between names, no trailing `/` but for the root. */
 export type BytePath = string & { readonly __brand: "BytePath" };
 
+const BEYOND_ASCII = /[^\0-\x7f]/;
+
 /** A path from text in UTF-8 (configuration, command line, @parcel/watcher); relative ones count from `baseDir`. */
 export function pathFromText(text: string, baseDir = process.cwd()): BytePath {
   const absolute = isAbsolute(text) ? resolve(text) : resolve(baseDir, text);
   return Buffer.from(absolute, "utf8").toString("latin1") as BytePath;
+}
+
+/** True for text of which each character is one byte, the same in UTF-8 and in a byte path. */
+export function isPlain(text: string): boolean {
+  return !BEYOND_ASCII.test(text);
 }
 
 /** A path from the bytes of an absolute, normalised path. */
@@ -26,7 +33,7 @@ export function pathBytes(path: BytePath): Buffer {
 
 /** The path as text for people and JSON; bytes that are no UTF-8 show as U+FFFD (see `isTextPath`). */
 export function pathText(path: BytePath): string {
-  return pathBytes(path).toString("utf8");
+  return isPlain(path) ? path : pathBytes(path).toString("utf8");
 }
 
 /** False when `pathText` loses bytes; JSON then carries `path_b64` beside `path`. */
@@ -49,6 +56,12 @@ export function joinPath(folder: BytePath, name: string): BytePath {
 export function parentPath(path: BytePath): BytePath {
   const cut = path.lastIndexOf("/");
   return (cut <= 0 ? "/" : path.slice(0, cut)) as BytePath;
+}
+
+/** True when `folder` is the folder that holds the path; makes no new text, as `parentPath` does. */
+export function isDirectlyIn(path: BytePath, folder: BytePath): boolean {
+  if (folder === "/") return path !== "/" && path.lastIndexOf("/") === 0;
+  return path.lastIndexOf("/") === folder.length && path.startsWith(folder);
 }
 
 /** The last name of a path, bytes as characters. */

@@ -13,7 +13,7 @@ import type { SourceContext } from "./context.js";
 import { type DirtyItem, DirtySet, type RestingItem } from "./dirty.js";
 import { type Look, NOTHING_TO_KEEP, isAsRegistered, isSameStat, lookAt, stampOf, turn } from "./look.js";
 import { MissingFolders } from "./missing.js";
-import type { RegistryRecord } from "./registry.js";
+import type { DatedRecord, RegistryRecord } from "./registry.js";
 
 /** A change is taken as it is after this long, even when it never rests, ms. */
 const REST_MAX_MS = 5000;
@@ -37,7 +37,7 @@ export interface SettledChange {
 
 export interface ChangeHooks {
   /** The path is not there; it may be a loss. */
-  missing(path: BytePath, record: RegistryRecord | undefined, item: DirtyItem): Promise<void>;
+  missing(path: BytePath, known: DatedRecord | undefined, item: DirtyItem): Promise<void>;
   /** True when the path is known to be missing, and that is not decided yet. */
   isMissed(path: BytePath): boolean;
   /** The path is there. */
@@ -269,8 +269,8 @@ export class ChangeJudge {
     this.#dirty.drop(path);
     await this.#takeFolderAlong(path, item);
     if (this.#hooks.isMissed(path)) return;
-    const record = shared.registry.get(name, path);
-    if (record !== undefined || source.mayContain(path)) await this.#hooks.missing(path, record, item);
+    const known = shared.registry.read(name, path);
+    if (known !== undefined || source.mayContain(path)) await this.#hooks.missing(path, known, item);
   }
 
   /** When a missing path's folder is missing too, so is all that is known in it: that is read at once, not one by one. */
@@ -278,7 +278,7 @@ export class ChangeJudge {
     const folder = parentPath(path);
     if (!this.#gone.isNewlyMissing(folder) || this.#hooks.isMissed(folder)) return;
     const { shared, name } = this.#context;
-    await this.#hooks.missing(folder, shared.registry.get(name, folder), item);
+    await this.#hooks.missing(folder, shared.registry.read(name, folder), item);
   }
 
   #examineNode(

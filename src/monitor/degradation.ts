@@ -1,5 +1,6 @@
 /** In what state a source is, and why its changes may be noticed late. */
-import type { SourceContext } from "./context.js";
+import type { EventBus } from "../base/events.js";
+import type { MonitorMetrics, SourceContext } from "./context.js";
 import type { SourceStatus } from "./ports.js";
 
 /** What is said of a source, the worst first. */
@@ -23,32 +24,50 @@ export function stateOf(
   return { state: "protected", reason: undefined };
 }
 
-/** Each reason has a key, and the first of them is shown. */
+export interface DegradationParts {
+  readonly bus: EventBus;
+  readonly metrics: Pick<MonitorMetrics, "degraded">;
+  /** Of the source. */
+  readonly name: string;
+  /** Aborted when the source is no longer watched: nothing is told any more. */
+  readonly signal: AbortSignal;
+}
+
+/** There may be several reasons at once, each with a key; each is told when it begins, and the end when none is left. */
 export class Degradation {
-  readonly #context: SourceContext;
+  readonly #parts: DegradationParts;
   readonly #reasons = new Map<string, string>();
 
-  constructor(context: SourceContext) {
-    this.#context = context;
+  constructor(parts: DegradationParts) {
+    this.#parts = parts;
+    this.#show();
   }
 
-  /** Undefined: changes are noticed in time. */
+  /** The first of the reasons; undefined: everything is noticed in time. */
   get reason(): string | undefined {
-    const [first] = this.#reasons.values();
-    return first;
+    return this.#reasons.values().next().value;
   }
 
-  /** Sets or (undefined) takes back the reason of a key; told when the first comes or the last goes. */
+  /** Begins, changes or (undefined) ends the reason of a key. What is told is told again only when its kind changes. */
   set(key: string, reason: string | undefined): void {
-    const { shared, name, signal } = this.#context;
-    if (signal.aborted) return;
-    const was = this.#reasons.size > 0;
+    const { bus, name, signal } = this.#parts;
+    const was = this.#reasons.get(key);
+    if (signal.aborted || was === reason) return;
     if (reason === undefined) this.#reasons.delete(key);
     else this.#reasons.set(key, reason);
-    const is = this.#reasons.size > 0;
-    if (was === is) return;
-    shared.metrics.degraded.set(is ? 1 : 0, { source: name });
-    if (is) shared.bus.emit("watch.degraded", { source: name, reason: reason ?? "" });
-    else shared.bus.emit("watch.restored", { source: name });
+    this.#show();
+    if (reason !== undefined && withoutNumbers(reason) !== withoutNumbers(was ?? ""))
+      bus.emit("watch.degraded", { source: name, reason });
+    else if (this.#reasons.size === 0) bus.emit("watch.restored", { source: name });
   }
+
+  #show(): void {
+    const { metrics, name } = this.#parts;
+    metrics.degraded.set(this.#reasons.size > 0 ? 1 : 0, { source: name });
+  }
+}
+
+/** A count in a reason may move with every look. */
+function withoutNumbers(reason: string): string {
+  return reason.replace(/\d+/g, "#");
 }

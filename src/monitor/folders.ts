@@ -10,12 +10,12 @@ import type { SourceContext } from "./context.js";
 import type { DirtyItem } from "./dirty.js";
 import { FolderTree } from "./folder-tree.js";
 import { type Look, isAsRegistered, lookAt, turn } from "./look.js";
-import type { RegistryRecord } from "./registry.js";
+import type { DatedRecord, RegistryRecord } from "./registry.js";
 
 export interface FolderHooks {
   mark(path: BytePath, noticedBy: NoticedBy): void;
   /** A registered path is not in its folder. */
-  missing(path: BytePath, record: RegistryRecord, item: DirtyItem): Promise<void>;
+  missing(path: BytePath, known: DatedRecord, item: DirtyItem): Promise<void>;
   /** A folder came that may hold folders nobody watches. */
   foundUnwatched(folder: BytePath): void;
   room(): Promise<void>;
@@ -96,11 +96,12 @@ export class FolderKeeper {
     const { shared, name, source } = this.#context;
     const prefixLength = joinPath(folder, "").length;
     let count = 0;
-    for await (const { path, record } of shared.registry.children(name, folder)) {
+    for await (const known of shared.registry.children(name, folder)) {
+      const { path, record } = known;
       count += 1;
       if (count % SLICE === 0) await turn();
       const isThere = names.delete(path.slice(prefixLength));
-      if (!isThere) await this.#hooks.missing(path, record, item);
+      if (!isThere) await this.#hooks.missing(path, known, item);
       else if (this.#differs(path, record)) this.#hooks.mark(path, item.noticedBy);
     }
     for (const child of names) {

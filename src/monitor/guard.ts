@@ -5,7 +5,7 @@
 import type { Timer } from "../base/clock.js";
 import type { NoticedBy } from "../base/events.js";
 import { asHoldfastError, hasCode } from "../base/errors.js";
-import { type BytePath, isWithin, pathText } from "../base/paths.js";
+import { type BytePath, isWithin } from "../base/paths.js";
 import { ChangeJudge } from "./changes.js";
 import type { SourceContext } from "./context.js";
 import { SourceCurrency } from "./currency.js";
@@ -16,18 +16,18 @@ import type { DirtyItem } from "./dirty.js";
 import { ExpectationWatch } from "./expectation-watch.js";
 import { FolderKeeper } from "./folders.js";
 import { FreshReadings } from "./fresh.js";
-import { healedAtMs } from "./intent.js";
-import { isAsRegistered, isSameStat, lookAt, stampOf } from "./look.js";
+import { isAsRegistered, lookAt } from "./look.js";
 import { LossJudge } from "./losses.js";
-import { missingNeighbours } from "./missing.js";
-import type { DurableReceipt, MonitorTimes, SourceStatus, WalkedEntry } from "./ports.js";
-import { type KnownPath, type RegistryRecord, recordOf } from "./registry.js";
+import type { MonitorTimes, SourceStatus, WalkedEntry } from "./ports.js";
+import { type DatedRecord, type KnownPath, type ReadPath, type RegistryRecord } from "./registry.js";
 import { judgeBeforePauseEnds } from "./pause-end.js";
+import { missingNeighbours } from "./missing.js";
+import { Recorder } from "./recorder.js";
 import { RestMark } from "./rest-mark.js";
 import { Roots } from "./roots.js";
 import { ArrivalRecall, forgetTold, hasLostAll, isDamageTold, noteThrough, registerStored } from "./start-evidence.js";
 import { watchLimitReason } from "./watch/limits.js";
-import type { NativeWatcher } from "./watch/native.js";
+import type { HeardChanges, NativeWatcher } from "./watch/native.js";
 import { reconcile } from "./watch/reconcile.js";
 import { ReconcileQueue, type ReconcileOrder } from "./watch/reconcile-queue.js";
 
@@ -41,6 +41,7 @@ export class SourceGuard {
   readonly fresh = new FreshReadings();
   readonly expected: ExpectationWatch;
   readonly currency: SourceCurrency;
+  readonly recorder: Recorder;
   readonly #times: MonitorTimes;
   readonly #abort: AbortController;
   readonly #changes: ChangeJudge;
@@ -71,7 +72,7 @@ export class SourceGuard {
       foundUnheard: (path) => this.#changes.mark(path, "sweep"),
     });
     this.expected = new ExpectationWatch(context);
-    this.#degradation = new Degradation(context);
+    this.#degradation = new Degradation({ ...context.shared, name: context.name, signal: context.signal });
     this.#rest = new RestMark(
       context.shared,
       context.name,
@@ -80,7 +81,7 @@ export class SourceGuard {
     this.#attack = new AttackWatch(context, context.canaries);
     this.#damage = new DamageJudge(context, this.#attack, () => this.#changes);
     this.#changes = new ChangeJudge(context, {
-      missing: (path, record, item) => this.#missing(path, record, item),
+      missing: (path, known, item) => this.#missing(path, known, item),
       isMissed: (path) => this.#losses.has(path),
       present: (path) => this.#losses.present(path),
       folder: (path, look, item) => this.#folder(path, look, item),
@@ -100,21 +101,23 @@ export class SourceGuard {
       isAttacked: () => this.#attack.isAlarmed,
       survey: (folder, near) => this.#survey(folder, near),
     });
+    const { currency, fresh } = this;
+    this.recorder = new Recorder(context, {
+      changes: this.#changes,
+      losses: this.#losses,
+      currency,
+      fresh,
+      rest: this.#rest,
+    });
     this.#folders = new FolderKeeper(context, {
       mark: (path, noticedBy) => this.#changes.mark(path, noticedBy),
-      missing: (path, record, item) => this.#missing(path, record, item),
+      missing: (path, known, item) => this.#missing(path, known, item),
       foundUnwatched: (folder) => this.#roots.of(folder)?.foundUnwatched(folder),
       room: () => this.#changes.room(),
     });
     this.#reconciles = new ReconcileQueue((order) => this.#reconcile(order), context.shared.walks, context.signal);
     this.#roots = new Roots(context, native, times.pollMs, {
-      changed: ({ paths, unnamed, heardAtMs }) => {
-        for (const path of paths) this.#heard(path, heardAtMs);
-        for (const folder of unnamed) {
-          this.currency.folderMoved(folder);
-          this.#changes.mark(folder, "event", true, heardAtMs);
-        }
-      },
+      changed: (heard) => this.#takeHeard(heard),
       reconcile: (under, reason) => this.#reconciles.add({ under, reason, noticedBy: "sweep" }),
       recheck: (folders) => {
         for (const folder of folders) this.#changes.mark(folder, "sweep", true);
@@ -130,7 +133,6 @@ export class SourceGuard {
   async start(signal: AbortSignal): Promise<void> {
     const { shared, name, source } = this.context;
     const { registry, known, clock } = shared;
-    shared.metrics.degraded.set(0, { source: name });
     const lastChange = known.lastChange(name);
     const wasBuilt = await registry.isBuilt(name);
     if (!wasBuilt) {
@@ -169,6 +171,14 @@ export class SourceGuard {
     this.#rest.looked(beganMs);
     this.updateGauges();
     shared.bus.emit("watch.ready", { source: name });
+  }
+
+  #takeHeard({ paths, unnamed, heardAtMs }: HeardChanges): void {
+    for (const path of paths) this.#heard(path, heardAtMs);
+    for (const folder of unnamed) {
+      this.currency.folderMoved(folder);
+      this.#changes.mark(folder, "event", true, heardAtMs);
+    }
   }
 
   #heard(path: BytePath, heardAtMs: number): void {
@@ -280,46 +290,6 @@ export class SourceGuard {
     this.#overflow();
   }
 
-  /** A commit is durable: what it holds is known from now on. */
-  recordDurable(receipt: DurableReceipt): void {
-    const times = { nowMs: this.context.nowMs(), readFromMs: receipt.readFromMs };
-    this.#rest.registered();
-    for (const entry of [...receipt.stored, ...receipt.unchanged]) this.#register(entry.path, recordOf(entry, times));
-    for (const path of receipt.removed) this.#registerRemoval(path);
-    if (receipt.seq > 0) noteThrough(this.context, receipt.seq);
-    for (const path of receipt.vanished) {
-      this.#changes.settleAwaited(path, undefined);
-      this.#changes.mark(path, "event");
-    }
-    for (const { path, errno } of receipt.unreadable) {
-      this.#changes.settleAwaited(path, undefined);
-      this.currency.missed(path);
-      this.context.shared.log.warn("watch.unreadable", { source: this.context.name, path: pathText(path), errno });
-    }
-  }
-
-  /** Takes a removal as meant: recorded, told, no longer missed. */
-  acceptRemoval(path: BytePath, record: RegistryRecord, reason: string): void {
-    const { shared, name } = this.context;
-    this.#losses.present(path);
-    shared.registry.put(name, path, { ...record, state: "removing", reason });
-    this.#changes.awaitRemoval(path);
-    shared.bus.emit("file.removed", { source: name, path, reason, seenAtMs: this.context.nowMs() });
-  }
-
-  /** Takes what stands at the path as a new version, whatever the validators say. */
-  acceptContent(path: BytePath, record: RegistryRecord | undefined): void {
-    const look = lookAt(path);
-    if (look.is !== "there") return;
-    const { shared, name } = this.context;
-    if (record !== undefined) {
-      const { lossKind: _lossKind, damagedStamp: _damagedStamp, ...kept } = record;
-      shared.registry.put(name, path, { ...kept, state: "live" });
-    }
-    const item = itemOf("event", this.context.nowMs());
-    this.#changes.accept({ path, node: look.node, record: undefined, item });
-  }
-
   #state(): Pick<SourceStatus, "state" | "reason"> {
     const { goneReason } = this.#roots;
     return stateOf(this.context, { goneReason, degraded: this.#degradation.reason, isScanning: this.#isScanning });
@@ -403,10 +373,11 @@ export class SourceGuard {
     if (was === "new" && noticedBy !== "start") this.#roots.of(path)?.foundUnwatched(path);
   }
 
-  #absent({ path, record }: KnownPath, item: DirtyItem): void {
+  #absent(known: ReadPath, item: DirtyItem): void {
+    const { path, record } = known;
     const { shared, name, source } = this.context;
     if (record.state === "removing" && item.noticedBy === "start") {
-      this.acceptRemoval(path, record, record.reason ?? "removed"); // told again: it was not durable yet
+      this.recorder.acceptRemoval(path, record, record.reason ?? "removed"); // told again: it was not durable yet
     } else if (record.state === "removed") {
       if (this.context.nowMs() - record.registeredAtMs > REMOVED_KEEP_MS) shared.registry.forget(name, path);
     } else if (!source.includes(path, record.kind) && lookAt(path).is === "there") {
@@ -415,7 +386,7 @@ export class SourceGuard {
       this.#roots.check();
     } else {
       if (record.kind === "folder") this.#folders.forget(path); // what is known below it comes next
-      this.#addLoss(path, record, item);
+      this.#addLoss(path, known, item);
     }
   }
 
@@ -426,14 +397,14 @@ export class SourceGuard {
   }
 
   /** A path is not there: it, and everything known below it, is handed to the judge of losses. */
-  async #missing(path: BytePath, record: RegistryRecord | undefined, item: DirtyItem): Promise<void> {
+  async #missing(path: BytePath, known: DatedRecord | undefined, item: DirtyItem): Promise<void> {
     if (this.#roots.isRoot(path)) {
       this.#roots.check();
       return;
     }
-    const isFolder = record === undefined ? this.#folders.has(path) : record.kind === "folder";
+    const isFolder = known === undefined ? this.#folders.has(path) : known.record.kind === "folder";
     if (isFolder && !this.#losses.has(path)) await this.#expandMissing(path, item);
-    if (record !== undefined) this.#addLoss(path, record, item);
+    if (known !== undefined) this.#addLoss(path, known, item);
   }
 
   /** Looks at registered neighbours of a missing path, from its name on and round to it, as many as are cheap. */
@@ -441,57 +412,25 @@ export class SourceGuard {
     const { shared, name } = this.context;
     const item = itemOf("event", this.context.nowMs());
     const isKnown = (path: BytePath): boolean => this.#losses.has(path);
-    for await (const { path, record } of missingNeighbours(shared.registry, name, { folder, near, isKnown }))
-      await this.#missing(path, record, item);
+    for await (const known of missingNeighbours(shared.registry, name, { folder, near, isKnown }))
+      await this.#missing(known.path, known, item);
   }
 
   async #expandMissing(folder: BytePath, item: DirtyItem): Promise<void> {
     const { shared, name } = this.context;
     this.#folders.forget(folder);
-    const own = shared.registry.get(name, folder);
+    const own = shared.registry.read(name, folder);
     if (own !== undefined) this.#addLoss(folder, own, item);
     for await (const page of shared.registry.entries(name, folder))
-      for (const { path, record } of page) this.#addLoss(path, record, item);
+      for (const known of page) this.#addLoss(known.path, known, item);
   }
 
-  #addLoss(path: BytePath, record: RegistryRecord, item: DirtyItem): void {
+  #addLoss(path: BytePath, known: DatedRecord, item: DirtyItem): void {
+    const { record } = known;
     const isTold = record.state === "lost" && record.lossKind === "deleted";
     const isMissed = record.state === "live" || (record.state === "lost" && !isTold);
     if (isMissed || (isTold && item.noticedBy === "start" && forgetTold(this.context, path, record)))
-      this.#losses.add(path, item.noticedBy, item.seenAtMs);
-  }
-
-  #register(path: BytePath, fresh: RegistryRecord): void {
-    const { shared, name } = this.context;
-    const before = shared.registry.get(name, path);
-    const stamp = stampOf(fresh.stat);
-    const valid = this.#changes.settleAwaited(path, stamp);
-    if (before?.state === "lost" && before.damagedStamp === stamp) return; // the good version stays what is registered
-    const isSameContent = before?.sha256 === fresh.sha256;
-    this.fresh.note(path, fresh);
-    this.currency.saw(path, fresh);
-    shared.registry.put(name, path, {
-      ...fresh,
-      valid: valid ?? (isSameContent ? before?.valid : undefined),
-      healedAtMs: healedAtMs(before, fresh, this.context.nowMs()),
-    });
-    // It may have changed or gone while it was made durable; then nothing else would tell.
-    const look = lookAt(path);
-    if (
-      look.is === "missing" ||
-      (look.is === "there" && fresh.kind !== "folder" && !isSameStat(fresh.stat, look.node.stat))
-    )
-      this.#changes.mark(path, "event");
-  }
-
-  #registerRemoval(path: BytePath): void {
-    const { shared, name } = this.context;
-    this.#changes.settleAwaited(path, undefined);
-    this.currency.forget(path);
-    const record = shared.registry.get(name, path);
-    if (record === undefined || record.state === "lost") return; // found to be an attack while it was made durable
-    shared.registry.put(name, path, { ...record, state: "removed", registeredAtMs: this.context.nowMs() });
-    if (lookAt(path).is === "there") this.#changes.mark(path, "event");
+      this.#losses.add(path, known, item);
   }
 }
 

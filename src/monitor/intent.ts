@@ -2,13 +2,13 @@
  * Gathers evidence that missing files were meant to go, one round for many paths at once. Each kind of evidence has a
  * reason text for people. Without evidence a missing file is a loss.
  */
-import { type BytePath, nameOf, parentPath, pathText } from "../base/paths.js";
+import { type BytePath, isDirectlyIn, nameOf, parentPath, pathText } from "../base/paths.js";
 import type { NoticedBy } from "../base/events.js";
 import { databaseOfLog } from "../base/sqlite-files.js";
 import type { SharedParts } from "./context.js";
 import { isPutAwayLog } from "./intent/database-logs.js";
 import type { GitAnswer, GitQuestion } from "./intent/git.js";
-import { GitHousekeeping } from "./intent/git-housekeeping.js";
+import { GitHousekeeping, gitFolderOf } from "./intent/git-housekeeping.js";
 import { isPutAwayHelper } from "./intent/helper-files.js";
 import { InstallersAtWork, isPackageFolder, rebuiltModules } from "./intent/installers.js";
 import { isMovedAway, isRetired } from "./intent/moves.js";
@@ -64,9 +64,9 @@ export async function judgeIntent(
     if (index % SLICE === SLICE - 1) await turn();
   }
   const spared = await round.gitFolders.answers(parts.clock.nowMs(), signal);
-  const questions = open.map((file) => round.gitQuestion(file));
-  const git = await parts.git.answers(questions, signal);
-  const lateIntent = (path: BytePath): Intent => (spared.has(path) ? meant(HOUSEKEEPING) : gitIntent(git.get(path)));
+  const questions = open.flatMap((file) => round.gitQuestion(file) ?? []);
+  const git = questions.length === 0 ? undefined : await parts.git.answers(questions, signal);
+  const lateIntent = (path: BytePath): Intent => (spared.has(path) ? meant(HOUSEKEEPING) : gitIntent(git?.get(path)));
   return missing.map(({ path }, index) => intents[index] ?? lateIntent(path));
 }
 
@@ -88,6 +88,8 @@ interface FolderEvidence {
   readonly changedMs: number;
   /** Packages may own what is in it. */
   readonly isOfPackages: boolean;
+  readonly isInGitFolder: boolean;
+  readonly isInWorkTree: boolean;
 }
 
 /** Evidence that is gathered once and holds for all files of one round. */
@@ -98,6 +100,7 @@ class EvidenceRound {
   readonly #installers = new InstallersAtWork();
   readonly gitFolders = new GitHousekeeping();
   readonly #folders = new Map<BytePath, FolderEvidence>();
+  #last: { readonly folder: BytePath; readonly evidence: FolderEvidence } | undefined;
 
   constructor(parts: SharedParts) {
     this.#parts = parts;
@@ -119,10 +122,10 @@ class EvidenceRound {
       return meant("deleted again soon after it was put back, so its owner means it");
     if (isPutAwayHelper(this.#parts.registry, missing))
       return meant("put away by the program that kept it beside the file");
-    const folder = this.#folder(parentPath(path));
+    const folder = this.#folderOf(path);
     if (this.#trash.holds(path, folder.mountPoint, record.uid, record.registeredAtMs - GIT_WINDOW_MS))
       return meant("moved to the trash");
-    if (this.gitFolders.takes(path, record)) return meant(HOUSEKEEPING);
+    if (folder.isInGitFolder && this.gitFolders.takes(path, record)) return meant(HOUSEKEEPING);
     const modules = nameOf(path) === "node_modules" ? rebuiltModules(path, nowMs) : folder.modules;
     if (modules !== undefined) return meant(modules);
     const mayBeManaged = noticedBy !== "start" && folder.isOfPackages;
@@ -130,12 +133,22 @@ class EvidenceRound {
     return manager === undefined ? undefined : meant(`${manager} is at work and holds its lock`);
   }
 
-  gitQuestion({ path, record, seenAtMs, noticedBy }: MissingFile): GitQuestion {
+  /** Undefined: it lies in no work tree. */
+  gitQuestion({ path, record, seenAtMs, noticedBy }: MissingFile): GitQuestion | undefined {
+    if (!this.#folderOf(path).isInWorkTree) return undefined;
     // On a busy machine an event is heard late, but the folder tells when a name in it was removed last. Noticed by a
     // sweep or at the start, the cause may lie anywhere since the file was last known.
-    const goneMs =
-      noticedBy === "event" ? Math.min(seenAtMs, this.#folder(parentPath(path)).changedMs) : record.registeredAtMs;
+    const goneMs = noticedBy === "event" ? Math.min(seenAtMs, this.#folderOf(path).changedMs) : record.registeredAtMs;
     return { path, gitBlobId: record.gitBlobId, sinceMs: goneMs - GIT_WINDOW_MS };
+  }
+
+  /** Of the folder that holds a path; the files of a folder mostly follow each other. */
+  #folderOf(path: BytePath): FolderEvidence {
+    if (this.#last !== undefined && isDirectlyIn(path, this.#last.folder)) return this.#last.evidence;
+    const folder = parentPath(path);
+    const evidence = this.#folder(folder);
+    this.#last = { folder, evidence };
+    return evidence;
   }
 
   #folder(folder: BytePath): FolderEvidence {
@@ -146,6 +159,8 @@ class EvidenceRound {
       modules: rebuiltModules(folder, this.#parts.clock.nowMs()),
       changedMs: lastChangeMs(folder),
       isOfPackages: folder === "/" || isPackageFolder(folder),
+      isInGitFolder: gitFolderOf(folder) !== undefined,
+      isInWorkTree: this.#parts.git.isInWorkTree(folder),
     };
     this.#folders.set(folder, evidence);
     return evidence;

@@ -60,20 +60,17 @@ export class LossTelling {
   }
 
   /** Marks what is lost, then tells it. `goesOn`: more of the same event is about to follow. */
-  async tell(missed: readonly Missed[], actors: readonly (Actor | undefined)[], goesOn: boolean): Promise<void> {
+  tell(missed: readonly Missed[], actors: readonly (Actor | undefined)[], goesOn: boolean): void {
     const { shared, name } = this.#context;
-    const lost = missed.map((one, index) => ({ one, actor: actors[index] }));
-    const still = lost.filter(({ one }) => this.#hooks.isStillMissing(one.path));
-    const isMass = still.length > 0 && this.#isMass(still.map(({ one }) => one));
-    await shared.registry.markDeleted(
-      name,
-      still.map(({ one }) => one.path),
-      { reason: "deleted", isStillMissing: (path) => this.#hooks.isStillMissing(path) },
-    );
-    // What came back while the others were marked is told by whoever saw it.
-    const losses = still.flatMap(({ one, actor }) =>
-      this.#hooks.isStillMissing(one.path) ? [this.#lossOf(one, actor)] : [],
-    );
+    const still: Missed[] = [];
+    const losses: LossEvent[] = [];
+    for (const [index, one] of missed.entries()) {
+      if (!this.#hooks.isStillMissing(one.path)) continue; // told by whoever saw it
+      still.push(one);
+      losses.push(this.#lossOf(one, actors[index]));
+    }
+    const isMass = still.length > 0 && this.#isMass(still);
+    shared.registry.markDeleted(name, still, "deleted");
     if (losses.length === 0) {
       if (this.#goesOn && !goesOn) this.#end();
       return;

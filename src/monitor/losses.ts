@@ -4,7 +4,6 @@
  * by one or, when there are many, as one event.
  */
 import type { Actor, NoticedBy } from "../base/events.js";
-import { readAhead } from "../base/concurrency.js";
 import { messageOf } from "../base/errors.js";
 import { type BytePath, parentPath } from "../base/paths.js";
 import type { Timer } from "../base/clock.js";
@@ -22,7 +21,7 @@ import {
   nearestFolder,
   onceForFolder,
 } from "./missing.js";
-import type { RegistryRecord } from "./registry.js";
+import type { DatedRecord, RegistryRecord } from "./registry.js";
 import { takeStoredRemoval } from "./start-evidence.js";
 import type { Departed } from "./judge/attack-watch.js";
 
@@ -58,6 +57,16 @@ const GLANCES_OF_ONE = 4;
 /** Folders whose names are looked at before a verdict. */
 const SURVEYS_MAX = 8;
 const SLICE = 256;
+/** Missing paths whose records are kept until they are judged; near 100 MB. Those of more are read again. */
+const RECORDS_MAX = 200_000;
+
+type Due = readonly (readonly [BytePath, MissingItem])[];
+
+export interface Sign {
+  readonly noticedBy: NoticedBy;
+  /** When the path was first missed, wall ms. */
+  readonly seenAtMs: number;
+}
 
 export class LossJudge {
   readonly #context: SourceContext;
@@ -101,11 +110,12 @@ export class LossJudge {
   }
 
   /** A registered, live path is not there. Known ones keep their first time. */
-  add(path: BytePath, noticedBy: NoticedBy, seenAtMs: number): void {
+  add(path: BytePath, record: DatedRecord, { noticedBy, seenAtMs }: Sign): void {
     if (this.has(path) || this.#context.signal.aborted) return;
     const sinceMs = this.#nowMs();
     this.#newestSinceMs = sinceMs;
-    this.#missing.set(path, { noticedBy, seenAtMs, sinceMs, dueMs: sinceMs + this.#context.graceMs });
+    const known = this.#missing.size < RECORDS_MAX ? record : undefined;
+    this.#missing.set(path, { noticedBy, seenAtMs, sinceMs, dueMs: sinceMs + this.#context.graceMs, known });
     this.#schedule(this.#context.graceMs);
     if (this.#glances.size < GLANCES_MAX) this.#glances.set(path, 0);
     this.#scheduleGlance();
@@ -176,7 +186,11 @@ export class LossJudge {
 
   #scheduleNext(): void {
     let dueMs = Infinity;
-    for (const item of this.#missing.values()) dueMs = Math.min(dueMs, item.dueMs);
+    const soonMs = this.#nowMs() + RETRY_MS;
+    for (const item of this.#missing.values()) {
+      dueMs = Math.min(dueMs, item.dueMs);
+      if (dueMs <= soonMs) break; // the oldest come first: of a hundred thousand mostly one is looked at
+    }
     if (this.#telling.goesOn) dueMs = Math.min(dueMs, this.#newestSinceMs + this.#context.graceMs);
     if (dueMs !== Infinity) this.#schedule(Math.max(RETRY_MS, dueMs - this.#nowMs()));
   }
@@ -187,8 +201,11 @@ export class LossJudge {
       const goesOn = !this.#isQuiet(); // longer than anybody waits for its end
       const due = this.#takeDue();
       const gone = await this.#withoutStored(await this.#stillGone(due));
-      const losses = await this.#withoutMeant(gone);
-      await this.#telling.tell(losses, await this.#actorsOf(losses), goesOn);
+      const { losses: files, folders } = await this.#withoutMeant(gone);
+      const { losses, held } = this.#withEmptyFolders(files, folders);
+      this.#telling.tell(losses, await this.#actorsOf(losses), goesOn);
+      const stillHeld = held.filter(({ path }) => this.#judged.has(path));
+      this.#context.shared.registry.markDeleted(this.#context.name, stillHeld, "deleted with its files");
       await this.#context.shared.registry.room();
     } catch (error) {
       if (this.#context.signal.aborted) return;
@@ -249,32 +266,32 @@ export class LossJudge {
   }
 
   /** What is due, taken out. */
-  #takeDue(): readonly (readonly [BytePath, MissingItem])[] {
+  #takeDue(): Due {
     const nowMs = this.#nowMs();
-    const due = [...this.#missing].filter(([, item]) => item.dueMs <= nowMs);
-    for (const [path] of due) {
-      this.#missing.delete(path);
-      this.#judged.add(path);
+    const due: [BytePath, MissingItem][] = [];
+    for (const entry of this.#missing) {
+      if (entry[1].dueMs > nowMs) continue;
+      due.push(entry);
+      this.#judged.add(entry[0]);
     }
+    if (due.length === this.#missing.size) this.#missing.clear();
+    else for (const [path] of due) this.#missing.delete(path);
     return due;
   }
 
   /** Drops what came back and what only seems gone because its storage is away; the folder's own loss is kept. */
-  async #stillGone(due: readonly (readonly [BytePath, MissingItem])[]): Promise<readonly Missed[]> {
-    const { shared, name } = this.#context;
+  async #stillGone(due: Due): Promise<readonly Missed[]> {
+    const { shared } = this.#context;
     const gone: Missed[] = [];
-    const read = async (slice: typeof due): Promise<readonly (RegistryRecord | undefined)[]> =>
-      await shared.registry.getMany(
-        name,
-        slice.map(([path]) => path),
-      );
-    for await (const { slice, values: records } of readAhead(due, SLICE, read)) {
+    for (let start = 0; start < due.length; start += SLICE) {
+      const slice = due.slice(start, start + SLICE);
+      const records = await this.#recordsOf(slice);
       const isMissing = missingNow();
-      const missing: { readonly path: BytePath; readonly record: RegistryRecord; readonly item: MissingItem }[] = [];
+      const missing: (DatedRecord & { readonly path: BytePath; readonly item: MissingItem })[] = [];
       for (const [index, [path, item]] of slice.entries()) {
-        const record = records[index];
-        if (record === undefined || !isMissed(record)) continue;
-        if (isMissing(path)) missing.push({ path, record, item });
+        const known = records[index];
+        if (known === undefined || !isMissed(known.record)) continue;
+        if (isMissing(path)) missing.push({ path, item, record: known.record, asOf: known.asOf });
         else this.#isBack(path, item);
       }
       for (const { path, record } of missing) shared.arrivals.departed(path, record.stat);
@@ -288,6 +305,24 @@ export class LossJudge {
       await turn();
     }
     return gone;
+  }
+
+  /** What is known of missing paths now; what was read when they were missed need not be read again, unless it was written since. */
+  async #recordsOf(slice: Due): Promise<readonly (DatedRecord | undefined)[]> {
+    const { shared, name } = this.#context;
+    const { registry } = shared;
+    const isKept = ([path, { known }]: Due[number]): boolean =>
+      known !== undefined && registry.isCurrent(name, path, known.asOf);
+    const others = slice.filter((one) => !isKept(one)).map(([path]) => path);
+    if (others.length === 0) return slice.map(([, { known }]) => known);
+    const asOf = registry.moment;
+    const read = await registry.getMany(name, others);
+    const readOf = new Map(others.map((path, index) => [path, read[index]]));
+    return slice.map(([path, { known }]) => {
+      if (!readOf.has(path)) return known;
+      const record = readOf.get(path);
+      return record === undefined ? undefined : { record, asOf };
+    });
   }
 
   /** Drops what was removed before the last end and noted by the repository alone. */
@@ -305,8 +340,10 @@ export class LossJudge {
     this.#hooks.lookAgain(path, item.noticedBy);
   }
 
-  /** Accepts what was meant to go; gives the losses. */
-  async #withoutMeant(gone: readonly Missed[]): Promise<readonly Missed[]> {
+  /** Accepts what was meant to go; gives what was lost, and the folders that went. */
+  async #withoutMeant(
+    gone: readonly Missed[],
+  ): Promise<{ readonly losses: readonly Missed[]; readonly folders: readonly Missed[] }> {
     const { shared, signal, name } = this.#context;
     const { files, folders, losses } = await this.#withoutAllowed(gone);
     const intents = await judgeIntent(
@@ -324,7 +361,7 @@ export class LossJudge {
       const isStrict = missed.decision.mode === "append-only";
       this.#weigh(missed, orByActor(intents[index], isStrict ? undefined : actors[index], missed), losses);
     }
-    return await this.#withoutEmptyFolders(losses, folders);
+    return { losses, folders };
   }
 
   /** Accepts what the modes let go; of the rest, `losses` need no judging. */
@@ -368,28 +405,26 @@ export class LossJudge {
    * A folder is no loss of its own: with lost files below it comes back as their parent. An empty one is lost when it
    * went together with a lost tree around it; alone its removal is accepted, for it holds nothing to heal.
    */
-  async #withoutEmptyFolders(losses: readonly Missed[], folders: readonly Missed[]): Promise<readonly Missed[]> {
-    if (folders.length === 0) return losses;
+  #withEmptyFolders(
+    losses: readonly Missed[],
+    folders: readonly Missed[],
+  ): { readonly losses: readonly Missed[]; readonly held: readonly Missed[] } {
+    if (folders.length === 0) return { losses, held: [] };
     const parents = new Set<string>();
     for (const { path } of losses) addParents(parents, path);
     const later = new Set<string>();
     for (const path of this.#missing.keys()) addParents(later, path);
     const told = this.#telling.toldParents;
     const empty: Missed[] = [];
-    const held: BytePath[] = [];
+    const held: Missed[] = [];
     for (const folder of folders) {
       const { path } = folder;
       const parent = parentPath(path);
-      if (parents.has(path) || told.has(path) || later.has(path)) held.push(path);
+      if (parents.has(path) || told.has(path) || later.has(path)) held.push(folder);
       else if ((parents.has(parent) || told.has(parent)) && lookAt(parent).is === "missing") empty.push(folder);
       else this.#accept(folder, "the folder held no lost files");
     }
-    const { registry } = this.#context.shared;
-    await registry.markDeleted(this.#context.name, held, {
-      reason: "deleted with its files",
-      isStillMissing: (path) => this.#judged.has(path),
-    });
-    return empty.length === 0 ? losses : [...losses, ...empty];
+    return { losses: empty.length === 0 ? losses : [...losses, ...empty], held };
   }
 
   #accept({ path, record, item }: Missed, reason: string): void {

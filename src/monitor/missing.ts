@@ -1,9 +1,9 @@
 /** Looking at paths that are missing, many at once: what needs no look of its own, and what they stood on. */
 import type { NoticedBy } from "../base/events.js";
-import { type BytePath, parentPath } from "../base/paths.js";
+import { type BytePath, isDirectlyIn, parentPath } from "../base/paths.js";
 import type { MissingFile } from "./intent.js";
 import { lookAt } from "./look.js";
-import type { KnownPath, Registry, RegistryRecord } from "./registry.js";
+import type { DatedRecord, ReadPath, Registry, RegistryRecord } from "./registry.js";
 import type { ModeDecision } from "./rules.js";
 
 /** Neighbours looked at before a loss is told; 2,000 looks take about 10 ms. */
@@ -17,12 +17,13 @@ export interface MissingItem {
   readonly sinceMs: number;
   /** Not to be judged before, steady ms. */
   readonly dueMs: number;
+  /** What is known of it, as it was read; undefined: it is read when it is judged. */
+  readonly known: DatedRecord | undefined;
 }
 
 /** A missing path as it is judged. */
-export interface Missed {
+export interface Missed extends DatedRecord {
   readonly path: BytePath;
-  readonly record: RegistryRecord;
   readonly item: MissingItem;
   readonly ground: Ground;
   readonly decision: ModeDecision;
@@ -42,13 +43,17 @@ export type Ground =
 export function missingNow(): (path: BytePath) => boolean {
   const missingFolders = new Set<BytePath>();
   const foundFolders = new Set<BytePath>();
+  let lastMissing: BytePath | undefined;
   return (path) => {
+    if (lastMissing !== undefined && isDirectlyIn(path, lastMissing)) return true;
     const folder = parentPath(path);
     if (missingFolders.has(folder)) return true;
     if (lookAt(path).is !== "missing") return false;
     if (foundFolders.has(folder)) return true;
-    if (lookAt(folder).is === "missing") missingFolders.add(folder);
-    else foundFolders.add(folder);
+    if (lookAt(folder).is === "missing") {
+      missingFolders.add(folder);
+      lastMissing = folder;
+    } else foundFolders.add(folder);
     return true;
   };
 }
@@ -76,18 +81,17 @@ export class MissingFolders {
   }
 }
 
-/** All files of a folder on one device stand on the same ground. */
+/** All files of a folder on one device stand on the same ground; those of a folder mostly follow each other. */
 export function onceForFolder(
   groundOf: (path: BytePath, dev: bigint) => Ground,
 ): (missed: { readonly path: BytePath; readonly record: RegistryRecord }) => Ground {
-  const known = new Map<string, Ground>();
+  let last: { readonly folder: BytePath; readonly dev: bigint; readonly ground: Ground } | undefined;
   return ({ path, record }) => {
     const { dev } = record.stat;
     if (record.kind === "folder") return groundOf(path, dev); // a mount or a root may be that very folder
-    const key = `${String(dev)}:${parentPath(path)}`;
-    const ground = known.get(key) ?? groundOf(path, dev);
-    known.set(key, ground);
-    return ground;
+    if (last?.dev === dev && isDirectlyIn(path, last.folder)) return last.ground;
+    last = { folder: parentPath(path), dev, ground: groundOf(path, dev) };
+    return last.ground;
   };
 }
 
@@ -111,7 +115,7 @@ export async function* missingNeighbours(
   registry: Registry,
   source: string,
   ask: { readonly folder: BytePath; readonly near: BytePath; readonly isKnown: (path: BytePath) => boolean },
-): AsyncIterable<KnownPath> {
+): AsyncIterable<ReadPath> {
   let count = 0;
   for (const from of [ask.near, ask.folder]) {
     for await (const known of registry.children(source, ask.folder, from)) {

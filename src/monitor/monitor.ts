@@ -218,7 +218,7 @@ export class Monitor implements AsyncDisposable {
 
   /** A commit of the source is durable: the registry moves. */
   recordDurable(source: string, receipt: DurableReceipt): void {
-    this.#sources.get(source)?.guard.recordDurable(receipt);
+    this.#sources.get(source)?.guard.recorder.recordDurable(receipt);
   }
 
   /** The commit queue could not hold a source's changes: everything is looked at again. */
@@ -294,14 +294,15 @@ export class Monitor implements AsyncDisposable {
       const record = this.registry.get(guard.context.name, path);
       if (record === undefined) continue;
       if (record.kind === "folder") await this.#acceptBelow(guard, path, reason);
-      if (isKept(record)) guard.acceptRemoval(path, record, reason);
+      if (isKept(record)) guard.recorder.acceptRemoval(path, record, reason);
     }
     await this.registry.flush();
   }
 
   /** What stands at the path is the owner's will: it becomes a version, whatever the validators say. */
   async acceptContent(path: BytePath, _reason: string): Promise<void> {
-    for (const guard of this.#guardsOf(path)) guard.acceptContent(path, this.registry.get(guard.context.name, path));
+    for (const guard of this.#guardsOf(path))
+      guard.recorder.acceptContent(path, this.registry.get(guard.context.name, path));
     await this.registry.flush();
   }
 
@@ -315,9 +316,9 @@ export class Monitor implements AsyncDisposable {
     if (!isNews) return;
     const guard = this.#sources.get(source)?.guard;
     const reason = "removed by a restore";
-    if (what === "removed" && guard !== undefined) guard.acceptRemoval(path, record, reason);
+    if (what === "removed" && guard !== undefined) guard.recorder.acceptRemoval(path, record, reason);
     else if (what === "removed") this.registry.put(source, path, { ...record, state: "removing", reason });
-    else if (guard !== undefined) guard.acceptContent(path, record);
+    else if (guard !== undefined) guard.recorder.acceptContent(path, record);
     else this.registry.forget(source, path); // what stands there is taken as it is at the next look
   }
 
@@ -389,7 +390,7 @@ export class Monitor implements AsyncDisposable {
 
   async #acceptBelow(guard: SourceGuard, folder: BytePath, reason: string): Promise<void> {
     for await (const page of this.registry.entries(guard.context.name, folder)) {
-      for (const { path, record } of page) if (isKept(record)) guard.acceptRemoval(path, record, reason);
+      for (const { path, record } of page) if (isKept(record)) guard.recorder.acceptRemoval(path, record, reason);
     }
   }
 

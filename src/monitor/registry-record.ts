@@ -5,7 +5,8 @@
  * record: the path then counts as unknown and is registered anew.
  */
 import { DAMAGE_KINDS, type DamageKind } from "../base/events.js";
-import { NODE_KINDS, type NodeKind, type StatTuple } from "../engine/types.js";
+import type { CommitTimes } from "../engine/rot.js";
+import { type Entry, NODE_KINDS, type NodeKind, type StatTuple } from "../engine/types.js";
 
 /** removing: the removal is accepted and not yet durable; removed: it is durable (a tombstone). */
 export const REGISTRY_STATES = ["live", "lost", "removing", "removed"] as const;
@@ -56,6 +57,27 @@ interface Tail {
   readonly lossKind?: DamageKind;
   readonly damagedStamp?: string;
   readonly reason?: string;
+}
+
+/** What the registry keeps of a durable entry, whose reading began at `readFromMs` at the earliest. */
+export function recordOf(entry: Entry, { nowMs, readFromMs }: CommitTimes): RegistryRecord {
+  const { node } = entry;
+  return {
+    kind: node.kind,
+    state: "live",
+    stat: node.stat,
+    mode: node.mode,
+    uid: node.uid,
+    gid: node.gid,
+    linkCount: node.linkCount,
+    ...(node.sha256 === undefined ? {} : { sha256: node.sha256 }),
+    ...(node.gitBlobId === undefined ? {} : { gitBlobId: node.gitBlobId }),
+    ...(node.linkTarget === undefined ? {} : { linkTarget: node.linkTarget }),
+    valid: undefined,
+    registeredAtMs: nowMs,
+    lastVerifiedMs: readFromMs,
+    healedAtMs: 0,
+  };
 }
 
 export function encodeRecord(record: RegistryRecord): Buffer {

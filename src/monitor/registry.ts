@@ -7,12 +7,12 @@
  * overlay that is flushed in the background; reads see them at once.
  */
 import type { Clock } from "../base/clock.js";
-import { readAhead } from "../base/concurrency.js";
 import { HoldfastError } from "../base/errors.js";
 import type { BytePath } from "../base/paths.js";
-import { type CommitTimes, readingBeganAfter } from "../engine/rot.js";
-import type { DatedEntry, Entry, StatTuple } from "../engine/types.js";
+import { readingBeganAfter } from "../engine/rot.js";
+import type { DatedEntry, StatTuple } from "../engine/types.js";
 import { isSameContentStat } from "./ledger.js";
+import { RecentWrites } from "./recent-writes.js";
 import type { StateSublevel } from "./state-sublevel.js";
 import {
   type RegistryRecord,
@@ -21,6 +21,7 @@ import {
   encodeRecord,
   isLostRecord,
   liveFileBytes,
+  recordOf,
 } from "./registry-record.js";
 
 export type { RegistryRecord, RegistryState } from "./registry-record.js";
@@ -39,6 +40,23 @@ export interface KnownPath {
   readonly record: RegistryRecord;
 }
 
+/** A record with the moment in which it was read: `isCurrent` tells whether it still is what is known. */
+export interface DatedRecord {
+  readonly record: RegistryRecord;
+  /** A number of the registry's own. */
+  readonly asOf: number;
+}
+
+/** What stands in the overlay for a path that was deleted and whose record is in LevelDB: it is read when it is written. */
+interface Deletion {
+  readonly deleted: string;
+}
+
+/** A path as it was read from the registry. */
+export interface ReadPath extends KnownPath, DatedRecord {}
+
+type Waiting = Buffer | Deletion | undefined;
+
 /** Live regular files of a source. */
 export interface SourceTotals {
   files: number;
@@ -47,8 +65,10 @@ export interface SourceTotals {
 
 /** Writes that wait for LevelDB at most; beyond it a writer waits for the flush. */
 const OVERLAY_MAX = 20_000;
-/** The same of a mass loss, so that it is told before LevelDB has taken it; 50 MB. */
-const OVERLAY_MASS_MAX = 120_000;
+/** Writes given to LevelDB in one go: making them ready keeps others waiting. */
+const FLUSH_MAX = 4096;
+/** Deletions at once from which on all that was read before counts as old. */
+const MANY_DELETIONS = 4096;
 /** Entries read from LevelDB in one go. */
 const PAGE = 512;
 /** The same where only what lies directly in a folder is wanted. */
@@ -65,9 +85,8 @@ export class Registry implements AsyncDisposable {
   readonly #meta: ReturnType<typeof levelsOf>["meta"];
   readonly #totals = new Map<string, SourceTotals>();
   readonly #lost = new Map<string, number>();
-  readonly #overlay = new Map<string, Buffer | undefined>();
-  /** For each who reads many records beside this thread: keys written meanwhile, of which what is read may be old. */
-  readonly #writtenSince = new Set<Set<string>>();
+  readonly #overlay = new Map<string, Waiting>();
+  readonly #writes = new RecentWrites();
   /** Commits whose changes are in the overlay or in LevelDB, by source; written with the records, never before. */
   readonly #through = new Map<string, CommitMark>();
   #flushing: Promise<void> | undefined;
@@ -96,18 +115,26 @@ export class Registry implements AsyncDisposable {
     return value === undefined ? undefined : decodeRecord(value);
   }
 
+  /** The same with its moment. */
+  read(source: string, path: BytePath): DatedRecord | undefined {
+    const record = this.get(source, path);
+    return record === undefined ? undefined : { record, asOf: this.moment };
+  }
+
   /** What is known of many paths, in their order; read beside this thread, so it is for mass events. */
   async getMany(source: string, paths: readonly BytePath[]): Promise<readonly (RegistryRecord | undefined)[]> {
-    const keys = paths.map((path) => keyOf(source, path));
-    const waiting = keys.map((key) => (this.#overlay.has(key) ? { value: this.#overlay.get(key) } : undefined));
-    const asked = keys.filter((_key, index) => waiting[index] === undefined);
-    const values =
-      asked.length === 0 ? [] : await this.#records.getMany(asked.map((key) => Buffer.from(key, "latin1")));
-    let next = 0;
-    return waiting.map((one) => {
-      const value = one === undefined ? values[next++] : one.value;
-      return value === undefined ? undefined : decodeRecord(value);
-    });
+    const values = await this.#readMany(paths.map((path) => keyOf(source, path)));
+    return values.map((value) => (value === undefined ? undefined : decodeRecord(value)));
+  }
+
+  /** A number for `DatedRecord.asOf`: what is read after it was asked for holds all that was written before. */
+  get moment(): number {
+    return this.#writes.now;
+  }
+
+  /** False when the path was written, or may have been, after its record was read. */
+  isCurrent(source: string, path: BytePath, asOf: number): boolean {
+    return this.#writes.isUnwritten(keyOf(source, path), asOf);
   }
 
   /** Remembers a path; visible at once, in LevelDB soon. */
@@ -116,34 +143,23 @@ export class Registry implements AsyncDisposable {
   }
 
   /**
-   * Marks many paths as deleted; whatever else is known of them stays. What is not known, or no longer, is passed over.
-   * Their old records are read beside this thread, a page ahead; one that is not missing any more by then is left.
+   * Marks many paths as deleted, at once; whatever else is known of them stays. Of what was written since its record was
+   * read, the present one counts. What is not known, or no longer, is passed over.
    */
-  async markDeleted(
-    source: string,
-    paths: readonly BytePath[],
-    {
-      reason,
-      isStillMissing = () => true,
-    }: { readonly reason: string; readonly isStillMissing?: (path: BytePath) => boolean },
-  ): Promise<void> {
-    const written = new Set<string>();
-    this.#writtenSince.add(written);
-    try {
-      const read = async (slice: readonly BytePath[]): Promise<readonly (Buffer | undefined)[]> =>
-        await this.#records.getMany(slice.map((path) => Buffer.from(keyOf(source, path), "latin1")));
-      for await (const { slice, values } of readAhead(paths, PAGE, read)) {
-        for (const [index, path] of slice.entries()) {
-          if (!isStillMissing(path)) continue;
-          const key = keyOf(source, path);
-          const isOld = written.has(key) || this.#overlay.has(key);
-          this.#markDeleted(source, key, isOld ? this.#bytesAt(key) : values[index], reason);
-        }
-        if (this.#overlay.size > OVERLAY_MASS_MAX) await this.room();
-      }
-    } finally {
-      this.#writtenSince.delete(written);
+  markDeleted(source: string, gone: readonly (DatedRecord & { readonly path: BytePath })[], reason: string): void {
+    const deletion: Deletion = { deleted: reason };
+    const isMany = gone.length >= MANY_DELETIONS;
+    for (const { path, record, asOf } of gone) {
+      const key = keyOf(source, path);
+      if (!this.#overlay.has(key) && this.#writes.isUnwritten(key, asOf)) {
+        this.#countRecord(source, record, -1);
+        this.#lost.set(source, this.lostCount(source) + 1);
+        this.#overlay.set(key, deletion);
+        if (!isMany) this.#writes.note(key);
+      } else this.#markWritten(source, key, reason);
     }
+    if (isMany) this.#writes.noteAll();
+    this.#flushSoon();
   }
 
   /** Forgets a path. */
@@ -154,7 +170,7 @@ export class Registry implements AsyncDisposable {
   /** Everything that commits of the source changed up to this one has been put. */
   holdsThrough(source: string, mark: CommitMark): void {
     this.#through.set(source, mark);
-    this.#flushing ??= this.#flushOnce();
+    this.#flushSoon();
   }
 
   /** The last commit whose changes were in LevelDB at the end of the last run; undefined: not known. */
@@ -175,7 +191,7 @@ export class Registry implements AsyncDisposable {
   /** Resolves when everything put so far is in LevelDB. Throws INDEX_DAMAGED when LevelDB cannot write. */
   async flush(): Promise<void> {
     while (this.#overlay.size > 0 || this.#through.size > 0) {
-      this.#flushing ??= this.#flushOnce();
+      this.#flushSoon();
       await this.#flushing;
       if (this.#fault !== undefined) {
         const cause = this.#fault;
@@ -195,7 +211,8 @@ export class Registry implements AsyncDisposable {
   }
 
   /** What is known directly in a folder, without what lies deeper; in byte order, from the name of `from` on. */
-  async *children(source: string, folder: BytePath, from: BytePath = folder): AsyncIterable<KnownPath> {
+  async *children(source: string, folder: BytePath, from: BytePath = folder): AsyncIterable<ReadPath> {
+    const asOf = this.moment;
     await this.flush();
     const prefix = keyOf(source, (folder === "/" ? "/" : `${folder}/`) as BytePath);
     const start = from === folder ? prefix : keyOf(source, from);
@@ -216,7 +233,7 @@ export class Registry implements AsyncDisposable {
           }
           deeper = "";
           const record = key === prefix ? undefined : decodeRecord(value);
-          if (record !== undefined) yield { path: key.slice(key.indexOf("\0") + 1) as BytePath, record };
+          if (record !== undefined) yield { path: key.slice(key.indexOf("\0") + 1) as BytePath, record, asOf };
         }
         // A small folder on the way is read over, for a seek costs as much as a page; "0" follows "/".
         if (deeper !== "" && deeperCount > NEAR_PAGE / 2) iterator.seek(Buffer.from(`${deeper}0`, "latin1"));
@@ -227,7 +244,7 @@ export class Registry implements AsyncDisposable {
   }
 
   /** Every known path of a source in byte order; with `below` only what lies below that folder. */
-  async *entries(source: string, below?: BytePath): AsyncIterable<readonly KnownPath[]> {
+  async *entries(source: string, below?: BytePath): AsyncIterable<readonly ReadPath[]> {
     const folder = below === undefined ? "" : below === "/" ? "/" : `${below}/`;
     const from = keyOf(source, folder as BytePath);
     // "0" follows "/", and 0x01 follows the NUL after the source's name.
@@ -236,20 +253,21 @@ export class Registry implements AsyncDisposable {
   }
 
   /** Every known path of a source that sorts after `path`. */
-  async *entriesAfter(source: string, path: BytePath): AsyncIterable<readonly KnownPath[]> {
+  async *entriesAfter(source: string, path: BytePath): AsyncIterable<readonly ReadPath[]> {
     yield* this.#range(`${keyOf(source, path)}\0`, `${source}\u0001`);
   }
 
-  async *#range(from: string, to: string): AsyncIterable<readonly KnownPath[]> {
+  async *#range(from: string, to: string): AsyncIterable<readonly ReadPath[]> {
+    const asOf = this.moment;
     await this.flush();
     const iterator = this.#records.iterator({ gte: Buffer.from(from, "latin1"), lt: Buffer.from(to, "latin1") });
     try {
       for (let page = await iterator.nextv(PAGE); page.length > 0; page = await iterator.nextv(PAGE)) {
-        const known: KnownPath[] = [];
+        const known: ReadPath[] = [];
         for (const [key, value] of page) {
           const record = decodeRecord(value);
           const text = key.toString("latin1");
-          if (record !== undefined) known.push({ path: text.slice(text.indexOf("\0") + 1) as BytePath, record });
+          if (record !== undefined) known.push({ path: text.slice(text.indexOf("\0") + 1) as BytePath, record, asOf });
         }
         yield known;
       }
@@ -324,8 +342,27 @@ export class Registry implements AsyncDisposable {
   }
 
   #bytesAt(key: string): Buffer | undefined {
-    if (this.#overlay.has(key)) return this.#overlay.get(key);
-    return this.#records.getSync(Buffer.from(key, "latin1"));
+    const waiting = this.#overlay.get(key);
+    if (!isDeletion(waiting) && this.#overlay.has(key)) return waiting;
+    const stored = this.#records.getSync(Buffer.from(key, "latin1"));
+    return isDeletion(waiting) ? deletedBytes(stored, waiting) : stored;
+  }
+
+  /** The values of many keys, those in LevelDB read beside this thread. */
+  async #readMany(keys: readonly string[]): Promise<readonly (Buffer | undefined)[]> {
+    const waiting = keys.map((key) => (this.#overlay.has(key) ? { value: this.#overlay.get(key) } : undefined));
+    const isStored = (one: { readonly value: Waiting } | undefined): boolean =>
+      one === undefined || isDeletion(one.value);
+    const asked = keys.filter((_key, index) => isStored(waiting[index]));
+    const values =
+      asked.length === 0 ? [] : await this.#records.getMany(asked.map((key) => Buffer.from(key, "latin1")));
+    let next = 0;
+    return waiting.map((one) => {
+      const value = one?.value;
+      if (one !== undefined && !isDeletion(value)) return value;
+      const stored = values[next++];
+      return isDeletion(value) ? deletedBytes(stored, value) : stored;
+    });
   }
 
   #replace(source: string, path: BytePath, record: RegistryRecord | undefined): void {
@@ -336,7 +373,9 @@ export class Registry implements AsyncDisposable {
     this.#write(key, value);
   }
 
-  #markDeleted(source: string, key: string, before: Buffer | undefined, reason: string): void {
+  /** Marks a path as deleted whose record waits to be written, or may be another than was read. */
+  #markWritten(source: string, key: string, reason: string): void {
+    const before = this.#bytesAt(key);
     const value = before === undefined ? undefined : deletedRecordBytes(before, reason);
     if (value === undefined) return;
     this.#count(source, before, -1);
@@ -345,15 +384,27 @@ export class Registry implements AsyncDisposable {
   }
 
   #write(key: string, value: Buffer | undefined): void {
-    for (const written of this.#writtenSince) written.add(key);
+    this.#writes.note(key);
     this.#overlay.set(key, value);
+    this.#flushSoon();
+  }
+
+  #flushSoon(): void {
     this.#flushing ??= this.#flushOnce();
   }
 
   #count(source: string, value: Buffer | undefined, sign: 1 | -1): void {
     if (value !== undefined && isLostRecord(value)) this.#lost.set(source, this.lostCount(source) + sign);
     const sizeBytes = value === undefined ? undefined : liveFileBytes(value);
-    if (sizeBytes === undefined) return;
+    if (sizeBytes !== undefined) this.#countLive(source, sizeBytes, sign);
+  }
+
+  #countRecord(source: string, { state, kind, stat }: RegistryRecord, sign: 1 | -1): void {
+    if (state === "lost") this.#lost.set(source, this.lostCount(source) + sign);
+    if (state === "live" && kind === "file") this.#countLive(source, stat.sizeBytes, sign);
+  }
+
+  #countLive(source: string, sizeBytes: number, sign: 1 | -1): void {
     const totals = this.#totals.get(source) ?? { files: 0, bytes: 0 };
     totals.files += sign;
     totals.bytes += sign * sizeBytes;
@@ -363,15 +414,18 @@ export class Registry implements AsyncDisposable {
   async #flushOnce(): Promise<void> {
     // One turn later, so that a burst of puts becomes one batch.
     await new Promise<void>((resolve) => setImmediate(resolve));
-    const batch = [...this.#overlay];
-    const through = [...this.#through];
+    const batch = firstOf(this.#overlay, FLUSH_MAX);
+    // Never before the records: not while some of them wait.
+    const through = batch.length === this.#overlay.size ? [...this.#through] : [];
     try {
+      const values = await this.#readyValues(batch);
       await this.#records.batch([
-        ...batch.map(([key, value]) =>
-          value === undefined
+        ...batch.map(([key], index) => {
+          const value = values[index];
+          return value === undefined
             ? { type: "del" as const, key: Buffer.from(key, "latin1") }
-            : { type: "put" as const, key: Buffer.from(key, "latin1"), value },
-        ),
+            : { type: "put" as const, key: Buffer.from(key, "latin1"), value };
+        }),
         ...through.map(([source, mark]) => this.#throughOperation(source, mark)),
       ]);
       for (const [key, value] of batch) if (this.#overlay.get(key) === value) this.#overlay.delete(key);
@@ -380,6 +434,15 @@ export class Registry implements AsyncDisposable {
       this.#fault = error;
     }
     this.#flushing = undefined;
+    if (this.#fault === undefined && this.#overlay.size + this.#through.size > 0) this.#flushSoon();
+  }
+
+  /** What is to be written; the records of what was deleted are read first. */
+  async #readyValues(batch: readonly (readonly [string, Waiting])[]): Promise<readonly (Buffer | undefined)[]> {
+    const deleted = batch.flatMap(([key, value]) => (isDeletion(value) ? [Buffer.from(key, "latin1")] : []));
+    const stored = deleted.length === 0 ? [] : await this.#records.getMany(deleted);
+    let next = 0;
+    return batch.map(([, value]) => (isDeletion(value) ? deletedBytes(stored[next++], value) : value));
   }
 
   #throughOperation(source: string, { seq, generation }: CommitMark) {
@@ -390,25 +453,22 @@ export class Registry implements AsyncDisposable {
   }
 }
 
-/** What the registry keeps of a durable entry, whose reading began at `readFromMs` at the earliest. */
-export function recordOf(entry: Entry, { nowMs, readFromMs }: CommitTimes): RegistryRecord {
-  const { node } = entry;
-  return {
-    kind: node.kind,
-    state: "live",
-    stat: node.stat,
-    mode: node.mode,
-    uid: node.uid,
-    gid: node.gid,
-    linkCount: node.linkCount,
-    ...(node.sha256 === undefined ? {} : { sha256: node.sha256 }),
-    ...(node.gitBlobId === undefined ? {} : { gitBlobId: node.gitBlobId }),
-    ...(node.linkTarget === undefined ? {} : { linkTarget: node.linkTarget }),
-    valid: undefined,
-    registeredAtMs: nowMs,
-    lastVerifiedMs: readFromMs,
-    healedAtMs: 0,
-  };
+function isDeletion(value: Waiting): value is Deletion {
+  return value !== undefined && !(value instanceof Buffer);
+}
+
+/** What is damaged, or is none, stays as it is. */
+function deletedBytes(stored: Buffer | undefined, { deleted }: Deletion): Buffer | undefined {
+  return stored === undefined ? undefined : (deletedRecordBytes(stored, deleted) ?? stored);
+}
+
+function firstOf<K, V>(map: ReadonlyMap<K, V>, count: number): readonly (readonly [K, V])[] {
+  const first: (readonly [K, V])[] = [];
+  for (const entry of map) {
+    if (first.length >= count) break;
+    first.push(entry);
+  }
+  return first;
 }
 
 function keyOf(source: string, path: BytePath): string {

@@ -6,7 +6,8 @@ import type { DatedEntry, StatTuple } from "../engine/types.js";
 import type { SharedParts, SourceContext } from "./context.js";
 import { isSameContentStat } from "./ledger.js";
 import { lookAt, stampOf } from "./look.js";
-import { type Registry, type RegistryRecord, recordOf } from "./registry.js";
+import type { Registry, RegistryRecord } from "./registry.js";
+import { recordOf } from "./registry-record.js";
 
 /**
  * Names that came since everything was last judged, as they are met at a start: each may be the new one of a file whose

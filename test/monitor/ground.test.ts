@@ -11,19 +11,33 @@ import { type SharedParts, SourceContext, monitorMetrics } from "../../src/monit
 import { Arrivals } from "../../src/monitor/intent/arrivals.js";
 import { GitKnowledge } from "../../src/monitor/intent/git.js";
 import { OwnWriteLedger } from "../../src/monitor/ledger.js";
-import { LossJudge } from "../../src/monitor/losses.js";
+import { type LossHooks, LossJudge } from "../../src/monitor/losses.js";
 import { Pauses } from "../../src/monitor/pauses.js";
-import { monitorSublevel } from "../../src/monitor/registry.js";
+import { type DatedRecord, monitorSublevel } from "../../src/monitor/registry.js";
 import { FileValidation } from "../../src/monitor/validation.js";
 import { FileSource } from "../../src/sources/files.js";
 import { LoopDisk } from "../support/loop-disk.js";
 import { requireRoot } from "../support/requirements.js";
-import { WatchBench } from "../support/watch-bench.js";
+import { type BenchOptions, WatchBench } from "../support/watch-bench.js";
 
 /** Nobody looks at roots and mounts by the clock: whoever gives a verdict has to. */
 const NO_CHECKS = { rootCheckMs: 3_600_000, folderSweepMs: 300, fileSweepMs: 600 };
 /** Two sweeps of all files and a grace after each have passed then. */
 const SWEEPS_MS = 2500;
+/** Nobody but the judge that is asked hears of anything. */
+const ALONE: BenchOptions = {
+  nativeEvents: false,
+  times: { folderSweepMs: 600_000, fileSweepMs: 600_000, pollMs: 600_000 },
+};
+const CALM: Omit<LossHooks, "takesDeparture"> = {
+  grounds: () => () => ({ is: "sound" }),
+  lookAgain: () => undefined,
+  isLookedThrough: () => true,
+  awaitRemoval: () => undefined,
+  isCatchingUp: () => false,
+  survey: () => Promise.resolve(),
+  isAttacked: () => false,
+};
 const WHOLE = { exclude: ["lost+found/"], crossMounts: true };
 
 describe("the ground under protected files", () => {
@@ -41,31 +55,22 @@ describe("the ground under protected files", () => {
     bus.on("file.lost", ({ path }) => told.push(path));
     let looks = 0;
     const judge = new LossJudge(await contextOf(bench, bus), {
+      ...CALM,
       grounds: () => {
         looks += 1;
         rmSync(file, { force: true }); // as if the storage went in this moment
         return () => ({ is: "sound" });
       },
-      lookAgain: () => undefined,
-      isLookedThrough: () => true,
-      awaitRemoval: () => undefined,
-      isCatchingUp: () => false,
-      survey: () => Promise.resolve(),
-      isAttacked: () => false,
       takesDeparture: () => Promise.resolve(false),
     });
-    judge.add(bench.folder.bytes("file.txt"), "event", 0);
+    judge.add(bench.folder.bytes("file.txt"), knownOf(bench, "file.txt"), { noticedBy: "event", seenAtMs: 0 });
     await bench.until("it is judged", () => looks > 0);
     await judge.stop();
     expect(told).to.deep.equal([]);
   });
 
   it("lets a loss be told once, though it is found again while it is judged", async () => {
-    // Only the judge that is asked here may hear of it.
-    await using bench = await WatchBench.create({
-      nativeEvents: false,
-      times: { folderSweepMs: 600_000, fileSweepMs: 600_000, pollMs: 600_000 },
-    });
+    await using bench = await WatchBench.create(ALONE);
     const file = await bench.folder.write("file.txt", "x");
     const path = bench.folder.bytes("file.txt");
     await bench.protect();
@@ -73,25 +78,79 @@ describe("the ground under protected files", () => {
     const told: string[] = [];
     const bus = new EventBus(() => undefined);
     bus.on("file.lost", (event) => told.push(event.path));
+    const known = knownOf(bench, "file.txt");
     const judge = new LossJudge(await contextOf(bench, bus), {
-      grounds: () => () => ({ is: "sound" }),
-      lookAgain: () => undefined,
-      isLookedThrough: () => true,
-      awaitRemoval: () => undefined,
-      isCatchingUp: () => false,
-      survey: () => Promise.resolve(),
-      isAttacked: () => false,
+      ...CALM,
       takesDeparture: () => {
-        judge.add(path, "sweep", 0);
+        judge.add(path, known, { noticedBy: "sweep", seenAtMs: 0 });
         return Promise.resolve(false);
       },
     });
     rmSync(file);
-    judge.add(path, "event", 0);
+    judge.add(path, known, { noticedBy: "event", seenAtMs: 0 });
     await bench.until("it is told", () => told.length > 0);
     await delay(1500); // a second verdict would have come after another grace
     await judge.stop();
     expect(told).to.deep.equal([path]);
+  });
+
+  it("lets a file that comes back while it is judged be neither told nor marked", async () => {
+    await using bench = await WatchBench.create(ALONE);
+    const file = await bench.folder.write("file.txt", "x");
+    const path = bench.folder.bytes("file.txt");
+    await bench.protect();
+    await bench.quiet();
+    const told: string[] = [];
+    const bus = new EventBus(() => undefined);
+    bus.on("file.lost", (event) => told.push(event.path));
+    const known = knownOf(bench, "file.txt");
+    let isBack = false;
+    const judge = new LossJudge(await contextOf(bench, bus), {
+      ...CALM,
+      takesDeparture: () => {
+        writeFileSync(file, "x");
+        judge.present(path);
+        isBack = true;
+        return Promise.resolve(false);
+      },
+    });
+    rmSync(file);
+    judge.add(path, known, { noticedBy: "event", seenAtMs: 0 });
+    await bench.until("it is back", () => isBack);
+    await bench.until("it is judged", () => judge.isAtRest);
+    await judge.stop();
+    expect(told).to.deep.equal([]);
+    expect(bench.monitor.registry.get("data", path)?.state).to.equal("live");
+  });
+
+  it("judges by what is known of a file now, not when it was missed", async () => {
+    await using bench = await WatchBench.create(ALONE);
+    await bench.folder.write("file.txt", "x");
+    const path = bench.folder.bytes("file.txt");
+    await bench.protect();
+    await bench.quiet();
+    const told: string[] = [];
+    const departed: (string | undefined)[] = [];
+    const bus = new EventBus(() => undefined);
+    bus.on("file.lost", (event) => told.push(event.path));
+    const known = knownOf(bench, "file.txt");
+    const judge = new LossJudge(await contextOf(bench, bus), {
+      ...CALM,
+      takesDeparture: ({ record }) => {
+        departed.push(record.sha256);
+        return false;
+      },
+    });
+    rmSync(bench.folder.at("file.txt"));
+    judge.add(path, known, { noticedBy: "event", seenAtMs: 0 });
+    const sha256 = "cd".repeat(32);
+    bench.monitor.registry.put("data", path, { ...known.record, sha256 }); // a version that was under way is durable
+    await bench.until("it is told", () => told.length > 0);
+    judge.add(path, known, { noticedBy: "sweep", seenAtMs: 0 }); // by who had read it before it was told
+    await bench.until("it is judged", () => judge.isAtRest);
+    await judge.stop();
+    expect([told, departed]).to.satisfy(() => told.length === 1 && departed.every((digest) => digest === sha256));
+    expect(bench.monitor.registry.get("data", path)).to.include({ state: "lost", sha256 });
   });
 
   it("is away when its file system was unmounted, and what then stands there is nobody's change", async () => {
@@ -168,6 +227,12 @@ describe("the ground under protected files", () => {
 });
 
 /** The parts of the bench's source, as a guard gives them to its judges, with a bus of their own. */
+function knownOf(bench: WatchBench, name: string): DatedRecord {
+  const known = bench.monitor.registry.read("data", bench.folder.bytes(name));
+  if (known === undefined) throw new Error(`${name} is not registered`);
+  return known;
+}
+
 async function contextOf(bench: WatchBench, bus: EventBus): Promise<SourceContext> {
   const shared: SharedParts = {
     clock: systemClock,

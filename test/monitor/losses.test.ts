@@ -3,7 +3,6 @@ import { execFileSync } from "node:child_process";
 import { linkSync, mkdirSync, renameSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { expect } from "chai";
 import { openAnchored } from "../../src/base/anchored.js";
 import type { BytePath } from "../../src/base/paths.js";
@@ -45,30 +44,6 @@ describe("losses of protected files", () => {
     await bench.quiet(2000);
     expect(bench.losses).to.deep.equal([]);
     expect(bench.paths("file.removed")).to.deep.equal([]);
-  });
-
-  it("neither tells nor marks a file that comes back in the moment in which losses are marked", async () => {
-    await using bench = await WatchBench.create();
-    const [file, away] = [await bench.folder.write("wanted.txt", "wanted"), bench.state.at("away.txt")];
-    await bench.protect();
-    await bench.quiet();
-    bench.clear();
-    const { registry } = bench.monitor;
-    const marked = registry.markDeleted.bind(registry);
-    let isBack = false;
-    registry.markDeleted = async (...args) => {
-      if (args[1].length > 0 && !isBack) {
-        renameSync(away, file);
-        isBack = true;
-        await delay(500); // it is looked at, and is as it was registered
-      }
-      await marked(...args);
-    };
-    renameSync(file, away);
-    await bench.until("it is back", () => isBack);
-    await bench.quiet(800);
-    expect(bench.losses).to.deep.equal([]);
-    expect(registry.get("data", bench.folder.bytes("wanted.txt"))).to.include({ state: "live" });
   });
 
   it("tells a thousand files deleted at once as one event and none of them alone", async () => {

@@ -114,6 +114,65 @@ describe("the registry", () => {
     expect(again.totals("a")).to.deep.equal({ files: 0, bytes: 0 });
   });
 
+  it("marks what was deleted at once, counted, beside what is known, and after a restart", async () => {
+    const registry = await open();
+    const names = Array.from({ length: 5000 }, (_, index) => at(`/f${String(index)}`));
+    for (const name of names) registry.put("a", name, { ...record(2), sha256: "ab".repeat(32) });
+    await registry.flush();
+    const gone = names.flatMap((path) => {
+      const known = registry.read("a", path);
+      return known === undefined ? [] : [{ path, ...known }];
+    });
+    registry.markDeleted("a", gone.slice(1), "deleted");
+    const expectMarked = (of: Registry): void => {
+      expect(of.get("a", at("/f1"))).to.include({ state: "lost", lossKind: "deleted", sha256: "ab".repeat(32) });
+      expect(of.totals("a")).to.deep.equal({ files: 1, bytes: 2 });
+      expect(of.lostCount("a")).to.equal(4999);
+    };
+    expectMarked(registry);
+    expect((await registry.getMany("a", names.slice(0, 3))).map((one) => one?.state)).to.deep.equal([
+      "live",
+      "lost",
+      "lost",
+    ]);
+    await registry[Symbol.asyncDispose]();
+    expectMarked(await open());
+  });
+
+  it("marks as deleted what is known now, whatever was known when it was read", async () => {
+    const registry = await open();
+    registry.put("a", at("/newer"), record(1));
+    registry.put("a", at("/forgotten"), record(1));
+    await registry.flush();
+    const gone = [at("/newer"), at("/forgotten")].flatMap((path) => {
+      const known = registry.read("a", path);
+      return known === undefined ? [] : [{ path, ...known }];
+    });
+    registry.put("a", at("/newer"), record(700));
+    registry.forget("a", at("/forgotten"));
+    await registry.flush();
+    registry.markDeleted("a", gone, "deleted");
+    expect(registry.get("a", at("/newer"))).to.deep.include({ state: "lost", stat: record(700).stat });
+    expect(registry.get("a", at("/forgotten"))).to.equal(undefined);
+    expect([registry.totals("a").files, registry.lostCount("a")]).to.deep.equal([0, 1]);
+    registry.put("a", at("/newer"), record(3)); // what stands for the deletion may still wait
+    await registry.flush();
+    expect(registry.get("a", at("/newer"))?.state).to.equal("live");
+  });
+
+  it("tells that a record may be old from its write on, also when very many were written since", async () => {
+    const registry = await open();
+    const [mine, other] = [at("/mine"), at("/other")];
+    registry.put("a", mine, record(1));
+    const asOf = registry.read("a", mine)?.asOf ?? -1;
+    registry.put("a", other, record(1));
+    expect([registry.isCurrent("a", mine, asOf), registry.isCurrent("a", other, asOf)]).to.deep.equal([true, false]);
+    for (let index = 0; index < 20_000; index += 1) registry.put("a", at(`/x${String(index)}`), record(1));
+    expect(registry.isCurrent("a", mine, asOf)).to.equal(false);
+    expect(registry.isCurrent("a", mine, registry.moment)).to.equal(true);
+    await registry[Symbol.asyncDispose]();
+  });
+
   it("knows through which commit it holds a source, no further than its records, until the source is forgotten", async () => {
     const registry = await open();
     expect(await registry.heldThrough("a")).to.equal(undefined);

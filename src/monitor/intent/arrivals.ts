@@ -28,6 +28,12 @@ export interface Arrival {
   isCurrent: boolean;
 }
 
+type InodeKey = number | string;
+
+const DEVICES_MAX = 4096;
+/** With fewer than so many devices and inode numbers below this, all keys are whole numbers below 2 ** 53. */
+const PLAIN_INODES = 2 ** 41;
+
 /** 300,000 arrivals of about 400 bytes are 120 MB for the two minutes after a very large move. */
 const ARRIVALS_MAX = 300_000;
 export const ARRIVALS_KEEP_MS = 120_000;
@@ -39,20 +45,21 @@ const NOWHERE: readonly BytePath[] = [];
 const VISITS_MAX = 512;
 
 export class Arrivals {
-  readonly #byInode = new Map<string, Arrival>();
+  readonly #keys = new InodeKeys();
+  readonly #byInode = new Map<InodeKey, Arrival>();
   readonly #bySize = new ArrivalIndex<number>();
   readonly #byFolder = new ArrivalIndex<BytePath>();
   /** What stood at a path lately, and went on to another. */
   readonly #wentOn = new Map<BytePath, Arrival>();
   /** Where inodes were that are gone from there and were not seen elsewhere, by inode. */
-  readonly #departed = new Map<string, Arrival>();
+  readonly #departed = new Map<InodeKey, Arrival>();
   /** Which missing path an arrival explains, by inode. */
-  readonly #claims = new Map<string, BytePath>();
+  readonly #claims = new Map<InodeKey, BytePath>();
 
   /** `seenAtMs`: when it was seen here first, wall ms; now unless an earlier run of the daemon saw it. */
   note(path: BytePath, stats: BigIntStats, clock: Clock, seenAtMs = clock.nowMs()): void {
     const nowMs = clock.monotonicMs();
-    const key = inodeKey(stats.dev, stats.ino);
+    const key = this.#keys.of(stats.dev, stats.ino);
     const before = this.#byInode.get(key);
     const bornMs = Number(stats.birthtimeNs / 1_000_000n);
     const changedMs = Number(stats.ctimeNs / 1_000_000n);
@@ -81,14 +88,8 @@ export class Arrivals {
 
   /** Forgets what came too long ago to explain anything; `nowMs` is steady. To be called now and then, when nothing comes. */
   forgetOld(nowMs: number): void {
-    for (const [key, arrival] of this.#byInode) {
-      if (this.#byInode.size <= ARRIVALS_MAX && arrival.seenMs > nowMs - ARRIVALS_KEEP_MS) break;
-      this.#drop(key);
-    }
-    for (const [key, arrival] of this.#departed) {
-      if (this.#departed.size <= ARRIVALS_MAX && arrival.seenMs > nowMs - ARRIVALS_KEEP_MS) break;
-      this.#departed.delete(key);
-    }
+    forgetOldest(this.#byInode, nowMs, (key) => this.#drop(key));
+    forgetOldest(this.#departed, nowMs, (key) => void this.#departed.delete(key));
     const oldest = this.#byInode.values().next().value;
     this.#bySize.forgetBefore(oldest?.seenMs ?? nowMs);
     this.#byFolder.forgetBefore(oldest?.seenMs ?? nowMs);
@@ -101,13 +102,13 @@ export class Arrivals {
   mayConcern(path: BytePath, stat: Pick<StatTuple, "dev" | "ino" | "sizeBytes">): boolean {
     if (this.#byInode.size === 0 && this.#departed.size === 0) return false;
     if (this.#bySize.hasCurrent(stat.sizeBytes) || this.#byFolder.hasCurrent(parentPath(path))) return true;
-    const key = inodeKey(stat.dev, stat.ino);
+    const key = this.#keys.of(stat.dev, stat.ino);
     const left = this.#departed.get(key);
     return this.#byInode.has(key) || this.#wentOn.has(path) || (left !== undefined && left.path !== path);
   }
 
   byInode(dev: bigint, ino: bigint): Arrival | undefined {
-    return this.#byInode.size === 0 ? undefined : this.#byInode.get(inodeKey(dev, ino));
+    return this.#byInode.size === 0 ? undefined : this.#byInode.get(this.#keys.of(dev, ino));
   }
 
   /** The inode that was seen at the path lately, not yet registered, where it stands now. */
@@ -127,7 +128,7 @@ export class Arrivals {
 
   /** Takes an arrival as the new place of one missing path; false when it is that of another already. */
   claim(arrival: Arrival, missing: BytePath): boolean {
-    const key = inodeKey(arrival.dev, arrival.ino);
+    const key = this.#keys.of(arrival.dev, arrival.ino);
     const claimed = this.#claims.get(key);
     if (claimed === undefined) this.#claims.set(key, missing);
     return claimed === undefined || claimed === missing;
@@ -136,7 +137,7 @@ export class Arrivals {
   /** What stood at a path is gone from it: it is nobody's new place. */
   departed(path: BytePath, stat: { readonly dev: bigint; readonly ino: bigint }): void {
     if (this.#byInode.size === 0) return;
-    const key = inodeKey(stat.dev, stat.ino);
+    const key = this.#keys.of(stat.dev, stat.ino);
     const arrival = this.#byInode.get(key);
     if (arrival?.path !== path) return;
     this.#drop(key);
@@ -145,12 +146,12 @@ export class Arrivals {
 
   /** Where an inode was that is gone from there and was not seen elsewhere since. */
   departedOf(dev: bigint, ino: bigint): Arrival | undefined {
-    return this.#departed.size === 0 ? undefined : this.#departed.get(inodeKey(dev, ino));
+    return this.#departed.size === 0 ? undefined : this.#departed.get(this.#keys.of(dev, ino));
   }
 
   /** The arrival is gone again. */
   forget(arrival: Arrival): void {
-    this.#drop(inodeKey(arrival.dev, arrival.ino));
+    this.#drop(this.#keys.of(arrival.dev, arrival.ino));
   }
 
   *#since(arrivals: readonly Arrival[], afterMs: number): Generator<Arrival> {
@@ -161,7 +162,7 @@ export class Arrivals {
     }
   }
 
-  #drop(key: string): void {
+  #drop(key: InodeKey): void {
     const arrival = this.#byInode.get(key);
     if (arrival === undefined) return;
     arrival.isCurrent = false;
@@ -170,6 +171,13 @@ export class Arrivals {
     for (const earlier of arrival.cameFrom) if (this.#wentOn.get(earlier) === arrival) this.#wentOn.delete(earlier);
     this.#byInode.delete(key);
     this.#claims.delete(key);
+  }
+}
+
+function forgetOldest(arrivals: ReadonlyMap<InodeKey, Arrival>, nowMs: number, forget: (key: InodeKey) => void): void {
+  for (const [key, arrival] of arrivals) {
+    if (arrivals.size <= ARRIVALS_MAX && arrival.seenMs > nowMs - ARRIVALS_KEEP_MS) return;
+    forget(key);
   }
 }
 
@@ -214,6 +222,19 @@ class ArrivalIndex<K> {
   }
 }
 
-function inodeKey(dev: bigint, ino: bigint): string {
-  return `${String(dev)}:${String(ino)}`;
+/** One exact number for device and inode where that is possible, which is found faster than text. */
+class InodeKeys {
+  /** Devices met so far; a mount gets another number each time. */
+  readonly #devices = new Map<bigint, number>();
+
+  of(dev: bigint, ino: bigint): InodeKey {
+    let device = this.#devices.get(dev);
+    if (device === undefined && this.#devices.size < DEVICES_MAX) {
+      device = this.#devices.size;
+      this.#devices.set(dev, device);
+    }
+    const inode = Number(ino);
+    if (device === undefined || inode >= PLAIN_INODES) return `${String(dev)}:${String(ino)}`;
+    return device * PLAIN_INODES + inode;
+  }
 }

@@ -57,6 +57,11 @@ export class GitKnowledge {
     return this.#index(tree)?.has(relativeTo(path, tree.root)) ?? false;
   }
 
+  /** Whether what lies directly in a folder belongs to a work tree of git. */
+  isInWorkTree(folder: BytePath): boolean {
+    return this.#treeOf(folder) !== undefined;
+  }
+
   /** Whether git took these paths away. */
   async answers(questions: readonly GitQuestion[], signal: AbortSignal): Promise<ReadonlyMap<BytePath, GitAnswer>> {
     const answers = new Map<BytePath, GitAnswer>();

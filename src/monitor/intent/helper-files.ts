@@ -15,6 +15,8 @@ const HELPERS: readonly RegExp[] = [
   /^\.~lock\.(.+)#$/, // LibreOffice
   /^(.+)\.dpkg-(?:new|tmp)$/, // also of a system in a folder, whose lock is not the one that is looked at
 ];
+/** What all of them have, asked of a hundred thousand names. */
+const MAY_BE_HELPER = /^[.#]|\.dpkg-/;
 /** emacs: a link to `user@host.pid`, or with the time of the boot behind it. */
 const EMACS_LOCK = /^\.#(.+)$/;
 const EMACS_LOCK_TARGET = /@.*\.\d+(?::\d+)?$/;
@@ -45,7 +47,7 @@ function ownerNameOf(path: BytePath, { kind, linkTarget }: RegistryRecord): stri
     const isLock = linkTarget !== undefined && EMACS_LOCK_TARGET.test(linkTarget);
     return isLock ? EMACS_LOCK.exec(name)?.[1] : undefined;
   }
-  if (kind !== "file") return undefined;
+  if (kind !== "file" || !MAY_BE_HELPER.test(name)) return undefined;
   for (const pattern of HELPERS) {
     const found = pattern.exec(name)?.[1];
     if (found !== undefined) return found;

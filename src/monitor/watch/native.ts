@@ -12,7 +12,7 @@ import type { Clock, Timer } from "../../base/clock.js";
 import { messageOf } from "../../base/errors.js";
 import { keepDescriptorsFromChildren } from "../../base/inheritance.js";
 import type { Logger } from "../../base/observe.js";
-import { type BytePath, isTextPath, parentPath, pathFromText, pathText } from "../../base/paths.js";
+import { type BytePath, isPlain, isTextPath, parentPath, pathFromText, pathText } from "../../base/paths.js";
 import { type EventCounts, PULSE_ID, type WatchOrder, type WatchReport } from "./protocol.js";
 
 /** What was heard; each path is to be looked at. */
@@ -278,6 +278,10 @@ function heardPaths(texts: readonly string[]): Pick<HeardChanges, "paths" | "unn
   const paths: BytePath[] = [];
   const unnamed = new Set<BytePath>();
   for (const text of texts) {
+    if (text.startsWith("/") && isPlain(text)) {
+      paths.push(text as BytePath); // as the ears give it: absolute, and nothing in it to be resolved
+      continue;
+    }
     const path = pathFromText(text);
     if (text.includes(MANGLED)) unnamed.add(soundFolder(path));
     else paths.push(path);

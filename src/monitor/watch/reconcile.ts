@@ -4,18 +4,18 @@
  */
 import type { BytePath } from "../../base/paths.js";
 import type { WalkedEntry } from "../ports.js";
-import type { KnownPath } from "../registry.js";
+import type { ReadPath } from "../registry.js";
 
 export interface ReconcileSides {
   readonly walked: AsyncIterable<readonly WalkedEntry[]>;
-  readonly known: AsyncIterable<readonly KnownPath[]>;
+  readonly known: AsyncIterable<readonly ReadPath[]>;
 }
 
 export interface ReconcileVisitor {
   /** Walked, and known or not. */
-  found(entry: WalkedEntry & { readonly kind: string }, known: KnownPath | undefined): void;
+  found(entry: WalkedEntry & { readonly kind: string }, known: ReadPath | undefined): void;
   /** Known and not walked. */
-  absent(known: KnownPath): void;
+  absent(known: ReadPath): void;
   /** Called between batches; may wait. */
   pause(): Promise<void>;
 }
@@ -67,13 +67,13 @@ async function passAbsent(known: Cursor, until: BytePath | undefined, visitor: R
 }
 
 class Cursor {
-  readonly #pages: AsyncIterator<readonly KnownPath[]>;
-  #page: readonly KnownPath[] = [];
+  readonly #pages: AsyncIterator<readonly ReadPath[]>;
+  #page: readonly ReadPath[] = [];
   #index = 0;
   #isStarted = false;
-  current: KnownPath | undefined;
+  current: ReadPath | undefined;
 
-  constructor(pages: AsyncIterable<readonly KnownPath[]>) {
+  constructor(pages: AsyncIterable<readonly ReadPath[]>) {
     this.#pages = pages[Symbol.asyncIterator]();
   }
 
