@@ -9,6 +9,7 @@ import type { ChunkId } from "../types.js";
 import { DURABLE_KEY_BYTES, type ChunkSet } from "../workers/chunk-set.js";
 import type { IndexedPack } from "./fragments.js";
 import { BUCKET, type LevelOperation, type LevelStore, afterPrefix, bucketKey } from "./level-store.js";
+import { Unwritten } from "./unwritten.js";
 import { type ChunkLocation, decodeLocations, encodeLocations, firstLengthBytes, hasGoodPlace } from "./locations.js";
 
 /** `w` is a segment of the write-ahead log: its chunks move into packs when it is sealed. */
@@ -60,6 +61,7 @@ export class ChunkIndex {
   readonly #level: LevelStore;
   readonly #holders = new Map<number, ChunkHolder>();
   readonly #numbers = new Map<string, number>();
+  readonly #unwritten = new Unwritten();
   #nextNumber = 1;
   readonly counts: ChunkCounts = { chunks: 0, uniqueBytes: 0, suspectChunks: 0 };
   /** The table that says which chunks have a good copy, once it is filled. */
@@ -147,10 +149,14 @@ export class ChunkIndex {
 
   /** The places of a chunk, good ones first. */
   locations(id: ChunkId): ChunkLocation[] {
-    const value = this.#level.get(chunkKey(id));
-    if (value === undefined) return [];
-    const found = decodeLocations(value);
-    return found.length < 2 ? found : found.sort((a, b) => Number(a.suspect) - Number(b.suspect));
+    return goodFirst(this.#level.get(chunkKey(id)));
+  }
+
+  /** The same once these operations are written: two packs of one round may hold the same chunk. */
+  #locationsAfter(operations: readonly LevelOperation[], id: ChunkId): ChunkLocation[] {
+    const key = chunkKey(id);
+    const unwritten = this.#unwritten.find(operations, key);
+    return goodFirst(unwritten === undefined ? this.#level.get(key) : unwritten.value);
   }
 
   /** Registers a holder (known ones keep their number) and appends the operations that keep it. */
@@ -174,7 +180,7 @@ export class ChunkIndex {
     const { wasKnown = () => true, trust = "listed" } = options;
     this.#hasChanged = true;
     for (const { id, location } of found) {
-      const known = wasKnown(id) || this.counts.suspectChunks > 0 ? this.locations(id) : [];
+      const known = wasKnown(id) || this.counts.suspectChunks > 0 ? this.#locationsAfter(operations, id) : [];
       const same = known.find((other) => isSamePlace(other, location));
       const suspect = trust === "suspect" || (trust === "listed" && same?.suspect === true);
       const others = known.filter((other) => other !== same);
@@ -264,6 +270,12 @@ export function* chunksOfEntries(pack: number, entries: readonly PackEntry[]): G
       yield { id: entry.id, location: { ...place, lengthBytes: entry.plainBytes, innerOffsetBytes: undefined } };
     }
   }
+}
+
+function goodFirst(places: Buffer | undefined): ChunkLocation[] {
+  if (places === undefined) return [];
+  const found = decodeLocations(places);
+  return found.length < 2 ? found : found.sort((a, b) => Number(a.suspect) - Number(b.suspect));
 }
 
 /** True when both say where the same record lies. */
