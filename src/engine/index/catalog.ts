@@ -18,6 +18,7 @@ const INDEX_VERSION = "3";
 
 export class Catalog implements AsyncDisposable {
   readonly #level: LevelStore;
+  #generation = "";
   readonly chunks: ChunkIndex;
   readonly entries: EntryIndex;
   readonly commits: CommitIndex;
@@ -71,8 +72,9 @@ export class Catalog implements AsyncDisposable {
     return new Catalog(level, true);
   }
 
-  /** Reads what is held in memory: packs, commits, backups. */
+  /** Reads what is held in memory: generation, packs, commits, backups. */
   async load(): Promise<void> {
+    this.#generation = this.#level.get(metaKey("generation"))?.toString("utf8") ?? "";
     await this.commits.load();
     await this.chunks.load();
     await this.verified.load();
@@ -94,7 +96,7 @@ export class Catalog implements AsyncDisposable {
    * store that was put back to an earlier state gives the same numbers to other commits, and its index is made again.
    */
   get generation(): string {
-    return this.#level.get(metaKey("generation"))?.toString("utf8") ?? "";
+    return this.#generation;
   }
 
   /** Number of the last garbage collection that this index knows of; another one means: make it again. */
