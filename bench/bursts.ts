@@ -1,5 +1,5 @@
 /**
- * How soon a burst is known completely: `node dist/bench/bursts.js [--files N] [--deleted N] [--runs N]`. Eight kinds of
+ * How soon a burst is known completely: `node dist/bench/bursts.js [--files N] [--deleted N] [--rounds N]`. Eight kinds of
  * burst of N files, each by an ordinary program of its own, and the deletion of a large tree in few and in many folders.
  * "Known" counts from the end of the program. The repository is one in memory; the monitor is the real one.
  */
@@ -12,7 +12,7 @@ import { machineText, numberOption, pause, print } from "./harness.js";
 
 const FILES = numberOption("files", 10_000);
 const DELETED = numberOption("deleted", 100_000);
-const RUNS = numberOption("runs", 1);
+const RUNS = numberOption("rounds", numberOption("runs", 1));
 const KNOWN_GOAL_MS = 2000;
 const DELETED_GOAL_MS = 5000;
 /** `--actors`: it is asked who did it, which costs root a thread. */

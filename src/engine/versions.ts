@@ -90,8 +90,8 @@ async function recordsOf(
 ): Promise<VersionRecord[]> {
   const { entries } = core.parts.catalog;
   const record = entries.current(source, path);
-  const older = await entries.olderVersions(source, path, limit);
-  return [...(record === undefined ? [] : versionsOfCurrent(record)), ...older];
+  const newest = record === undefined ? [] : versionsOfCurrent(record);
+  return newest.length >= limit ? newest : [...newest, ...(await entries.olderVersions(source, path, limit))];
 }
 
 /** The state of a source (or of what is at and below a path) at a time, in path order: what a restore `--at` writes. */

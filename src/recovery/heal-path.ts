@@ -21,6 +21,7 @@ import type {
   SearchedStrategy,
   TakenCandidate,
 } from "./incident.js";
+import { newestNode } from "./newest-node.js";
 import { type PlaceOutcome, placeFile, placeHardLink, placeNode } from "./place.js";
 import { type PlaceHost, type PlaceTarget, type PlaceStep, tupleOf } from "./place-parents.js";
 import type { HealPolicy, LiveWatch, VersionReader } from "./ports.js";
@@ -183,8 +184,7 @@ export class PathHealer {
 
   /** The newest version of the path that is no removal. */
   async #lastNode(path: BytePath): Promise<FileNode | undefined> {
-    const versions = await this.#options.versions.versions(path, { limit: 5 });
-    return versions.find((version) => version.node !== undefined)?.node;
+    return await newestNode(this.#options.versions, path);
   }
 
   async #lookAt(path: BytePath): Promise<Present | undefined> {
@@ -434,8 +434,7 @@ class HostOfPlacing implements PlaceHost {
   }
 
   async folderNode(path: BytePath): Promise<FileNode | undefined> {
-    const versions = await this.#options.versions.versions(path, { limit: 5 });
-    const node = versions.find((version) => version.node !== undefined)?.node;
+    const node = await newestNode(this.#options.versions, path);
     return node?.kind === "folder" ? node : undefined;
   }
 
