@@ -19,7 +19,7 @@ import { serveTasks } from "./serve.js";
 type AnswerTo<T extends WorkerTask> = Extract<WorkerAnswer, { readonly kind: T["kind"] }>;
 
 /** Young heap of a thread: content lies outside of it, and V8's own choice of 48 MiB would be touched in full. */
-const YOUNG_HEAP_MIB = 8;
+const YOUNG_HEAP_MIB = 3;
 
 export class WorkerThread implements AsyncDisposable {
   /** Jobs that may have an open pack in this thread. */
