@@ -7,13 +7,14 @@ import { join } from "node:path";
 import { createRouter, type Router, type WriteNote } from "../api/router.js";
 import type { Services } from "../api/services.js";
 import type { Clock } from "../base/clock.js";
-import { HoldfastError, messageOf } from "../base/errors.js";
+import { HoldfastError, hasCode, messageOf } from "../base/errors.js";
 import type { ResourceStack } from "../base/lifecycle.js";
 import { type Logger, Secret } from "../base/observe.js";
 import type { BytePath } from "../base/paths.js";
 import type { Configuration, OnDelete } from "../config/configuration.js";
 import { loadConfiguration } from "../config/load.js";
 import { readSecret } from "../config/secrets.js";
+import type { Repository } from "../engine/repository.js";
 import { AuditLog } from "../telemetry/audit.js";
 import { Metrics } from "../telemetry/prometheus.js";
 import { auditEvents, auditWrite } from "./audit-trail.js";
@@ -35,7 +36,15 @@ import { upkeepService } from "./services/upkeep.js";
 import { systemService } from "./services/system.js";
 import { watchService } from "./services/watch.js";
 import { configureSource, freeSourceName } from "./source-defaults.js";
-import { type MadeRepository, type StoreOptions, isUnmade, makeRepository, openRepository } from "./store.js";
+import {
+  type MadeRepository,
+  type StoreOptions,
+  isUnmade,
+  makeRepository,
+  noteStand,
+  openRepository,
+  refuseToReplace,
+} from "./store.js";
 import { holdfastVersion } from "./version.js";
 
 export interface LaunchOptions {
@@ -114,8 +123,11 @@ export async function launch(
     observer: metrics,
     signal,
   };
-  const made = mayMake && (await isUnmade(configuration.storeUrl)) ? await makeRepository(store) : undefined;
-  const repository = owner.use(await openRepository(store));
+  const isNew = mayMake && (await isUnmade(configuration.storeUrl));
+  if (isNew) await refuseToReplace(store);
+  const made = isNew ? await makeRepository(store) : undefined;
+  const repository = owner.use(await openOrSayWhatStood(store));
+  await noteStand(store, repository.id);
   const given = setLogLevel === undefined ? {} : { setLogLevel };
   const composed: Ground = { configuration, password, keyService, clock, metrics, version, isDaemon, ...given, signal };
   const { parts, plan } = await compose(composed, repository, owner);
@@ -126,6 +138,16 @@ export async function launch(
   const onWrite = (write: WriteNote): void => auditWrite(audit, write);
   const router = await createRouter({ services, observer: metrics, clock, version, onWrite });
   return { parts, operation, services, router, made };
+}
+
+/** Of a place where a repository stood before it is said that it is away. Throws what `openRepository` does. */
+async function openOrSayWhatStood(store: StoreOptions): Promise<Repository> {
+  try {
+    return await openRepository(store);
+  } catch (error) {
+    if (hasCode(error, "REPO_NOT_FOUND")) await refuseToReplace(store);
+    throw error;
+  }
 }
 
 function servicesOf(

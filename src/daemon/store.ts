@@ -20,6 +20,13 @@ import { keepRecoveryKey } from "./recovery-key.js";
 const KEY_BYTES = 32;
 /** Name of the key of a repository that is being made. */
 const PENDING_KEY = "pending";
+/** Says beside the state which repository stood last, and where. */
+const STAND_FILE = "repository.json";
+
+interface Stand {
+  readonly store_url: string;
+  readonly repository_id: string;
+}
 
 export interface StoreOptions {
   readonly storeUrl: string;
@@ -111,6 +118,48 @@ export async function isUnmade(storeUrl: string): Promise<boolean> {
   } catch (error) {
     if (errnoOf(error) === "ENOENT") return true;
     throw new HoldfastError("STORE_IO", `cannot look at the store ${storeUrl}`, { cause: error });
+  }
+}
+
+/**
+ * Throws REPO_NOT_FOUND when a repository stood at that place before, so that its disk is not mounted or somebody has moved
+ * it: a new one there would hide that, and begin without all that is stored.
+ */
+export async function refuseToReplace({
+  storeUrl,
+  stateDir,
+}: Pick<StoreOptions, "storeUrl" | "stateDir">): Promise<void> {
+  const known = await readStand(stateDir);
+  if (known?.store_url !== storeUrl) return;
+  throw new HoldfastError(
+    "REPO_NOT_FOUND",
+    `the repository ${known.repository_id} that stood at ${storeUrl} is not there`,
+    {
+      hint: "Mount its disk, or put it back. To begin a new one at that place: holdfast init.",
+    },
+  );
+}
+
+/** Remembers that the repository stands at that place. */
+export async function noteStand(
+  { storeUrl, stateDir }: Pick<StoreOptions, "storeUrl" | "stateDir">,
+  repositoryId: string,
+): Promise<void> {
+  const known = await readStand(stateDir);
+  if (known?.store_url === storeUrl && known.repository_id === repositoryId) return;
+  const stand = { store_url: storeUrl, repository_id: repositoryId } satisfies Stand;
+  await writeFileDurably(join(stateDir, STAND_FILE), `${JSON.stringify(stand)}\n`, { mode: 0o600 });
+}
+
+/** Undefined: none, or unreadable, which must not keep anybody from their repository. */
+async function readStand(stateDir: string): Promise<Stand | undefined> {
+  try {
+    const stand: unknown = JSON.parse(await readFile(join(stateDir, STAND_FILE), "utf8"));
+    if (typeof stand !== "object" || stand === null || !("store_url" in stand && "repository_id" in stand))
+      return undefined;
+    return { store_url: String(stand.store_url), repository_id: String(stand.repository_id) };
+  } catch {
+    return undefined;
   }
 }
 

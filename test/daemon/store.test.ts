@@ -5,7 +5,14 @@ import { expect } from "chai";
 import { systemClock } from "../../src/base/clock.js";
 import { Secret, silentObserver } from "../../src/base/observe.js";
 import { shownRecoveryKey } from "../../src/daemon/recovery-key.js";
-import { type StoreOptions, isUnmade, makeRepository, openRepository } from "../../src/daemon/store.js";
+import {
+  type StoreOptions,
+  isUnmade,
+  makeRepository,
+  noteStand,
+  openRepository,
+  refuseToReplace,
+} from "../../src/daemon/store.js";
 import { rejection } from "../support/rejection.js";
 import { type TempFolder, useTempFolder } from "../support/temp-folder.js";
 
@@ -44,6 +51,20 @@ describe("the daemon's store", () => {
     await writeFile(folder().at("store", "thesis.txt"), "mine");
     expect(await isUnmade(folder().at("store"))).to.equal(false);
     expect(await rejection(makeRepository(storeOptions(folder())))).to.have.property("code", "REPO_NOT_EMPTY");
+  });
+
+  it("is not made anew where one stood before, whose disk may be away; elsewhere it is", async () => {
+    const options = storeOptions(folder());
+    const made = await makeRepository(options);
+    await refuseToReplace(options);
+    await noteStand(options, made.repositoryId);
+    await noteStand(options, made.repositoryId);
+    await rename(folder().at("store"), folder().at("away"));
+    expect(await isUnmade(options.storeUrl)).to.equal(true);
+    const refusal = await rejection(refuseToReplace(options));
+    expect(refusal).to.have.property("code", "REPO_NOT_FOUND");
+    expect(String(refusal)).to.include(made.repositoryId);
+    await refuseToReplace({ ...options, storeUrl: folder().at("another") });
   });
 
   it("shows the recovery key again where a random key lies beside the state", async () => {

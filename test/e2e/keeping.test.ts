@@ -2,7 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { expect } from "chai";
@@ -42,6 +42,29 @@ describe("what may still be needed", () => {
     expect(backup.stderr).to.contain("SOURCE_ROOT_GONE");
     const versions = versionsOf(await sandbox.run("versions", file, "--json"));
     expect(versions.map(({ change }) => change)).to.deep.equal(["stored"]);
+  });
+
+  it("is the repository itself, while its disk is away: no other is begun in its place, also by a daemon that runs", async () => {
+    await using sandbox = await Sandbox.create();
+    const file = join(sandbox.data, "file");
+    await writeFile(file, "stored");
+    const daemon = await sandbox.start();
+    await sandbox.settled(file);
+    await rename(sandbox.store, `${sandbox.store}.away`);
+    await writeFile(file, "stored, and changed since");
+    await until("the daemon ends, since it has no repository", 20_000, () =>
+      Promise.resolve(daemon.exitCode !== undefined),
+    );
+    expect(existsSync(join(sandbox.store, "config"))).to.equal(false);
+    const refused = await sandbox.run("daemon");
+    expect(refused.stderr).to.include("that stood at").and.to.include("holdfast init");
+    expect(existsSync(join(sandbox.store, "config"))).to.equal(false);
+    await rm(sandbox.store, { recursive: true, force: true }); // what the daemon wrote before it noticed
+    await rename(`${sandbox.store}.away`, sandbox.store);
+    await sandbox.start();
+    await until("the change is stored", 10_000, async () => {
+      return versionsOf(await sandbox.run("versions", file, "--json")).length === 2;
+    });
   });
 
   it("is not noted as gone by a command that works alone where a disk is not mounted", async function () {
