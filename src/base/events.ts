@@ -36,8 +36,8 @@ export interface Actor {
   readonly worksFor?: { readonly folder: BytePath | undefined };
   /** It was not seen to do this very thing, but all that was seen around it. */
   readonly isGuess?: boolean;
-  /** It removed what it had made, or (`from`) given this name, moments before: which inode, and when, wall ms. */
-  readonly madeIt?: { readonly ino: string; readonly atMs: number; readonly from: BytePath | undefined };
+  /** It removed what it had renamed to this moments before: which inode, when (wall ms), and the name before. */
+  readonly namedIt?: { readonly ino: string; readonly atMs: number; readonly from: BytePath };
   /** When it started, clock ticks from the start of the system; tells it from another process of its number. */
   readonly startTicks?: number | undefined;
 }

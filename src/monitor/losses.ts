@@ -9,7 +9,7 @@ import { type BytePath, parentPath } from "../base/paths.js";
 import type { Timer } from "../base/clock.js";
 import type { SourceContext } from "./context.js";
 import { type Intent, judgeIntent } from "./intent.js";
-import { meantByMaker, meantByTool } from "./intent/tools.js";
+import { meantBySaver, meantByTool } from "./intent/tools.js";
 import { lookAt, turn } from "./look.js";
 import { LossTelling, addParents } from "./loss-telling.js";
 import {
@@ -440,10 +440,10 @@ export class LossJudge {
   }
 }
 
-/** Without other evidence the removal by a tool of the system, or by who had just made the file, counts as meant. */
+/** Without other evidence the removal by a tool of the system, or by who had set the file aside, counts as meant. */
 function orByActor(intent: Intent | undefined, actor: Actor | undefined, { path, record }: Missed): Intent {
   if (intent !== undefined && intent.is !== "unknown") return intent;
-  const reason = meantByTool(actor, path) ?? meantByMaker(actor, record);
+  const reason = meantByTool(actor, path) ?? meantBySaver(actor, record);
   return reason === undefined ? { is: "unknown" } : { is: "meant", reason };
 }
 

@@ -1,5 +1,5 @@
 /**
- * Whether a removal is meant because of who did it: a tool of the system, or who had made the file a moment before. What the tool itself takes away is its work. What
+ * Whether a removal is meant because of who did it: a tool of the system, or who had set the file aside while it saved it anew. What the tool itself takes away is its work. What
  * programs that it started take away (a hook of git, a recipe of make, a script of a package) counts only where its work
  * is: in the git work tree, or else the folder, that it ran in; of what installs packages, where packages put files.
  * A tool can be told to start anything.
@@ -15,16 +15,16 @@ import { isPackageFolder } from "./installers.js";
 const BUILDERS = new Set(["git", "make", "gmake", "ninja"]);
 
 /**
- * Why a process may take away a file that it made itself moments before, for people; undefined when it is not that file.
- * One that it only gave this name (as editors do with what they save anew) must stand under the name before again.
+ * Why a process may take away a file that it set aside moments before, as editors do while they save it anew, for people:
+ * it stands under the name before again. Undefined when it is not that file.
  */
-export function meantByMaker(actor: Actor | undefined, record: RegistryRecord): string | undefined {
-  if (actor?.madeIt === undefined || actor.madeIt.ino !== String(record.stat.ino)) return undefined;
-  const { from, atMs } = actor.madeIt;
+export function meantBySaver(actor: Actor | undefined, record: RegistryRecord): string | undefined {
+  if (actor?.namedIt === undefined || actor.namedIt.ino !== String(record.stat.ino)) return undefined;
+  const { from, atMs } = actor.namedIt;
   if (record.registeredAtMs < atMs) return undefined; // the number is used again: this one was stored before
-  const look = from === undefined ? undefined : lookAt(from);
-  const isThere = look === undefined || (look.is === "there" && look.node.kind === "file");
-  return isThere ? "taken away by the process that had made it moments before" : undefined;
+  const look = lookAt(from);
+  const isThere = look.is === "there" && look.node.kind === "file";
+  return isThere ? "taken away by the process that had set it aside while it saved the file anew" : undefined;
 }
 
 /** Why the removal of a path by this actor is meant, for people; undefined when it need not be. */

@@ -15,7 +15,7 @@ import { DeedBook } from "./deeds.js";
 import { FAN, type FanPlace, parseFanEvents } from "./fan-events.js";
 import { ProcessBook } from "./processes.js";
 
-const MASK = FAN.create | FAN.closeWrite | FAN.delete | FAN.rename | FAN.openExec | FAN.onFolder;
+const MASK = FAN.closeWrite | FAN.delete | FAN.rename | FAN.openExec | FAN.onFolder;
 const READ_BYTES = 2 ** 18;
 const SLEEP_MS = 250;
 /** Before ordinary work: it sleeps, and when it wakes somebody's process may be about to end. */

@@ -25,18 +25,18 @@ interface Deed {
   /** What it was done to; undefined where that is not known. */
   readonly ino: string | undefined;
   /** The deed brought the file to the path. */
-  readonly made: Making | undefined;
+  readonly named: Naming | undefined;
 }
 
-/** A file came to its path. */
-interface Making {
+/** A file came to its path by a rename. */
+interface Naming {
   readonly actor: Actor;
   readonly atMs: number;
   /** The same, wall ms. */
   readonly wallMs: number;
   readonly ino: string;
-  /** Of a rename: its name before. */
-  readonly from: BytePath | undefined;
+  /** Its name before. */
+  readonly from: BytePath;
 }
 
 /** The newest removal in a folder, and whether one process did all of them that are remembered. */
@@ -55,15 +55,15 @@ const HANDLES_MAX = 20_000;
 const UNPLACED_MAX = 20_000;
 /** A deed explains what is missed this long after it at most, ms. */
 const KEEP_MS = 600_000;
-/** What a process made and removed within this time was for its own use, ms. */
+/** What a process gave a name and removed within this time was set aside for its own use, ms. */
 const OWN_USE_MS = 10_000;
-const MAKINGS_MAX = 10_000;
+const NAMINGS_MAX = 10_000;
 
 export class DeedBook {
   readonly #ports: DeedPorts;
   readonly #ownPid: number;
   readonly #deeds = new Map<BytePath, Deed>();
-  readonly #makings = new Map<BytePath, Making>();
+  readonly #namings = new Map<BytePath, Naming>();
   readonly #inFolder = new Map<BytePath, FolderDeed>();
   /** Path of each folder by its handle; undefined: it holds nothing that is watched. */
   readonly #handles = new Map<string, BytePath | undefined>();
@@ -113,20 +113,18 @@ export class DeedBook {
 
   /** At the place, and of a rename at the new one. */
   #noteBoth(
-    { mask, pid, place, target, self }: FanEvent,
+    { pid, place, target, self }: FanEvent,
     { isFolder, isRemoval }: { readonly isFolder: boolean; readonly isRemoval: boolean },
   ): void {
     const actor = this.#ports.actorOf(pid);
     const ino = self === undefined || isFolder ? undefined : inodeOfHandle(self)?.toString();
     const deed = { actor, atMs: this.#ports.monotonicMs(), ino };
-    const madeFrom = (from: BytePath | undefined): Making | undefined =>
-      ino === undefined ? undefined : { actor, atMs: deed.atMs, wallMs: this.#ports.nowMs(), ino, from };
-    // One event may tell of a file that was made and removed.
-    const made = (mask & FAN.create) === 0n ? undefined : madeFrom(undefined);
-    if (place !== undefined) this.#note(place, { ...deed, kind: isRemoval ? "removed" : "written", made });
+    if (place !== undefined) this.#note(place, { ...deed, kind: isRemoval ? "removed" : "written", named: undefined });
     if (target === undefined) return;
     const from = place === undefined ? undefined : this.#pathIn(place);
-    this.#note(target, { ...deed, kind: "written", made: from === undefined ? undefined : madeFrom(from) });
+    const wallMs = this.#ports.nowMs();
+    const named = from === undefined || ino === undefined ? undefined : { actor, atMs: deed.atMs, wallMs, ino, from };
+    this.#note(target, { ...deed, kind: "written", named });
   }
 
   #note(place: FanPlace, deed: Deed): void {
@@ -153,7 +151,7 @@ export class DeedBook {
     const path = name === "." || name === "" ? folder : joinPath(folder, name);
     if (!this.#roots.some((root) => isWithin(path, root))) return;
     this.#deeds.delete(path);
-    this.#deeds.set(path, this.#withMaking(path, deed));
+    this.#deeds.set(path, this.#withNaming(path, deed));
     dropOldest(this.#deeds, DEEDS_MAX);
     if (deed.kind !== "removed") return;
     const holder = parentPath(path);
@@ -165,19 +163,19 @@ export class DeedBook {
     dropOldest(this.#inFolder, FOLDERS_MAX);
   }
 
-  /** Adds to a removal that the same process had made what it removed; anybody else's deed makes it another's. */
-  #withMaking(path: BytePath, deed: Deed): Deed {
-    const making = deed.made ?? this.#makings.get(path);
-    this.#makings.delete(path);
-    if (making === undefined || !isSameProcess(making.actor, deed.actor)) return deed;
+  /** Adds to a removal that the same process had given the name; anybody else's deed makes it another's. */
+  #withNaming(path: BytePath, deed: Deed): Deed {
+    const naming = deed.named ?? this.#namings.get(path);
+    this.#namings.delete(path);
+    if (naming === undefined || !isSameProcess(naming.actor, deed.actor)) return deed;
     if (deed.kind === "written") {
-      this.#makings.set(path, making);
-      dropOldest(this.#makings, MAKINGS_MAX);
+      this.#namings.set(path, naming);
+      dropOldest(this.#namings, NAMINGS_MAX);
       return deed;
     }
-    const isOwn = making.ino === deed.ino && deed.atMs - making.atMs <= OWN_USE_MS;
+    const isOwn = naming.ino === deed.ino && deed.atMs - naming.atMs <= OWN_USE_MS;
     return isOwn
-      ? { ...deed, actor: { ...deed.actor, madeIt: { ino: making.ino, atMs: making.wallMs, from: making.from } } }
+      ? { ...deed, actor: { ...deed.actor, namedIt: { ino: naming.ino, atMs: naming.wallMs, from: naming.from } } }
       : deed;
   }
 
@@ -219,7 +217,7 @@ export class DeedBook {
 
 /** Who it may have been, by what happened around it: enough to tell people, not to call the removal meant. */
 function guessed({ actor }: Deed): Actor {
-  const { worksFor: _worksFor, madeIt: _madeIt, ...about } = actor;
+  const { worksFor: _worksFor, namedIt: _namedIt, ...about } = actor;
   return { ...about, tool: undefined, isGuess: true };
 }
 

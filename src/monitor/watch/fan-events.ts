@@ -8,7 +8,6 @@ export const FAN = {
   closeWrite: 0x8n,
   movedFrom: 0x40n,
   movedTo: 0x80n,
-  create: 0x100n,
   delete: 0x200n,
   openExec: 0x1000n,
   overflow: 0x4000n,
