@@ -1,5 +1,5 @@
 /**
- * How soon a burst is known completely: `node dist/bench/bursts.js [--files N] [--deleted N] [--rounds N]`. Eight kinds of
+ * How soon a burst is known completely: `node dist/bench/bursts.js [--files N] [--deleted N] [--rounds N] [--on ext4|xfs|btrfs|tmpfs]`. Eight kinds of
  * burst of N files, each by an ordinary program of its own, and the deletion of a large tree in few and in many folders.
  * "Known" counts from the end of the program. The repository is one in memory; the monitor is the real one.
  */
@@ -7,6 +7,8 @@ import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { TempFolder } from "../test/support/temp-folder.js";
+import { VOLUME_KINDS, Volume } from "../test/support/volume.js";
 import { WatchBench } from "../test/support/watch-bench.js";
 import { machineText, numberOption, pause, print } from "./harness.js";
 
@@ -165,6 +167,21 @@ async function measure(burst: Burst, seed: string, files: number, goalMs: number
 
 async function main(): Promise<void> {
   print(await machineText());
+  const kind = VOLUME_KINDS.find((one) => one === process.argv[process.argv.indexOf("--on") + 1]);
+  if (kind === undefined) {
+    await measureAll();
+    return;
+  }
+  const missing = Volume.missing(kind);
+  if (missing !== undefined) throw new Error(`no ${kind} here: ${missing}`);
+  await using image = await TempFolder.create("volume");
+  await using volume = Volume.make(kind, image.at("image"), image.at("place"));
+  process.env["TMPDIR"] = volume.place; // where all folders of the bench are made
+  print(`on ${kind}`);
+  await measureAll();
+}
+
+async function measureAll(): Promise<void> {
   await using place = await WatchBench.create();
   const seed = place.folder.at("seed");
   makeTree(seed, FILES, 10);
