@@ -2,6 +2,7 @@
  * Until when everything of a source is known to be looked at and judged. What went or came later may be unjudged when
  * the daemon is killed, however often that happens: the next start asks more of it. What came earlier needs no question.
  */
+import { messageOf } from "../base/errors.js";
 import type { SharedParts } from "./context.js";
 
 export class RestMark {
@@ -21,11 +22,14 @@ export class RestMark {
     this.#isAtRest = isAtRest;
   }
 
-  /** As the runs before left it, wall ms; undefined: no run came to rest. */
+  /**
+   * As the runs before left it, wall ms; undefined: no run came to rest, or the clock was set back since, so that what
+   * came later may look earlier.
+   */
   async read(): Promise<number | undefined> {
     const text = await this.#shared.registry.readNote(noteOf(this.#source));
     const timeMs = Number(text ?? Number.NaN);
-    return Number.isFinite(timeMs) ? timeMs : undefined;
+    return timeMs <= this.#shared.clock.nowMs() ? timeMs : undefined;
   }
 
   /** All folders are as a look found them that began at that time, wall ms; what differed is marked. */
@@ -49,13 +53,19 @@ export class RestMark {
     await this.#writing;
   }
 
+  /** Never rejects: a mark that stays where it was only means that the next start asks of more, and the next look moves it. */
   async #write(sinceMs: number): Promise<void> {
-    const { registry, pauses } = this.#shared;
+    const { registry, pauses, log } = this.#shared;
     const hadNews = this.#hasNews;
     this.#hasNews = false;
-    await registry.flush(); // the verdicts first
-    if (hadNews) await registry.writeNote(noteOf(this.#source), String(sinceMs));
-    await pauses.judged(this.#source, sinceMs);
+    try {
+      await registry.flush(); // the verdicts first
+      if (hadNews) await registry.writeNote(noteOf(this.#source), String(sinceMs));
+      await pauses.judged(this.#source, sinceMs);
+    } catch (error) {
+      this.#hasNews ||= hadNews;
+      log.error("watch.mark_failed", { source: this.#source, message: messageOf(error) });
+    }
   }
 }
 

@@ -76,6 +76,43 @@ describe("work that was interrupted", () => {
     expect(await mark(), "something is missing").to.be.below(missedMs);
   });
 
+  it("a clock that was set back before the rename does not hide the new name", async () => {
+    await using bench = await WatchBench.create();
+    await bench.folder.write("old", "content that was renamed");
+    await bench.protect(UNJUDGED);
+    await bench.quiet();
+    const { registry } = bench.monitor;
+    renameSync(bench.folder.at("old"), bench.folder.at("new"));
+    await bench.until("the new name is known", () => registry.get("data", bench.folder.bytes("new"))?.state === "live");
+    await registry.writeNote("settled:data", String(Date.now() + TEN_MINUTES_MS)); // when the clock went ahead
+    await bench.close();
+    bench.clear();
+
+    await bench.open();
+    await bench.protect();
+    await bench.until("a verdict", () => bench.paths("file.removed").length + bench.losses.length > 0);
+    expect([bench.losses, bench.paths("file.removed")]).to.deep.equal([[], ["old"]]);
+  });
+
+  it("a mark that cannot be written, as on a full disk, ends nothing, and moves when there is room again", async () => {
+    await using bench = await WatchBench.create({ times: { rootCheckMs: 20, folderSweepMs: 20 } });
+    await bench.folder.write("file", "1");
+    await bench.protect();
+    await bench.quiet();
+    const { registry } = bench.monitor;
+    const write = registry.writeNote.bind(registry);
+    registry.writeNote = () => Promise.reject(new Error("no space left on device"));
+    await bench.folder.write("other", "2");
+    await bench.until("it is told", () => bench.faults.some((fault) => fault.startsWith("watch.mark_failed")));
+    const freedMs = Date.now();
+    let markedMs = 0;
+    registry.writeNote = async (name, value) => {
+      await write(name, value);
+      if (name === "settled:data") markedMs = Number(value);
+    };
+    await bench.until("the mark moves", () => markedMs >= freedMs);
+  });
+
   it("a copy that was made long before the kill is no new name of what is gone", async () => {
     await using bench = await WatchBench.create();
     const original = await bench.folder.write("original", "the same content");
