@@ -49,6 +49,8 @@ const UNDECIDED_PAUSE_MS = 500;
 /** New files that are not looked at yet may be what was moved: wait for them this long, ms. */
 const ARRIVALS_WAIT_MAX_MS = 5000;
 const RETRY_MS = 100;
+/** What a round had taken out that failed is judged again after this pause, ms. */
+const FAILED_PAUSE_MS = 1000;
 /** An attack that deletes must be seen before the grace is over: so many missing files at a time are looked into at once. */
 const GLANCES_MAX = 16;
 /** How soon, and how often: the new name may be heard of after the deletion, ms. */
@@ -196,10 +198,11 @@ export class LossJudge {
   }
 
   async #round(): Promise<void> {
+    let due: Due = [];
     try {
       if (this.#mustWait() || (await this.#findMore())) return;
       const goesOn = !this.#isQuiet(); // longer than anybody waits for its end
-      const due = this.#takeDue();
+      due = this.#takeDue();
       const gone = await this.#withoutStored(await this.#stillGone(due));
       const { losses: files, folders } = await this.#withoutMeant(gone);
       const { losses, held } = this.#withEmptyFolders(files, folders);
@@ -210,7 +213,15 @@ export class LossJudge {
     } catch (error) {
       if (this.#context.signal.aborted) return;
       this.#context.shared.log.error("watch.judge_failed", { source: this.#context.name, message: messageOf(error) });
+      this.#missAgain(due);
     }
+  }
+
+  /** What was told or accepted before the round failed is known as such and is passed over then. */
+  #missAgain(due: Due): void {
+    const dueMs = this.#nowMs() + FAILED_PAUSE_MS;
+    for (const [path, item] of due)
+      if (this.#judged.has(path) && !this.#missing.has(path)) this.#missing.set(path, { ...item, dueMs });
   }
 
   #mustWait(): boolean {

@@ -46,6 +46,24 @@ describe("losses of protected files", () => {
     expect(bench.paths("file.removed")).to.deep.equal([]);
   });
 
+  it("tells a loss although the round in which it was judged first failed", async () => {
+    await using bench = await WatchBench.create();
+    const file = await bench.folder.write("wanted.txt", "wanted");
+    await bench.protect();
+    await bench.quiet();
+    const { registry } = bench.monitor;
+    registry.isCurrent = () => false; // what was read when it was missed is read again
+    const read = registry.getMany.bind(registry);
+    registry.getMany = async () => {
+      registry.getMany = read;
+      return await Promise.reject(new Error("the disk gives an error"));
+    };
+    unlinkSync(file);
+    await bench.until("the loss", () => bench.losses.length > 0, 5000);
+    expect(bench.faults).to.have.length(1);
+    expect(bench.paths("file.lost")).to.deep.equal(["wanted.txt"]);
+  });
+
   it("tells a thousand files deleted at once as one event and none of them alone", async () => {
     await using bench = await WatchBench.create();
     for (let index = 0; index < 1000; index += 1)
