@@ -99,9 +99,10 @@ async function rolledBack(
   signal: AbortSignal,
 ): Promise<DatabaseAt | undefined> {
   const stored = await reader.entryAt(path, atMs);
-  const bytes = await journalAt(reader, path, atMs, signal);
-  const header = bytes === undefined ? undefined : journalHeaderAt(bytes, 0);
-  if (stored?.node?.kind !== "file" || bytes === undefined || header === undefined) return undefined;
+  const journal = await journalAt(reader, path, atMs, signal);
+  const header = journal === undefined ? undefined : journalHeaderAt(journal.bytes, 0);
+  if (stored?.node?.kind !== "file" || journal === undefined || header === undefined) return undefined;
+  const { bytes } = journal;
   const pages = new Map<number, number>();
   // The first content of a page is the one before the transaction.
   for (const { number, offset } of originalPages(bytes, header))
@@ -110,13 +111,25 @@ async function rolledBack(
   const log = { pageBytes, pageCount, pages, commits: 0 };
   const base = stored.node;
   if (pages.size === 0 || missingPages({ log, base }) > 0) return undefined;
-  const original = pages.get(1);
-  if (original !== undefined) {
-    const now = await beginningOf(reader.readContent(base, signal), SQLITE_CHANGE_COUNTER.to);
-    // Another count: the transaction was committed when the database was stored, or is not of this state of it.
-    if (!counterOf(now).equals(counterOf(bytes.subarray(original)))) return undefined;
-  }
+  const first = pages.get(1);
+  const isUnderWay =
+    first === undefined
+      ? // That page may follow at the very end of a transaction: whether the end came in between cannot be told.
+        stored.timeMs <= journal.timeMs
+      : await hasCounterOf(reader, base, bytes.subarray(first), signal);
+  if (!isUnderWay) return undefined;
   return { log, bytes, base, by: "journal", timeMs: stored.timeMs, mtimeNs: base.stat.mtimeNs };
+}
+
+/** False: the transaction was committed when the database was stored, or is not of this state of it. */
+async function hasCounterOf(
+  reader: VersionReader,
+  base: FileNode,
+  firstPage: Buffer,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const now = await beginningOf(reader.readContent(base, signal), SQLITE_CHANGE_COUNTER.to);
+  return counterOf(now).equals(counterOf(firstPage));
 }
 
 /**
@@ -128,7 +141,7 @@ async function journalAt(
   path: BytePath,
   atMs: number,
   signal: AbortSignal,
-): Promise<Buffer | undefined> {
+): Promise<{ readonly bytes: Buffer; readonly timeMs: number } | undefined> {
   const journalPath = `${path}-journal` as BytePath;
   const journal = await reader.entryAt(journalPath, atMs);
   const mark = journal === undefined ? undefined : await markOf(reader, journal, signal);
@@ -136,11 +149,14 @@ async function journalAt(
   const later = (await reader.versions(journalPath, { limit: LOGS_MAX })).filter(
     ({ timeMs }) => timeMs > journal.timeMs,
   );
+  let last = journal;
   for (const version of later) {
     if ((await markOf(reader, version, signal))?.generation !== mark.generation) continue;
-    return await contentOf(reader, version, signal);
+    last = version;
+    break;
   }
-  return await contentOf(reader, journal, signal);
+  const bytes = await contentOf(reader, last, signal);
+  return bytes === undefined ? undefined : { bytes, timeMs: last.timeMs };
 }
 
 async function contentOf(
