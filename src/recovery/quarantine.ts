@@ -41,6 +41,14 @@ export interface QuarantinedFile {
   readonly node: FileNode;
 }
 
+/** What is kept of one incident. */
+interface Kept {
+  readonly incident: string;
+  readonly sizeBytes: number;
+  /** When the newest of it was kept, wall ms. */
+  readonly keptAtMs: number;
+}
+
 const COPY_BYTES = 2 ** 20;
 
 export class Quarantine {
@@ -124,16 +132,14 @@ export class Quarantine {
 
   /** Removes what the limits no longer allow, oldest first; `isOpen` tells which incidents are not to be touched. */
   async prune(isOpen: (incident: string) => boolean, signal: AbortSignal): Promise<readonly string[]> {
-    const closed = [];
+    const closed: Kept[] = [];
     for (const incident of (await namesIn(this.#folder)).sort()) {
       signal.throwIfAborted();
       if (!isOpen(incident)) closed.push({ incident, ...(await this.#weigh(incident)) });
     }
-    const ages = await this.#ages.look(
-      closed.map(({ incident }) => incident),
-      this.#clock.nowMs(),
-    );
-    const ageMs = ({ incident }: { readonly incident: string }): number => ages.get(incident) ?? 0;
+    const nowMs = this.#clock.nowMs();
+    const ages = await this.#ages.at(closed.map(nameOfKept), nowMs);
+    const ageMs = (entry: Kept): number => ages.get(nameOfKept(entry)) ?? 0;
     let sizeBytes = closed.reduce((sum, entry) => sum + entry.sizeBytes, 0);
     const removed: string[] = [];
     for (const entry of closed.sort((a, b) => ageMs(b) - ageMs(a) || a.keptAtMs - b.keptAtMs)) {
@@ -143,6 +149,7 @@ export class Quarantine {
       sizeBytes -= entry.sizeBytes;
       removed.push(entry.incident);
     }
+    await this.#ages.note(ages, nowMs); // last: a full disk has room by now
     return removed;
   }
 
@@ -157,6 +164,11 @@ export class Quarantine {
     }
     return { sizeBytes, keptAtMs };
   }
+}
+
+/** For its age, which begins anew when more is kept for the incident, as when a person undoes a heal. */
+function nameOfKept({ incident, keptAtMs }: Kept): string {
+  return `${incident}@${String(Math.round(keptAtMs))}`;
 }
 
 /** A link in the quarantine to the damaged inode; false where links cannot be (another file system, no permission). */

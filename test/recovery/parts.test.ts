@@ -165,6 +165,29 @@ describe("the quarantine", () => {
     expect(await quarantine.prune(() => false, NEVER)).to.deep.equal(["inc_1"]);
   });
 
+  it("counts anew when more is kept for an incident, as when a person undoes a heal that was long ago", async () => {
+    const clock = new FakeClock();
+    const quarantine = new Quarantine(folder().at("state"), clock, { sizeBytesMax: Infinity, ageMsMax: 3 * DAY_MS });
+    await folder().write("data/a", "x");
+    await keep(quarantine, "inc_1", "a");
+    for (let days = 0; days <= 3; days += 1) {
+      expect(await quarantine.prune(() => false, NEVER)).to.deep.equal([]);
+      clock.jumpWall(DAY_MS);
+    }
+    await folder().write("data/b", "what stood there until now");
+    await keep(quarantine, "inc_1", "b");
+    expect(await quarantine.prune(() => false, NEVER)).to.deep.equal([]);
+  });
+
+  it("makes room although its ages cannot be noted: the disk may be full", async () => {
+    const quarantine = quarantineIn(0, Infinity);
+    await folder().write("data/a", "x");
+    await keep(quarantine, "inc_1", "a");
+    await folder().folder("state-ages.json"); // a folder in its place: nothing can be written there
+    await rejection(quarantine.prune(() => false, NEVER));
+    expect(await quarantine.items("inc_1")).to.deep.equal([]);
+  });
+
   it("keeps all that its limits allow", async () => {
     const quarantine = quarantineIn(10_000, 60_000);
     await folder().write("data/a", "x");
