@@ -53,6 +53,7 @@ describe("checks of structure", () => {
       made("a.txt.bz2", "bzip2", ["-k", "a.txt"]),
       made("a.txt.xz", "xz", ["-k", "a.txt"]),
       made("a.txt.zst", "zstd", ["-q", "a.txt"]),
+      made("p.zst", "pzstd", ["-q", "a.txt", "-o", "p.zst"]),
       made("a.txt.lz4", "lz4", ["-q", "a.txt", "a.txt.lz4"]),
     ].filter((content) => content !== undefined);
     return [

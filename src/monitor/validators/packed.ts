@@ -29,6 +29,8 @@ export const packedValidator: Validator = {
     const magic = content.length < 4 ? 0 : content.readUInt32LE(0);
     if (magic === ZSTD_MAGIC) return checkFrames(content, "zstd", zstdEnd);
     if (magic === LZ4_MAGIC) return checkFrames(content, "lz4", lz4End);
+    // pzstd puts one before each frame, which says how long that is.
+    if (isSkipped(magic)) return checkFrames(content, "zstd", zstdEnd);
     return invalid("it does not begin as bzip2, xz, zstd or lz4");
   },
 };
@@ -54,18 +56,26 @@ function checkBzip2(content: Buffer): Complaint | undefined {
 }
 
 function checkFrames(content: Buffer, name: string, endOf: EndOf): Complaint | undefined {
+  let hasContent = false;
   for (let at = 0; at < content.length;) {
-    const end = skippedEnd(content, at) ?? endOf(content, at);
+    const skipped = skippedEnd(content, at);
+    const end = skipped ?? endOf(content, at);
     if (end === undefined || end > content.length) return invalid(`the ${name} stream ends too early`);
+    hasContent ||= skipped === undefined;
     at = end;
   }
-  return undefined;
+  return hasContent ? undefined : invalid(`the ${name} stream ends too early`);
 }
 
 function skippedEnd(content: Buffer, start: number): number | undefined {
   if (start + FRAME_HEAD_BYTES > content.length) return undefined;
-  const isSkipped = (content.readUInt32LE(start) & ~0xf) >>> 0 === SKIPPED_MAGIC;
-  return isSkipped ? start + FRAME_HEAD_BYTES + content.readUInt32LE(start + 4) : undefined;
+  return isSkipped(content.readUInt32LE(start))
+    ? start + FRAME_HEAD_BYTES + content.readUInt32LE(start + 4)
+    : undefined;
+}
+
+function isSkipped(magic: number): boolean {
+  return (magic & ~0xf) >>> 0 === SKIPPED_MAGIC;
 }
 
 /** As in RFC 8878: a header, blocks of which the last says so, a checksum if the header says so. */
