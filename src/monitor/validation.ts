@@ -127,15 +127,15 @@ export class FileValidation implements AsyncDisposable {
 
   /**
    * SHA-256 of whole files with their stat before and after, in one turn; undefined for those that cannot be read or are
-   * larger than this.
+   * larger than this, and for all when the turn failed.
    */
   async digests(
     paths: readonly BytePath[],
     sizeBytesMax: number,
     signal: AbortSignal,
-  ): Promise<readonly (Digest | undefined)[]> {
+  ): Promise<readonly (Digest | undefined)[] | undefined> {
     const read = await this.#reader.digests(paths, sizeBytesMax, signal);
-    return read.outcome === "done" ? read.value : [];
+    return read.outcome === "done" ? read.value : undefined;
   }
 
   /** Digests of the values that a file's documents hold in these fields; none when it cannot be read as documents. */
