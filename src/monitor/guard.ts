@@ -4,7 +4,7 @@
  */
 import type { Timer } from "../base/clock.js";
 import type { NoticedBy } from "../base/events.js";
-import { asHoldfastError, hasCode } from "../base/errors.js";
+import { asHoldfastError, hasCode, messageOf } from "../base/errors.js";
 import { type BytePath, isWithin } from "../base/paths.js";
 import { ChangeJudge } from "./changes.js";
 import type { SourceContext } from "./context.js";
@@ -314,6 +314,10 @@ export class SourceGuard {
     this.#sweeping = this.#folders
       .sweep()
       .then((sinceMs) => (sinceMs === undefined ? undefined : this.#rest.looked(sinceMs)))
+      // A pause that could not be forgotten, as on a full disk, is forgotten after the next look.
+      .catch((error: unknown) => {
+        this.context.shared.log.error("watch.sweep_failed", { source: this.context.name, message: messageOf(error) });
+      })
       .finally(() => (this.#sweeping = undefined));
   }
 
