@@ -7,7 +7,7 @@ import { DAMAGE_KINDS } from "../../src/base/events.js";
 import { NODE_KINDS } from "../../src/engine/types.js";
 import { Pauses } from "../../src/monitor/pauses.js";
 import { REGISTRY_STATES, type RegistryRecord, decodeRecord, encodeRecord } from "../../src/monitor/registry-record.js";
-import { Registry, monitorSublevel } from "../../src/monitor/registry.js";
+import { type ReadPath, Registry, monitorSublevel } from "../../src/monitor/registry.js";
 import { useTempFolder } from "../support/temp-folder.js";
 
 const hex = (bytes: number): fc.Arbitrary<string> =>
@@ -158,6 +158,78 @@ describe("the registry", () => {
     registry.put("a", at("/newer"), record(3)); // what stands for the deletion may still wait
     await registry.flush();
     expect(registry.get("a", at("/newer"))?.state).to.equal("live");
+  });
+
+  it("is what its calls make of it, whatever was read long before and however its writes to the disk fall between", async () => {
+    const step = fc.record({
+      act: fc.constantFrom("put", "put", "forget", "read", "list", "mark", "mark", "flush", "turn"),
+      name: fc.nat({ max: 5 }),
+      number: fc.nat({ max: 9 }),
+    });
+    const paths = [0, 1, 2, 3, 4, 5].map((name) => at(`/f${String(name)}`));
+    let runs = 0;
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 40 }), async (steps) => {
+        const registry = await open();
+        const source = `s${String(runs++)}`;
+        const model = new Map<BytePath, string>();
+        const read = new Map<BytePath, ReadPath>();
+        const flushes: Promise<void>[] = [];
+        const expectModel = async (of: Registry): Promise<void> => {
+          const states = [...model.values()];
+          const shown = (one: RegistryRecord | undefined): string | undefined =>
+            one === undefined ? undefined : `${one.state} ${String(one.stat.sizeBytes)}`;
+          const wanted = paths.map((path) => model.get(path));
+          expect(paths.map((path) => shown(of.get(source, path)))).to.deep.equal(wanted);
+          expect((await of.getMany(source, paths)).map(shown)).to.deep.equal(wanted);
+          expect(of.lostCount(source)).to.equal(states.filter((state) => state.startsWith("lost")).length);
+          const live = states.filter((state) => state.startsWith("live")).map((state) => Number(state.slice(5)));
+          expect(of.totals(source)).to.deep.equal({
+            files: live.length,
+            bytes: live.reduce((sum, one) => sum + one, 0),
+          });
+        };
+        type Acts = Readonly<Record<string, (path: BytePath, number: number) => void | Promise<void>>>;
+        const acts: Acts = {
+          put: (path, sizeBytes) => {
+            registry.put(source, path, record(sizeBytes));
+            model.set(path, `live ${String(sizeBytes)}`);
+          },
+          forget: (path) => {
+            registry.forget(source, path);
+            model.delete(path);
+          },
+          read: (path) => {
+            const known = registry.read(source, path);
+            if (known !== undefined) read.set(path, { path, ...known });
+          },
+          list: async () => {
+            for await (const page of registry.entries(source)) for (const known of page) read.set(known.path, known);
+          },
+          mark: (_path, count) => {
+            const gone = [...read.values()].slice(0, count + 1);
+            registry.markDeleted(source, gone, "deleted");
+            for (const { path } of gone) {
+              const state = model.get(path);
+              if (state !== undefined) model.set(path, state.replace("live", "lost"));
+            }
+          },
+          flush: () => void flushes.push(registry.flush()),
+          turn: async () => {
+            await new Promise((resolve) => setImmediate(resolve));
+            await expectModel(registry);
+          },
+        };
+        for (const { act, name, number } of steps) await acts[act]?.(at(`/f${String(name)}`), number);
+        await expectModel(registry);
+        await Promise.all(flushes);
+        await registry[Symbol.asyncDispose]();
+        const again = await open();
+        await expectModel(again);
+        await again.forgetSource(source);
+      }),
+      { numRuns: process.env["HOLDFAST_TESTS_THOROUGH"] === "1" ? 1000 : 60 },
+    );
   });
 
   it("tells that a record may be old from its write on, also when very many were written since", async () => {
