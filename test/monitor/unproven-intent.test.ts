@@ -1,6 +1,6 @@
 /** What looks as if it was meant and is not: signs that anybody leaves, and git's folder in other hands than git's. */
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readdirSync, rmSync, statSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, renameSync, rmSync, statSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 import { expect } from "chai";
 import type { BytePath } from "../../src/base/paths.js";
@@ -46,6 +46,37 @@ describe("what is not meant although it looks so", () => {
     const gone = ours.map((name) => `work/.git/${name}`);
     for (const name of gone) unlinkSync(bench.folder.at(name));
     await bench.until("all of it", () => bench.losses.length >= gone.length);
+    expect([...bench.paths("file.lost")].sort()).to.deep.equal([...gone].sort());
+  });
+
+  it("is an object of a submodule that git needs; a submodule's folder that goes as a whole was cleaned up", async function () {
+    requirePrograms(this, "git");
+    await using bench = await WatchBench.create();
+    const { path } = bench.folder;
+    await git(path, "init", "-q", "-b", "main");
+    const names = ["kept", "dropped", "packed"] as const;
+    for (const name of names) {
+      const made = bench.folder.at(name);
+      await bench.folder.write(`${name}/file`, name);
+      await git(made, "init", "-q", "-b", "main");
+      await git(made, "add", ".");
+      await git(made, "commit", "-qm", "one");
+      mkdirSync(bench.folder.at(".git/modules/libs"), { recursive: true });
+      renameSync(`${made}/.git`, bench.folder.at(`.git/modules/libs/${name}`));
+    }
+    await bench.protect();
+    await bench.quiet();
+    bench.clear();
+    await git(path, `--git-dir=${bench.folder.at(".git/modules/libs/packed")}`, "gc", "-q", "--prune=now");
+    await bench.until("what was packed is removed", () => bench.paths("file.removed").length >= 3);
+    const objects = ".git/modules/libs/kept/objects";
+    const [first] = readdirSync(bench.folder.at(objects)).filter((name) => name.length === 2);
+    const [rest] = readdirSync(bench.folder.at(`${objects}/${first ?? ""}`));
+    const gone = [`${objects}/${first ?? ""}/${rest ?? ""}`, ".git/modules/libs/kept/HEAD"];
+    for (const name of gone) unlinkSync(bench.folder.at(name));
+    rmSync(bench.folder.at(".git/modules/libs/dropped"), { recursive: true });
+    await bench.until("all of it", () => bench.losses.length >= gone.length);
+    await bench.quiet();
     expect([...bench.paths("file.lost")].sort()).to.deep.equal([...gone].sort());
   });
 

@@ -13,6 +13,8 @@ import { type MissingObjects, isPacked, looseObjectId, missingObjects } from "./
 const NEVER_REMOVED = new Set(["HEAD", "config", "description", "info/exclude", "info/attributes"]);
 const HOOKS = "hooks/";
 const PACK = /^objects\/pack\/[^/]+\.(?:pack|idx)$/;
+/** In a git folder, what lies in the repository of a submodule, whose name may have slashes. */
+const SUBMODULE = /^(modules\/.+?)\/(?:(?:objects|refs|hooks|info)\/.+|HEAD|config|description)$/;
 /** What git asks of a folder before it takes it for a repository, beside `HEAD`. */
 const PARTS_OF_REPOSITORY = ["objects", "refs"];
 /** Where git does not answer in time: it prunes what nobody wrote for so long (`gc.pruneExpire`), ms. */
@@ -29,6 +31,7 @@ interface GonePart {
 /** Looks once at each repository, for one round of questions. */
 export class GitHousekeeping {
   readonly #living = new Map<BytePath, boolean>();
+  readonly #standing = new Map<BytePath, boolean>();
   readonly #packedRefs = new Map<BytePath, ReadonlyMap<string, string>>();
   readonly #missing = new Map<BytePath, MissingObjects>();
   /** Objects and packs of which git has to be asked. */
@@ -39,8 +42,10 @@ export class GitHousekeeping {
    * asked first: `answers` tells.
    */
   takes(path: BytePath, { sha256, stat }: Pick<RegistryRecord, "sha256" | "stat">): boolean {
-    const git = gitFolderOf(parentPath(path));
-    if (git === undefined || !this.#isLiving(git)) return false;
+    const outer = gitFolderOf(parentPath(path));
+    if (outer === undefined) return false;
+    const git = this.#submoduleOf(path, outer) ?? outer;
+    if (git === outer && !this.#isLiving(git)) return false;
     const name = relativeTo(path, git);
     if (NEVER_REMOVED.has(name) || name.startsWith(HOOKS)) return false;
     const id = looseObjectId(name);
@@ -64,12 +69,20 @@ export class GitHousekeeping {
     return spared;
   }
 
+  /** The folder of a submodule's repository that a path lies in and that stands; who cleans up takes it as a whole. */
+  #submoduleOf(path: BytePath, git: BytePath): BytePath | undefined {
+    const name = SUBMODULE.exec(relativeTo(path, git))?.[1];
+    if (name === undefined) return undefined;
+    const submodule = joinPath(git, name);
+    const hasParts = this.#standing.get(submodule) ?? hasPartsOfRepository(submodule);
+    this.#standing.set(submodule, hasParts);
+    return hasParts ? submodule : undefined;
+  }
+
   #isLiving(git: BytePath): boolean {
     const known = this.#living.get(git);
     if (known !== undefined) return known;
-    const isLiving =
-      statOf(joinPath(git, "HEAD")) !== undefined &&
-      PARTS_OF_REPOSITORY.every((part) => statOf(joinPath(git, part))?.isDirectory() === true);
+    const isLiving = statOf(joinPath(git, "HEAD")) !== undefined && hasPartsOfRepository(git);
     this.#living.set(git, isLiving);
     return isLiving;
   }
@@ -85,6 +98,10 @@ export class GitHousekeeping {
     const id = packed.get(name);
     return id !== undefined && (sha256 === undefined || sha256 === contentDigest(`${id}\n`));
   }
+}
+
+function hasPartsOfRepository(git: BytePath): boolean {
+  return PARTS_OF_REPOSITORY.every((part) => statOf(joinPath(git, part))?.isDirectory() === true);
 }
 
 function isSpared({ id, writtenMs }: GonePart, missing: MissingObjects, nowMs: number): boolean {
