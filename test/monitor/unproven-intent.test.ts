@@ -42,7 +42,7 @@ describe("what is not meant although it looks so", () => {
     await bench.quiet();
     bench.clear();
     const pack = readdirSync(bench.folder.at("work/.git/objects/pack")).find((name) => name.endsWith(".pack")) ?? "";
-    const ours = ["config", "hooks/pre-commit", "refs/heads/main", `objects/pack/${pack}`];
+    const ours = ["config", "packed-refs", "hooks/pre-commit", "refs/heads/main", `objects/pack/${pack}`];
     const gone = ours.map((name) => `work/.git/${name}`);
     for (const name of gone) unlinkSync(bench.folder.at(name));
     await bench.until("all of it", () => bench.losses.length >= gone.length);

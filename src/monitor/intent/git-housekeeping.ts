@@ -10,11 +10,11 @@ import type { RegistryRecord } from "../registry.js";
 import { type MissingObjects, isPacked, looseObjectId, missingObjects } from "./git-objects.js";
 
 /** Written by people, or once for all; git replaces them at most. */
-const NEVER_REMOVED = new Set(["HEAD", "config", "description", "info/exclude", "info/attributes"]);
+const NEVER_REMOVED = new Set(["HEAD", "config", "description", "packed-refs", "info/exclude", "info/attributes"]);
 const HOOKS = "hooks/";
 const PACK = /^objects\/pack\/[^/]+\.(?:pack|idx)$/;
 /** In a git folder, what lies in the repository of a submodule, whose name may have slashes. */
-const SUBMODULE = /^(modules\/.+?)\/(?:(?:objects|refs|hooks|info)\/.+|HEAD|config|description)$/;
+const SUBMODULE = /^(modules\/.+?)\/(?:(?:objects|refs|hooks|info)\/.+|HEAD|config|description|packed-refs)$/;
 /** What git asks of a folder before it takes it for a repository, beside `HEAD`. */
 const PARTS_OF_REPOSITORY = ["objects", "refs"];
 /** Where git does not answer in time: it prunes what nobody wrote for so long (`gc.pruneExpire`), ms. */
