@@ -2,7 +2,7 @@
 import type { BytePath } from "../base/paths.js";
 import type { PathDocument } from "./path-document.js";
 
-export const SOURCE_STATES = ["protected", "scanning", "degraded", "root_gone", "paused"] as const;
+export const SOURCE_STATES = ["protected", "scanning", "degraded", "root_gone", "paused", "unwatched"] as const;
 export interface SourceDocument {
   readonly name: string;
   readonly paths: readonly string[];

@@ -9,9 +9,15 @@ export interface LastBackup {
   readonly atMs: number;
 }
 
+export interface StoredSize {
+  readonly files: number;
+  readonly bytes: number;
+}
+
 export class Freshness {
   readonly #commits = new Map<string, number>();
   readonly #backups = new Map<string, LastBackup>();
+  readonly #stored = new Map<string, StoredSize>();
   #last: LastBackup | undefined;
 
   /** `known` are the backups of the repository at the start. */
@@ -22,6 +28,8 @@ export class Freshness {
         backup,
         manifest.sources.map((source) => source.source),
       );
+      for (const { source, files_total: files, total_size_bytes: bytes } of manifest.sources)
+        if (this.#backups.get(source) === backup) this.#stored.set(source, { files, bytes });
     }
     bus.on("commit.durable", ({ source }) => this.#commits.set(source, clock.nowMs()));
     bus.on("backup.finished", ({ source, backupId }) => this.#note({ backupId, atMs: clock.nowMs() }, source));
@@ -31,6 +39,11 @@ export class Freshness {
   newestCopyMs(source: string): number | undefined {
     const times = [this.#commits.get(source), this.#backups.get(source)?.atMs].filter((time) => time !== undefined);
     return times.length === 0 ? undefined : Math.max(...times);
+  }
+
+  /** What the last backup before the start holds of a source. */
+  storedSize(source: string): StoredSize | undefined {
+    return this.#stored.get(source);
   }
 
   lastBackup(source?: string): LastBackup | undefined {

@@ -11,6 +11,21 @@ import { SMTPServer } from "smtp-server";
 import { DaemonProcess, Sandbox, until } from "../support/program.js";
 import { hasProgram, requirePrograms } from "../support/requirements.js";
 
+describe("status without a daemon", () => {
+  it("says that nothing is watched, and what the last backup holds", async () => {
+    await using sandbox = await Sandbox.create();
+    for (const name of ["one", "two"]) await writeFile(join(sandbox.data, name), "four");
+    for (const command of ["init", "backup"]) expect((await sandbox.run(command)).exitCode, command).to.equal(0);
+    const { sources } = await sandbox.json<{ sources: Record<string, unknown>[] }>("status");
+    expect(sources[0]).to.include({ state: "unwatched", files: 2, bytes: 8 });
+    const { stdout } = await sandbox.run("status");
+    expect(stdout)
+      .to.contain("NOT WATCHING")
+      .and.to.match(/unwatched {2}2 files, 8 B/);
+    expect(stdout).not.to.contain("next run");
+  });
+});
+
 describe("a daemon with channels", () => {
   it("tells by mail and Slack of a file that nothing brought back, and keeps both secrets out of its log", async () => {
     await using mail = await MailServer.start();

@@ -172,7 +172,8 @@ function printStatus(output: Output, status: StatusDocument, nowMs: number): voi
     `  backups    ${store.backups}, the newest ${last === null ? "never" : `${ageText(last.at, nowMs)} (${last.backup_id})`}`,
   );
   const next = status.next_runs[0];
-  if (next !== undefined) output.print(`  next run   ${next.name} (${next.type}) ${dueText(next.next_at, nowMs)}`);
+  if (typeof next?.next_at === "string")
+    output.print(`  next run   ${next.name} (${next.type}) ${dueText(next.next_at, nowMs)}`);
   output.print(
     `  incidents  ${incidents.waiting} waiting, ${incidents.failed} failed, ${incidents.healed_today} healed today`,
   );

@@ -98,13 +98,14 @@ export function sourceDocuments(parts: Parts, operation: Operation): readonly So
   return parts.book.all().map((source) => {
     const status = statuses.get(source.name);
     const { freshness } = operation;
+    const { files, bytes } = status ?? freshness.storedSize(source.name) ?? { files: 0, bytes: 0 };
     return {
       name: source.name,
       paths: source.pathTexts,
-      state: status?.state ?? (parts.ground.isDaemon ? "scanning" : "protected"),
+      state: status?.state ?? (parts.ground.isDaemon ? "scanning" : "unwatched"),
       reason: status?.reason ?? (parts.ground.isDaemon ? (operation.startReason(source.name) ?? null) : null),
-      files: status?.files ?? 0,
-      bytes: status?.bytes ?? 0,
+      files,
+      bytes,
       pending_changes: Math.max(status?.pending ?? 0, parts.queue.pending(source.name)),
       files_unreadable: parts.queue.unreadable(source.name).length,
       expected_missing: unmetTexts(status),
