@@ -15,6 +15,7 @@ import { lossOfGrown } from "./growth.js";
 import { isLogOfStandingDatabase, isPutAwayLog } from "./intent/database-logs.js";
 import { isMovedAway, isPushedOut } from "./intent/moves.js";
 import type { AttackWatch } from "./judge/attack-watch.js";
+import { TORN_NULS_MIN } from "./judge/torn.js";
 import type { RegistryRecord } from "./registry.js";
 import { onlyGrows } from "./rules.js";
 import type { ChecksOfPath, FileJudgement, Shape } from "./validation.js";
@@ -24,8 +25,6 @@ import { RecentWriters } from "./writers.js";
 /** A tail of NULs counts from this many bytes and this share of the file on, where there was none. */
 const NUL_TAIL_BYTES_MIN = 512;
 const NUL_TAIL_SHARE_MIN = 0.1;
-/** Where no other NUL is, as in a text, so many tell of a torn write. */
-const LONE_NULS_MIN = 8;
 /** A file that somebody keeps open for writing is not judged for this long; then it is a change. */
 const WRITER_WAIT_MAX_MS = 30_000;
 const WRITER_LOOK_MS = 1000;
@@ -232,7 +231,7 @@ export function endsInNuls(shape: Shape): boolean {
 /** Whether a file ends as a torn write does. */
 export function hasNulTail(shape: Shape): boolean {
   const { sizeBytes, nulTailBytes, hasOtherNuls } = shape;
-  if (!hasOtherNuls && nulTailBytes >= LONE_NULS_MIN) return true;
+  if (!hasOtherNuls && nulTailBytes >= TORN_NULS_MIN) return true;
   return nulTailBytes > NUL_TAIL_BYTES_MIN && nulTailBytes > sizeBytes * NUL_TAIL_SHARE_MIN;
 }
 

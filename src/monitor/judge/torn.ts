@@ -3,8 +3,8 @@
  * reached the disk. That is damage of one file, however many there are, and no sign that somebody encrypts. Pure.
  */
 
-/** Fewer NULs at the end say nothing. */
-const TAIL_BYTES_MIN = 8;
+/** Fewer NULs at the end say nothing, also of a text, which has no other. */
+export const TORN_NULS_MIN = 8;
 
 /**
  * What a torn version still holds: all before its tail of NULs. The whole when there is no such tail, or when the version
@@ -12,7 +12,7 @@ const TAIL_BYTES_MIN = 8;
  */
 export function untornPart(before: Buffer, now: Buffer): Buffer {
   const end = endBeforeNuls(now);
-  const isTorn = now.length - end >= TAIL_BYTES_MIN && before.length - endBeforeNuls(before) < TAIL_BYTES_MIN;
+  const isTorn = now.length - end >= TORN_NULS_MIN && before.length - endBeforeNuls(before) < TORN_NULS_MIN;
   return isTorn ? now.subarray(0, end) : now;
 }
 
