@@ -5,7 +5,8 @@ import { existsSync, readFileSync } from "node:fs";
 import { expect } from "chai";
 import type { Actor } from "../../src/base/events.js";
 import { fanotifyCalls } from "../../src/base/native-fanotify.js";
-import { processStat, stopProcess } from "../../src/monitor/watch/stopping.js";
+import { processStat } from "../../src/base/process-stat.js";
+import { stopProcess } from "../../src/monitor/watch/stopping.js";
 import { requirePrograms, requireRoot, skip } from "../support/requirements.js";
 import { WatchBench } from "../support/watch-bench.js";
 
@@ -40,7 +41,8 @@ describe("stopping a process that attacks", () => {
       const [pid, otherPid] = [meant.pid ?? 0, other.pid ?? 0];
       // It was started by this process, which may therefore not stop it: another has to.
       expect(stopProcess(actorOf(pid))).to.deep.equal({ is: "left", why: "holdfast depends on it" });
-      const code = `import { stopProcess, processStat } from ${JSON.stringify(new URL("../../src/monitor/watch/stopping.js", import.meta.url).href)};
+      const code = `import { stopProcess } from ${JSON.stringify(new URL("../../src/monitor/watch/stopping.js", import.meta.url).href)};
+        import { processStat } from ${JSON.stringify(new URL("../../src/base/process-stat.js", import.meta.url).href)};
         const pid = ${String(pid)};
         console.log(JSON.stringify(stopProcess({ pid, startTicks: processStat(pid)?.startTicks })));
         const wrong = ${String(otherPid)};

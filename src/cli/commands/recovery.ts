@@ -16,8 +16,7 @@ import {
   textOption,
 } from "../command.js";
 import { printable } from "../output.js";
-import { reportOf } from "../recovery-document.js";
-import { shownPath } from "../recovery-document.js";
+import { reportOf, shownPath } from "../recovery-document.js";
 import { checkReportName, writeReport } from "../recovery-report.js";
 import { printBatch, printManual, printPutBack, printRecovery, printSearch } from "../recovery-screen.js";
 import { parseTime, timeText } from "../time.js";

@@ -12,6 +12,7 @@ import { HoldfastError, errnoOf } from "../../base/errors.js";
 import { randomHex } from "../../base/ids.js";
 import { ResourceStack } from "../../base/lifecycle.js";
 import { type NativeCalls, nativeCalls } from "../../base/native.js";
+import { processStat } from "../../base/process-stat.js";
 
 /** Others that come and go before it is our turn to take a dead process's lock. */
 const TURNS_MAX = 100;
@@ -50,20 +51,11 @@ async function nameHolder(file: FileHandle): Promise<void> {
   await file.write(`${[String(process.pid), hostname(), ...(start === undefined ? [] : [start])].join(" ")}\n`, 0);
 }
 
-/**
- * Tells a process from a later one with its number: the run of the system, and when in it the process began. Numbers are
- * given again, in a container often to the same program at each start. Undefined where /proc does not tell.
- */
+/** Tells a process from a later one with its number: the run of the system, and when in it the process began. */
 async function startOf(pid: number): Promise<string | undefined> {
-  try {
-    const boot = await readFile("/proc/sys/kernel/random/boot_id", "latin1");
-    const stat = await readFile(`/proc/${String(pid)}/stat`, "latin1");
-    // Behind the name, which may hold anything, the fields begin with the third; the 22nd is the start.
-    const ticks = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
-    return ticks === undefined ? undefined : `${boot.trim()}:${ticks}`;
-  } catch {
-    return undefined;
-  }
+  const boot = await readFile("/proc/sys/kernel/random/boot_id", "latin1").catch(() => undefined);
+  const stat = processStat(pid);
+  return boot === undefined || stat === undefined ? undefined : `${boot.trim()}:${String(stat.startTicks)}`;
 }
 
 async function lockByName(path: string): Promise<AsyncDisposable> {

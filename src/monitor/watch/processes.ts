@@ -7,7 +7,7 @@ import { readFileSync, readlinkSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import type { Actor } from "../../base/events.js";
 import { type BytePath, isWithin } from "../../base/paths.js";
-import { processStat } from "./stopping.js";
+import { processStat } from "../../base/process-stat.js";
 
 /** Starts that are remembered; the oldest go first. About 200 bytes each. */
 const PROCESSES_MAX = 8192;

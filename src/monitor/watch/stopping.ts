@@ -3,41 +3,16 @@
  * thread, holdfast itself, what started it or what it started; and never a process that only has the number of the one
  * that was seen: its start time must be the same.
  */
-import { readFileSync } from "node:fs";
 import { messageOf } from "../../base/errors.js";
 import type { Actor } from "../../base/events.js";
 import { signalHeld } from "../../base/native-process.js";
+import { processStat } from "../../base/process-stat.js";
 
 /** What became of it; `why` is for people. */
 export type StopOutcome = { readonly is: "stopped" } | { readonly is: "left"; readonly why: string };
 
-/** Flag of kernel threads in /proc/PID/stat (PF_KTHREAD). */
-const KERNEL_THREAD = 0x0020_0000;
 /** Processes above each other that are looked at; deeper there is none of ours. */
 const ANCESTORS_MAX = 64;
-
-/** What /proc/PID/stat says of a process; undefined: there is none, or it is not to be read. */
-export interface ProcessStat {
-  readonly parentPid: number;
-  readonly isKernelThread: boolean;
-  /** Clock ticks from the start of the system to that of the process. */
-  readonly startTicks: number;
-}
-
-/** Reads /proc/PID/stat. */
-export function processStat(pid: number, procFolder = "/proc"): ProcessStat | undefined {
-  try {
-    const text = readFileSync(`${procFolder}/${String(pid)}/stat`, "latin1");
-    // The name stands in brackets and may hold anything, brackets too; field 3 (the state) comes behind the last.
-    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-    const [parentPid, flags, startTicks] = [fields[1], fields[6], fields[19]].map(Number);
-    if (parentPid === undefined || flags === undefined || startTicks === undefined) return undefined;
-    if (![parentPid, flags, startTicks].every(Number.isSafeInteger)) return undefined;
-    return { parentPid, isKernelThread: (flags & KERNEL_THREAD) !== 0, startTicks };
-  } catch {
-    return undefined;
-  }
-}
 
 /** Stops the process of an actor, if it still is the same and may be stopped. */
 export function stopProcess({ pid, startTicks, tool }: Actor): StopOutcome {
