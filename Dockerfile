@@ -43,5 +43,5 @@ USER 10001:10001
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
   CMD ["node", "/opt/holdfast/bin/holdfast", "health", "--quiet"]
-ENTRYPOINT ["tini", "--", "node", "/opt/holdfast/bin/holdfast"]
+ENTRYPOINT ["tini", "--", "node", "--max-semi-space-size=2", "/opt/holdfast/bin/holdfast"]
 CMD ["daemon"]

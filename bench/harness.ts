@@ -101,9 +101,9 @@ export async function costOf(command: readonly string[], { environment, cwd, not
   return { seconds, processorSeconds: user + system, peakBytes: kib * 2 ** 10 };
 }
 
-/** The command line of the built program. */
+/** The command line of the built program, as a shell has it: node's own options are its business. */
 export function holdfastCommand(...args: string[]): string[] {
-  return [process.execPath, PROGRAM, ...args];
+  return [PROGRAM, ...args];
 }
 
 /** A daemon that runs while the benchmark lasts. */

@@ -50,7 +50,10 @@ async function stream(): Promise<void> {
     const startMs = performance.now();
     await sh(`find ${bench.folder.path} -type f -print0 | xargs -0 chmod ${round % 2 === 0 ? "600" : "644"}`);
     const told = (): number => new Set(bench.paths("file.changed")).size;
-    while (told() < ROUND && performance.now() - startMs < LIMIT_MS / 4) await pause(100);
+    // What is heard and waits for its turn is late on a busy machine, not lost.
+    const isUnderWay = (): boolean => (bench.monitor.status()[0]?.pending ?? 0) > 0;
+    const isLate = (): boolean => performance.now() - startMs >= LIMIT_MS / 4;
+    while (told() < ROUND && (!isLate() || isUnderWay())) await pause(100);
     never += ROUND - told();
     await pause(ROUND_PAUSE_MS);
   }

@@ -146,7 +146,7 @@ export const restoreBody = body({
   delete: optional(flag("Remove what is not in the backup.")),
   dry_run: optional(flag("Only tell the plan.")),
   verify: optional(flag("Read back what was written; true unless told.")),
-  sparse: optional(flag("Write long runs of zeros as holes.")),
+  sparse: optional(flag("Write runs of zeros as holes also where the file had none.")),
 });
 export type RestoreBody = Static<typeof restoreBody>;
 

@@ -76,6 +76,8 @@ export interface EntryDocument extends PathDocument {
   readonly modified_at: string;
   readonly sha256: string | null;
   readonly link_target: string | null;
+  /** `immutable`, `append_only`, `no_dump`; only where there are some. */
+  readonly inode_flags?: readonly string[];
 }
 export interface VersionDocument extends PathDocument {
   readonly source: string;

@@ -67,6 +67,11 @@ export interface EventCatalogue {
     readonly reason: string;
     readonly seenAtMs: number;
   };
+  /**
+   * A registered file is missing and stays so: if nothing explains it, it is told as lost when the grace is over. Not told
+   * of many at once, nor when the grace is very short.
+   */
+  "file.missed": { readonly source: string; readonly path: BytePath; readonly seenAtMs: number };
   /** Loss or damage after grace, in a mode that wants to hear of it. The healer decides what to do. */
   "file.lost": LossEvent;
   /** A path reported lost or damaged is good again without our doing. */

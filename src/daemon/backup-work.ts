@@ -5,7 +5,7 @@
  */
 import { hostname } from "node:os";
 import { HoldfastError, asHoldfastError, hasCode } from "../base/errors.js";
-import { type BytePath, isWithin, pathText } from "../base/paths.js";
+import { type BytePath, isWithin, parentPath, pathText } from "../base/paths.js";
 import { runProgram } from "../base/spawn.js";
 import type { CompressionConfiguration } from "../config/configuration.js";
 import type { BackupRequest, Repository, WalkedEntry } from "../engine/repository.js";
@@ -13,6 +13,7 @@ import type { Manifest } from "../engine/types.js";
 import type { CreateBackupRequest, JobProgress } from "../api/services.js";
 import type { Currency } from "../monitor/currency.js";
 import type { BackupOutcome, LeftOut } from "../policy/backup-jobs.js";
+import { WALKERS } from "../sources/files.js";
 import type { ProtectedSource } from "./protected-source.js";
 import type { SourceBook } from "./source-book.js";
 
@@ -20,6 +21,8 @@ const GIT_TIMEOUT_MS = 5_000;
 /** Git is asked what state a source is in, and must run nothing that the repository configures. */
 const GIT_SAFE = ["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "safe.directory=*"];
 
+/** Entries between two places at which the walk of a source that was stored before is parted for several threads. */
+const STRETCH_ENTRIES = 10_000;
 /** What a path whose file system is not mounted counts as. */
 const HIDDEN_ERRNO = "ENODEV";
 
@@ -167,7 +170,8 @@ export class BackupWork {
    */
   async *#heeding(source: ProtectedSource, signal: AbortSignal): AsyncGenerator<Iterable<WalkedEntry>> {
     const hidden = new Set(await this.#hiddenPoints(source));
-    for await (const entries of source.files.walkPacked(signal)) {
+    const partedAt = WALKERS > 1 ? await this.#repository.evenPaths(source.name, STRETCH_ENTRIES, signal) : [];
+    for await (const entries of source.files.walkPacked(signal, partedAt.map(parentPath))) {
       yield hidden.size === 0 ? entries : [...entries].filter(({ path }) => !isBelowOne(hidden, path));
     }
     // What went away while it was read looks removed.

@@ -21,12 +21,14 @@ import type {
 import type { PauseDocument } from "../api/watch-service.js";
 
 const NS_PER_MS = 1_000_000n;
+/** How far a `Date` reaches in both directions: the years -271821 to 275760. */
+const DATE_MS_MAX = 8.64e15;
 /** Files that went back from quarantine which are listed. */
 const PUT_BACK_SHOWN = 1_000;
 
-/** Nanoseconds since the epoch as ISO 8601 (to the millisecond). */
+/** Nanoseconds since the epoch as ISO 8601 (to the millisecond; of a time beyond all dates the last date). */
 export function isoNanoseconds(timeNs: bigint): string {
-  return isoTime(Number(timeNs / NS_PER_MS));
+  return isoTime(Math.min(DATE_MS_MAX, Math.max(-DATE_MS_MAX, Number(timeNs / NS_PER_MS))));
 }
 
 /** Permission bits as four octal digits, such as `0644`. */
@@ -47,6 +49,7 @@ export function entryDocument(entry: Entry): EntryDocument {
     modified_at: isoNanoseconds(node.stat.mtimeNs),
     sha256: node.sha256 ?? null,
     link_target: node.linkTarget === undefined ? null : Buffer.from(node.linkTarget, "latin1").toString("utf8"),
+    ...(node.inodeFlags === undefined ? {} : { inode_flags: node.inodeFlags }),
   };
 }
 

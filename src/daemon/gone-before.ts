@@ -6,7 +6,8 @@
  */
 import { lstatSync } from "node:fs";
 import { errnoOf } from "../base/errors.js";
-import { type BytePath, isWithin, pathBytes } from "../base/paths.js";
+import { type BytePath, isWithin } from "../base/paths.js";
+import { reach } from "../base/reach.js";
 import { isEmptyFolder } from "../monitor/look.js";
 import { isMassLoss } from "../monitor/mass.js";
 import type { Parts } from "./parts.js";
@@ -67,7 +68,7 @@ async function goneOf({ repository, monitor }: Parts, source: ProtectedSource): 
 /** True when nothing stands at the path; what cannot be looked at is not gone. */
 function isGone(path: BytePath): boolean {
   try {
-    lstatSync(pathBytes(path));
+    reach(path, (place) => lstatSync(place));
     return false;
   } catch (error) {
     return ["ENOENT", "ENOTDIR"].includes(errnoOf(error) ?? "");

@@ -120,12 +120,15 @@ async function protectUntilStopped({ options, signals, inherited, run }: Run, si
   log.info("daemon.stopping", { signal: signals.reason });
 }
 
+/** What is logged when the repository ends by itself. */
+const EVENT_OF_END: Readonly<Record<string, string>> = { REPO_LOCKED: "lease.lost", REPO_NOT_FOUND: "store.gone" };
+
 /** What is acknowledged is in the store, and the index can be made from it. */
 function beginAnewWhenDamaged({ parts }: Launched, run: AbortController, log: Log): void {
   const { indexDamage } = parts.repository;
   const begin = (): void => {
     const { code, message } = asHoldfastError(indexDamage.reason);
-    const event = code === "REPO_LOCKED" ? "lease.lost" : "index.damaged";
+    const event = EVENT_OF_END[code] ?? "index.damaged";
     log.error(event, { code, message, next: "everything is closed and begun anew from what the store has" });
     run.abort(indexDamage.reason);
   };

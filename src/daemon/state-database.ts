@@ -4,6 +4,7 @@
  * again, is repaired by a child process; if that fails too, it is set aside (never deleted) and a new one begins:
  * protection goes on, the registry is rebuilt from the store.
  */
+import { statfsSync } from "node:fs";
 import { rename } from "node:fs/promises";
 import { join } from "node:path";
 import { Level } from "level";
@@ -11,12 +12,15 @@ import type { Clock } from "../base/clock.js";
 import { HoldfastError, errnoOf, hasCode, messageOf } from "../base/errors.js";
 import { noteClosed, noteOpened, repairApart } from "../base/unclean-ends.js";
 import type { Logger } from "../base/observe.js";
+import { isCompactable, leaveTornLogs } from "./torn-log.js";
 
 export type StateDatabase = Level;
 
 /** A sweep reads it in order and a look reads one record: larger ones would only hold memory. */
 const BLOCK_CACHE_BYTES = 2 * 2 ** 20;
 const WRITE_BUFFER_BYTES = 2 * 2 ** 20;
+/** For what the buffer holds as a table, a new log and the list of tables. */
+const TABLE_ROOM_BYTES = WRITE_BUFFER_BYTES + 2 ** 20;
 /** Tables that stay mapped, 2 MiB each; LevelDB takes no fewer. */
 const OPEN_FILES_MAX = 74;
 
@@ -25,14 +29,14 @@ export async function openStateDatabase(stateDir: string, clock: Clock, log: Log
   const folder = join(stateDir, "journal");
   try {
     await noteOpened(folder);
-    return await openAt(folder);
+    return await openAt(folder, log);
   } catch (error) {
     if (isLocked(error)) throw lockedError(folder, error);
     log.error("state.damaged", { folder, message: messageOf(error) });
   }
   try {
     if (!(await repairApart(folder))) throw new HoldfastError("INDEX_DAMAGED", "it could not be repaired");
-    const repaired = await openAt(folder);
+    const repaired = await openAt(folder, log);
     log.warn("state.repaired", { folder });
     return repaired;
   } catch (error) {
@@ -40,7 +44,7 @@ export async function openStateDatabase(stateDir: string, clock: Clock, log: Log
     const aside = `${folder}.damaged-${String(clock.nowMs())}`;
     await rename(folder, aside);
     log.error("state.set_aside", { folder, aside, message: messageOf(error) });
-    return await openAt(folder);
+    return await openAt(folder, log);
   }
 }
 
@@ -50,14 +54,20 @@ export async function closeStateDatabase(stateDir: string, database: StateDataba
   await noteClosed(join(stateDir, "journal"));
 }
 
-async function openAt(folder: string): Promise<StateDatabase> {
+async function openAt(folder: string, log: Logger): Promise<StateDatabase> {
   const database = new Level<string, string>(folder, {
     cacheSize: BLOCK_CACHE_BYTES,
     writeBufferSize: WRITE_BUFFER_BYTES,
     maxOpenFiles: OPEN_FILES_MAX,
   });
   await database.open();
+  if (isCompactable(database)) leaveTornLogs(database, log, () => hasRoom(folder));
   return database;
+}
+
+function hasRoom(folder: string): boolean {
+  const { bavail, bsize } = statfsSync(folder);
+  return bavail * bsize >= TABLE_ROOM_BYTES;
 }
 
 function isLocked(error: unknown): boolean {

@@ -28,6 +28,9 @@ interface Stand {
   readonly repository_id: string;
 }
 
+/** Places that are remembered, the newest last: whoever goes back to an earlier store is not to begin another there. */
+const STANDS_MAX = 100;
+
 export interface StoreOptions {
   readonly storeUrl: string;
   /** Absolute. */
@@ -129,8 +132,8 @@ export async function refuseToReplace({
   storeUrl,
   stateDir,
 }: Pick<StoreOptions, "storeUrl" | "stateDir">): Promise<void> {
-  const known = await readStand(stateDir);
-  if (known?.store_url !== storeUrl) return;
+  const known = (await readStands(stateDir)).find((stand) => stand.store_url === storeUrl);
+  if (known === undefined) return;
   throw new HoldfastError(
     "REPO_NOT_FOUND",
     `the repository ${known.repository_id} that stood at ${storeUrl} is not there`,
@@ -145,22 +148,28 @@ export async function noteStand(
   { storeUrl, stateDir }: Pick<StoreOptions, "storeUrl" | "stateDir">,
   repositoryId: string,
 ): Promise<void> {
-  const known = await readStand(stateDir);
-  if (known?.store_url === storeUrl && known.repository_id === repositoryId) return;
-  const stand = { store_url: storeUrl, repository_id: repositoryId } satisfies Stand;
+  const known = await readStands(stateDir);
+  const last = known.at(-1);
+  if (last?.store_url === storeUrl && last.repository_id === repositoryId) return;
+  const before = known.filter((stand) => stand.store_url !== storeUrl).slice(1 - STANDS_MAX);
+  const stand = { store_url: storeUrl, repository_id: repositoryId, before };
   await writeFileDurably(join(stateDir, STAND_FILE), `${JSON.stringify(stand)}\n`, { mode: 0o600 });
 }
 
-/** Undefined: none, or unreadable, which must not keep anybody from their repository. */
-async function readStand(stateDir: string): Promise<Stand | undefined> {
+/** Oldest first. None where it is unreadable, which must not keep anybody from their repository. */
+async function readStands(stateDir: string): Promise<readonly Stand[]> {
   try {
-    const stand: unknown = JSON.parse(await readFile(join(stateDir, STAND_FILE), "utf8"));
-    if (typeof stand !== "object" || stand === null || !("store_url" in stand && "repository_id" in stand))
-      return undefined;
-    return { store_url: String(stand.store_url), repository_id: String(stand.repository_id) };
+    const last: unknown = JSON.parse(await readFile(join(stateDir, STAND_FILE), "utf8"));
+    const hasMore = typeof last === "object" && last !== null && "before" in last && Array.isArray(last.before);
+    return [...(hasMore ? (last.before as readonly unknown[]) : []), last].flatMap(standOf);
   } catch {
-    return undefined;
+    return [];
   }
+}
+
+function standOf(value: unknown): readonly Stand[] {
+  if (typeof value !== "object" || value === null || !("store_url" in value && "repository_id" in value)) return [];
+  return [{ store_url: String(value.store_url), repository_id: String(value.repository_id) }];
 }
 
 /** The key file beside the state for a repository. */

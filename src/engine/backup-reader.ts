@@ -11,13 +11,13 @@ import type { Compression } from "./codec/codec.js";
 import type { RepositoryCore } from "./core.js";
 import { PAGE_ENDED, type CurrentCursor } from "./index/current-cursor.js";
 import { type CurrentRecord, STATE_OFFSET, slotOf, stateOf } from "./index/entry-index.js";
-import type { BackupProgress, BackupSource, WalkedEntry, WalkedNode } from "./repository-types.js";
+import type { BackupProgress, BackupSource, WalkedEntry, WalkedNode, WalkFailure } from "./repository-types.js";
 import { readingTimeMs } from "./rot.js";
 import { ByteWriter } from "./tree/bytes.js";
 import { isMarkedAbsent, isMarkedTorn, looksUnchanged } from "./tree/codec.js";
 import { type Delta, type DeltaChange, encodeDelta } from "./tree/delta.js";
 import { writeUnstamped } from "./tree/unstamped.js";
-import { WalkedBatch } from "./walked-batch.js";
+import { SOCKET_ERRNO, WalkedBatch } from "./walked-batch.js";
 import { BATCH_BYTES_AIM, BATCH_FILES_MAX } from "./workers/pool.js";
 
 /** A round ends at this many files or bytes read: 8192 nodes are about 10 MB of memory, their content some packs. */
@@ -28,8 +28,19 @@ const EARLY_FILES_MIN = 32;
 /** Failures of a walk that are remembered; beyond it a source counts as not looked at below its root. */
 const FAILURES_MAX = 100_000;
 
-/** Suspects that a manifest names. */
-const SUSPECTS_NAMED_MAX = 100;
+/** Paths of one sort that a manifest names. */
+const NAMED_MAX = 100;
+
+/** Paths that are counted, of which the first are named. */
+export class NamedPaths {
+  readonly paths: BytePath[] = [];
+  count = 0;
+
+  add(path: BytePath): void {
+    this.count += 1;
+    if (this.paths.length < NAMED_MAX) this.paths.push(path);
+  }
+}
 
 /** A set of small whole numbers. */
 export class Bitmap {
@@ -93,8 +104,11 @@ export class SourceReader {
   bytesRead = 0;
   storedBytes = 0;
   unreadable = 0;
-  /** The first of those whose content changed though nobody wrote it. */
-  readonly suspected: BytePath[] = [];
+  /** Those whose content changed though nobody wrote it. */
+  readonly suspected = new NamedPaths();
+  readonly sockets = new NamedPaths();
+  /** Of what was read. */
+  readonly immutable = new NamedPaths();
 
   constructor(core: RepositoryCore, source: BackupSource, options: ReadOptions, signal: AbortSignal) {
     this.#core = core;
@@ -210,8 +224,7 @@ export class SourceReader {
 
   #look(entry: WalkedEntry, known: CurrentRecord | undefined): void {
     if ("errno" in entry) {
-      this.unreadable += 1;
-      this.#noteFailure(entry.path);
+      this.#noteUnlooked(entry);
       return;
     }
     if (entry.kind !== "folder") this.filesSeen += 1;
@@ -239,8 +252,18 @@ export class SourceReader {
 
   #noteSuspect(path: BytePath): void {
     this.unreadable += 1;
-    if (this.suspected.length < SUSPECTS_NAMED_MAX) this.suspected.push(path);
+    this.suspected.add(path);
     this.#source.onSuspect?.(path);
+  }
+
+  /** A known file that became a socket is not there any more: it is no failure. */
+  #noteUnlooked({ path, errno }: WalkFailure): void {
+    if (errno === SOCKET_ERRNO) {
+      this.sockets.add(path);
+      return;
+    }
+    this.unreadable += 1;
+    this.#noteFailure(path);
   }
 
   #noteFailure(path: BytePath): void {
@@ -289,6 +312,7 @@ export class SourceReader {
       this.#signal,
     );
     for (const outcome of result.outcomes) round.outcomes.push(outcome);
+    for (const path of result.immutable) this.immutable.add(path);
     round.packs.push(...result.packs);
     round.files += paths.length;
     round.bytes += result.readBytes;

@@ -6,7 +6,7 @@ import { hostname } from "node:os";
 import { HoldfastError } from "../base/errors.js";
 import { backupId } from "../base/ids.js";
 import { pathText } from "../base/paths.js";
-import { SourceReader } from "./backup-reader.js";
+import { type NamedPaths, SourceReader } from "./backup-reader.js";
 import { type BuiltTree, knownTree } from "./built-trees.js";
 import { type Compression, packCompression } from "./codec/codec.js";
 import type { Checkpoint, SourceRoot } from "./commit-log.js";
@@ -122,7 +122,7 @@ async function buildTrees(
       files_backed_up: tree.files,
       files_changed: changed,
       files_unreadable: reader.unreadable,
-      ...(reader.suspected.length === 0 ? {} : { suspected_paths: reader.suspected.map(pathText) }),
+      ...toldPaths(reader),
       walked: restIsStored !== true,
       ...(walkedBecause === undefined ? {} : { walked_because: walkedBecause }),
       total_size_bytes: tree.bytes,
@@ -134,6 +134,16 @@ async function buildTrees(
   }
   await core.storePacks(await writer.finish(), signal);
   return { manifests, checkpoint: { sources, coversSeq, coversMs } };
+}
+
+/** What a manifest says only where there is some. */
+function toldPaths({ suspected, sockets, immutable }: SourceReader): Partial<SourceManifest> {
+  const named = ({ paths }: NamedPaths): readonly string[] => paths.map(pathText);
+  return {
+    ...(suspected.count === 0 ? {} : { suspected_paths: named(suspected) }),
+    ...(sockets.count === 0 ? {} : { sockets_skipped: sockets.count, socket_paths: named(sockets) }),
+    ...(immutable.count === 0 ? {} : { immutable_files: immutable.count, immutable_paths: named(immutable) }),
+  };
 }
 
 interface SourceTreeWork {

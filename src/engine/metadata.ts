@@ -16,8 +16,9 @@ import {
 } from "node:fs";
 import type { AnchoredFolder } from "../base/anchored.js";
 import { errnoOf, HoldfastError } from "../base/errors.js";
+import { attributesOf } from "../base/native-statx.js";
 import { nativeCalls, type NativeCalls, type NodeTarget } from "../base/native.js";
-import type { FileNode, NodeKind } from "./types.js";
+import { type FileNode, INODE_FLAGS, type InodeFlag, type NodeKind } from "./types.js";
 
 const PERMISSION_BITS = 0o7777;
 /** setuid and setgid: never given to a file whose owner could not be restored. */
@@ -25,6 +26,8 @@ const IDENTITY_BITS = 0o6000;
 /** Opens a name for nothing but to name it; of the Linux ABI, Node has no constant for it. */
 const O_PATH = 0o10000000;
 const SECOND_NS = 1e9;
+/** Of the Linux ABI. */
+const STATX_ATTRIBUTES: Readonly<Record<InodeFlag, number>> = { immutable: 0x10, append_only: 0x20, no_dump: 0x40 };
 const NO_XATTRS: ReadonlyMap<string, Uint8Array> = new Map();
 
 /** A value that is still being filled. */
@@ -41,8 +44,8 @@ export function kindOf(stat: BigIntStats): NodeKind | undefined {
 }
 
 /**
- * The node of a stat without content: kind, tuple, mode, owner, links, device numbers, and extended attributes when
- * `target` is given. Throws INTERNAL for a kind that is not kept (sockets).
+ * The node of a stat without content: kind, tuple, mode, owner, links, device numbers, and extended attributes and flags
+ * of the inode when `target` is given. Throws INTERNAL for a kind that is not kept (sockets).
  */
 export function nodeFromStat(stat: BigIntStats, target?: NodeTarget): FileNode {
   const kind = kindOf(stat);
@@ -64,8 +67,27 @@ export function nodeFromStat(stat: BigIntStats, target?: NodeTarget): FileNode {
   // Field by field, not by copies: this is done for every file of every walk.
   const xattrs = target === undefined ? undefined : readXattrs(target);
   if (xattrs !== undefined) node.xattrs = xattrs;
+  const inodeFlags = target === undefined ? undefined : inodeFlagsOf(target);
+  if (inodeFlags !== undefined) node.inodeFlags = inodeFlags;
   if (kind === "char_device" || kind === "block_device") node.device = deviceNumbers(stat.rdev);
   return node;
+}
+
+/** True for what the system lets nobody replace or remove: a restore over it fails, and one elsewhere does not make it so. */
+export function isImmutable({ inodeFlags }: FileNode): boolean {
+  return inodeFlags?.some((flag) => flag !== "no_dump") === true;
+}
+
+/** Undefined when none is set, or koffi, the system or the file system tell none. */
+function inodeFlagsOf(target: NodeTarget): readonly InodeFlag[] | undefined {
+  const attributes = attributesOf(target);
+  return attributes === 0 ? undefined : flagsOfAttributes(attributes);
+}
+
+/** Of `stx_attributes` of statx(2). */
+function flagsOfAttributes(attributes: number): readonly InodeFlag[] | undefined {
+  const flags = INODE_FLAGS.filter((flag) => (attributes & STATX_ATTRIBUTES[flag]) !== 0);
+  return flags.length === 0 ? undefined : flags;
 }
 
 /** As `major()` and `minor()` of the C library split the number. */

@@ -91,7 +91,7 @@ export interface WalkedNode {
   readonly stat: StatTuple;
 }
 
-/** A path that the walk could not look at: it and all below it keep their last good versions. */
+/** A path that the walk could not look at: it and all below it keep their last good versions. Or a socket (SOCKET_ERRNO). */
 export interface WalkFailure {
   readonly path: BytePath;
   /** The system's error name, such as EACCES. */

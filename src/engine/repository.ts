@@ -28,7 +28,7 @@ import type {
   SealReceipt,
 } from "./repository-types.js";
 import { sealOwnLog } from "./seal.js";
-import { annotateBackup, backupEntries, deleteBackups, diffBackups, findBackup } from "./snapshots.js";
+import { annotateBackup, backupEntries, deleteBackups, diffBackups, evenPathsOf, findBackup } from "./snapshots.js";
 import { StoreFacts } from "./store-facts.js";
 import type { DatedEntry, Entry, FileNode, Manifest, RepositoryStats, Version } from "./types.js";
 import { type BlocksSince, type FileBlocks, blockChanges } from "./block-changes.js";
@@ -152,6 +152,11 @@ export class Repository implements AsyncDisposable {
   /** No commit above this number changed an entry of the source. */
   lastChange(source: string): number {
     return this.core.parts.catalog.entries.lastChange(source);
+  }
+
+  /** Paths about `stretchEntries` entries apart, by which a walk of a large source can be parted; none for a small one. */
+  evenPaths(source: string, stretchEntries: number, signal: AbortSignal): Promise<readonly BytePath[]> {
+    return evenPathsOf(this.core, source, stretchEntries, signal);
   }
 
   /** The current entries of a source that commits after this number made, in path order. */

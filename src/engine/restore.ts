@@ -9,6 +9,7 @@ import { errnoOf, HoldfastError } from "../base/errors.js";
 import { type BytePath, pathBytes, pathText } from "../base/paths.js";
 import { localFolderOf } from "../storage/open.js";
 import type { RepositoryCore } from "./core.js";
+import { isImmutable } from "./metadata.js";
 import { assertPlace, FolderTree } from "./restore/folders.js";
 import { FolderWork } from "./restore/folder-work.js";
 import { Keeper } from "./restore/keep-first.js";
@@ -86,6 +87,7 @@ export async function restore(
       signal.throwIfAborted();
       try {
         assertPlace(entry.path);
+        if (isImmutable(entry.node)) ledger.wasImmutable(entry.path);
         if (entry.node.kind === "folder") await folders.begin(entry);
         else await writing.add(entry);
       } catch (error) {

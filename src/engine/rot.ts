@@ -10,7 +10,8 @@
  */
 import { readFileSync, statSync, statfsSync } from "node:fs";
 import type { Clock } from "../base/clock.js";
-import { type BytePath, pathBytes } from "../base/paths.js";
+import type { BytePath } from "../base/paths.js";
+import { reach } from "../base/reach.js";
 import { unjumpedNowMs } from "../base/unjumped-time.js";
 import { type CurrentRecord, STATE_OFFSET, stateOf } from "./index/entry-index.js";
 import { isMarkedAbsent, isMarkedTorn } from "./tree/codec.js";
@@ -72,7 +73,7 @@ export function sawEveryStore(ctimeNs: bigint, readFromMs: number, unseenMs = un
 /** True when content of the file can be told to have changed without a write, by the file system that it lies on. */
 export function hasTrueCtime(path: BytePath): boolean {
   try {
-    const { type } = statfsSync(pathBytes(path));
+    const { type } = reach(path, (place) => statfsSync(place));
     return TRUE_CTIME_TYPES.has(type) || (type === OVERLAY_TYPE && hasTrueUpper(path));
   } catch {
     return false;
@@ -81,7 +82,7 @@ export function hasTrueCtime(path: BytePath): boolean {
 
 /** An overlay's files have the ctime of the folder it writes to, which may be tmpfs; false where that cannot be seen. */
 function hasTrueUpper(path: BytePath): boolean {
-  const { dev } = statSync(pathBytes(path), { bigint: true });
+  const { dev } = reach(path, (place) => statSync(place, { bigint: true }));
   const upper = upperFolderOf(readFileSync("/proc/self/mountinfo", "latin1"), dev);
   return upper !== undefined && TRUE_CTIME_TYPES.has(statfsSync(Buffer.from(upper, "latin1")).type);
 }

@@ -1,10 +1,12 @@
 /** Backups as things: finding one, looking into it, comparing two, noting facts about it, removing it. */
-import { HoldfastError } from "../base/errors.js";
+import { HoldfastError, asHoldfastError } from "../base/errors.js";
+import type { BytePath } from "../base/paths.js";
 import type { RepositoryCore } from "./core.js";
 import type { BackupRecord } from "./index/commit-index.js";
 import type { BackupAnnotation, EntryFilter, PathDifference } from "./repository-types.js";
 import { ByteReader } from "./tree/bytes.js";
 import { isSameVersion, readState } from "./tree/codec.js";
+import { evenPaths } from "./tree/even-paths.js";
 import { type EntryDifference, diffTrees, treeLeaves } from "./tree/reader.js";
 import type { ChunkId, Entry, FileNode, Manifest } from "./types.js";
 import { refuseUnread } from "./unread.js";
@@ -44,6 +46,29 @@ export async function* backupEntries(
     for await (const leaf of treeLeaves(load, root, filter.under, signal)) {
       for (const { path, value } of leaf) yield { source: name, path, node: nodeOf(value) };
     }
+  }
+}
+
+/**
+ * Paths that part what the last backup of a source holds into stretches of about `stretchEntries` entries, in order;
+ * none for a small source, one without a backup, and where a node cannot be read: they are a hint, no more.
+ */
+export async function evenPathsOf(
+  core: RepositoryCore,
+  source: string,
+  stretchEntries: number,
+  signal: AbortSignal,
+): Promise<readonly BytePath[]> {
+  const { content, catalog } = core.parts;
+  const roots = catalog.commits.backups().flatMap(({ sources }) => sources.filter(({ name }) => name === source));
+  const last = roots.at(-1);
+  if (last === undefined || last.entryCount < 2 * stretchEntries) return [];
+  try {
+    return await evenPaths((node, inner) => content.chunk(node, inner), last.root, stretchEntries, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    core.log.info("repository.parts_unknown", { source, code: asHoldfastError(error).code });
+    return [];
   }
 }
 

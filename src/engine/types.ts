@@ -10,6 +10,10 @@ export type ChunkId = string & { readonly __brand: "ChunkId" };
 export const NODE_KINDS = ["file", "folder", "symlink", "fifo", "char_device", "block_device"] as const;
 export type NodeKind = (typeof NODE_KINDS)[number];
 
+/** Flags of an inode that are kept (`chattr`): it cannot be changed, only be added to, or is no matter for dumps. */
+export const INODE_FLAGS = ["immutable", "append_only", "no_dump"] as const;
+export type InodeFlag = (typeof INODE_FLAGS)[number];
+
 /** What tells that a file is unchanged without reading it. Times in ns since the epoch (negative before 1970). */
 export interface StatTuple {
   readonly dev: bigint;
@@ -49,6 +53,10 @@ export interface FileNode {
   readonly device?: { readonly major: number; readonly minor: number };
   /** True when the file changed while it was read and never came to rest. */
   readonly torn?: boolean;
+  /** True when the file took less room than its size: it had holes, where it has zeros now. Files only. */
+  readonly sparse?: boolean;
+  /** In the order of INODE_FLAGS; only when there are some. */
+  readonly inodeFlags?: readonly InodeFlag[];
 }
 
 export interface Entry {
@@ -87,6 +95,12 @@ export interface SourceManifest {
   readonly files_unreadable: number;
   /** Files of those that changed though nobody wrote them: their last good versions are in the backup. At most 100. */
   readonly suspected_paths?: readonly string[];
+  /** Sockets that a walk met: nothing of them can be kept. Told when there are some, and at most 100 by name. */
+  readonly sockets_skipped?: number;
+  readonly socket_paths?: readonly string[];
+  /** Of what was read: what is immutable or append-only (`chattr +i`, `+a`). A restore does not set that. */
+  readonly immutable_files?: number;
+  readonly immutable_paths?: readonly string[];
   /** False: the daemon knew what had changed, and nothing else was looked at. Manifests before 2026 do not say. */
   readonly walked?: boolean;
   /** Why it was walked, or nothing when that goes without saying. */

@@ -7,6 +7,9 @@ import type { WalkFailure } from "./repository-types.js";
 import { hasSameStat } from "./tree/codec.js";
 import { NODE_KINDS, type NodeKind, type StatTuple } from "./types.js";
 
+/** What a walk for a backup says of a socket, as of a failure: it is told, and nothing of it can be kept. */
+export const SOCKET_ERRNO = "ESOCKTNOSUPPORT";
+
 /** A path as a walk finds it, with what the stat says of its owner. */
 export interface OwnedNode {
   readonly path: BytePath;

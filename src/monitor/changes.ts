@@ -6,7 +6,8 @@
 import { type BigIntStats, readlinkSync } from "node:fs";
 import type { NoticedBy } from "../base/events.js";
 import { messageOf } from "../base/errors.js";
-import { type BytePath, parentPath, pathBytes, pathText } from "../base/paths.js";
+import { type BytePath, parentPath, pathText } from "../base/paths.js";
+import { reach } from "../base/reach.js";
 import type { Timer } from "../base/clock.js";
 import type { FileNode } from "../engine/types.js";
 import type { SourceContext } from "./context.js";
@@ -14,6 +15,7 @@ import { type DirtyItem, DirtySet, type RestingItem } from "./dirty.js";
 import { type Look, NOTHING_TO_KEEP, isAsRegistered, isSameStat, lookAt, stampOf, turn } from "./look.js";
 import { MissingFolders } from "./missing.js";
 import type { DatedRecord, RegistryRecord } from "./registry.js";
+import { roomOrNone } from "./registry-room.js";
 
 /** A change is taken as it is after this long, even when it never rests, ms. */
 const REST_MAX_MS = 5000;
@@ -89,6 +91,11 @@ export class ChangeJudge {
   /** Paths that wait for a look, for rest or for durability. */
   get pending(): number {
     return this.#dirty.size + this.#awaiting.size + this.#comparing.size;
+  }
+
+  /** Paths that wait for their first look. */
+  get freshCount(): number {
+    return this.#dirty.freshCount;
   }
 
   /** True when nothing waits for its first look: everything that appeared is known. */
@@ -220,7 +227,7 @@ export class ChangeJudge {
 
   async #breathe(): Promise<void> {
     this.#letIn();
-    await this.#context.shared.registry.room();
+    await roomOrNone(this.#context.shared.registry);
     await turn();
     this.#gone.forget();
   }
@@ -416,7 +423,7 @@ function isSameThing({ path, node }: SettledChange, stored: FileNode | undefined
 
 function linkTargetAt(path: BytePath): string | undefined {
   try {
-    return readlinkSync(pathBytes(path), "latin1");
+    return reach(path, (place) => readlinkSync(place, "latin1"));
   } catch {
     return undefined; // gone, or no link any more: the next look tells
   }

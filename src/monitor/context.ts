@@ -14,6 +14,7 @@ import type { KnownVersions, MassLimits, SourceSettings, SourceWatch } from "./p
 import type { Registry } from "./registry.js";
 import { type ModeDecision, ModeRules } from "./rules.js";
 import type { Actors } from "./watch/actors.js";
+import type { StartScans } from "./start-scans.js";
 import { UniqueFields } from "./unique-fields.js";
 import { type FileValidation, ValidationRules } from "./validation.js";
 
@@ -73,6 +74,7 @@ export interface SharedParts {
   readonly pauses: Pauses;
   readonly validation: FileValidation;
   readonly arrivals: Arrivals;
+  readonly startScans: StartScans;
   /** Content has begun to rest: soon there will be something to store. */
   readonly expectChange: () => void;
   readonly git: GitKnowledge;

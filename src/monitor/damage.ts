@@ -13,6 +13,7 @@ import type { ChangeJudge, SettledChange } from "./changes.js";
 import type { SourceContext } from "./context.js";
 import { lossOfGrown } from "./growth.js";
 import { isLogOfStandingDatabase, isPutAwayLog } from "./intent/database-logs.js";
+import { isExpiredReflog } from "./intent/git-housekeeping.js";
 import { isMovedAway, isPushedOut } from "./intent/moves.js";
 import type { AttackWatch } from "./judge/attack-watch.js";
 import { TORN_NULS_MIN } from "./judge/torn.js";
@@ -246,6 +247,7 @@ export async function wasSound(
   if (suspicion.kind === "nul_tail" && isLogOfStandingDatabase(path)) return false;
   if (suspicion.kind === "truncated") {
     const log = { source: context.name, path, record };
+    if (isExpiredReflog(path, record)) return false;
     return record.stat.sizeBytes > 0 && !(await isPutAwayLog(context.shared, log, context.signal));
   }
   if (suspicion.kind !== "nul_tail" && record.valid === false) return false;

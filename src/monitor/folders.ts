@@ -5,7 +5,8 @@
  */
 import { readdirSync } from "node:fs";
 import type { NoticedBy } from "../base/events.js";
-import { type BytePath, joinPath, pathBytes } from "../base/paths.js";
+import { type BytePath, joinPath } from "../base/paths.js";
+import { reach } from "../base/reach.js";
 import type { SourceContext } from "./context.js";
 import type { DirtyItem } from "./dirty.js";
 import { FolderTree } from "./folder-tree.js";
@@ -86,7 +87,7 @@ export class FolderKeeper {
 
   #names(folder: BytePath): Set<string> | undefined {
     try {
-      return new Set(readdirSync(pathBytes(folder), "latin1"));
+      return new Set(reach(folder, (place) => readdirSync(place, "latin1")));
     } catch {
       return undefined; // gone or not readable: its own look tells
     }

@@ -36,6 +36,8 @@ const REMOVED_KEEP_MS = 7 * 86_400_000;
 /** A source whose changes did not fit is looked through again after this pause, ms. */
 const OVERFLOW_PAUSE_MS = 5000;
 
+const NOT_WRITABLE = "what is known of the files cannot be written to the state folder (is its disk full?)";
+
 export class SourceGuard {
   readonly context: SourceContext;
   readonly fresh = new FreshReadings();
@@ -59,6 +61,7 @@ export class SourceGuard {
   /** Until everything has been looked at once; nothing is protected before. */
   #isScanning = true;
   #sweeping: Promise<void> | undefined;
+  #walkedCount = 0;
 
   constructor(context: SourceContext, abort: AbortController, times: MonitorTimes, native: NativeWatcher | undefined) {
     this.context = context;
@@ -95,6 +98,7 @@ export class SourceGuard {
       grounds: () => this.#roots.grounds(),
       lookAgain: (path, noticedBy) => this.#changes.mark(path, noticedBy),
       isLookedThrough: () => this.#changes.isLookedThrough && !this.#isScanning,
+      isStarting: () => context.shared.startScans.areUnderWay,
       isCatchingUp: () => this.#reconciles.isBusyWith((reason) => reason !== "sweep"),
       awaitRemoval: (path) => this.#changes.awaitRemoval(path),
       takesDeparture: (departed) => this.#attack.takesDeparture(departed),
@@ -133,20 +137,25 @@ export class SourceGuard {
   async start(signal: AbortSignal): Promise<void> {
     const { shared, name, source } = this.context;
     const { registry, known, clock } = shared;
+    shared.startScans.begin(name, {
+      progress: () => this.#walkedCount - this.#changes.freshCount,
+      isOver: () => this.context.signal.aborted || (!this.#isScanning && this.#changes.isLookedThrough),
+    });
     const lastChange = known.lastChange(name);
     const wasBuilt = await registry.isBuilt(name);
+    await this.#rest.read();
     if (!wasBuilt) {
       const count = await registry.rebuild(name, known.currentEntries(name), clock, signal);
       for (const { folder } of source.roots)
         if (await hasLostAll(registry, name, folder)) this.#losses.begunWithout(folder);
       if (count > 0) shared.log.info("registry.rebuilt", { source: name, entries: count });
-    } else await registerStored(this.context, lastChange, signal);
+    } else await registerStored(this.context, lastChange, this.#rest, signal);
     noteThrough(this.context, lastChange);
     await this.#attack.start();
     await this.expected.start();
     await this.#roots.open();
     // Without a run before nobody can have met a name and not judged it.
-    this.#recall = wasBuilt ? new ArrivalRecall(shared, await this.#rest.read()) : undefined;
+    this.#recall = wasBuilt ? new ArrivalRecall(shared, this.#rest.trustedMs) : undefined;
     const beganMs = this.context.nowMs();
     const starts = [...new Set(source.roots.map((root) => root.folder))].map((under) =>
       this.#reconciles.add({ under, reason: "start", noticedBy: "start" }),
@@ -164,6 +173,9 @@ export class SourceGuard {
       clock.every(this.#times.rootCheckMs, () => {
         this.#roots.check();
         if (this.#roots.ears === "inotify") this.#degradation.set("limit", watchLimitReason(this.#folders.count));
+        const { notWritable } = shared.registry;
+        this.#degradation.set("state", notWritable === undefined ? undefined : `${NOT_WRITABLE}: ${notWritable}`);
+        if (notWritable !== undefined) void shared.registry.flush().catch(() => undefined); // it is told above
         this.updateGauges();
         this.#rest.update();
       }),
@@ -358,6 +370,7 @@ export class SourceGuard {
   #found(entry: WalkedEntry, known: KnownPath | undefined, { noticedBy, reason }: Omit<ReconcileOrder, "under">): void {
     if ("errno" in entry) return;
     const { path } = entry;
+    this.#walkedCount += 1;
     this.currency.saw(path, entry);
     if (entry.kind === "folder") this.#foundFolder(path, entry.stat.mtimeNs, noticedBy);
     const record = known?.record;
@@ -414,7 +427,8 @@ export class SourceGuard {
   /** Looks at registered neighbours of a missing path, from its name on and round to it, as many as are cheap. */
   async #survey(folder: BytePath, near: BytePath): Promise<void> {
     const { shared, name } = this.context;
-    const item = itemOf("event", this.context.nowMs());
+    // Until the first look has been everywhere nobody knows whether it went now or before the start.
+    const item = itemOf(this.#isScanning ? "start" : "event", this.context.nowMs());
     const isKnown = (path: BytePath): boolean => this.#losses.has(path);
     for await (const known of missingNeighbours(shared.registry, name, { folder, near, isKnown }))
       await this.#missing(known.path, known, item);

@@ -10,6 +10,7 @@ import { isPutAwayLog } from "./intent/database-logs.js";
 import type { GitAnswer, GitQuestion } from "./intent/git.js";
 import { GitHousekeeping, gitFolderOf } from "./intent/git-housekeeping.js";
 import { isPutAwayHelper } from "./intent/helper-files.js";
+import { WALK_TIMEOUT_MS } from "./intent/git-objects.js";
 import { InstallersAtWork, isPackageFolder, rebuiltModules } from "./intent/installers.js";
 import { isMovedAway, isRetired } from "./intent/moves.js";
 import { TrashKnowledge } from "./intent/trash.js";
@@ -32,8 +33,8 @@ export interface MissingFile {
 
 export type Intent =
   | { readonly is: "meant"; readonly reason: string }
-  /** Somebody is at work; ask again. */
-  | { readonly is: "undecided"; readonly reason: string }
+  /** Somebody is at work; ask again, for as long as `withinMs` where that is longer than usual. */
+  | { readonly is: "undecided"; readonly reason: string; readonly withinMs?: number }
   | { readonly is: "unknown" };
 
 /** A file deleted again this soon after holdfast put it back is meant to be gone. */
@@ -42,6 +43,8 @@ const SECOND_DELETION_MS = 600_000;
 const GIT_WINDOW_MS = 2000;
 const HOUSEKEEPING = "git's own housekeeping";
 const UNKNOWN: Intent = { is: "unknown" };
+/** Longer than it is given. */
+const GIT_LOOKS: Intent = { is: "undecided", reason: "git looks what it needs", withinMs: 2 * WALK_TIMEOUT_MS };
 /** Files judged before others get a turn. */
 const SLICE = 256;
 
@@ -63,10 +66,13 @@ export async function judgeIntent(
     intents.push(intent ?? (isStrict ? UNKNOWN : undefined));
     if (index % SLICE === SLICE - 1) await turn();
   }
-  const spared = await round.gitFolders.answers(parts.clock.nowMs(), signal);
+  const { spared, waiting } = await round.gitFolders.answers(parts.clock, signal);
   const questions = open.flatMap((file) => round.gitQuestion(file) ?? []);
   const git = questions.length === 0 ? undefined : await parts.git.answers(questions, signal);
-  const lateIntent = (path: BytePath): Intent => (spared.has(path) ? meant(HOUSEKEEPING) : gitIntent(git?.get(path)));
+  const lateIntent = (path: BytePath): Intent => {
+    if (waiting.has(path)) return GIT_LOOKS;
+    return spared.has(path) ? meant(HOUSEKEEPING) : gitIntent(git?.get(path));
+  };
   return missing.map(({ path }, index) => intents[index] ?? lateIntent(path));
 }
 
@@ -98,12 +104,13 @@ class EvidenceRound {
   readonly #trash = new TrashKnowledge();
   readonly #mounts = readMounts();
   readonly #installers = new InstallersAtWork();
-  readonly gitFolders = new GitHousekeeping();
+  readonly gitFolders: GitHousekeeping;
   readonly #folders = new Map<BytePath, FolderEvidence>();
   #last: { readonly folder: BytePath; readonly evidence: FolderEvidence } | undefined;
 
   constructor(parts: SharedParts) {
     this.#parts = parts;
+    this.gitFolders = new GitHousekeeping(parts.git.walks);
   }
 
   pause({ source, path, seenAtMs, noticedBy }: MissingFile): Intent | undefined {
@@ -125,7 +132,7 @@ class EvidenceRound {
     const folder = this.#folderOf(path);
     if (this.#trash.holds(path, folder.mountPoint, record.uid, record.registeredAtMs - GIT_WINDOW_MS))
       return meant("moved to the trash");
-    if (folder.isInGitFolder && this.gitFolders.takes(path, record)) return meant(HOUSEKEEPING);
+    if (folder.isInGitFolder && this.gitFolders.takes(path, record, missing.seenAtMs)) return meant(HOUSEKEEPING);
     const modules = nameOf(path) === "node_modules" ? rebuiltModules(path, nowMs) : folder.modules;
     if (modules !== undefined) return meant(modules);
     const mayBeManaged = noticedBy !== "start" && folder.isOfPackages;

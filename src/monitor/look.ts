@@ -1,7 +1,8 @@
 /** One look at a path: what is there, or that nothing is. Synchronous, because a promise costs more than the call. */
 import { type BigIntStats, lstatSync, readdirSync } from "node:fs";
 import { errnoOf } from "../base/errors.js";
-import { type BytePath, pathBytes } from "../base/paths.js";
+import type { BytePath } from "../base/paths.js";
+import { reach } from "../base/reach.js";
 import { kindOf, nodeFromStat } from "../engine/metadata.js";
 import type { FileNode, StatTuple } from "../engine/types.js";
 import type { RegistryRecord } from "./registry.js";
@@ -15,10 +16,14 @@ export type Look =
 /** The error of a look at a socket, which no backup holds. */
 export const NOTHING_TO_KEEP = "ESOCKTNOSUPPORT";
 
+function statOrNone(place: Buffer): BigIntStats | undefined {
+  return lstatSync(place, { bigint: true, throwIfNoEntry: false });
+}
+
 export function lookAt(path: BytePath): Look {
   try {
     // An exception for each missing path would cost more than all else in a mass deletion.
-    const stats = lstatSync(pathBytes(path), { bigint: true, throwIfNoEntry: false });
+    const stats = reach(path, statOrNone);
     if (stats === undefined) return { is: "missing" };
     if (kindOf(stats) === undefined) return { is: "unknown", errno: NOTHING_TO_KEEP };
     return { is: "there", node: nodeFromStat(stats), stats };
@@ -54,7 +59,7 @@ export function stampOf(stat: StatTuple): string {
 /** False also for what is no folder or cannot be read. */
 export function isEmptyFolder(folder: BytePath): boolean {
   try {
-    return readdirSync(pathBytes(folder)).length === 0;
+    return reach(folder, (place) => readdirSync(place)).length === 0;
   } catch {
     return false;
   }

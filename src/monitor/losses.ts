@@ -22,6 +22,7 @@ import {
   onceForFolder,
 } from "./missing.js";
 import type { DatedRecord, RegistryRecord } from "./registry.js";
+import { roomOrNone } from "./registry-room.js";
 import { takeStoredRemoval } from "./start-evidence.js";
 import type { Departed } from "./judge/attack-watch.js";
 
@@ -32,6 +33,8 @@ export interface LossHooks {
   lookAgain(path: BytePath, noticedBy: NoticedBy): void;
   /** True when nothing waits for its first look, so that what was moved here is known. */
   isLookedThrough(): boolean;
+  /** True while what went before the start may stand under a name that was not met yet. */
+  isStarting(): boolean;
   awaitRemoval(path: BytePath): void;
   /** True: it is the deed of an attacker and told as such. */
   takesDeparture(departed: Departed): boolean | Promise<boolean>;
@@ -51,6 +54,8 @@ const ARRIVALS_WAIT_MAX_MS = 5000;
 const RETRY_MS = 100;
 /** What a round had taken out that failed is judged again after this pause, ms. */
 const FAILED_PAUSE_MS = 1000;
+/** After rounds that failed one after another the pause doubles up to this, ms. */
+const FAILED_PAUSE_MAX_MS = 30_000;
 /** An attack that deletes must be seen before the grace is over: so many missing files at a time are looked into at once. */
 const GLANCES_MAX = 16;
 /** How soon, and how often: the new name may be heard of after the deletion, ms. */
@@ -84,6 +89,8 @@ export class LossJudge {
   #newestSinceMs = 0;
   #timer: Timer | undefined;
   #running: Promise<void> | undefined;
+  /** Rounds that failed since the last one that did not. */
+  #failedCount = 0;
 
   constructor(context: SourceContext, hooks: LossHooks) {
     this.#context = context;
@@ -180,9 +187,12 @@ export class LossJudge {
       const item = this.#missing.get(path);
       const record = shared.registry.get(name, path);
       if (signal.aborted || item === undefined || record?.state !== "live") continue;
-      if (count + 1 < GLANCES_OF_ONE) this.#glances.set(path, count + 1);
+      const isLast = count + 1 >= GLANCES_OF_ONE;
+      if (!isLast) this.#glances.set(path, count + 1);
       if (lookAt(path).is !== "missing") continue;
-      if (await this.#hooks.takesDeparture({ path, record, seenAtMs: item.seenAtMs })) this.#missing.delete(path);
+      const { seenAtMs } = item;
+      if (await this.#hooks.takesDeparture({ path, record, seenAtMs })) this.#missing.delete(path);
+      else if (isLast && record.kind === "file") shared.bus.emit("file.missed", { source: name, path, seenAtMs });
     }
   }
 
@@ -194,7 +204,12 @@ export class LossJudge {
       if (dueMs <= soonMs) break; // the oldest come first: of a hundred thousand mostly one is looked at
     }
     if (this.#telling.goesOn) dueMs = Math.min(dueMs, this.#newestSinceMs + this.#context.graceMs);
-    if (dueMs !== Infinity) this.#schedule(Math.max(RETRY_MS, dueMs - this.#nowMs()));
+    if (dueMs !== Infinity) this.#schedule(Math.max(this.#pauseMs, dueMs - this.#nowMs()));
+  }
+
+  get #pauseMs(): number {
+    if (this.#failedCount === 0) return RETRY_MS;
+    return Math.min(FAILED_PAUSE_MS * 2 ** (this.#failedCount - 1), FAILED_PAUSE_MAX_MS);
   }
 
   async #round(): Promise<void> {
@@ -209,9 +224,11 @@ export class LossJudge {
       this.#telling.tell(losses, await this.#actorsOf(losses), goesOn);
       const stillHeld = held.filter(({ path }) => this.#judged.has(path));
       this.#context.shared.registry.markDeleted(this.#context.name, stillHeld, "deleted with its files");
-      await this.#context.shared.registry.room();
+      await roomOrNone(this.#context.shared.registry);
+      this.#failedCount = 0;
     } catch (error) {
       if (this.#context.signal.aborted) return;
+      this.#failedCount += 1;
       this.#context.shared.log.error("watch.judge_failed", { source: this.#context.name, message: messageOf(error) });
       this.#missAgain(due);
     }
@@ -228,6 +245,7 @@ export class LossJudge {
     const [oldest] = this.#missing.values();
     if (oldest === undefined) return !this.#telling.goesOn || !this.#isQuiet(); // its end is to be told
     const nowMs = this.#nowMs();
+    if (this.#hooks.isStarting() && this.#areAllOfStart()) return true;
     if (!this.#hooks.isLookedThrough() && nowMs - this.#newestSinceMs < ARRIVALS_WAIT_MAX_MS) return true;
     return this.#telling.breaker.mustWait({
       pending: this.#missing.size,
@@ -236,6 +254,11 @@ export class LossJudge {
       oldestSinceMs: oldest.sinceMs,
       quietSinceMs: this.#quietSinceMs,
     });
+  }
+
+  #areAllOfStart(): boolean {
+    for (const { noticedBy } of this.#missing.values()) if (noticedBy !== "start") return false;
+    return true;
   }
 
   #isQuiet(): boolean {
@@ -279,9 +302,11 @@ export class LossJudge {
   /** What is due, taken out. */
   #takeDue(): Due {
     const nowMs = this.#nowMs();
+    const isStarting = this.#hooks.isStarting();
     const due: [BytePath, MissingItem][] = [];
     for (const entry of this.#missing) {
-      if (entry[1].dueMs > nowMs) continue;
+      const [, { dueMs, noticedBy }] = entry;
+      if (dueMs > nowMs || (isStarting && noticedBy === "start")) continue;
       due.push(entry);
       this.#judged.add(entry[0]);
     }
@@ -404,7 +429,7 @@ export class LossJudge {
       return;
     }
     const nowMs = this.#nowMs();
-    if (intent.is === "undecided" && nowMs - missed.item.sinceMs < UNDECIDED_MAX_MS) {
+    if (intent.is === "undecided" && nowMs - missed.item.sinceMs < (intent.withinMs ?? UNDECIDED_MAX_MS)) {
       const dueMs = nowMs + UNDECIDED_PAUSE_MS;
       this.#missing.set(missed.path, { ...missed.item, dueMs });
       return;

@@ -32,6 +32,7 @@ import type {
 import { Registry, type RegistryRecord } from "./registry.js";
 import { awayReasonOf, forgetGroundOf, hiddenPointsOf } from "./roots.js";
 import type { ProtectionMode } from "./rules.js";
+import { StartScans } from "./start-scans.js";
 import { Suspects } from "./suspects.js";
 import { FileValidation } from "./validation.js";
 import type { Verdict } from "./validator.js";
@@ -88,6 +89,7 @@ export class Monitor implements AsyncDisposable {
     const { clock, observer, bus, known, store } = options;
     const scratch = join(options.stateDir, "inspect");
     await mkdir(scratch, { recursive: true, mode: 0o700 });
+    const startScans = new StartScans(clock);
     return new Monitor(options, {
       clock,
       log: observer.log,
@@ -98,7 +100,8 @@ export class Monitor implements AsyncDisposable {
       ledger: await OwnWriteLedger.open(store, clock),
       pauses: await Pauses.open(store),
       validation: new FileValidation(clock, scratch),
-      arrivals: new Arrivals(),
+      arrivals: new Arrivals(() => !startScans.areWanted),
+      startScans,
       expectChange: options.expectChange ?? ((): void => undefined),
       git: new GitKnowledge(() => clock.monotonicMs()),
       walks: new Semaphore(WALKS_MAX),

@@ -39,7 +39,7 @@ export class Recorder {
     const { changes, currency, rest } = this.#parts;
     const { shared, name } = this.#context;
     const times = { nowMs: this.#context.nowMs(), readFromMs: receipt.readFromMs };
-    rest.registered();
+    rest.registered(times.nowMs);
     for (const entry of [...receipt.stored, ...receipt.unchanged]) this.#register(entry.path, recordOf(entry, times));
     for (const path of receipt.removed) this.#registerRemoval(path);
     if (receipt.seq > 0) noteThrough(this.#context, receipt.seq);

@@ -51,8 +51,11 @@ const HAS_GIT = 2;
 const VALID_KNOWN = 4;
 const VALID = 8;
 const HAS_TAIL = 16;
+const WHOLE_NUMBER = /^-?\d{1,30}$/;
 
 interface Tail {
+  /** A modification time beyond what 64 bits of nanoseconds hold (1677 to 2262), in decimal. */
+  readonly lateNs?: string;
   readonly linkTarget?: string;
   readonly lossKind?: DamageKind;
   readonly damagedStamp?: string;
@@ -98,8 +101,8 @@ export function encodeRecord(record: RegistryRecord): Buffer {
   bytes.writeBigUInt64BE(BigInt.asUintN(64, record.stat.dev), 4);
   bytes.writeBigUInt64BE(BigInt.asUintN(64, record.stat.ino), 12);
   bytes.writeBigUInt64BE(BigInt(record.stat.sizeBytes), 20);
-  bytes.writeBigInt64BE(record.stat.mtimeNs, 28);
-  bytes.writeBigInt64BE(record.stat.ctimeNs, 36);
+  bytes.writeBigInt64BE(BigInt.asIntN(64, record.stat.mtimeNs), 28);
+  bytes.writeBigInt64BE(BigInt.asIntN(64, record.stat.ctimeNs), 36);
   bytes.writeUInt32BE(record.mode, 44);
   bytes.writeUInt32BE(record.uid, 48);
   bytes.writeUInt32BE(record.gid, 52);
@@ -150,6 +153,7 @@ export function decodeRecord(bytes: Buffer): RegistryRecord | undefined {
   const rest = readRest(bytes);
   if (kind === undefined || state === undefined || rest === undefined) return undefined;
   const flags = bytes[3] ?? 0;
+  const { lateNs, ...fields } = rest;
   return {
     kind,
     state,
@@ -157,7 +161,7 @@ export function decodeRecord(bytes: Buffer): RegistryRecord | undefined {
       dev: bytes.readBigUInt64BE(4),
       ino: bytes.readBigUInt64BE(12),
       sizeBytes: Number(bytes.readBigUInt64BE(20)),
-      mtimeNs: bytes.readBigInt64BE(28),
+      mtimeNs: lateNs === undefined ? bytes.readBigInt64BE(28) : BigInt(lateNs),
       ctimeNs: bytes.readBigInt64BE(36),
     },
     mode: bytes.readUInt32BE(44),
@@ -168,7 +172,7 @@ export function decodeRecord(bytes: Buffer): RegistryRecord | undefined {
     lastVerifiedMs: bytes.readDoubleBE(68),
     healedAtMs: bytes.readDoubleBE(76),
     valid: (flags & VALID_KNOWN) === 0 ? undefined : (flags & VALID) !== 0,
-    ...rest,
+    ...fields,
   };
 }
 
@@ -189,9 +193,12 @@ function readRest(bytes: Buffer): (Tail & Pick<RegistryRecord, "sha256" | "gitBl
 
 function tailOf(record: RegistryRecord): Tail | undefined {
   const { linkTarget, lossKind, damagedStamp, reason } = record;
-  if (linkTarget === undefined && lossKind === undefined && damagedStamp === undefined && reason === undefined)
-    return undefined;
+  const { mtimeNs } = record.stat;
+  const isLate = BigInt.asIntN(64, mtimeNs) !== mtimeNs;
+  const hasText = linkTarget !== undefined || lossKind !== undefined || damagedStamp !== undefined;
+  if (!isLate && !hasText && reason === undefined) return undefined;
   return {
+    ...(isLate ? { lateNs: String(mtimeNs) } : {}),
     ...(linkTarget === undefined ? {} : { linkTarget }),
     ...(lossKind === undefined ? {} : { lossKind }),
     ...(damagedStamp === undefined ? {} : { damagedStamp }),
@@ -209,7 +216,9 @@ function readTail(text: string): Tail | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   const fields = value as Record<string, unknown>;
   const lossKind = DAMAGE_KINDS.find((kind) => kind === fields["lossKind"]);
+  const lateNs = fields["lateNs"];
   return {
+    ...(typeof lateNs === "string" && WHOLE_NUMBER.test(lateNs) ? { lateNs } : {}),
     ...(typeof fields["linkTarget"] === "string" ? { linkTarget: fields["linkTarget"] } : {}),
     ...(lossKind === undefined ? {} : { lossKind }),
     ...(typeof fields["damagedStamp"] === "string" ? { damagedStamp: fields["damagedStamp"] } : {}),

@@ -7,12 +7,13 @@
  * overlay that is flushed in the background; reads see them at once.
  */
 import type { Clock } from "../base/clock.js";
-import { HoldfastError } from "../base/errors.js";
+import { HoldfastError, hasCode, messageOf } from "../base/errors.js";
 import type { BytePath } from "../base/paths.js";
 import { readingBeganAfter } from "../engine/rot.js";
 import type { DatedEntry, StatTuple } from "../engine/types.js";
 import { isSameContentStat } from "./ledger.js";
 import { RecentWrites } from "./recent-writes.js";
+import { keyOf, sourceOfKey, throughKey } from "./registry-keys.js";
 import type { StateSublevel } from "./state-sublevel.js";
 import {
   type RegistryRecord,
@@ -91,6 +92,7 @@ export class Registry implements AsyncDisposable {
   readonly #through = new Map<string, CommitMark>();
   #flushing: Promise<void> | undefined;
   #fault: unknown;
+  #notWritable: string | undefined;
 
   private constructor(store: StateSublevel) {
     const levels = levelsOf(store);
@@ -183,9 +185,14 @@ export class Registry implements AsyncDisposable {
     return { seq: Number(seq), generation };
   }
 
-  /** Resolves when there is room for more writes; call it between batches. */
+  /** Resolves when there is room for more writes; call it between batches. Throws INDEX_DAMAGED when LevelDB cannot write. */
   async room(): Promise<void> {
     while (this.#overlay.size > OVERLAY_MAX) await this.flush();
+  }
+
+  /** Why what is known cannot be written, as of the last try; undefined: it can. */
+  get notWritable(): string | undefined {
+    return this.#notWritable;
   }
 
   /** Resolves when everything put so far is in LevelDB. Throws INDEX_DAMAGED when LevelDB cannot write. */
@@ -201,6 +208,18 @@ export class Registry implements AsyncDisposable {
     }
   }
 
+  /**
+   * What waits is written before a range is read, where that can be. On a full disk what is there is read with what waits;
+   * what came since and waits is left out of ranges until there is room: nothing is missed or judged for that.
+   */
+  async #flushIfWritable(): Promise<void> {
+    try {
+      await this.flush();
+    } catch (error) {
+      if (!hasCode(error, "INDEX_DAMAGED")) throw error;
+    }
+  }
+
   /** The digest of a live file that still has this stat, in whatever source it is registered. */
   digestOf(path: BytePath, stat: Pick<StatTuple, "dev" | "ino" | "sizeBytes" | "mtimeNs">): string | undefined {
     for (const source of this.#totals.keys()) {
@@ -213,7 +232,7 @@ export class Registry implements AsyncDisposable {
   /** What is known directly in a folder, without what lies deeper; in byte order, from the name of `from` on. */
   async *children(source: string, folder: BytePath, from: BytePath = folder): AsyncIterable<ReadPath> {
     const asOf = this.moment;
-    await this.flush();
+    await this.#flushIfWritable();
     const prefix = keyOf(source, (folder === "/" ? "/" : `${folder}/`) as BytePath);
     const start = from === folder ? prefix : keyOf(source, from);
     const end = Buffer.from(`${prefix.slice(0, -1)}0`, "latin1");
@@ -232,7 +251,7 @@ export class Registry implements AsyncDisposable {
             continue;
           }
           deeper = "";
-          const record = key === prefix ? undefined : decodeRecord(value);
+          const record = key === prefix ? undefined : this.#decoded(key, value);
           if (record !== undefined) yield { path: key.slice(key.indexOf("\0") + 1) as BytePath, record, asOf };
         }
         // A small folder on the way is read over, for a seek costs as much as a page; "0" follows "/".
@@ -259,14 +278,14 @@ export class Registry implements AsyncDisposable {
 
   async *#range(from: string, to: string): AsyncIterable<readonly ReadPath[]> {
     const asOf = this.moment;
-    await this.flush();
+    await this.#flushIfWritable();
     const iterator = this.#records.iterator({ gte: Buffer.from(from, "latin1"), lt: Buffer.from(to, "latin1") });
     try {
       for (let page = await iterator.nextv(PAGE); page.length > 0; page = await iterator.nextv(PAGE)) {
         const known: ReadPath[] = [];
-        for (const [key, value] of page) {
-          const record = decodeRecord(value);
+        for (const [key, stored] of page) {
           const text = key.toString("latin1");
+          const record = this.#decoded(text, stored);
           if (record !== undefined) known.push({ path: text.slice(text.indexOf("\0") + 1) as BytePath, record, asOf });
         }
         yield known;
@@ -339,6 +358,12 @@ export class Registry implements AsyncDisposable {
   /** Writes what waits. The sublevel belongs to its giver and stays open. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.flush();
+  }
+
+  /** What was read of a key, or what waits to be written in its place. */
+  #decoded(key: string, stored: Buffer): RegistryRecord | undefined {
+    const value = this.#overlay.has(key) ? this.#bytesAt(key) : stored;
+    return value === undefined ? undefined : decodeRecord(value);
   }
 
   #bytesAt(key: string): Buffer | undefined {
@@ -430,8 +455,10 @@ export class Registry implements AsyncDisposable {
       ]);
       for (const [key, value] of batch) if (this.#overlay.get(key) === value) this.#overlay.delete(key);
       for (const [source, mark] of through) if (this.#through.get(source) === mark) this.#through.delete(source);
+      this.#fault = this.#notWritable = undefined; // what failed to be written was kept, and is written
     } catch (error) {
       this.#fault = error;
+      this.#notWritable = messageOf(error);
     }
     this.#flushing = undefined;
     if (this.#fault === undefined && this.#overlay.size + this.#through.size > 0) this.#flushSoon();
@@ -469,16 +496,4 @@ function firstOf<K, V>(map: ReadonlyMap<K, V>, count: number): readonly (readonl
     first.push(entry);
   }
   return first;
-}
-
-function keyOf(source: string, path: BytePath): string {
-  return `${source}\0${path}`;
-}
-
-function throughKey(source: string): string {
-  return `through:${source}`;
-}
-
-function sourceOfKey(key: string): string {
-  return key.slice(0, key.indexOf("\0"));
 }

@@ -6,7 +6,7 @@ import type { Clock, Timer } from "../base/clock.js";
 import { deferred } from "../base/concurrency.js";
 import type { BytePath } from "../base/paths.js";
 import type { WatchRoot } from "./ports.js";
-import { type RootIdentity, type RootVerdict, earlessReason, judgeRoot, readMounts } from "./watch/mounts.js";
+import { type Mount, type RootIdentity, type RootVerdict, earlessReason, judgeRoot } from "./watch/mounts.js";
 import type { Actors } from "./watch/actors.js";
 import { type HeardChanges, type NativeWatcher, type WatchHandle, canHear } from "./watch/native.js";
 
@@ -55,7 +55,9 @@ export class RootWatch {
   #deafCount = 0;
   #retryMs = RETRY_MIN_MS;
   #isRewatching = false;
-  #unwatched = new Set<BytePath>();
+  readonly #unwatched = new Set<BytePath>();
+  /** Those of them for which it is being listened anew. */
+  #asked: readonly BytePath[] = [];
   #ready = deferred<undefined>();
   identity: RootIdentity | undefined;
 
@@ -123,6 +125,7 @@ export class RootWatch {
     for (const timer of [this.#poll, this.#retry, this.#rewatchTimer]) timer?.cancel();
     this.#poll = this.#retry = this.#rewatchTimer = undefined;
     this.#unwatched.clear();
+    this.#asked = [];
     this.#isRewatching = false;
     this.#ready.resolve(undefined);
   }
@@ -144,8 +147,8 @@ export class RootWatch {
   }
 
   /** What stands at the root's path now, compared with what stood there before. */
-  judge(): RootVerdict {
-    return judgeRoot(this.root.folder, this.identity, readMounts());
+  judge(mounts: readonly Mount[]): RootVerdict {
+    return judgeRoot(this.root.folder, this.identity, mounts);
   }
 
   #scheduleRewatch(): void {
@@ -156,12 +159,13 @@ export class RootWatch {
       this.#rewatchTimer = undefined;
       this.#isRewatching = true;
       this.#askedMs = clock.monotonicMs();
-      this.#handle?.rewatch();
+      this.#asked = [...this.#unwatched];
+      this.#unwatched.clear();
+      this.#handle?.rewatch(this.#asked.includes(this.root.folder) ? undefined : this.#asked);
     });
   }
 
   #armed(): void {
-    const isRewatch = this.#isRewatching;
     this.#isRewatching = false;
     this.#retryMs = RETRY_MIN_MS;
     this.#askedMs = this.#options.clock.monotonicMs();
@@ -175,9 +179,10 @@ export class RootWatch {
       void this.#catchUp("the watcher is back");
       return;
     }
-    if (!isRewatch) return;
-    const folders = [...this.#unwatched];
-    this.#unwatched.clear();
+    const folders = this.#asked;
+    this.#asked = [];
+    if (this.#unwatched.size > 0) this.#scheduleRewatch(); // what came meanwhile
+    if (folders.length === 0) return;
     if (folders.includes(this.root.folder)) void this.#hooks.reconcile(this.root.folder, "new_folders");
     else this.#hooks.recheck(folders);
   }

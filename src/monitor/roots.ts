@@ -169,7 +169,7 @@ export class Roots {
   #look(): readonly Mount[] {
     const mounts = readMounts();
     if (this.#isClosed) return mounts;
-    for (const root of this.#roots) this.#checkRoot(root);
+    for (const root of this.#roots) this.#checkRoot(root, mounts);
     if (this.#context.source.crossMounts && this.#inner.look(mounts)) this.#note(this.#mountsNote, this.#inner.text());
     return mounts;
   }
@@ -205,9 +205,9 @@ export class Roots {
     };
   }
 
-  #checkRoot(root: KeptRoot): void {
+  #checkRoot(root: KeptRoot, mounts: readonly Mount[]): void {
     const { watch } = root;
-    const verdict = watch.judge();
+    const verdict = watch.judge(mounts);
     switch (verdict.state) {
       case "there":
         this.#there(root, verdict.identity);

@@ -8,6 +8,7 @@ import { isSameContentStat } from "./ledger.js";
 import { lookAt, stampOf } from "./look.js";
 import type { Registry, RegistryRecord } from "./registry.js";
 import { recordOf } from "./registry-record.js";
+import type { RestMark } from "./rest-mark.js";
 
 /**
  * Names that came since everything was last judged, as they are met at a start: each may be the new one of a file whose
@@ -61,7 +62,12 @@ export function isDamageTold(
  * one look at a number when there is nothing. In another generation nothing is sure: the store may have been put back
  * to an earlier state, so all is compared.
  */
-export async function registerStored(context: SourceContext, lastChange: number, signal: AbortSignal): Promise<void> {
+export async function registerStored(
+  context: SourceContext,
+  lastChange: number,
+  rest: Pick<RestMark, "registered">,
+  signal: AbortSignal,
+): Promise<void> {
   const { shared, name, source } = context;
   const { registry, known, log } = shared;
   const held = await registry.heldThrough(name);
@@ -74,6 +80,7 @@ export async function registerStored(context: SourceContext, lastChange: number,
     const before = registry.get(name, entry.path);
     if (before !== undefined && !(isSure ? isBehind(before, entry) : isUnlike(before, entry))) continue;
     const readFromMs = readingBeganAfter(entry.timeMs);
+    rest.registered(entry.timeMs);
     registry.put(name, entry.path, recordOf(entry, { nowMs: entry.timeMs, readFromMs }));
     count += 1;
     await registry.room();

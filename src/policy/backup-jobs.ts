@@ -8,9 +8,11 @@ import { type HoldfastError, asHoldfastError } from "../base/errors.js";
 import type { EventBus } from "../base/events.js";
 import type { BackupType } from "../base/ids.js";
 import type { Counter, Gauge, Observer } from "../base/observe.js";
-import type { Manifest } from "../engine/types.js";
+import type { Manifest, SourceManifest } from "../engine/types.js";
 
 const LOOK_EVERY_MS = 15_000;
+/** Of sockets and the like, those that a line of the log names. */
+const LOGGED_PATHS_MAX = 10;
 /** A source that was just added gets this long for its first copy before it counts as overdue, at least. */
 const FIRST_COPY_MS = 15 * 60_000;
 
@@ -57,6 +59,10 @@ export interface SourceTarget {
 export interface BackupTimes {
   readonly lastSuccessMs: number;
   readonly lastAttemptMs: number;
+}
+
+function logged(paths: readonly string[] = []): readonly string[] {
+  return paths.slice(0, LOGGED_PATHS_MAX);
 }
 
 interface Watched {
@@ -143,6 +149,7 @@ export class BackupJobs implements Disposable {
       const unreadable = manifest.sources.reduce((sum, source) => sum + source.files_unreadable, 0);
       for (const { source, files_unreadable: left } of manifest.sources)
         await this.#noteEnd(source, order.type, left === 0 ? "success" : "partial", clock.monotonicMs() - startMs);
+      for (const each of manifest.sources) this.#tellOdd(each);
       bus.emit("backup.finished", { source: made, backupId: manifest.backup_id, unreadable });
       return outcome;
     } catch (error) {
@@ -153,6 +160,15 @@ export class BackupJobs implements Disposable {
       bus.emit("backup.failed", { source: order.sources, code, message });
       throw error;
     }
+  }
+
+  /** What is no failure, and is not as people may think. */
+  #tellOdd({ source, ...told }: SourceManifest): void {
+    const { log } = this.#options.observer;
+    const { sockets_skipped: sockets = 0, immutable_files: immutable = 0 } = told;
+    if (sockets > 0) log.info("backup.sockets_skipped", { source, sockets, paths: logged(told.socket_paths) });
+    if (immutable > 0)
+      log.info("backup.immutable_files", { source, files: immutable, paths: logged(told.immutable_paths) });
   }
 
   /** Looks whether a source has become overdue or timely, and tells. */

@@ -106,7 +106,7 @@ export class RecoveryChain {
     attempt: (choice: Choice) => Promise<Attempt>,
     signal: AbortSignal,
   ): Promise<ChainOutcome> {
-    await using scratch = await ScratchFolder.create(this.#options.scratchParent);
+    await using scratch = new ScratchFolder(this.#options.scratchParent);
     const run = new ChainRun({ ...this.#options, lost, request, attempt, scratch, signal });
     const steps = request.steps.flatMap((step) => {
       const strategy = this.#byId.get(step.strategy);
@@ -379,10 +379,13 @@ class ChainRun {
   }
 
   #searchOf(step: BoundStep): Search {
+    const { scratch } = this.#walk;
     return {
       parameters: step.parameters,
       note: (text) => this.note(`${step.strategy.id}: ${text}`),
-      scratchDir: this.#walk.scratch.path,
+      get scratchDir() {
+        return scratch.path;
+      },
     };
   }
 

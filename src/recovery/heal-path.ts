@@ -2,13 +2,13 @@
  * Healing one path: look at what is there, walk the chain, keep the damaged bytes, put the best candidate back, and
  * say what was done. Knows nothing of incidents' states; never throws but when it is aborted.
  */
-import { lstat } from "node:fs/promises";
-import { closeSync, constants } from "node:fs";
+import { closeSync, constants, lstatSync } from "node:fs";
 import { openAnchored } from "../base/anchored.js";
 import type { Clock } from "../base/clock.js";
 import { HoldfastError, asHoldfastError, errnoOf } from "../base/errors.js";
 import type { Observer } from "../base/observe.js";
-import { type BytePath, nameOf, parentPath, pathBytes, pathText } from "../base/paths.js";
+import { type BytePath, nameOf, parentPath, pathText } from "../base/paths.js";
+import { reach } from "../base/reach.js";
 import { databaseOfLog } from "../base/sqlite-files.js";
 import { applyToDescriptor } from "../engine/metadata.js";
 import type { FileNode, StatTuple } from "../engine/types.js";
@@ -126,7 +126,7 @@ export class PathHealer {
     const away = await awayReason(this.#options.watch, job);
     if (away !== undefined) return { ...waiting(away), isAway: true };
     const { node, good } = await this.#known(job);
-    const present = await this.#lookAt(targetOf(job, undefined).path);
+    const present = this.#lookAt(targetOf(job, undefined).path);
     if (job.to !== undefined && present !== undefined)
       throw new HoldfastError("TARGET_EXISTS", `${pathText(job.to)} exists already`);
     if (good !== undefined && good.kind !== "file")
@@ -187,9 +187,9 @@ export class PathHealer {
     return await newestNode(this.#options.versions, path);
   }
 
-  async #lookAt(path: BytePath): Promise<Present | undefined> {
+  #lookAt(path: BytePath): Present | undefined {
     try {
-      const stat = await lstat(pathBytes(path), { bigint: true });
+      const stat = reach(path, (place) => lstatSync(place, { bigint: true }));
       return { stat: tupleOf(stat), isFile: stat.isFile() };
     } catch (error) {
       if (["ENOENT", "ENOTDIR"].includes(errnoOf(error) ?? "")) return undefined;

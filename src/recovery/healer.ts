@@ -4,12 +4,13 @@
  */
 import { lstat } from "node:fs/promises";
 import { join } from "node:path";
-import type { LossEvent } from "../base/events.js";
+import type { EventCatalogue, LossEvent } from "../base/events.js";
 import type { Timer } from "../base/clock.js";
 import { HoldfastError, asHoldfastError, errnoOf, messageOf } from "../base/errors.js";
 import { randomHex } from "../base/ids.js";
 import { ResourceStack } from "../base/lifecycle.js";
-import { type BytePath, parentPath, pathBytes, pathText } from "../base/paths.js";
+import { type BytePath, parentPath, pathText } from "../base/paths.js";
+import { reached } from "../base/reach.js";
 import type { FileNode } from "../engine/types.js";
 import { RecoveryChain, chainOfOne } from "./chain.js";
 import { databaseAt } from "./database-at.js";
@@ -21,13 +22,14 @@ import { MassLosses } from "./mass-losses.js";
 import type { Incident, IncidentState } from "./incident.js";
 import { IncidentBook, type IncidentPath } from "./incident-book.js";
 import { restoreFromQuarantine } from "./quarantine-restore.js";
-import type { HealPolicy, HealerOptions, HealerSettings, RecoverOptions } from "./ports.js";
+import type { HealMode, HealPolicy, HealerOptions, HealerSettings, RecoverOptions } from "./ports.js";
 import { type Placement, PlacementNotes } from "./placement-notes.js";
 import { ProcessFiles } from "./proc.js";
 import { Quarantine, type QuarantinedFile } from "./quarantine.js";
 import { BatchCollector, type BatchReport, type RecoveryResult } from "./report.js";
 import { ScratchFolder } from "./scratch.js";
 import { Unfinished } from "./unfinished.js";
+import { Unnoted } from "./unnoted.js";
 
 /** A path found missing or damaged by a scan. */
 export type LossFinding = Pick<LossEvent, "source" | "path" | "kind" | "detail">;
@@ -49,6 +51,8 @@ const HEALS_WAITING_MAX = 10_000;
 const FINDINGS_SINGLE_MAX = 20;
 /** Closed incidents looked at when the memory of restores is filled again at start. */
 const MEMORY_INCIDENTS = 1000;
+/** Modes in which a loss need not wait for a person. */
+const HEALED_AT_ONCE: ReadonlySet<HealMode> = new Set(["protect", "append-only", "growing"]);
 const PRUNE_EVERY_MS = 3_600_000;
 /** How often what failed at its target or was put off is tried again. */
 const RETRY_EVERY_MS = 10 * 60_000;
@@ -119,8 +123,11 @@ export class Healer implements AsyncDisposable {
     const open = await this.#book.load();
     await this.#rememberRestores();
     const { bus, clock } = this.#options;
-    this.#resources.defer(bus.on("file.lost", (event) => this.#work(() => this.#onLost(event))));
-    this.#resources.defer(bus.on("mass.loss", (event) => this.#work(() => this.#mass.take(event))));
+    const unnoted = new Unnoted(clock, (job) => this.#work(job));
+    this.#resources.defer(() => unnoted[Symbol.dispose]());
+    this.#resources.defer(bus.on("file.lost", (event) => this.#work(() => unnoted.take(() => this.#onLost(event)))));
+    this.#resources.defer(bus.on("file.missed", (missed) => this.#prepare(missed)));
+    this.#resources.defer(bus.on("mass.loss", (event) => this.#work(() => unnoted.take(() => this.#mass.take(event)))));
     this.#resources.defer(
       bus.on("file.returned", (event) => this.#work(() => this.#onReturned(event.source, event.path))),
     );
@@ -309,6 +316,13 @@ export class Healer implements AsyncDisposable {
     else await this.#healNow(incident, policy);
   }
 
+  /** What would take a while is looked up during the grace, where the mode lets a loss be healed at once. */
+  #prepare({ source, path, seenAtMs }: EventCatalogue["file.missed"]): void {
+    const policy = this.#options.policyFor(source, path);
+    if (!HEALED_AT_ONCE.has(policy.mode) || this.#reasonToHold(policy, path) !== undefined) return;
+    for (const strategy of this.#options.strategies) strategy.prepare?.({ path, seenAtMs });
+  }
+
   /** Opens an incident for an event unless the path has an open one. */
   async #openFor(event: LossEvent): Promise<Incident | undefined> {
     const { source, path, kind, noticedBy, detail, seenAtMs } = event;
@@ -454,7 +468,8 @@ function placementAt(to: BytePath, tag: string): Placement {
 
 async function isThere(path: BytePath): Promise<boolean> {
   try {
-    await lstat(pathBytes(path));
+    using place = reached(path);
+    await lstat(place.bytes);
     return true;
   } catch (error) {
     if (["ENOENT", "ENOTDIR"].includes(errnoOf(error) ?? "")) return false;

@@ -104,7 +104,12 @@ export class IncidentBook {
     };
     this.#remember(incident);
     const record = { type: "put" as const, key: recordKey(incident.id), value: encode(incident) };
-    await this.#database.batch([...pagesOf(incident.id, 0, paths), record], ON_DISK);
+    try {
+      await this.#database.batch([...pagesOf(incident.id, 0, paths), record], ON_DISK);
+    } catch (error) {
+      this.#forget(incident); // it is not there, and its paths may have another
+      throw error;
+    }
     return incident;
   }
 

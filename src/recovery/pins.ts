@@ -14,7 +14,8 @@ import { HoldfastError, messageOf } from "../base/errors.js";
 import type { EventBus } from "../base/events.js";
 import { ResourceStack } from "../base/lifecycle.js";
 import type { Gauge, Observer } from "../base/observe.js";
-import { type BytePath, pathBytes, pathFromBytes, pathFromText } from "../base/paths.js";
+import { type BytePath, pathFromBytes, pathFromText } from "../base/paths.js";
+import { reach } from "../base/reach.js";
 import { openToKeep } from "./open-to-keep.js";
 
 /** Files that are pinned at most, whatever the process may open. */
@@ -223,7 +224,7 @@ export class Pins implements PinReader, AsyncDisposable {
 
 function statOf(path: BytePath): BigIntStats | undefined {
   try {
-    return lstatSync(pathBytes(path), { bigint: true });
+    return reach(path, (place) => lstatSync(place, { bigint: true }));
   } catch {
     return undefined;
   }

@@ -24,7 +24,7 @@ export interface PlaceHost {
   announce(write: OwnWrite): Awaitable<void>;
   /** Keeps the damaged file; must throw if it cannot, for then nothing is replaced. */
   keepDamaged(folder: AnchoredFolder, name: string, judged: StatTuple): Promise<void>;
-  /** Told of each folder that had to be made on the way. */
+  /** Told of each folder that was made, in the moment in which it stands. */
   onFolderMade?(path: BytePath): void;
   /** Told at each step, for logs and crash tests. */
   onStep?(step: PlaceStep): void;
@@ -91,9 +91,7 @@ async function childOrMade(
   const node = (await host.folderNode(joinPath(folder.path, name))) ?? nodeLikeFolder(folder);
   const isMade = (await makeFolder(folder, name, node, { tag: target.tag, host })) !== undefined;
   const child = folder.child(name);
-  if (!isMade) return { folder: child };
-  host.onFolderMade?.(child.path);
-  return { folder: child, node };
+  return isMade ? { folder: child, node } : { folder: child };
 }
 
 /**
@@ -125,6 +123,8 @@ export async function makeFolder(
       folder.rmdir(staged);
       return undefined;
     }
+    // Before anything is waited for: whoever looks now finds the folder, and is to know whose it is.
+    host.onFolderMade?.(joinPath(folder.path, name));
     await folder.sync();
     return gapTexts(gaps);
   } catch (error) {

@@ -10,10 +10,11 @@
  * rename, in which another program's atomic save would be replaced.
  */
 import { createHash } from "node:crypto";
-import { type BigIntStats, closeSync, constants, fstatSync, fsync, read, write } from "node:fs";
+import { type BigIntStats, closeSync, constants, fstatSync, fsync, ftruncate, read, write } from "node:fs";
 import { promisify } from "node:util";
 import { type AnchoredFolder, openAnchored } from "../base/anchored.js";
 import { HoldfastError, errnoOf, messageOf } from "../base/errors.js";
+import { dataRuns } from "../base/holes.js";
 import { type BytePath, joinPath, nameOf, parentPath } from "../base/paths.js";
 import { makeSpecialNode } from "../base/special-node.js";
 import { applyToDescriptor, applyToName, nodeFromStat } from "../engine/metadata.js";
@@ -59,6 +60,7 @@ const NEW_FILE_MODE = 0o644;
 const writeAsync = promisify(write);
 const readAsync = promisify(read);
 const fsyncAsync = promisify(fsync);
+const truncateAsync = promisify(ftruncate);
 
 /** Puts a file back. Throws TARGET_UNSAFE, TARGET_IO (no space and the like), PERMISSION_DENIED; nothing half stays. */
 export async function placeFile(
@@ -177,17 +179,20 @@ function earlyOutcome(found: BigIntStats | undefined, judged: StatTuple | undefi
   return isSameFile(tupleOf(found), judged) ? undefined : { kind: "changed" };
 }
 
-/** Writes the bytes and gives their digest, or the reason why they will not do. */
+/** Writes the bytes, with holes where the file had some, and gives their digest, or the reason why they will not do. */
 async function writeContent(fd: number, content: PlaceContent, signal: AbortSignal): Promise<string | PlaceOutcome> {
   const hash = createHash("sha256");
+  const isSparse = content.metadata?.sparse === true;
+  let sizeBytes = 0;
   try {
     for await (const part of guarded(content.open(signal))) {
       signal.throwIfAborted();
       hash.update(part);
-      for (let offset = 0; offset < part.length;) {
-        offset += (await writeAsync(fd, part, offset, part.length - offset, null)).bytesWritten;
-      }
+      const runs = isSparse ? dataRuns(part, sizeBytes) : [[0, part.length] as const];
+      for (const [start, end] of runs) await writeAt(fd, part.subarray(start, end), sizeBytes + start);
+      sizeBytes += part.length;
     }
+    if (isSparse) await truncateAsync(fd, sizeBytes);
   } catch (error) {
     if (error instanceof ContentError && !signal.aborted) return unproven(messageOf(error.cause));
     throw error;
@@ -195,6 +200,12 @@ async function writeContent(fd: number, content: PlaceContent, signal: AbortSign
   const sha256 = hash.digest("hex");
   if (content.sha256 !== undefined && sha256 !== content.sha256) return unproven("the bytes have another digest");
   return sha256;
+}
+
+async function writeAt(fd: number, bytes: Buffer, position: number): Promise<void> {
+  for (let at = 0; at < bytes.length;) {
+    at += (await writeAsync(fd, bytes, at, bytes.length - at, position + at)).bytesWritten;
+  }
 }
 
 /** A failure of the bytes' origin, not of the target. */
@@ -346,10 +357,11 @@ function linkUnlessTaken(from: AnchoredFolder, fromName: string, to: AnchoredFol
 /** Reads the file back through its descriptor. */
 async function digestOf(fd: number, signal: AbortSignal): Promise<string> {
   const hash = createHash("sha256");
-  const buffer = Buffer.allocUnsafe(READ_BYTES);
+  // One byte more than it has: a small file is read, and known to end, with one small piece.
+  const buffer = Buffer.allocUnsafe(Math.min(READ_BYTES, fstatSync(fd).size + 1));
   for (let position = 0; ;) {
     signal.throwIfAborted();
-    const { bytesRead } = await readAsync(fd, buffer, 0, READ_BYTES, position);
+    const { bytesRead } = await readAsync(fd, buffer, 0, buffer.length, position);
     if (bytesRead === 0) return hash.digest("hex");
     hash.update(buffer.subarray(0, bytesRead));
     position += bytesRead;

@@ -3,8 +3,8 @@
  * only as long as some process lives, or that someone else may change, is copied once and from then on is ours.
  */
 import { createHash } from "node:crypto";
-import { constants, createReadStream } from "node:fs";
-import { mkdir, mkdtemp, open, readdir, rm } from "node:fs/promises";
+import { constants, createReadStream, mkdirSync, mkdtempSync } from "node:fs";
+import { mkdir, open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { HoldfastError } from "../base/errors.js";
 
@@ -20,17 +20,21 @@ export interface SecuredBytes {
 }
 
 export class ScratchFolder implements AsyncDisposable {
-  readonly path: string;
+  readonly #parent: string;
+  #path: string | undefined;
   #next = 0;
 
-  private constructor(path: string) {
-    this.path = path;
+  constructor(parent: string) {
+    this.#parent = parent;
   }
 
-  /** Makes a fresh folder (0700) below `parent`. */
-  static async create(parent: string): Promise<ScratchFolder> {
-    await mkdir(parent, { recursive: true, mode: 0o700 });
-    return new ScratchFolder(await mkdtemp(join(parent, "work-")));
+  /** The folder, made (0700) when it is asked for: what comes straight from the repository needs none. */
+  get path(): string {
+    if (this.#path === undefined) {
+      mkdirSync(this.#parent, { recursive: true, mode: 0o700 });
+      this.#path = mkdtempSync(join(this.#parent, "work-"));
+    }
+    return this.#path;
   }
 
   /** Removes what a crash left behind; call before the first recovery. */
@@ -61,7 +65,7 @@ export class ScratchFolder implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await rm(this.path, { recursive: true, force: true });
+    if (this.#path !== undefined) await rm(this.#path, { recursive: true, force: true });
   }
 }
 

@@ -1,7 +1,8 @@
 /** Whether a file that was reported damaged still is, just before it would be replaced. */
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
-import { type BytePath, isTextPath, pathBytes, pathText } from "../base/paths.js";
+import { type BytePath, isTextPath, pathText } from "../base/paths.js";
+import { reached } from "../base/reach.js";
 import type { StatTuple } from "../engine/types.js";
 import { isSameFile } from "./place.js";
 import type { LiveWatch } from "./ports.js";
@@ -43,7 +44,8 @@ export async function isStillDamaged(
 }
 
 async function endsInNul(path: BytePath, sizeBytes: number): Promise<boolean> {
-  const handle = await open(pathBytes(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  using place = reached(path);
+  const handle = await open(place.bytes, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
     const tail = Buffer.alloc(NUL_TAIL_BYTES, 1);
     const { bytesRead } = await handle.read(tail, 0, NUL_TAIL_BYTES, Math.max(0, sizeBytes - NUL_TAIL_BYTES));

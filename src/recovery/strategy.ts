@@ -108,6 +108,11 @@ export interface RecoveryStrategy {
    * Throws HoldfastError when it could not look at all (USAGE for wrong parameters); the chain goes on without it.
    */
   find(lost: LostFile, search: Search, signal: AbortSignal): AsyncIterable<Candidate>;
+  /**
+   * The path is missing and may soon be asked for: what takes a while to look up may be looked up now, while the grace
+   * runs. Must not block, and never throws.
+   */
+  prepare?(missed: Pick<LostFile, "path" | "seenAtMs">): void;
   /** Commands for a person, in the order to be tried. */
   advise?(lost: LostFile, search: Search): Promise<readonly string[]>;
 }

@@ -4,15 +4,15 @@
  * when the file is gone the folder still tells.
  */
 import { lstatSync, realpathSync } from "node:fs";
-import { Worker } from "node:worker_threads";
+import { availableParallelism } from "node:os";
 import { HoldfastError, errnoOf } from "../base/errors.js";
 import { type BytePath, isWithin, joinPath, nameOf, parentPath, pathBytes, pathText } from "../base/paths.js";
 import type { NodeKind } from "../engine/types.js";
-import { WalkedBatch } from "../engine/walked-batch.js";
+import { SOCKET_ERRNO, WalkedBatch } from "../engine/walked-batch.js";
 import { globBase, isGlob } from "./patterns.js";
 import { Selection, type SourceRoot } from "./selection.js";
-import type { WalkedEntry } from "./walk-tree.js";
-import type { WalkAnswer, WalkOrder } from "./walk-worker.js";
+import { WalkTeam } from "./walk-team.js";
+import type { WalkStretch, WalkedEntry } from "./walk-tree.js";
 
 export type { SourceRoot } from "./selection.js";
 export type { WalkFailure, WalkedEntry, WalkedNode } from "./walk-tree.js";
@@ -20,8 +20,13 @@ export type { WalkFailure, WalkedEntry, WalkedNode } from "./walk-tree.js";
 /** Entries in one batch of a walk. */
 const BATCH_MAX = 512;
 const PACKED_BATCH_MAX = 2048;
-/** Young heap of a walking thread: a stat lives for a moment, and V8's own choice of 48 MiB would be touched in full. */
-const YOUNG_HEAP_MIB = 6;
+/**
+ * Threads of one walk. The comparing thread keeps up with no more, and needs a core of its own: on two cores a second
+ * walker was no faster and took a sixth more of the processor.
+ */
+const WALKERS_MAX = 4;
+/** Threads that a parted walk is given; with one there is nothing to gain from parting it. */
+export const WALKERS = Math.max(1, Math.min(WALKERS_MAX, availableParallelism() - 1));
 
 export interface FileSourceOptions {
   readonly name: string;
@@ -38,6 +43,12 @@ export interface FileSourceOptions {
   readonly crossMounts?: boolean;
   /** What a path that is missing now is known to have been (the repository knows); undefined: guess by its name. */
   readonly knownKind?: (path: BytePath) => NodeKind | undefined;
+}
+
+interface WalkWish {
+  readonly batchMax: number;
+  readonly under?: BytePath | undefined;
+  readonly partedAt?: readonly BytePath[];
 }
 
 /** Two sources that protect the same place. */
@@ -88,36 +99,28 @@ export class FileSource {
    * the paths. What cannot be read comes as a failure. Throws SOURCE_ROOT_GONE when a root is missing.
    */
   async *walk(signal: AbortSignal, under?: BytePath): AsyncGenerator<readonly WalkedEntry[]> {
-    for await (const batch of this.#walkBatches(signal, BATCH_MAX, under)) yield [...batch];
+    for await (const batch of this.#walkBatches({ batchMax: BATCH_MAX, under }, signal)) {
+      yield [...batch].filter((entry) => !("errno" in entry) || entry.errno !== SOCKET_ERRNO);
+    }
   }
 
-  /** Everything of the source as `walk` gives it, packed and in larger batches: what a backup takes. */
-  walkPacked(signal: AbortSignal): AsyncGenerator<WalkedBatch> {
-    return this.#walkBatches(signal, PACKED_BATCH_MAX);
+  /**
+   * Everything of the source as `walk` gives it, packed and in larger batches: what a backup takes. Sockets come too, as
+   * failures with SOCKET_ERRNO. Between the paths of `partedAt`, which need not exist, several threads walk side by
+   * side; the order stays.
+   */
+  walkPacked(signal: AbortSignal, partedAt: readonly BytePath[] = []): AsyncGenerator<WalkedBatch> {
+    return this.#walkBatches({ batchMax: PACKED_BATCH_MAX, partedAt }, signal);
   }
 
-  async *#walkBatches(signal: AbortSignal, batchMax: number, under?: BytePath): AsyncGenerator<WalkedBatch> {
+  async *#walkBatches({ batchMax, under, partedAt = [] }: WalkWish, signal: AbortSignal): AsyncGenerator<WalkedBatch> {
     signal.throwIfAborted();
     const starts = under === undefined ? this.#starts() : [under];
     for (const start of under === undefined ? this.roots.map((root) => root.folder) : []) requireFolder(start);
-    const order: WalkOrder = { spec: this.#selection.spec, starts, batchMax };
-    const worker = new Worker(new URL("./walk-worker.js", import.meta.url), {
-      workerData: order,
-      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_HEAP_MIB },
-    });
-    const answers = new AnswerQueue(worker, signal);
-    try {
-      answers.ask();
-      for (;;) {
-        const batch = await answers.next();
-        if (batch.count === 0) return;
-        answers.ask(); // the worker is ahead by one batch, never more
-        yield new WalkedBatch(batch);
-      }
-    } finally {
-      answers.close();
-      await worker.terminate();
-    }
+    const stretches = starts.flatMap((start) => stretchesOf(start, partedAt));
+    const walkers = partedAt.length === 0 ? 1 : WALKERS;
+    await using team = new WalkTeam({ spec: this.#selection.spec, batchMax, stretches, walkers }, signal);
+    for (let batch = await team.next(); batch !== undefined; batch = await team.next()) yield new WalkedBatch(batch);
   }
 
   /** Where walks begin; a place below another start is reached from there, so that each path comes once. */
@@ -145,52 +148,10 @@ export function findOverlaps(sources: readonly FileSource[]): readonly SourceOve
   return overlaps;
 }
 
-/** Answers of the worker as promises; at most one is under way. */
-class AnswerQueue {
-  readonly #worker: Worker;
-  readonly #signal: AbortSignal;
-  readonly #ready: WalkAnswer[] = [];
-  #failure: Error | undefined;
-  #isClosed = false;
-  #wake: (() => void) | undefined;
-  readonly #abort = (): void => this.#fail(this.#signal.reason);
-
-  constructor(worker: Worker, signal: AbortSignal) {
-    this.#worker = worker;
-    this.#signal = signal;
-    worker.on("message", (answer: WalkAnswer) => {
-      this.#ready.push(answer);
-      this.#wake?.();
-    });
-    worker.on("error", (error) => this.#fail(error));
-    worker.on("exit", () => this.#fail(new HoldfastError("INTERNAL", "the walking worker ended")));
-    signal.addEventListener("abort", this.#abort, { once: true });
-  }
-
-  ask(): void {
-    this.#worker.postMessage("next");
-  }
-
-  async next(): Promise<WalkAnswer> {
-    for (;;) {
-      const answer = this.#ready.shift();
-      if (answer !== undefined) return answer;
-      if (this.#failure !== undefined) throw this.#failure;
-      await new Promise<void>((resolve) => (this.#wake = resolve));
-      this.#wake = undefined;
-    }
-  }
-
-  close(): void {
-    this.#signal.removeEventListener("abort", this.#abort);
-    this.#isClosed = true;
-  }
-
-  #fail(reason: unknown): void {
-    if (this.#isClosed) return;
-    this.#failure ??= reason instanceof Error ? reason : new HoldfastError("INTERRUPTED", "the walk was interrupted");
-    this.#wake?.();
-  }
+/** The stretches into which these paths part what is at and below a start. */
+function stretchesOf(start: BytePath, partedAt: readonly BytePath[]): readonly WalkStretch[] {
+  const borders = [...new Set(partedAt)].filter((path) => path !== start && isWithin(path, start)).sort();
+  return [undefined, ...borders].map((from, index) => ({ start, from, before: borders[index] }));
 }
 
 function resolveRoot(path: BytePath, knownKind: FileSourceOptions["knownKind"]): SourceRoot {

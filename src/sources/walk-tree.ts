@@ -5,16 +5,17 @@
  */
 import { type BigIntStats, lstatSync, readdirSync, statfsSync } from "node:fs";
 import { errnoOf } from "../base/errors.js";
-import { type BytePath, joinPath, pathBytes } from "../base/paths.js";
+import { type BytePath, joinPath } from "../base/paths.js";
+import { reach } from "../base/reach.js";
 import { kindOf, nodeFromStat } from "../engine/metadata.js";
 import type { NodeKind } from "../engine/types.js";
-import type { OwnedNode } from "../engine/walked-batch.js";
+import { type OwnedNode, SOCKET_ERRNO } from "../engine/walked-batch.js";
 import type { Selection } from "./selection.js";
 
 /** A path as the walk found it. */
 export type WalkedNode = OwnedNode;
 
-/** A path that could not be looked at; it and all below it keep what is known of them. */
+/** A path that could not be looked at: it and all below it keep what is known of them. Or a socket (SOCKET_ERRNO). */
 export interface WalkFailure {
   readonly path: BytePath;
   /** The system's error name, such as EACCES. */
@@ -59,18 +60,35 @@ interface Level extends FolderPart {
   readonly folders: Map<string, bigint>;
 }
 
-/** A walk of a place, entry by entry; it can pause after each. */
+/** What a walk goes through: what is at and below a place, or a stretch of that in the byte order of whole paths. */
+export interface WalkStretch {
+  /** Lies in a root of the selection. */
+  readonly start: BytePath;
+  /** The first path of the stretch, whether it is there or not; undefined: from the beginning. */
+  readonly from?: BytePath | undefined;
+  /** The first path after the stretch; undefined: to the end. */
+  readonly before?: BytePath | undefined;
+}
+
+/**
+ * A walk of a place or of a stretch of it, entry by entry; it can pause after each. Stretches that meet give together
+ * what one walk gives. What cannot be looked at on the way to a stretch is told by it too: whether the walk of
+ * another stretch met the same is not known here, and what is not told would look gone.
+ */
 export class TreeWalk {
   readonly #selection: Selection;
+  readonly #from: string;
+  readonly #before: string | undefined;
   readonly #levels: Level[] = [];
   #start: BytePath | undefined;
   /** Comes next. */
   #part: FolderPart | undefined;
 
-  /** Of what is at and below `start`, which must lie in a root of the selection. */
-  constructor(selection: Selection, start: BytePath) {
+  constructor(selection: Selection, { start, from, before }: WalkStretch) {
     this.#selection = selection;
     this.#start = start;
+    this.#from = from ?? "";
+    this.#before = before;
   }
 
   /** The next entry; undefined at the end. */
@@ -95,7 +113,8 @@ export class TreeWalk {
     if (!item.endsWith("/")) return this.#look(level, item);
     const dev = level.folders.get(item);
     level.folders.delete(item);
-    return dev === undefined ? undefined : this.#enter({ folder: joinPath(level.folder, item.slice(0, -1)), dev });
+    if (dev === undefined || this.#isAfter(joinPath(level.folder, item))) return undefined;
+    return this.#enter({ folder: joinPath(level.folder, item.slice(0, -1)), dev });
   }
 
   #begin(start: BytePath): WalkedEntry | undefined {
@@ -103,8 +122,9 @@ export class TreeWalk {
     const first = lstatOrFailure(start);
     if (!("stats" in first)) return first;
     const kind = kindOf(first.stats);
-    if (kind === undefined) return undefined;
+    if (kind === undefined) return start < this.#from || this.#isAfter(start) ? undefined : this.#socket(start);
     if (kind === "folder" && this.#selection.mayContain(start)) this.#part = { folder: start, dev: first.stats.dev };
+    if (start < this.#from || this.#isAfter(start)) return undefined;
     if (!this.#selection.includes(start, kind === "folder") || !isWanted(this.#selection, first.stats, kind))
       return undefined;
     return { path: start, ...nodeFromStat(first.stats) };
@@ -122,18 +142,38 @@ export class TreeWalk {
 
   #look(level: Level, name: string): WalkedEntry | undefined {
     const path = joinPath(level.folder, name);
+    if (this.#isAfter(path)) {
+      level.at = level.order.length; // so is all that follows
+      return undefined;
+    }
+    const isBefore = path < this.#from;
+    if (isBefore && endOfBelow(path) <= this.#from) return undefined;
     const found = lstatOrFailure(path);
     if (!("stats" in found)) return found.errno === "ENOENT" ? undefined : found;
     const kind = kindOf(found.stats);
-    if (kind === undefined) return undefined;
+    if (kind === undefined) return isBefore ? undefined : this.#socket(path);
     const isFolder = kind === "folder";
     if (isFolder && this.#selection.mayContain(path) && mayEnter(this.#selection, path, found.stats.dev, level.dev)) {
       level.folders.set(`${name}/`, found.stats.dev);
       insertSorted(level.order, `${name}/`, level.at);
     }
+    if (isBefore) return undefined;
     if (!this.#selection.includes(path, isFolder) || !isWanted(this.#selection, found.stats, kind)) return undefined;
     return { path, ...nodeFromStat(found.stats) };
   }
+
+  #socket(path: BytePath): WalkFailure | undefined {
+    return this.#selection.includes(path, false) ? { path, errno: SOCKET_ERRNO } : undefined;
+  }
+
+  #isAfter(path: string): boolean {
+    return this.#before !== undefined && path >= this.#before;
+  }
+}
+
+/** The first string in byte order after everything that lies below a path: "0" follows "/". */
+function endOfBelow(path: BytePath): string {
+  return `${path}0`;
 }
 
 /** Puts `item` into the sorted rest of `order` from `from` on; names that start with the folder's name come between. */
@@ -151,7 +191,7 @@ function mayEnter(selection: Selection, path: BytePath, childDev: bigint, dev: b
 /** True for a file system that holds no files of people. */
 export function isPseudo(folder: BytePath): boolean {
   try {
-    return PSEUDO_TYPES.has(statfsSync(pathBytes(folder)).type);
+    return PSEUDO_TYPES.has(reach(folder, (place) => statfsSync(place)).type);
   } catch {
     return false; // it went away; the walk will see
   }
@@ -163,7 +203,7 @@ function isWanted(selection: Selection, stats: BigIntStats, kind: NodeKind): boo
 
 function readNames(folder: BytePath): string[] | string {
   try {
-    return readdirSync(pathBytes(folder), "latin1");
+    return reach(folder, namesIn);
   } catch (error) {
     return errnoOf(error) ?? "EIO";
   }
@@ -171,10 +211,18 @@ function readNames(folder: BytePath): string[] | string {
 
 function lstatOrFailure(path: BytePath): { readonly stats: BigIntStats } | WalkFailure {
   try {
-    return { stats: lstatSync(pathBytes(path), { bigint: true }) };
+    return { stats: reach(path, statOf) };
   } catch (error) {
     return { path, errno: errnoOf(error) ?? "EIO" };
   }
+}
+
+function namesIn(place: Buffer): string[] {
+  return readdirSync(place, "latin1");
+}
+
+function statOf(place: Buffer): BigIntStats {
+  return lstatSync(place, { bigint: true });
 }
 
 function byBytes(left: string, right: string): number {

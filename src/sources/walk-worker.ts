@@ -1,41 +1,30 @@
-/** Worker thread that walks one tree and hands over a batch for each request, so that memory stays flat. */
+/** Worker thread that walks one stretch after another and hands over a batch for each request, so that memory stays flat. */
 import { parentPort, workerData } from "node:worker_threads";
-import type { BytePath } from "../base/paths.js";
 import { WalkedBatchWriter, type WalkedColumns, buffersOf } from "../engine/walked-batch.js";
 import { Selection, type SelectionSpec } from "./selection.js";
-import { TreeWalk, type WalkedEntry } from "./walk-tree.js";
+import { TreeWalk, type WalkStretch } from "./walk-tree.js";
 
 export interface WalkOrder {
   readonly spec: SelectionSpec;
-  readonly starts: readonly BytePath[];
   /** Entries in one batch at most. */
   readonly batchMax: number;
 }
 
-/** An empty batch ends the walk. */
-export type WalkAnswer = WalkedColumns;
+/** The next batch of the stretch that is being walked, or the first of another one. */
+export type WalkRequest = "next" | WalkStretch;
 
-/** The entries of one start after the other; undefined at the end. */
-function entriesOf(order: WalkOrder): () => WalkedEntry | undefined {
-  const selection = new Selection(order.spec);
-  const walks = order.starts.map((start) => new TreeWalk(selection, start));
-  return () => {
-    for (let walk = walks[0]; walk !== undefined; walk = walks[0]) {
-      const entry = walk.next();
-      if (entry !== undefined) return entry;
-      walks.shift();
-    }
-    return undefined;
-  };
-}
+/** An empty batch ends the stretch. */
+export type WalkAnswer = WalkedColumns;
 
 if (parentPort !== null) {
   const port = parentPort;
-  const order = workerData as WalkOrder;
-  const next = entriesOf(order);
-  port.on("message", () => {
-    const batch = new WalkedBatchWriter(order.batchMax);
-    for (let entry = next(); entry !== undefined; entry = next()) {
+  const { spec, batchMax } = workerData as WalkOrder;
+  const selection = new Selection(spec);
+  let walk: TreeWalk | undefined;
+  port.on("message", (request: WalkRequest) => {
+    if (request !== "next") walk = new TreeWalk(selection, request);
+    const batch = new WalkedBatchWriter(batchMax);
+    for (let entry = walk?.next(); entry !== undefined; entry = walk?.next()) {
       batch.add(entry);
       if (batch.isFull) break;
     }

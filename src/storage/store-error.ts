@@ -22,3 +22,10 @@ export function storeError(error: unknown, doing: string): HoldfastError {
     details: { errno },
   });
 }
+
+/** For a store whose folder is another one than was opened: its disk is not mounted, or it was moved. */
+export function storeAwayError(folder: string): HoldfastError {
+  return new HoldfastError("REPO_NOT_FOUND", `the store ${folder} is not there any more`, {
+    hint: "Its disk is not mounted, or its folder was moved or replaced: bring it back, then start holdfast again.",
+  });
+}

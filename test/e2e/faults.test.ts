@@ -10,10 +10,10 @@ import { requireRoot } from "../support/requirements.js";
 import { type CommandResult, DaemonProcess, Sandbox, until, versionsOf } from "../support/program.js";
 
 /** The long run (`HOLDFAST_TESTS_THOROUGH=1`, about half an hour) kills 200 times. */
-const KILLS = process.env["HOLDFAST_TESTS_THOROUGH"] === "1" ? 200 : 8;
+const KILLS = process.env["HOLDFAST_TESTS_THOROUGH"] === "1" ? 200 : 5;
 const KILL_ROUND_LIMIT_MS = 20_000;
 /** Kills in the middle of a heal. */
-const HEAL_KILLS = process.env["HOLDFAST_TESTS_THOROUGH"] === "1" ? 40 : 4;
+const HEAL_KILLS = process.env["HOLDFAST_TESTS_THOROUGH"] === "1" ? 40 : 3;
 /** Files that the write load of one round rewrites in turn. */
 const NAMES = 20;
 

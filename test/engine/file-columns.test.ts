@@ -21,7 +21,8 @@ const orders = fc.array(
     fresh: fc.boolean(),
     keptStampNs: fc.bigInt({ min: 0n, max: 2n ** 63n - 1n }),
     sizeBytes: fc.maxSafeNat(),
-    mtimeNs: fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
+    mtimeNs: fc.bigInt({ min: -(2n ** 74n), max: 2n ** 74n - 1n }),
+    sparse: fc.boolean(),
     mode: fc.integer({ min: 0, max: 0o7777 }),
     uid: uint32,
     gid: uint32,
@@ -39,10 +40,11 @@ describe("the columns that tell a thread what to restore", () => {
     fc.assert(
       fc.property(orders, (files) => {
         const writer = new FileColumnsWriter(files.length);
-        for (const { attribute, sizeBytes, mtimeNs, mode, uid, gid, linkCount, sha256, ...where } of files) {
+        for (const { attribute, sizeBytes, mtimeNs, mode, uid, gid, linkCount, sha256, sparse, ...where } of files) {
           const stat = { dev: 0n, ino: 0n, ctimeNs: 0n, sizeBytes, mtimeNs };
           const xattrs = attribute === undefined ? {} : { xattrs: new Map([["user.x", attribute]]) };
-          const node: FileNode = { kind: "file", stat, mode, uid, gid, linkCount, sha256, ...xattrs };
+          const holes = sparse ? { sparse } : {};
+          const node: FileNode = { kind: "file", stat, mode, uid, gid, linkCount, sha256, ...xattrs, ...holes };
           writer.add(node, where);
         }
         const columns = structuredClone(writer.take());

@@ -13,7 +13,7 @@ import type { Repository } from "../../src/engine/repository.js";
 import { contentOf, EngineRig, UNLIMITED } from "../support/engine-rig.js";
 import { fastTempParent, TempFolder } from "../support/temp-folder.js";
 
-const KILLS = process.env["HOLDFAST_TESTS_THOROUGH"] === "1" ? 1000 : 60;
+const KILLS = process.env["HOLDFAST_TESTS_THOROUGH"] === "1" ? 1000 : 40;
 /** Repositories that are worked on at once. */
 const LANES = 2;
 /** A kill comes after up to so many acknowledgements, and a moment. */

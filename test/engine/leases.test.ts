@@ -6,7 +6,7 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import { randomBytes } from "node:crypto";
-import { rm } from "node:fs/promises";
+import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { deferred } from "../../src/base/concurrency.js";
 import { HoldfastError } from "../../src/base/errors.js";
 import { check } from "../../src/engine/check.js";
@@ -232,6 +232,25 @@ describe("a writer whose lease another has taken", () => {
     expect(first.indexDamage.reason).to.have.property("code", "REPO_LOCKED");
     await ledger.expectKept(second, data);
     expect((await check(second, { level: "full" }, UNLIMITED)).problems).to.deep.equal([]);
+  });
+
+  it("is told that the store is away when it is, and makes nothing in the empty place", async () => {
+    const rig = await EngineRig.create(folder());
+    const first = await rig.open();
+    const scenario = new StoreScenario(first, folder().below("data"), new FakeClock(), () => undefined);
+    await scenario.commit("a", "before");
+    await rename(folder().at("store"), folder().at("elsewhere"));
+    await mkdir(folder().at("store"));
+    expect(await codeOf(scenario.commit("b", "after"))).to.equal("REPO_NOT_FOUND");
+    for (const work of [() => scenario.backup(), () => scenario.collect(0)])
+      expect(await codeOf(work())).to.be.oneOf(["REPO_NOT_FOUND", "OBJECT_MISSING"]);
+    expect(first.indexDamage.reason).to.have.property("code", "REPO_NOT_FOUND");
+    await first[Symbol.asyncDispose]();
+    expect(await readdir(folder().at("store"))).to.deep.equal([]);
+    await rm(folder().at("store"), { recursive: true });
+    await rename(folder().at("elsewhere"), folder().at("store"));
+    await using again = await rig.open();
+    expect((await check(again, { level: "full" }, UNLIMITED)).problems).to.deep.equal([]);
   });
 
   it("is fenced off by the next start but one when the next was cut short before it could", async () => {

@@ -4,6 +4,7 @@ import {
   closeSync,
   constants,
   existsSync,
+  linkSync,
   lstatSync,
   openSync,
   readFileSync,
@@ -11,6 +12,7 @@ import {
   renameSync,
   symlinkSync,
   unlinkSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import type { BytePath } from "../../src/base/paths.js";
@@ -105,7 +107,7 @@ describe("a restore to the original places", () => {
   it("leaves alone what is written in the last moment, after it was kept", async () => {
     await folder().write("data/a", "kept");
     const fd = openSync(data(), constants.O_RDONLY | constants.O_DIRECTORY);
-    const stamp = stampOf(lstatSync(place("a"), { bigint: true }));
+    const earlier = stampOf(lstatSync(place("a"), { bigint: true })) - 1n;
     const name = (keptStampNs: bigint): NameAnswer => {
       const files = new FileColumnsWriter(1);
       const chunks = { firstPlace: 0, placeCount: 0 };
@@ -117,8 +119,13 @@ describe("a restore to the original places", () => {
       return nameBatch({ folders, files: files.take(), waiting, named, onlyKept: true });
     };
     try {
-      expect(name(stamp - 1n).failed.get(0)).to.include({ kind: "failed", code: "TARGET_EXISTS" });
+      expect(name(earlier).failed.get(0)).to.include({ kind: "failed", code: "TARGET_EXISTS" });
       expect([readFileSync(place("a"), "utf8"), existsSync(place("staged"))]).to.deep.equal(["kept", false]);
+      utimesSync(place("a"), 0, 0); // as a file of an image; with 0 nothing was there to be kept
+      expect(name(0n).failed.get(0)).to.include({ kind: "failed", code: "TARGET_EXISTS" });
+      expect(readFileSync(place("a"), "utf8")).to.equal("kept");
+      linkSync(place("a"), place("b"));
+      const stamp = stampOf(lstatSync(place("a"), { bigint: true }));
       expect(name(stamp).failed.size).to.equal(0);
       expect(readFileSync(place("a"), "utf8")).to.equal("restored");
     } finally {

@@ -7,6 +7,7 @@ import type { BytePath } from "../../src/base/paths.js";
 import { decodeFragment, encodeFragment } from "../../src/engine/index/fragments.js";
 import { decodeLocations, encodeLocations } from "../../src/engine/index/locations.js";
 import { TreeBuilder, type TreeRoot } from "../../src/engine/tree/builder.js";
+import { evenPaths } from "../../src/engine/tree/even-paths.js";
 import { ByteReader } from "../../src/engine/tree/bytes.js";
 import { type EntryState, encodeState, looksUnchanged, readState, summaryOf } from "../../src/engine/tree/codec.js";
 import { decodeDelta, encodeDelta } from "../../src/engine/tree/delta.js";
@@ -375,6 +376,22 @@ describe("trees", () => {
       }),
       { numRuns: 60 },
     );
+  });
+
+  it("are parted into stretches of about the size asked for, without reading leaves", async () => {
+    const store = new NodeStore();
+    const entries = manyEntries(20_000);
+    const root = await store.build(entries);
+    store.loads = 0;
+    const borders = await evenPaths(store.load, root.id, 3000, UNLIMITED);
+    expect(store.loads).to.be.lessThan(4);
+    const paths = [...entries.keys()].sort();
+    const places = [0, ...borders.map((path) => paths.indexOf(path)), paths.length];
+    for (const [index, place] of places.slice(1, -1).entries()) {
+      expect(place - (places[index] ?? 0)).to.be.within(3000, 4000);
+    }
+    expect(paths.length - (places.at(-2) ?? 0)).to.be.lessThan(4000);
+    expect(await evenPaths(store.load, root.id, 30_000, UNLIMITED)).to.deep.equal([]);
   });
 
   it("stop a reader at a node that stands in a circle", async () => {

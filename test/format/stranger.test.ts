@@ -4,7 +4,18 @@
  * of every golden repository and of one that holds all kinds of objects.
  */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { cp } from "node:fs/promises";
 import { expect } from "chai";
 import { Secret, silentObserver } from "../../src/base/observe.js";
@@ -182,6 +193,9 @@ function makeSpecialFiles(at: (name: string) => string): void {
   writeFileSync(at("gone"), "no longer found by the second backup");
   writeFileSync(at("large"), noise(3_000_000, 3));
   writeFileSync(at("pages"), Buffer.concat([Buffer.from("SQLite format 3\0"), noise(PAGES_BYTES, 4)]));
+  writeFileSync(at("holes"), "");
+  truncateSync(at("holes"), 50_000);
+  utimesSync(at("holes"), 0, Date.UTC(2400, 0, 1) / 1000);
   writeFileSync(at("marked"), "with attributes");
   execFileSync("setfattr", ["-n", "user.colour", "-v", "blue", at("marked")]);
   execFileSync("mkfifo", [at("fifo")]);
@@ -215,6 +229,9 @@ function currentAt(reader: StrangerReader, path: string): StrangerState | undefi
 function expectSpecial(reader: StrangerReader, at: (name: string) => string): void {
   expect(currentAt(reader, at("gone"))?.absentSinceMs).to.be.greaterThan(0);
   expect(currentAt(reader, at("marked"))?.node.xattrs?.get("user.colour")?.toString()).to.equal("blue");
+  const holes = currentAt(reader, at("holes"))?.node;
+  expect(holes?.sparse).to.equal(true);
+  expect(holes?.stat.mtimeNs).to.equal(lstatSync(at("holes"), { bigint: true }).mtimeNs);
   expect(currentAt(reader, at("link"))?.node.linkTarget).to.equal("large");
   expect(currentAt(reader, at("fifo"))?.node.kind).to.equal("fifo");
   if (process.getuid?.() === 0) expect(currentAt(reader, at("null"))?.node.device).to.deep.equal({ major: 1, minor: 3 });

@@ -6,7 +6,8 @@ import { expect } from "chai";
 import type { BytePath } from "../../src/base/paths.js";
 import { encodeFragment } from "../../src/engine/index/fragments.js";
 import { TreeBuilder } from "../../src/engine/tree/builder.js";
-import { encodeState } from "../../src/engine/tree/codec.js";
+import { ByteReader } from "../../src/engine/tree/bytes.js";
+import { encodeState, readState } from "../../src/engine/tree/codec.js";
 import { encodeDelta } from "../../src/engine/tree/delta.js";
 import type { ChunkId, FileNode } from "../../src/engine/types.js";
 
@@ -40,6 +41,21 @@ const FILE_HEX = hex(
 describe("the format of", () => {
   it("an entry state", () => {
     expect(encodeState({ node: file, timeMs: 1, seq: 2 }).toString("hex")).to.equal(FILE_HEX);
+  });
+
+  it("an entry state with all that can stand above the permission bits", () => {
+    const word = (node: Partial<FileNode>, mtimeNs: bigint): string => {
+      const state = encodeState({ node: { ...file, stat: { ...file.stat, mtimeNs }, ...node }, timeMs: 1, seq: 2 });
+      expect(readState(new ByteReader(state)).node).to.deep.equal({ ...file, stat: { ...file.stat, mtimeNs }, ...node });
+      return state.toString("hex");
+    };
+    const withWord = (lowNs: string, mode: string): string =>
+      FILE_HEX.replace("ffffffffffffffff", lowNs).replace("0102a40300", `0102${mode}00`);
+    expect(word({ sparse: true }, -1n)).to.equal(withWord("ffffffffffffffff", "a48304"));
+    expect(word({ inodeFlags: ["immutable"] }, -1n)).to.equal(withWord("ffffffffffffffff", "a48308"));
+    expect(word({ inodeFlags: ["append_only", "no_dump"] }, -1n)).to.equal(withWord("ffffffffffffffff", "a48330"));
+    expect(word({}, 2n ** 64n + 5n)).to.equal(withWord("0500000000000000", "a4838001"));
+    expect(word({}, -(2n ** 64n) - 1n)).to.equal(withWord("ffffffffffffffff", "a48340"));
   });
 
   it("an absent symbolic link", () => {

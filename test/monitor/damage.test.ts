@@ -265,6 +265,42 @@ describe("damage of protected files", () => {
       expect((await bench.monitor.scan({}, bench.signal.signal)).findings).to.have.length(1);
     });
 
+    it("reads many small files again little by little, not all at once", async function () {
+      requireTrueCtime(this);
+      const clock = new FakeClock(systemClock.nowMs());
+      await using bench = await WatchBench.create({ clock, nativeEvents: false, times: { scrubMs: 7 * DAY_MS } });
+      for (let index = 0; index < 600; index += 1) await bench.folder.write(`f${String(index)}`, "");
+      const until = async (what: string, stepMs: number, isDone: () => Promise<boolean>): Promise<void> => {
+        for (let step = 0; !(await isDone()); step += 1) {
+          if (step > 500) throw new Error(`${what}: told ${bench.summary()}`);
+          await clock.advance(stepMs);
+          await delay(5); // reading is real
+        }
+      };
+      const protecting = bench.protect();
+      await until("the first look", 50, () => Promise.resolve(bench.monitor.registry.totals("data").files === 600));
+      await protecting;
+      const readings = async (): Promise<readonly number[]> => {
+        const found: number[] = [];
+        for await (const page of bench.monitor.registry.entries("data"))
+          for (const { record } of page) if (record.kind === "file") found.push(record.lastVerifiedMs);
+        return found;
+      };
+      let before = await readings();
+      const readCount = async (): Promise<number> => {
+        const now = await readings();
+        return now.filter((readingMs, index) => readingMs !== before[index]).length;
+      };
+      await until("what was read too soon", 10_000, async () => (await readCount()) === 600);
+      before = await readings();
+      clock.jumpWall(8 * DAY_MS);
+      await until("a portion", 10_000, async () => (await readCount()) > 0);
+      await until("the whole portion", 0, async () => (await readCount()) >= 499);
+      await delay(50);
+      expect(await readCount(), "500 with the folder").to.equal(499);
+      await until("the rest", 10_000, async () => (await readCount()) === 600);
+    });
+
     it("reads everything again in the background within its deadline, the rotten one included", async function () {
       requireTrueCtime(this);
       const clock = new FakeClock(systemClock.nowMs());

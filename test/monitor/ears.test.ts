@@ -19,7 +19,9 @@ const NO_SWEEPS = { folderSweepMs: 3_600_000, fileSweepMs: 3_600_000 };
 class HandEars {
   readonly clock = new FakeClock();
   readonly reconciles: { readonly reason: string; readonly finish: () => void }[] = [];
+  /** Folders for which it was to be listened anew, or `all`. */
   readonly rewatches: string[] = [];
+  readonly rechecks: string[] = [];
   degraded: string | undefined;
   listener: WatchListener | undefined;
   readonly watch: RootWatch;
@@ -28,7 +30,8 @@ class HandEars {
     const native = {
       watch: (_root: BytePath, _shallow: boolean, listener: WatchListener) => {
         this.listener = listener;
-        return { rewatch: () => void this.rewatches.push("again"), close: () => undefined };
+        const note = (folders?: readonly BytePath[]): void => void this.rewatches.push(folders?.join(" ") ?? "all");
+        return { rewatch: note, close: () => undefined };
       },
     };
     this.watch = new RootWatch(
@@ -37,7 +40,7 @@ class HandEars {
       {
         changed: () => undefined,
         reconcile: (_under, reason) => new Promise((finish) => this.reconciles.push({ reason, finish })),
-        recheck: () => undefined,
+        recheck: (folders) => void this.rechecks.push(folders.join(" ")),
         degraded: (reason) => (this.degraded = reason),
       },
     );
@@ -90,6 +93,26 @@ describe("the ears of a root", () => {
     await opened;
     await ears.finishReconcile();
     expect(ears.degraded).to.equal("no space for watches");
+  });
+
+  it("are set anew for the folders that came, and again for what came while they were set", async () => {
+    await using folder = await TempFolder.create("ears");
+    const ears = await HandEars.open(folder.bytes());
+    const [first, second] = [folder.bytes("first"), folder.bytes("second")];
+    ears.watch.foundUnwatched(first);
+    await ears.clock.advance(200);
+    ears.watch.foundUnwatched(second);
+    expect([ears.rewatches, ears.rechecks]).to.deep.equal([[first], []]);
+    ears.listener?.armed();
+    expect(ears.rechecks).to.deep.equal([first]);
+    expect(ears.watch.doubt, "the second may hold folders that nobody watches").to.include("about to be watched");
+    await ears.clock.advance(200);
+    ears.listener?.armed();
+    expect([ears.rewatches, ears.rechecks]).to.deep.equal([
+      [first, second],
+      [first, second],
+    ]);
+    expect(ears.watch.doubt).to.equal(undefined);
   });
 
   it("are tried again after 1 s and then ever more rarely when they cannot be had", async () => {

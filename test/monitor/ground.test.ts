@@ -14,6 +14,7 @@ import { OwnWriteLedger } from "../../src/monitor/ledger.js";
 import { type LossHooks, LossJudge } from "../../src/monitor/losses.js";
 import { Pauses } from "../../src/monitor/pauses.js";
 import { type DatedRecord, monitorSublevel } from "../../src/monitor/registry.js";
+import { StartScans } from "../../src/monitor/start-scans.js";
 import { FileValidation } from "../../src/monitor/validation.js";
 import { FileSource } from "../../src/sources/files.js";
 import { LoopDisk } from "../support/loop-disk.js";
@@ -33,6 +34,7 @@ const CALM: Omit<LossHooks, "takesDeparture"> = {
   grounds: () => () => ({ is: "sound" }),
   lookAgain: () => undefined,
   isLookedThrough: () => true,
+  isStarting: () => false,
   awaitRemoval: () => undefined,
   isCatchingUp: () => false,
   survey: () => Promise.resolve(),
@@ -245,6 +247,7 @@ async function contextOf(bench: WatchBench, bus: EventBus): Promise<SourceContex
     pauses: await Pauses.open(monitorSublevel(new Level(bench.state.at("pauses")))),
     validation: new FileValidation(systemClock, bench.state.at("inspect")),
     arrivals: new Arrivals(),
+    startScans: new StartScans(systemClock),
     actors: undefined,
     stopAttacker: false,
     git: new GitKnowledge(() => 0),

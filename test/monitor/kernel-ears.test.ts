@@ -219,6 +219,40 @@ describe("ears that ask the kernel", () => {
     await listening.until("the file", () => listening.paths().has("second/file"));
   });
 
+  it("listen anew to the folders that came, not to the whole tree, and find what stands in another's place", async () => {
+    await using folder = await TempFolder.create("ears");
+    for (let index = 0; index < 50; index += 1) await folder.folder(`old/${String(index)}`);
+    const watched: string[] = [];
+    let isBlind = true;
+    const counted: InotifyCalls = {
+      ...calls,
+      watch: (queue, mask, path) => {
+        watched.push(Buffer.from(path).toString());
+        if (isBlind && watched.at(-1)?.includes("new") === true)
+          throw Object.assign(new Error("EACCES: inotify_add_watch failed"), { code: "EACCES" });
+        return calls.watch(queue, mask, path);
+      },
+    };
+    await using listening = new Listening(folder, counted);
+    const ear = await listening.listen();
+    await folder.write("old/7/new/deep/file", "x"); // nobody can watch it yet
+    await listening.until("the folder", () => listening.paths().has("old/7/new"));
+    isBlind = false;
+    watched.length = listening.heard.length = 0;
+    await ear.renew([folder.at("old/7/new/deep"), folder.at("gone")]);
+    expect(watched.map((path) => path.slice(folder.path.length + 1))).to.deep.equal([
+      "old",
+      "old/7",
+      "old/7/new",
+      "gone",
+      "old/7/new/deep",
+    ]);
+    await listening.ears.settle();
+    expect(listening.paths("create"), "told, since it was not heard").to.include("old/7/new/deep/file");
+    writeFileSync(folder.at("old/7/new/deep/file"), "y");
+    await listening.until("the write", () => listening.paths("update").has("old/7/new/deep/file"));
+  });
+
   it("cannot be had on a folder that is not there, and hear the folder when it comes", async () => {
     await using folder = await TempFolder.create("ears");
     await folder.write("root/file", "x");

@@ -27,6 +27,10 @@ describe("losses of protected files", () => {
       path: bench.folder.bytes("wanted.txt"),
     });
     expect(bench.monitor.registry.get("data", bench.folder.bytes("wanted.txt"))).to.include({ state: "lost" });
+    expect(bench.paths("file.missed"), "told before, so that healing can get ready").to.deep.equal(["wanted.txt"]);
+    expect(bench.events("file.missed")[0]?.seenAtMs, "by the time that tells losses apart").to.equal(
+      bench.losses[0]?.seenAtMs,
+    );
   });
 
   it("says nothing of a file that is back within the grace", async () => {

@@ -18,7 +18,13 @@ const recordArb: fc.Arbitrary<RegistryRecord> = fc
   .record({
     kind: fc.constantFrom(...NODE_KINDS),
     state: fc.constantFrom(...REGISTRY_STATES),
-    stat: fc.record({ dev: u64, ino: u64, sizeBytes: fc.maxSafeNat(), mtimeNs: i64, ctimeNs: i64 }),
+    stat: fc.record({
+      dev: u64,
+      ino: u64,
+      sizeBytes: fc.maxSafeNat(),
+      mtimeNs: fc.bigInt({ min: -(2n ** 74n), max: 2n ** 74n }),
+      ctimeNs: i64,
+    }),
     mode: fc.nat({ max: 0o7777 }),
     uid: fc.nat({ max: 2 ** 32 - 1 }),
     gid: fc.nat({ max: 2 ** 32 - 1 }),

@@ -42,8 +42,37 @@ describe("what is not meant although it looks so", () => {
     await bench.quiet();
     bench.clear();
     const pack = readdirSync(bench.folder.at("work/.git/objects/pack")).find((name) => name.endsWith(".pack")) ?? "";
-    const ours = ["config", "packed-refs", "hooks/pre-commit", "refs/heads/main", `objects/pack/${pack}`];
+    const ours = ["config", "index", "logs/HEAD", "packed-refs", "hooks/pre-commit", "refs/heads/main"];
+    ours.push(`objects/pack/${pack}`);
     const gone = ours.map((name) => `work/.git/${name}`);
+    for (const name of gone) unlinkSync(bench.folder.at(name));
+    await bench.until("all of it", () => bench.losses.length >= gone.length);
+    expect([...bench.paths("file.lost")].sort()).to.deep.equal([...gone].sort());
+  });
+
+  it("is the index of a linked work tree that stands, and an object of its submodule; a work tree that git ends is meant", async function () {
+    requirePrograms(this, "git");
+    await using bench = await WatchBench.create();
+    const work = bench.folder.at("work");
+    await bench.folder.write("work/file", "x");
+    await git(work, "init", "-q", "-b", "main");
+    await git(work, "add", ".");
+    await git(work, "commit", "-qm", "one");
+    for (const name of ["kept", "ended"]) await git(work, "worktree", "add", "-q", "--detach", folder().at(name));
+    const nested = bench.folder.at("work/.git/worktrees/kept/modules/lib");
+    await git(work, "clone", "-q", "--bare", work, nested);
+    await bench.protect();
+    await bench.quiet();
+    bench.clear();
+    const { ino } = statSync(bench.folder.at("work/.git/logs/HEAD"));
+    await git(work, "worktree", "remove", folder().at("ended"));
+    await git(work, "reflog", "expire", "--expire=now", "--all");
+    await git(work, "gc", "-q", "--prune=now");
+    await bench.quiet(800);
+    expect(bench.losses).to.deep.equal([]);
+    const log = statSync(bench.folder.at("work/.git/logs/HEAD"));
+    expect([log.size, log.ino === ino], "git emptied it").to.deep.equal([0, false]);
+    const gone = ["index", "logs/HEAD", "modules/lib/HEAD"].map((name) => `work/.git/worktrees/kept/${name}`);
     for (const name of gone) unlinkSync(bench.folder.at(name));
     await bench.until("all of it", () => bench.losses.length >= gone.length);
     expect([...bench.paths("file.lost")].sort()).to.deep.equal([...gone].sort());

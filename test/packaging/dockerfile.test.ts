@@ -80,6 +80,7 @@ describe("the Dockerfile", () => {
       "tini",
       "--",
       "node",
+      "--max-semi-space-size=2",
       "/opt/holdfast/bin/holdfast",
     ]);
     expect(JSON.parse(values("CMD")[0] ?? "")).to.deep.equal(["daemon"]);

@@ -64,6 +64,16 @@ describe("placing a file", () => {
     expect(Buffer.from(after.xattrs?.get("user.colour") ?? []).toString()).to.equal("green");
   });
 
+  it("gives a file that had holes its holes again", async () => {
+    const bytes = Buffer.alloc(3_000_000);
+    bytes.write("in the middle", 1_500_000);
+    const node: FileNode = { ...nodeAt(pathFromText(await folder().write("like", "x"))), sparse: true };
+    const content = { ...contentOf("", node), sha256: sha256(bytes), open: () => partsOf(bytes, 70_000) };
+    expect((await placeFile(targetAt(folder(), "image"), content, host(), NEVER)).kind).to.equal("placed");
+    expect((await readFile(folder().at("image"))).equals(bytes)).to.equal(true);
+    expect(statSync(folder().at("image")).blocks * 512).to.be.at.most(8192);
+  });
+
   it("makes missing parents again with their metadata", async function () {
     requireRoot(this);
     const path = await folder().write("deep/er/file", "x");
@@ -404,6 +414,11 @@ for (let count = 0; ; count += 1) {
   attempt(() => renameSync(sub + ".away" + count, sub));
   pause();
 }`;
+
+async function* partsOf(bytes: Buffer, lengthBytes: number): AsyncGenerator<Buffer> {
+  await Promise.resolve();
+  for (let at = 0; at < bytes.length; at += lengthBytes) yield bytes.subarray(at, at + lengthBytes);
+}
 
 function host(): PlaceHost {
   return {

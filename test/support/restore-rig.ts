@@ -5,13 +5,13 @@ import { nativeCalls } from "../../src/base/native.js";
 import { type BytePath, joinPath, pathBytes } from "../../src/base/paths.js";
 import type { Repository } from "../../src/engine/repository.js";
 import { type RestoreReport, type RestoreRequest, restore } from "../../src/engine/restore.js";
-import type { Entry } from "../../src/engine/types.js";
+import type { Entry, Manifest } from "../../src/engine/types.js";
 import { UNLIMITED, walkFolder } from "./engine-rig.js";
 
-/** Backs up a folder with everything in it. */
-export async function backUpFolder(repository: Repository, root: BytePath): Promise<void> {
+/** Backs up a folder with everything in it; gives the manifest. */
+export async function backUpFolder(repository: Repository, root: BytePath): Promise<Manifest> {
   const source = { name: "docs", roots: [root], walk: walkFolder(root), encryptionRequired: false };
-  await repository.createBackup({ type: "incremental", sources: [source] }, UNLIMITED);
+  return await repository.createBackup({ type: "incremental", sources: [source] }, UNLIMITED);
 }
 
 /** Restores the latest backup, overwriting always unless told otherwise. */

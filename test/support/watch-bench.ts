@@ -25,6 +25,7 @@ type Told = {
 const HEARD = [
   "file.changed",
   "file.removed",
+  "file.missed",
   "file.lost",
   "file.returned",
   "mass.loss",
@@ -286,7 +287,7 @@ export class WatchBench implements AsyncDisposable {
   }
 
   /** Paths of an event below the folder. */
-  paths(name: "file.changed" | "file.removed" | "file.lost" | "file.returned"): readonly string[] {
+  paths(name: "file.changed" | "file.removed" | "file.missed" | "file.lost" | "file.returned"): readonly string[] {
     return this.events(name).map(({ path }) => pathText(path).slice(this.folder.path.length + 1));
   }
 

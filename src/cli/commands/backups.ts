@@ -18,8 +18,11 @@ import {
   queryText,
   textOption,
 } from "../command.js";
-import { printable } from "../output.js";
+import { type Output, printable } from "../output.js";
 import { parseTime, timeText } from "../time.js";
+
+/** Paths that are named of each sort that is told below a manifest; `--json` names more. */
+const ODD_PATHS_MAX = 5;
 
 export const backupCommands: readonly CommandSpec[] = [
   {
@@ -268,6 +271,25 @@ function printManifest(context: CommandContext, manifest: Manifest): void {
     lookedAt(source),
   ]);
   output.table(columns, rows);
+  for (const source of manifest.sources) printOdd(output, source);
+}
+
+/** What is not kept, or will not be set again: no failure, and good to know. */
+function printOdd(output: Output, source: SourceManifest): void {
+  const line = (count = 0, what: string, paths: readonly string[] = []): void => {
+    if (count === 0) return;
+    const rest = count > ODD_PATHS_MAX ? ", …" : "";
+    output.print(
+      `${printable(source.source)}: ${what}: ${paths.slice(0, ODD_PATHS_MAX).map(printable).join(", ")}${rest}`,
+    );
+  };
+  const { sockets_skipped: sockets = 0, immutable_files: immutable = 0 } = source;
+  line(sockets, `${counted(sockets, "socket")} skipped, nothing of them can be kept`, source.socket_paths);
+  line(
+    immutable,
+    `immutable or append-only, which a restore does not set: ${String(immutable)}`,
+    source.immutable_paths,
+  );
 }
 
 /** What the backup looked at, and why at all of it though a daemon watches. */

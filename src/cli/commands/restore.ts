@@ -54,7 +54,7 @@ export const restoreCommands: readonly CommandSpec[] = [
       { flags: "--dry-run", description: "only show the plan" },
       { flags: "--no-verify", description: "do not read back what was written" },
       { flags: "--verify", description: "read back what was written (default)" },
-      { flags: "--sparse", description: "write long runs of zeros as holes" },
+      { flags: "--sparse", description: "write runs of zeros as holes also where the file had none" },
     ],
     examples: [
       "holdfast restore --backup-id latest --target /tmp/back",

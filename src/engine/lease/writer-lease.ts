@@ -7,11 +7,12 @@
  * clock is asked.
  */
 import { type BigIntStats, constants, statSync } from "node:fs";
-import { type FileHandle, mkdir, open, readdir, rename, unlink } from "node:fs/promises";
+import { type FileHandle, open, readdir, rename, stat, unlink } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { HoldfastError, errnoOf } from "../../base/errors.js";
-import { storeError } from "../../storage/store-error.js";
+import { storeAwayError, storeError } from "../../storage/store-error.js";
+import { makeIfMissing } from "./store-lock.js";
 
 /** A lease, or one that was taken away and whose writer was not fenced off yet. */
 const LEASE = /^([0-9a-f]{16})(\.gone)?$/;
@@ -24,15 +25,23 @@ export class WriterLease implements AsyncDisposable {
   /** Held open, so that no other file can have its inode. */
   readonly #file: FileHandle;
   readonly #made: BigIntStats;
+  /** The folder of the leases, as it was then. */
+  readonly #ground: BigIntStats;
   /** Told once, when the lease is found gone. */
   onLost: (error: HoldfastError) => void = () => undefined;
   #isLost = false;
 
-  private constructor(path: string, file: FileHandle, made: BigIntStats, others: readonly string[]) {
+  private constructor(
+    path: string,
+    file: FileHandle,
+    { made, ground }: { readonly made: BigIntStats; readonly ground: BigIntStats },
+    others: readonly string[],
+  ) {
     this.#folder = dirname(path);
     this.#path = path;
     this.#file = file;
     this.#made = made;
+    this.#ground = ground;
     this.others = others;
   }
 
@@ -40,7 +49,7 @@ export class WriterLease implements AsyncDisposable {
   static async take(storeFolder: string, writerId: string): Promise<WriterLease> {
     const folder = join(storeFolder, "leases");
     try {
-      await mkdir(folder, { recursive: true, mode: 0o700 });
+      await makeIfMissing(folder);
       const others = new Set<string>();
       for (const name of await readdir(folder)) {
         const [, writer, gone] = LEASE.exec(name) ?? [];
@@ -48,12 +57,23 @@ export class WriterLease implements AsyncDisposable {
         if (gone === undefined) await rename(join(folder, name), goneName(folder, writer));
         others.add(writer);
       }
-      const path = join(folder, writerId);
-      const file = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
-      await file.write(`${String(process.pid)} ${hostname()}\n`);
-      return new WriterLease(path, file, await file.stat({ bigint: true }), [...others]);
+      return await WriterLease.#make(join(folder, writerId), [...others]);
     } catch (error) {
       throw storeError(error, "taking the writer's lease");
+    }
+  }
+
+  static async #make(path: string, others: readonly string[]): Promise<WriterLease> {
+    const file = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
+    try {
+      await file.writeFile(`${String(process.pid)} ${hostname()}\n`);
+      const found = { made: await file.stat({ bigint: true }), ground: await stat(dirname(path), { bigint: true }) };
+      return new WriterLease(path, file, found, others);
+    } catch (error) {
+      // Nothing was written under it yet, so nobody has to be fenced off.
+      await file.close().catch(() => undefined);
+      await unlink(path).catch(() => undefined);
+      throw error;
     }
   }
 
@@ -64,24 +84,25 @@ export class WriterLease implements AsyncDisposable {
 
   /**
    * To be asked after data is durable and before anybody is told so, and before anything is removed. Takes some
-   * microseconds. Throws REPO_LOCKED when another process took over; it stays so.
+   * microseconds. Throws REPO_LOCKED when another process took over, REPO_NOT_FOUND when the store itself is away; it
+   * stays so.
    */
   assertHeld(): void {
     if (!this.#isLost && this.#isThere()) return;
-    const error = new HoldfastError("REPO_LOCKED", "another process has taken over the writing of this repository");
+    const error = this.#isGroundThere()
+      ? new HoldfastError("REPO_LOCKED", "another process has taken over the writing of this repository")
+      : storeAwayError(dirname(this.#folder));
     if (!this.#isLost) this.onLost(error);
     this.#isLost = true;
     throw error;
   }
 
   #isThere(): boolean {
-    try {
-      const found = statSync(this.#path, { bigint: true });
-      return found.ino === this.#made.ino && found.dev === this.#made.dev;
-    } catch (error) {
-      if (errnoOf(error) === "ENOENT" || errnoOf(error) === "ENOTDIR") return false;
-      throw storeError(error, "looking at the writer's lease");
-    }
+    return isSame(this.#path, this.#made);
+  }
+
+  #isGroundThere(): boolean {
+    return isSame(this.#folder, this.#ground);
   }
 
   /** A clean end: whoever comes next need not fence this writer off. */
@@ -93,6 +114,17 @@ export class WriterLease implements AsyncDisposable {
     } finally {
       await this.#file.close();
     }
+  }
+}
+
+/** Whether the very same file or folder stands there. */
+function isSame(path: string, known: BigIntStats): boolean {
+  try {
+    const found = statSync(path, { bigint: true });
+    return found.ino === known.ino && found.dev === known.dev;
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT" || errnoOf(error) === "ENOTDIR") return false;
+    throw storeError(error, "looking at the writer's lease");
   }
 }
 

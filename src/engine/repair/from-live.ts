@@ -5,7 +5,8 @@
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { errnoOf } from "../../base/errors.js";
-import { type BytePath, pathBytes } from "../../base/paths.js";
+import type { BytePath } from "../../base/paths.js";
+import { reached } from "../../base/reach.js";
 import type { RepositoryCore } from "../core.js";
 import { chunkIdOf, RecordSealer } from "../pack/record.js";
 import type { ChunkId } from "../types.js";
@@ -56,7 +57,8 @@ function byPath(lost: LostChunks): Map<BytePath, Wanted[]> {
 async function openFile(path: BytePath): Promise<FileHandle | undefined> {
   try {
     const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-    const file = await open(pathBytes(path), flags);
+    using place = reached(path);
+    const file = await open(place.bytes, flags);
     if ((await file.stat()).isFile()) return file;
     await file.close();
     return undefined;

@@ -2,6 +2,7 @@
  * Regular files of a batch, column by column: an object for each would be cloned on its way to a thread, which costs
  * more than writing a small file. The thread makes one object at a time of them.
  */
+import { fieldsOfWord, modeWordOf, timeOfWord } from "../tree/mode-word.js";
 import type { FileNode } from "../types.js";
 
 /** One regular file. */
@@ -19,6 +20,8 @@ export interface FileOrder {
   readonly uid: number;
   readonly gid: number;
   readonly linkCount: number;
+  /** It had holes: its runs of zeros become holes again. */
+  readonly sparse: boolean;
   /** 64 hex characters: what is delivered has this digest, or nothing is. */
   readonly sha256: string;
   readonly xattrs?: NonNullable<FileNode["xattrs"]>;
@@ -32,6 +35,7 @@ export interface FileColumns {
   readonly names: Uint8Array;
   /** `FIELDS.length` numbers for each file. */
   readonly numbers: Float64Array;
+  /** What 64 bits hold of the times; the rest stands in the mode words. */
   readonly mtimesNs: BigInt64Array;
   readonly keptStampsNs: BigInt64Array;
   /** 32 bytes for each file. */
@@ -46,7 +50,7 @@ const AT = {
   folder: 1,
   fresh: 2,
   sizeBytes: 3,
-  mode: 4,
+  modeWord: 4,
   uid: 5,
   gid: 6,
   linkCount: 7,
@@ -91,13 +95,13 @@ export class FileColumnsWriter {
     numbers[at + AT.folder] = folder;
     numbers[at + AT.fresh] = fresh ? 1 : 0;
     numbers[at + AT.sizeBytes] = node.stat.sizeBytes;
-    numbers[at + AT.mode] = node.mode;
+    numbers[at + AT.modeWord] = modeWordOf(node);
     numbers[at + AT.uid] = node.uid;
     numbers[at + AT.gid] = node.gid;
     numbers[at + AT.linkCount] = node.linkCount;
     numbers[at + AT.firstPlace] = firstPlace;
     numbers[at + AT.placeCount] = placeCount;
-    this.#mtimesNs[index] = node.stat.mtimeNs;
+    this.#mtimesNs[index] = BigInt.asIntN(64, node.stat.mtimeNs);
     this.#keptStampsNs[index] = where.keptStampNs;
     this.#digests.write(node.sha256 ?? "", index * DIGEST_BYTES, DIGEST_BYTES, "hex");
     if (node.xattrs !== undefined) this.#xattrs.set(index, node.xattrs);
@@ -128,14 +132,17 @@ export function fileOrderAt(columns: FileColumns, index: number): FileOrder {
   const at = index * NUMBERS;
   const number = (field: keyof typeof AT): number => numbers[at + AT[field]] ?? 0;
   const xattrs = columns.xattrs.get(index);
+  const word = number("modeWord");
+  const { mode, sparse = false } = fieldsOfWord(word);
   return {
     folder: number("folder"),
     name: fileNameAt(columns, index),
     fresh: number("fresh") === 1,
     sizeBytes: number("sizeBytes"),
-    mtimeNs: columns.mtimesNs[index] ?? 0n,
+    mtimeNs: timeOfWord(word, columns.mtimesNs[index] ?? 0n),
     keptStampNs: keptStampAt(columns, index),
-    mode: number("mode"),
+    mode,
+    sparse,
     uid: number("uid"),
     gid: number("gid"),
     linkCount: number("linkCount"),

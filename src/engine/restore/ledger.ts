@@ -9,6 +9,8 @@ export const WARNINGS_MAX = 1_000;
 export const PLAN_MAX = 1_000;
 /** Failures listed; all are counted. */
 const FAILED_MAX = 10_000;
+/** Of the files that were immutable, those that are named. */
+const IMMUTABLE_NAMED_MAX = 10;
 
 export type RestoreAction = RestoredAs | "folder" | "delete" | "skip";
 
@@ -42,6 +44,8 @@ export class Ledger {
   #skipped = 0;
   #deleted = 0;
   #failedCount = 0;
+  #immutableCount = 0;
+  readonly #immutableNames: string[] = [];
   /** Changed things that were stored before they were replaced or removed. */
   kept = 0;
   filesDone = 0;
@@ -83,6 +87,12 @@ export class Ledger {
     if (this.#warnings.length < WARNINGS_MAX) this.#warnings.push(line);
   }
 
+  /** One of the entries was immutable or append-only when it was stored. */
+  wasImmutable(path: BytePath): void {
+    this.#immutableCount += 1;
+    if (this.#immutableNames.length < IMMUTABLE_NAMED_MAX) this.#immutableNames.push(pathText(path));
+  }
+
   fail(path: BytePath, error: unknown): void {
     this.failure({ path, code: targetCode(error), message: messageOf(error) });
   }
@@ -100,8 +110,14 @@ export class Ledger {
   report(): RestoreReport {
     const { kept, bytesDone: bytes } = this;
     const counts = { restored: this.#restored, skipped: this.#skipped, deleted: this.#deleted, kept, bytes };
-    const lists = { failed: this.#failed, warnings: this.#warnings, plan: this.#plan };
+    const lists = { failed: this.#failed, warnings: [...this.#warnings, ...this.#immutableLine()], plan: this.#plan };
     return { ...counts, failedCount: this.#failedCount, ...lists };
+  }
+
+  #immutableLine(): string[] {
+    if (this.#immutableCount === 0) return [];
+    const [names, count] = [this.#immutableNames.join(", "), String(this.#immutableCount)];
+    return [`not made immutable or append-only again, as ${count} were when they were stored: ${names}`];
   }
 
   #note(path: BytePath, action: RestoreAction): void {

@@ -8,6 +8,7 @@ import { type BigIntStats, closeSync, constants, fstatSync, ftruncateSync, readS
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { AnchoredFolder } from "../../base/anchored.js";
 import { HoldfastError } from "../../base/errors.js";
+import { dataRuns, isZero } from "../../base/holes.js";
 import { type Inheritance, type MetadataGap, applyToDescriptor, inheritanceOf, nodeFromStat } from "../metadata.js";
 import type { FileNode } from "../types.js";
 import type { FileOrder } from "./file-columns.js";
@@ -15,7 +16,7 @@ import { assertKept } from "./kept-stamp.js";
 import { openUnnamed, unlinkQuietly } from "./place-name.js";
 import type { DoneOutcome, PutOptions, StagedName } from "./protocol.js";
 
-const ZERO_BLOCK = Buffer.alloc(4096);
+const BLOCK_BYTES = 4096;
 /** The codec's outputs are freed when the event loop turns: it does so after this many bytes. */
 const BYTES_PER_TURN = 8 * 2 ** 20;
 
@@ -123,7 +124,8 @@ export class FilePutter {
   async #fill(fd: number, { order, content }: PutTask): Promise<void> {
     // Small files are one chunk: hashing at once is a quarter faster there.
     const digest = order.placeCount === 1 ? undefined : createHash("sha256");
-    const { sparse, verify } = this.#options;
+    const { verify } = this.#options;
+    const sparse = this.#options.sparse || order.sparse;
     let onlyDigest = "";
     let offset = 0;
     let written = 0;
@@ -164,7 +166,7 @@ export class FilePutter {
       let offset = 0;
       let written = 0;
       for (const bytes of content()) {
-        written += patchBlocks(fd, bytes, offset);
+        written += patchBlocks(fd, bytes, offset, this.#options.sparse || order.sparse);
         offset += bytes.length;
         await this.#breathe(bytes.length);
       }
@@ -257,44 +259,31 @@ function writeAll(fd: number, bytes: Buffer, offset: number): void {
   for (let count = 0; count < bytes.length;) count += writeSync(fd, bytes, count, bytes.length - count, offset + count);
 }
 
-/** Leaves aligned blocks of zeros out; gives where in the file the last byte written ends, 0 for none. */
+/** Leaves blocks of zeros out; gives where in the file the last byte written ends, 0 for none. */
 function writeSparse(fd: number, bytes: Buffer, offset: number): number {
-  let end = 0;
-  let start = 0;
-  let at = 0;
-  while (at < bytes.length) {
-    // Blocks of the file, not of the chunk: a hole is made of whole file-system blocks.
-    const next = Math.min(bytes.length, at + ZERO_BLOCK.length - ((offset + at) % ZERO_BLOCK.length));
-    if (isZero(bytes, at, next)) {
-      if (at > start) writeAll(fd, bytes.subarray(start, at), offset + start);
-      if (at > start) end = offset + at;
-      start = next;
-    }
-    at = next;
+  let written = 0;
+  for (const [start, end] of dataRuns(bytes, offset)) {
+    writeAll(fd, bytes.subarray(start, end), offset + start);
+    written = offset + end;
   }
-  if (start === bytes.length) return end;
-  writeAll(fd, start === 0 ? bytes : bytes.subarray(start), offset + start);
-  return offset + bytes.length;
+  return written;
 }
 
-/** Most blocks show by their first byte that they are none of zeros. */
-function isZero(bytes: Buffer, from: number, to: number): boolean {
-  return bytes[from] === 0 && bytes.compare(ZERO_BLOCK, 0, to - from, from, to) === 0;
-}
-
-/** Writes the 4 KiB blocks that differ; gives the bytes written. */
-function patchBlocks(fd: number, bytes: Buffer, offset: number): number {
+/** Writes the 4 KiB blocks that differ, `sparse`: none of zeros behind the end; gives the bytes written. */
+function patchBlocks(fd: number, bytes: Buffer, offset: number, sparse: boolean): number {
   const old = Buffer.allocUnsafe(bytes.length);
   let filled = 0;
   for (let count = 1; count > 0 && filled < old.length; filled += count) {
     count = readSync(fd, old, filled, old.length - filled, offset + filled);
   }
   let written = 0;
-  for (let at = 0; at < bytes.length; at += ZERO_BLOCK.length) {
-    const block = bytes.subarray(at, at + ZERO_BLOCK.length);
-    if (at + block.length <= filled && old.subarray(at, at + block.length).equals(block)) continue;
-    writeAll(fd, block, offset + at);
-    written += block.length;
+  for (let at = 0; at < bytes.length; at += BLOCK_BYTES) {
+    const end = Math.min(bytes.length, at + BLOCK_BYTES);
+    const oldEnd = Math.min(Math.max(at, filled), end);
+    const isSame = bytes.compare(old, at, oldEnd, at, oldEnd) === 0;
+    if (isSame && (oldEnd === end || (sparse && isZero(bytes, oldEnd, end)))) continue;
+    writeAll(fd, bytes.subarray(at, end), offset + at);
+    written += end - at;
   }
   return written;
 }

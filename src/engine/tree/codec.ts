@@ -6,6 +6,7 @@
 import { HoldfastError } from "../../base/errors.js";
 import { type ChunkId, type ChunkRef, type FileNode, NODE_KINDS, type NodeKind, type StatTuple } from "../types.js";
 import { ByteReader, ByteWriter } from "./bytes.js";
+import { fieldsOfWord, modeWordOf, timeOfWord } from "./mode-word.js";
 
 /** A node with the commit that made it. */
 export interface EntryState {
@@ -50,7 +51,7 @@ export function writeState(writer: ByteWriter, state: EntryState): void {
   writer.varint(state.timeMs);
   writer.varint(state.seq);
   if (state.absentSinceMs !== undefined) writer.varint(state.absentSinceMs);
-  writer.varint(node.mode);
+  writer.varint(modeWordOf(node));
   writer.varint(node.uid);
   writer.varint(node.gid);
   writer.varint(node.linkCount);
@@ -101,15 +102,18 @@ export function readState(reader: ByteReader): EntryState {
   const flags = reader.byte();
   const kind = NODE_KINDS[reader.byte()];
   if (kind === undefined) throw unknownKind();
-  const stat = readStat(reader);
+  const kept = readStat(reader);
   const timeMs = reader.varint();
   const seq = reader.varint();
   const absent = (flags & FLAG.absent) === 0 ? {} : { absentSinceMs: reader.varint() };
-  const mode = reader.varint();
+  const word = reader.varint();
   const uid = reader.varint();
   const gid = reader.varint();
   const linkCount = reader.varint();
-  const node: FileNode = { kind, stat, mode, uid, gid, linkCount, ...readContentFields(reader, flags) };
+  const mtimeNs = timeOfWord(word, kept.mtimeNs);
+  const stat = mtimeNs === kept.mtimeNs ? kept : { ...kept, mtimeNs };
+  const content = readContentFields(reader, flags);
+  const node: FileNode = { kind, stat, ...fieldsOfWord(word), uid, gid, linkCount, ...content };
   return { node, timeMs, seq, ...absent };
 }
 
@@ -193,7 +197,7 @@ export function looksUnchanged(encoded: Buffer, offset: number, kind: NodeKind, 
   // The device number is left out: it changes with the order in which disks are found at boot.
   return (
     encoded[offset + AT.kind] === NODE_KINDS.indexOf(kind) &&
-    encoded.readBigInt64LE(offset + AT.mtime) === stat.mtimeNs &&
+    encoded.readBigInt64LE(offset + AT.mtime) === BigInt.asIntN(64, stat.mtimeNs) &&
     encoded.readBigInt64LE(offset + AT.ctime) === stat.ctimeNs &&
     encoded.readBigInt64LE(offset + AT.size) === BigInt(stat.sizeBytes) &&
     encoded.readBigUInt64LE(offset + AT.ino) === BigInt.asUintN(64, stat.ino)
@@ -240,6 +244,7 @@ export interface StateSummary {
   readonly kind: NodeKind;
   readonly sizeBytes: number;
   readonly seq: number;
+  /** As it is stored: the permission bits and what stands above them. */
   readonly mode: number;
   /** A view of the digest's 32 bytes; files only. */
   readonly sha256: Buffer | undefined;

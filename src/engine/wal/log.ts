@@ -274,6 +274,7 @@ export class WriteAheadLog implements AsyncDisposable {
     const segment = this.#nextSegment;
     const path = this.segmentPath(segment);
     const { keys, folder } = this.#options;
+    this.#assertMine(); // where the store is away nothing is made in its place
     await makeFoldersDurably(this.#io, folder);
     const file = await this.#io.create(path);
     this.#nextSegment += 1; // the number is used up, whatever happens now

@@ -4,7 +4,8 @@
  * that becomes one of git's counts from then on.
  */
 import { lstatSync } from "node:fs";
-import { type BytePath, joinPath, parentPath, pathBytes } from "../../base/paths.js";
+import { type BytePath, joinPath, parentPath } from "../../base/paths.js";
+import { reach } from "../../base/reach.js";
 
 const GIT_NAME = ".git";
 
@@ -32,7 +33,7 @@ export class GitTrees {
 
 function hasGit(folder: BytePath): boolean {
   try {
-    return lstatSync(pathBytes(joinPath(folder, GIT_NAME)), { throwIfNoEntry: false }) !== undefined;
+    return reach(joinPath(folder, GIT_NAME), (place) => lstatSync(place, { throwIfNoEntry: false })) !== undefined;
   } catch {
     return false; // not ours to look at: then git's objects are neither
   }

@@ -1,11 +1,13 @@
 /** A worker's batches: reads each path, stores what is new, and keeps one open pack for each job. */
 import { HoldfastError } from "../../base/errors.js";
+import type { BytePath } from "../../base/paths.js";
 import type { FileIo } from "../../storage/file-io.js";
 import { Chunker } from "../chunk/chunker.js";
 import type { RepositoryKeys } from "../keys.js";
 import type { FinishedPack } from "../pack/format.js";
 import { RecordSealer } from "../pack/record.js";
 import type { PackWriterOptions } from "../pack/writer.js";
+import { isImmutable } from "../metadata.js";
 import type { FileNode } from "../types.js";
 import { ByteWriter } from "../tree/bytes.js";
 import { writeUnstamped } from "../tree/unstamped.js";
@@ -104,9 +106,10 @@ export class Ingest implements AsyncDisposable {
     batch: IngestBatch,
     store: ChunkStore,
     checkCancelled: () => void,
-  ): Promise<Pick<IngestAnswer, "states" | "failures" | "newIds" | "readBytes">> {
+  ): Promise<Pick<IngestAnswer, "states" | "failures" | "immutable" | "newIds" | "readBytes">> {
     const states = new StateList();
     const failures = new Map<number, FailedOutcome>();
+    const immutable: BytePath[] = [];
     let readBytes = 0;
     this.#gitTrees.forget();
     const context = {
@@ -125,8 +128,9 @@ export class Ingest implements AsyncDisposable {
       const reading = reached instanceof Promise ? await reached : reached;
       states.add(reading.kind === "read" ? reading.node : undefined);
       if (reading.kind !== "read") failures.set(index, reading);
+      else if (isImmutable(reading.node)) immutable.push(path);
     }
-    return { states: states.take(), failures, newIds: store.newIds(), readBytes };
+    return { states: states.take(), failures, immutable, newIds: store.newIds(), readBytes };
   }
 
   #openJob(batch: IngestBatch): ChunkStore {

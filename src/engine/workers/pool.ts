@@ -299,7 +299,7 @@ export class WorkerPool implements AsyncDisposable {
 const NEVER = new AbortController().signal;
 
 function resultOf(paths: readonly BytePath[], answer: IngestAnswer): IngestResult {
-  const { packs, readBytes, heads, packed, failures } = answer;
+  const { packs, immutable, readBytes, heads, packed, failures } = answer;
   const states = unpackBytes(answer.states);
   const outcomes = paths.map((path, index): FileOutcome => {
     const unstamped = states[index];
@@ -310,5 +310,5 @@ function resultOf(paths: readonly BytePath[], answer: IngestAnswer): IngestResul
   });
   const bytes = unpackBytes(packed);
   const records = heads.map((head, index): SealedRecord => ({ ...head, bytes: bytes[index] ?? Buffer.alloc(0) }));
-  return { outcomes, records, packs, readBytes };
+  return { outcomes, records, packs, immutable, readBytes };
 }

@@ -59,6 +59,8 @@ export interface IngestResult {
   readonly records: readonly SealedRecord[];
   /** Packs that were closed meanwhile, synced: pack mode, and inline mode for content above the inline limit. */
   readonly packs: readonly FinishedPack[];
+  /** Paths of the batch that are immutable or append-only. */
+  readonly immutable: readonly BytePath[];
   /** Bytes read. */
   readonly readBytes: number;
 }

@@ -15,7 +15,8 @@ import {
   readSync,
 } from "node:fs";
 import { errnoOf, HoldfastError, systemErrnoOf } from "../../base/errors.js";
-import { type BytePath, pathBytes } from "../../base/paths.js";
+import type { BytePath } from "../../base/paths.js";
+import { reach } from "../../base/reach.js";
 import { type Chunker, WINDOW_BYTES } from "../chunk/chunker.js";
 import {
   BUNDLED_FILE_BYTES_MAX,
@@ -34,6 +35,10 @@ import type { FailedOutcome } from "./protocol.js";
 
 /** How often a changing file is read before it is kept as torn. */
 const READS_MAX = 3;
+/** Of what stat counts as `blocks`. */
+const SECTOR_BYTES = 512n;
+/** A hole is made of whole blocks of a file system. */
+const HOLE_BYTES_MIN = 4096n;
 const GONE = new Set(["ENOENT", "ENOTDIR"]);
 const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
@@ -101,7 +106,11 @@ function failureOf(error: unknown, path: BytePath): FailedOutcome {
 type Reading = PathReading | undefined;
 
 function readOnce(path: BytePath, context: ReadContext, last: boolean): Reading | Promise<Reading> {
-  const bytes = pathBytes(path);
+  return reach(path, (place) => readAt(path, place, context, last));
+}
+
+/** A file that takes long is open by the time that this returns: its place is not needed any more. */
+function readAt(path: BytePath, bytes: Buffer, context: ReadContext, last: boolean): Reading | Promise<Reading> {
   const stat = lstatSync(bytes, { bigint: true });
   const kind = kindOf(stat);
   if (kind === undefined) return { kind: "skipped", path, reason: "socket" };
@@ -160,6 +169,7 @@ function fileNode(fd: number, stat: BigIntStats, content: Content, torn: boolean
   const node: Filling<FileNode> = nodeFromStat(stat, { fd });
   node.sha256 = sha256;
   node.chunks = chunks;
+  if (stat.size >= HOLE_BYTES_MIN && stat.blocks * SECTOR_BYTES < stat.size) node.sparse = true;
   // A torn file's size is that of the bytes that were kept, and Git's id needs the size before the content.
   if (torn) {
     node.stat = { ...node.stat, sizeBytes };

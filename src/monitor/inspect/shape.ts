@@ -1,6 +1,7 @@
 /** The shape of a file: its size, how many NUL bytes it ends with, and whether others stand before them. */
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
-import { type BytePath, pathBytes } from "../../base/paths.js";
+import type { BytePath } from "../../base/paths.js";
+import { reach } from "../../base/reach.js";
 import { nulsAtEnd } from "../judge/torn.js";
 import type { Shape } from "./jobs.js";
 
@@ -31,7 +32,7 @@ export function shapeOf(fd: number, sizeBytes: number): Shape {
 export function quickShape(path: BytePath): Shape | undefined {
   let fd: number | undefined;
   try {
-    fd = openSync(pathBytes(path), SAFE_READ_FLAGS);
+    fd = reach(path, (place) => openSync(place, SAFE_READ_FLAGS));
     const stats = fstatSync(fd);
     if (!stats.isFile()) return undefined;
     const window = Buffer.allocUnsafe(Math.min(WINDOW_BYTES, stats.size));

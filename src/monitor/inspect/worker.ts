@@ -8,7 +8,8 @@ import { pipeline } from "node:stream/promises";
 import { parentPort } from "node:worker_threads";
 import { createGunzip } from "node:zlib";
 import { errnoOf } from "../../base/errors.js";
-import { type BytePath, pathBytes } from "../../base/paths.js";
+import type { BytePath } from "../../base/paths.js";
+import { reach } from "../../base/reach.js";
 import type { StatTuple } from "../../engine/types.js";
 import { isOrdinary, suspicionOfPair } from "../judge/compare.js";
 import { factsOf } from "../judge/facts.js";
@@ -40,7 +41,7 @@ async function answer(id: number, job: InspectJob): Promise<InspectAnswer> {
   try {
     if (job.kind === "pair") return { id, pair: await comparePair(job) };
     if (job.kind === "digests") return { id, digests: job.paths.map((path) => digestAt(path, job.sizeBytesMax)) };
-    fd = openSync(pathBytes(job.path), SAFE_READ_FLAGS);
+    fd = reach(job.path, (place) => openSync(place, SAFE_READ_FLAGS));
     if (job.kind === "fields") return { id, values: await fieldsOf(fd, job) };
     return job.kind === "digest"
       ? { id, digest: await digestOf(fd, job.part) }
@@ -56,7 +57,7 @@ async function answer(id: number, job: InspectJob): Promise<InspectAnswer> {
 function digestAt(path: BytePath, sizeBytesMax: number): Digest | undefined {
   let fd: number | undefined;
   try {
-    fd = openSync(pathBytes(path), SAFE_READ_FLAGS);
+    fd = reach(path, (place) => openSync(place, SAFE_READ_FLAGS));
     const before = statOf(fd);
     if (before.sizeBytes > sizeBytesMax) return undefined;
     return { sha256: plainDigest(fd, Infinity), before, after: statOf(fd) };
@@ -160,7 +161,7 @@ async function comparePair({ path, oldPath, sizeBytesMax }: Pair): Promise<PairV
 }
 
 function readPart(path: BytePath, sizeBytesMax: number): { readonly content: Buffer; readonly isWhole: boolean } {
-  const fd = openSync(pathBytes(path), SAFE_READ_FLAGS);
+  const fd = reach(path, (place) => openSync(place, SAFE_READ_FLAGS));
   try {
     const { sizeBytes } = statOf(fd);
     return { content: readAll(fd, Math.min(sizeBytes, sizeBytesMax)), isWhole: sizeBytes <= sizeBytesMax };

@@ -55,6 +55,12 @@ export class Arrivals {
   readonly #departed = new Map<InodeKey, Arrival>();
   /** Which missing path an arrival explains, by inode. */
   readonly #claims = new Map<InodeKey, BytePath>();
+  readonly #mayForget: () => boolean;
+
+  /** `mayForget`: false while what is old is wanted too. */
+  constructor(mayForget: () => boolean = () => true) {
+    this.#mayForget = mayForget;
+  }
 
   /** `seenAtMs`: when it was seen here first, wall ms; now unless an earlier run of the daemon saw it. */
   note(path: BytePath, stats: BigIntStats, clock: Clock, seenAtMs = clock.nowMs()): void {
@@ -88,8 +94,9 @@ export class Arrivals {
 
   /** Forgets what came too long ago to explain anything; `nowMs` is steady. To be called now and then, when nothing comes. */
   forgetOld(nowMs: number): void {
-    forgetOldest(this.#byInode, nowMs, (key) => this.#drop(key));
-    forgetOldest(this.#departed, nowMs, (key) => void this.#departed.delete(key));
+    const beforeMs = this.#mayForget() ? nowMs - ARRIVALS_KEEP_MS : -Infinity;
+    forgetOldest(this.#byInode, beforeMs, (key) => this.#drop(key));
+    forgetOldest(this.#departed, beforeMs, (key) => void this.#departed.delete(key));
     const oldest = this.#byInode.values().next().value;
     this.#bySize.forgetBefore(oldest?.seenMs ?? nowMs);
     this.#byFolder.forgetBefore(oldest?.seenMs ?? nowMs);
@@ -174,9 +181,13 @@ export class Arrivals {
   }
 }
 
-function forgetOldest(arrivals: ReadonlyMap<InodeKey, Arrival>, nowMs: number, forget: (key: InodeKey) => void): void {
+function forgetOldest(
+  arrivals: ReadonlyMap<InodeKey, Arrival>,
+  beforeMs: number,
+  forget: (key: InodeKey) => void,
+): void {
   for (const [key, arrival] of arrivals) {
-    if (arrivals.size <= ARRIVALS_MAX && arrival.seenMs > nowMs - ARRIVALS_KEEP_MS) return;
+    if (arrivals.size <= ARRIVALS_MAX && arrival.seenMs > beforeMs) return;
     forget(key);
   }
 }

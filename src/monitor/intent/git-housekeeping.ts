@@ -1,20 +1,38 @@
 /**
  * Whether git itself may have taken a file of its folder (`.git`) away: it packs objects and refs, ends branches and cleans
- * up after operations. What it never removes is a loss, and so is what leaves no repository, a branch whose log still
- * stands, the last pack, and objects that git needs and does not find any more.
+ * up after operations. What it never removes is a loss (the index among it, which alone knows what is staged: git replaces
+ * it), and so is what leaves no repository, a branch whose log still stands, the last pack, and objects that git needs and
+ * does not find any more. Of a linked work tree git removes the whole folder, or nothing.
  */
 import { createHash } from "node:crypto";
 import { type Stats, lstatSync, readFileSync, readdirSync } from "node:fs";
 import { type BytePath, joinPath, nameOf, parentPath, pathBytes, relativeTo } from "../../base/paths.js";
+import type { Clock } from "../../base/clock.js";
+import { lookAt } from "../look.js";
 import type { RegistryRecord } from "../registry.js";
-import { type MissingObjects, isPacked, looseObjectId, missingObjects } from "./git-objects.js";
+import { type MissingObjects, isPacked, looseObjectId } from "./git-objects.js";
+import type { GitWalks } from "./git-walks.js";
 
 /** Written by people, or once for all; git replaces them at most. */
-const NEVER_REMOVED = new Set(["HEAD", "config", "description", "packed-refs", "info/exclude", "info/attributes"]);
+const NEVER_REMOVED = new Set([
+  "HEAD",
+  "config",
+  "description",
+  "index",
+  "info/attributes",
+  "info/exclude",
+  "packed-refs",
+]);
 const HOOKS = "hooks/";
 const PACK = /^objects\/pack\/[^/]+\.(?:pack|idx)$/;
 /** In a git folder, what lies in the repository of a submodule, whose name may have slashes. */
-const SUBMODULE = /^(modules\/.+?)\/(?:(?:objects|refs|hooks|info)\/.+|HEAD|config|description|packed-refs)$/;
+const SUBMODULE =
+  /^((?:worktrees\/[^/]+\/)?modules\/.+?)\/(?:(?:objects|refs|hooks|info|logs)\/.+|HEAD|config|description|index|packed-refs)$/;
+/** What git keeps of a linked work tree as long as it keeps that. */
+const LINKED = /^(worktrees\/[^/]+)\/(?:HEAD|commondir|gitdir|index|logs\/HEAD)$/;
+const REFLOG = /^(?:(?:worktrees|modules)\/.+\/)?logs\/(?:HEAD|refs\/.+)$/;
+/** Branches are kept in tables, or are about to be: the logs went into them. */
+const REF_TABLES = "reftable";
 /** What git asks of a folder before it takes it for a repository, beside `HEAD`. */
 const PARTS_OF_REPOSITORY = ["objects", "refs"];
 /** Where git does not answer in time: it prunes what nobody wrote for so long (`gc.pruneExpire`), ms. */
@@ -24,49 +42,70 @@ const PRUNED_AGE_MS = 14 * 86_400_000;
 interface GonePart {
   readonly git: BytePath;
   readonly id: string | undefined;
+  /** When it was missed, wall ms. */
+  readonly seenAtMs: number;
   /** When it was last written, wall ms. */
   readonly writtenMs: number;
 }
 
+/** What git says of what `takes` could not tell. */
+export interface GitAnswers {
+  /** Git does well without. */
+  readonly spared: ReadonlySet<BytePath>;
+  /** It has not come to an answer yet. */
+  readonly waiting: ReadonlySet<BytePath>;
+}
+
 /** Looks once at each repository, for one round of questions. */
 export class GitHousekeeping {
+  readonly #walks: GitWalks;
   readonly #living = new Map<BytePath, boolean>();
   readonly #standing = new Map<BytePath, boolean>();
   readonly #packedRefs = new Map<BytePath, ReadonlyMap<string, string>>();
-  readonly #missing = new Map<BytePath, MissingObjects>();
   /** Objects and packs of which git has to be asked. */
   readonly #asked = new Map<BytePath, GonePart>();
+
+  constructor(walks: GitWalks) {
+    this.#walks = walks;
+  }
 
   /**
    * True for a file in a `.git` that git may have removed; `sha256` is of its last known content. Of some git has to be
    * asked first: `answers` tells.
    */
-  takes(path: BytePath, { sha256, stat }: Pick<RegistryRecord, "sha256" | "stat">): boolean {
+  takes(path: BytePath, { sha256, stat }: Pick<RegistryRecord, "sha256" | "stat">, seenAtMs: number): boolean {
     const outer = gitFolderOf(parentPath(path));
     if (outer === undefined) return false;
     const git = this.#submoduleOf(path, outer) ?? outer;
     if (git === outer && !this.#isLiving(git)) return false;
     const name = relativeTo(path, git);
-    if (NEVER_REMOVED.has(name) || name.startsWith(HOOKS)) return false;
+    const whole = takenAsWhole(git, name);
+    if (whole !== undefined) return whole;
     const id = looseObjectId(name);
     if (id !== undefined && isPacked(git, id)) return true;
     if (id !== undefined || PACK.test(name)) {
       const writtenMs = Number(stat.mtimeNs / 1_000_000n);
-      if (id !== undefined || hasOtherPack(path)) this.#asked.set(path, { git, id, writtenMs });
+      if (id !== undefined || hasOtherPack(path)) this.#asked.set(path, { git, id, seenAtMs, writtenMs });
       return false;
     }
     return !name.startsWith("refs/") || this.#isRefElsewhere(git, name, sha256);
   }
 
-  /** Asks git of what `takes` could not tell; gives what git does well without. */
-  async answers(nowMs: number, signal: AbortSignal): Promise<ReadonlySet<BytePath>> {
+  /** Asks git of what `takes` could not tell. */
+  async answers(clock: Clock, signal: AbortSignal): Promise<GitAnswers> {
     const spared = new Set<BytePath>();
+    const waiting = new Set<BytePath>();
+    const missedMs = new Map<BytePath, number>();
+    for (const { git, seenAtMs } of this.#asked.values())
+      missedMs.set(git, Math.max(missedMs.get(git) ?? seenAtMs, seenAtMs));
+    const answers = new Map<BytePath, MissingObjects | "busy">();
+    for (const [git, sinceMs] of missedMs) answers.set(git, await this.#walks.ask(git, sinceMs, clock, signal));
     for (const [path, part] of this.#asked) {
-      const missing = this.#missing.get(part.git) ?? (await missingObjects(part.git, signal));
-      this.#missing.set(part.git, missing);
-      if (isSpared(part, missing, nowMs)) spared.add(path);
+      const missing = answers.get(part.git) ?? "broken";
+      if (missing === "busy") waiting.add(path);
+      else if (isSpared(part, missing, clock.nowMs())) spared.add(path);
     }
-    return spared;
+    return { spared, waiting };
   }
 
   /** The folder of a submodule's repository that a path lies in and that stands; who cleans up takes it as a whole. */
@@ -100,13 +139,33 @@ export class GitHousekeeping {
   }
 }
 
+/** Of what git replaces and never removes by itself: whether all that it belongs to went. Undefined for other files. */
+function takenAsWhole(git: BytePath, name: string): boolean | undefined {
+  if (name === "logs/HEAD") return statOf(joinPath(git, REF_TABLES)) !== undefined;
+  if (NEVER_REMOVED.has(name) || name.startsWith(HOOKS)) return false;
+  const linked = LINKED.exec(name)?.[1];
+  return linked === undefined ? undefined : statOf(joinPath(git, linked)) === undefined;
+}
+
+/**
+ * True for a log of a branch that git emptied: what is older than 90 days goes at each `git gc`. Git puts a new file in its
+ * place; what is cut in place was not cut by git.
+ */
+export function isExpiredReflog(path: BytePath, { stat }: Pick<RegistryRecord, "stat">): boolean {
+  const git = gitFolderOf(parentPath(path));
+  if (git === undefined || !REFLOG.test(relativeTo(path, git))) return false;
+  const standing = lookAt(path);
+  return standing.is === "there" && standing.node.stat.ino !== stat.ino;
+}
+
 function hasPartsOfRepository(git: BytePath): boolean {
   return PARTS_OF_REPOSITORY.every((part) => statOf(joinPath(git, part))?.isDirectory() === true);
 }
 
-function isSpared({ id, writtenMs }: GonePart, missing: MissingObjects, nowMs: number): boolean {
-  if (missing === "broken") return false;
-  if (missing === "unknown") return id === undefined || nowMs - writtenMs > PRUNED_AGE_MS;
+/** Without its index git does not know what is staged; a pack of which it cannot say that it can do without comes back. */
+function isSpared({ git, id, writtenMs }: GonePart, missing: MissingObjects, nowMs: number): boolean {
+  if (missing === "broken" || statOf(joinPath(git, "index")) === undefined) return false;
+  if (missing === "unknown") return id !== undefined && nowMs - writtenMs > PRUNED_AGE_MS;
   return id === undefined ? missing.size === 0 : !missing.has(id);
 }
 

@@ -22,7 +22,8 @@ const IDS_FROM = INDEX_HEADER_BYTES + 256 * SUM_BYTES;
 /** Of more ids with one first byte than this a pack is not asked; it would have a hundred million objects. */
 const IDS_BYTES_MAX = 16 * 2 ** 20;
 const PACKS_MAX = 1000;
-const WALK_TIMEOUT_MS = 10_000;
+/** A repository of ten million objects takes minutes. */
+export const WALK_TIMEOUT_MS = 300_000;
 
 /** The id of a loose object by its name below the git folder; undefined for any other file. */
 export function looseObjectId(name: string): string | undefined {

@@ -10,6 +10,7 @@ import { runProgram } from "../../base/spawn.js";
 import { gitFolderOf } from "./git-housekeeping.js";
 import { pathsInIndex } from "./git-index.js";
 import { SAFE_GIT_ENV, SAFE_GIT_FLAGS } from "./git-objects.js";
+import { GitWalks } from "./git-walks.js";
 
 export interface GitQuestion {
   readonly path: BytePath;
@@ -45,6 +46,8 @@ export class GitKnowledge {
   readonly #trees = new Map<BytePath, { readonly tree: WorkTree | undefined; readonly atMs: number }>();
   readonly #indexes = new Map<string, CachedIndex>();
   readonly #monotonicMs: () => number;
+  /** Of repositories that files of git itself are gone from. */
+  readonly walks = new GitWalks();
 
   constructor(monotonicMs: () => number) {
     this.#monotonicMs = monotonicMs;

@@ -3,7 +3,8 @@
  * Bounded by the size; nothing is parsed.
  */
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
-import { type BytePath, pathBytes } from "../../base/paths.js";
+import type { BytePath } from "../../base/paths.js";
+import { reach } from "../../base/reach.js";
 import { SAFE_READ_FLAGS } from "../inspect/shape.js";
 import { kindOfContent } from "../validators/kinds.js";
 import { isOrdinary } from "./compare.js";
@@ -16,7 +17,7 @@ const QUICK_BYTES_MAX = 65_536;
 export function isSmallText(path: BytePath): boolean {
   let fd: number | undefined;
   try {
-    fd = openSync(pathBytes(path), SAFE_READ_FLAGS);
+    fd = reach(path, (place) => openSync(place, SAFE_READ_FLAGS));
     const stats = fstatSync(fd);
     if (!stats.isFile() || stats.size > QUICK_BYTES_MAX) return false;
     const content = Buffer.allocUnsafe(stats.size);

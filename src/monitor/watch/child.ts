@@ -27,8 +27,8 @@ class WatchedRoot {
   }
 
   /** Listens, or listens anew; one after another. */
-  arm(): void {
-    this.#work = this.#work.then(async () => await this.#arm());
+  arm(folders?: readonly string[]): void {
+    this.#work = this.#work.then(async () => await this.#arm(folders));
   }
 
   /** The kernel dropped events: folders may have come or been renamed unheard, so it listens anew before that is told. */
@@ -48,11 +48,11 @@ class WatchedRoot {
     await this.#ear?.close();
   }
 
-  async #arm(): Promise<void> {
+  async #arm(folders?: readonly string[]): Promise<void> {
     if (this.#closed) return;
     try {
       if (this.#ear === undefined) this.#ear = await this.#listen();
-      else await this.#ear.renew();
+      else await this.#ear.renew(folders);
       send({ type: "armed", id: this.#id });
     } catch (error) {
       this.#failed(messageOf(error));
@@ -126,7 +126,7 @@ function obey(order: WatchOrder): void {
     roots.set(order.id, root);
     root.arm();
   } else if (order.type === "rewatch") {
-    roots.get(order.id)?.arm();
+    roots.get(order.id)?.arm(order.folders);
   } else if (order.type === "fence") {
     const { fence, folder } = order;
     try {

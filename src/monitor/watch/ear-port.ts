@@ -14,8 +14,11 @@ export interface EarHooks {
 
 /** Ears on one folder. */
 export interface Ear {
-  /** Listens anew, also to folders that went unheard; resolves when everything from now on is heard. */
-  renew(): Promise<void>;
+  /**
+   * Listens anew, also to folders that went unheard; resolves when everything from now on is heard. `folders` (absolute, as
+   * text): only what is in these may go unheard; ears that cannot listen to a part anew take the whole.
+   */
+  renew(folders?: readonly string[]): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -10,7 +10,8 @@ import { systemClock } from "../../base/clock.js";
 import { deferred } from "../../base/concurrency.js";
 import { errnoOf, messageOf } from "../../base/errors.js";
 import type { InotifyCalls } from "../../base/native-inotify.js";
-import { type BytePath, joinPath, pathBytes, pathFromText, pathText } from "../../base/paths.js";
+import { type BytePath, joinPath, pathBytes, pathFromText, pathText, relativeTo } from "../../base/paths.js";
+import { reach } from "../../base/reach.js";
 import type { Ear, EarHooks, Ears, HeardEvent } from "./ear-port.js";
 import { IN, type InotifyEvent, parseInotifyEvents } from "./inotify-events.js";
 
@@ -140,7 +141,7 @@ export class KernelEars implements Ears, AsyncDisposable {
     const path = above === undefined ? (name as BytePath) : joinPath(above.path, name);
     let watch: number;
     try {
-      watch = this.#calls.watch(this.#queue, MASK, pathBytes(path));
+      watch = reach(path, (place) => this.#calls.watch(this.#queue, MASK, place));
     } catch (error) {
       if (before !== undefined) this.release(before);
       if (PASSING.includes(errnoOf(error) ?? "")) return undefined;
@@ -257,13 +258,44 @@ class KernelEar implements Ear {
     this.#options = options;
   }
 
-  /** Everything below the root is watched as it stands there now; throws where it is gone or no more can be watched. */
-  async renew(): Promise<void> {
+  /**
+   * Everything below the root, or what is below the folders, is watched as it stands there now; throws where the root is
+   * gone or no more can be watched.
+   */
+  async renew(folders?: readonly string[]): Promise<void> {
+    if (folders === undefined || this.#hasFailed || this.top?.isGone !== false) await this.#renewAll();
+    else await this.#renewIn(folders);
+  }
+
+  async #renewAll(): Promise<void> {
     const { root, shallow } = this.#options;
     this.#hasFailed = false;
     this.top = this.#ears.watch(this, undefined, root);
     if (this.top === undefined) throw new Error(`${pathText(root)} cannot be watched`);
     if (!shallow) await this.#look([this.top], false);
+  }
+
+  async #renewIn(folders: readonly string[]): Promise<void> {
+    await this.explored();
+    const [known, fresh]: [Folder[], Folder[]] = [[], []];
+    for (const folder of folders) {
+      const found = this.#wayTo(pathFromText(folder));
+      if (found !== undefined) (found.isFresh ? fresh : known).push(found.folder);
+    }
+    await this.#look(known, false);
+    await this.#look(fresh, true);
+  }
+
+  /** The folder as it is watched, or the first above it that was not and is now; undefined: it went. */
+  #wayTo(path: BytePath): { readonly folder: Folder; readonly isFresh: boolean } | undefined {
+    let folder = this.top;
+    for (const name of relativeTo(path, this.#options.root).split("/")) {
+      if (folder === undefined || name === "") break;
+      const before = folder.inner.get(name);
+      folder = this.#ears.watch(this, folder, name);
+      if (folder !== undefined && folder !== before) return { folder, isFresh: true };
+    }
+    return folder === undefined ? undefined : { folder, isFresh: false };
   }
 
   async close(): Promise<void> {
@@ -382,7 +414,7 @@ class KernelEar implements Ear {
 /** Undefined when it is gone or may not be read; throws when the system lacks what a listing takes (EMFILE, ENOMEM). */
 function entriesIn(folder: BytePath): readonly Dirent[] | undefined {
   try {
-    return readdirSync(pathBytes(folder), { withFileTypes: true, encoding: "latin1" });
+    return reach(folder, (place) => readdirSync(place, { withFileTypes: true, encoding: "latin1" }));
   } catch (error) {
     if (PASSING.includes(errnoOf(error) ?? "")) return undefined;
     throw error;

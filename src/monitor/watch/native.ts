@@ -13,7 +13,7 @@ import { messageOf } from "../../base/errors.js";
 import { keepDescriptorsFromChildren } from "../../base/inheritance.js";
 import type { Logger } from "../../base/observe.js";
 import { type BytePath, isPlain, isTextPath, parentPath, pathFromText, pathText } from "../../base/paths.js";
-import { type EventCounts, PULSE_ID, type WatchOrder, type WatchReport } from "./protocol.js";
+import { type EventCounts, MESSAGE_PATHS_MAX, PULSE_ID, type WatchOrder, type WatchReport } from "./protocol.js";
 
 /** What was heard; each path is to be looked at. */
 export interface HeardChanges {
@@ -36,8 +36,8 @@ export interface WatchListener {
 }
 
 export interface WatchHandle {
-  /** Subscribes anew beside the old subscription, for new folders; `armed` follows. */
-  rewatch(): void;
+  /** Subscribes anew beside the old subscription, for new folders (undefined: wherever they are); `armed` follows. */
+  rewatch(folders?: readonly BytePath[]): void;
   close(): void;
 }
 
@@ -100,7 +100,11 @@ export class NativeWatcher implements AsyncDisposable {
     this.#watched.set(id, { root, shallow, listener });
     this.#order({ type: "watch", id, root: pathText(root), shallow });
     return {
-      rewatch: () => this.#order({ type: "rewatch", id }),
+      rewatch: (folders) => {
+        const names = folders?.map((folder) => pathText(folder));
+        const isTold = names !== undefined && names.length <= MESSAGE_PATHS_MAX && !names.some(isMangled);
+        this.#order(isTold ? { type: "rewatch", id, folders: names } : { type: "rewatch", id });
+      },
       close: () => {
         if (this.#watched.delete(id)) this.#order({ type: "unwatch", id });
       },
@@ -283,7 +287,7 @@ function heardPaths(texts: readonly string[]): Pick<HeardChanges, "paths" | "unn
       continue;
     }
     const path = pathFromText(text);
-    if (text.includes(MANGLED)) unnamed.add(soundFolder(path));
+    if (isMangled(text)) unnamed.add(soundFolder(path));
     else paths.push(path);
   }
   return { paths, unnamed: [...unnamed] };
@@ -291,7 +295,7 @@ function heardPaths(texts: readonly string[]): Pick<HeardChanges, "paths" | "unn
 
 function soundFolder(path: BytePath): BytePath {
   let folder = path;
-  while (folder !== "/" && pathText(folder).includes(MANGLED)) folder = parentPath(folder);
+  while (folder !== "/" && isMangled(pathText(folder))) folder = parentPath(folder);
   return folder;
 }
 
@@ -304,4 +308,8 @@ export function canHear(root: BytePath): boolean {
 function touch(path: string, nowMs: number): void {
   closeSync(openSync(path, "a", 0o600));
   utimesSync(path, nowMs / 1000, nowMs / 1000);
+}
+
+function isMangled(text: string): boolean {
+  return text.includes(MANGLED);
 }

@@ -2,8 +2,11 @@
 
 export type WatchOrder =
   | { readonly type: "watch"; readonly id: number; readonly root: string; readonly shallow: boolean }
-  /** Subscribe again before the old subscription ends, so that new folders are watched too. */
-  | { readonly type: "rewatch"; readonly id: number }
+  /**
+   * Subscribe again before the old subscription ends, so that new folders are watched too. `folders`: these, and what is in
+   * them, are all that may be new.
+   */
+  | { readonly type: "rewatch"; readonly id: number; readonly folders?: readonly string[] }
   | { readonly type: "unwatch"; readonly id: number }
   /** Answer `fenced` when everything that happened before this order was passed on. `folder`: that of the pulse. */
   | { readonly type: "fence"; readonly fence: number; readonly folder: string };

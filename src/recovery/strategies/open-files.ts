@@ -16,14 +16,15 @@ export function openFilesStrategy(processes: ProcessFiles): RecoveryStrategy {
     effort: "perishable",
     async *find(lost: LostFile, _search: Search, signal: AbortSignal): AsyncIterable<Candidate> {
       const seen = new Set<string>();
-      for (const held of await processes.deletedFiles(signal)) {
+      const isOfLost = (held: HeldFile): boolean => held.path === lost.path || isInodeOf(lost, held);
+      for (const held of await processes.heldOf(lost, isOfLost, signal)) {
         const identity = `${String(held.dev)}:${String(held.ino)}`;
-        const isLostInode = isInodeOf(lost, held);
-        if (seen.has(identity) || !(isLostInode || held.path === lost.path)) continue;
+        if (seen.has(identity)) continue;
         seen.add(identity);
-        yield candidateOf(lost, held, isLostInode);
+        yield candidateOf(lost, held, isInodeOf(lost, held));
       }
     },
+    prepare: (missed) => processes.lookEarly(missed),
   };
 }
 

@@ -4,7 +4,7 @@
  * survives a power cut. Where the file system has no hard links, the name is checked and then taken by rename.
  */
 import { randomBytes } from "node:crypto";
-import { constants, type Dirent } from "node:fs";
+import { type BigIntStats, constants, type Dirent } from "node:fs";
 import { open, realpath, stat, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -12,7 +12,7 @@ import { STAGING_PREFIX } from "../../base/atomic-file.js";
 import { errnoOf, HoldfastError } from "../../base/errors.js";
 import type { Backend, ObjectInfo, SpaceInfo } from "../backend.js";
 import { type FileIo, type IoReader, makeFoldersDurably, readFully } from "../file-io.js";
-import { storeError } from "../store-error.js";
+import { storeAwayError, storeError } from "../store-error.js";
 
 /** Keys are ASCII names with `/` between; no name begins with a dot. */
 const KEY = /^[A-Za-z0-9_-][A-Za-z0-9._-]*(?:\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$/;
@@ -30,12 +30,15 @@ export class LocalBackend implements Backend {
   readonly url: string;
   readonly stagingFolder: string;
   readonly #root: string;
+  /** The folder itself, as it was opened. */
+  readonly #ground: BigIntStats;
   readonly #io: FileIo;
   /** Folders known to be there, with durable names. */
   readonly #madeFolders = new Set<string>();
 
-  private constructor(root: string, io: FileIo) {
+  private constructor(root: string, ground: BigIntStats, io: FileIo) {
     this.#root = root;
+    this.#ground = ground;
     this.#io = io;
     this.url = pathToFileURL(root).href;
     this.stagingFolder = join(root, STAGING_NAME);
@@ -49,8 +52,9 @@ export class LocalBackend implements Backend {
         await makeFoldersDurably(options.io, join(folder, STAGING_NAME));
       }
       const root = await realpath(folder);
-      if (!(await stat(root)).isDirectory()) throw new HoldfastError("REPO_NOT_FOUND", `${folder} is no folder`);
-      return new LocalBackend(root, options.io);
+      const ground = await stat(root, { bigint: true });
+      if (!ground.isDirectory()) throw new HoldfastError("REPO_NOT_FOUND", `${folder} is no folder`);
+      return new LocalBackend(root, ground, options.io);
     } catch (error) {
       if (errnoOf(error) !== "ENOENT") throw storeError(error, `opening the store ${folder}`);
       throw new HoldfastError("REPO_NOT_FOUND", `there is no folder ${folder}`, { cause: error });
@@ -187,10 +191,17 @@ export class LocalBackend implements Backend {
   async #makeFolder(folder: string): Promise<void> {
     if (folder === this.#root || this.#madeFolders.has(folder)) return;
     const parent = dirname(folder);
+    if (parent === this.#root) await this.#assertGround();
     await this.#makeFolder(parent);
     await this.#io.makeFolder(folder);
     await this.#io.syncFolder(parent);
     this.#madeFolders.add(folder);
+  }
+
+  /** Where the store's disk is not mounted any more nothing is made in the empty place. */
+  async #assertGround(): Promise<void> {
+    const now = await stat(this.#root, { bigint: true }).catch(() => undefined);
+    if (now?.ino !== this.#ground.ino || now.dev !== this.#ground.dev) throw storeAwayError(this.#root);
   }
 
   async #dropStaged(staged: string): Promise<void> {
@@ -216,6 +227,7 @@ export class LocalBackend implements Backend {
     try {
       return await work();
     } catch (error) {
+      if (errnoOf(error) === "ENOENT") await this.#assertGround();
       if (errnoOf(error) === "EISDIR" || errnoOf(error) === "ENOTDIR") {
         throw new HoldfastError("OBJECT_MISSING", `${what}: there is no such object`, { cause: error });
       }

@@ -20,6 +20,8 @@ export interface StrangerNode {
   readonly xattrs?: ReadonlyMap<string, Buffer>;
   readonly device?: { readonly major: number; readonly minor: number };
   readonly torn?: true;
+  readonly sparse?: true;
+  readonly inodeFlags?: readonly string[];
 }
 
 export interface StrangerState {
@@ -42,14 +44,32 @@ function readState(cursor: Cursor): StrangerState {
   const flags = cursor.u8();
   const kind = KINDS[cursor.u8()];
   demand(kind !== undefined, "the kind of an entry");
-  const [dev, ino, mtimeNs, ctimeNs] = [cursor.bigU64(), cursor.bigU64(), cursor.bigI64(), cursor.bigI64()];
+  const [dev, ino, lowNs, ctimeNs] = [cursor.bigU64(), cursor.bigU64(), cursor.bigI64(), cursor.bigI64()];
   const sizeBytes = cursor.u64();
   const [timeMs, number] = [cursor.varint(), cursor.varint()];
   const absentSinceMs = (flags & 64) === 0 ? undefined : cursor.varint();
-  const [mode, uid, gid, linkCount] = [cursor.varint(), cursor.varint(), cursor.varint(), cursor.varint()];
-  const stat = { dev, ino, sizeBytes, mtimeNs, ctimeNs };
-  const node = { kind, stat, mode, uid, gid, linkCount, ...contentOf(cursor, flags) };
+  const [word, uid, gid, linkCount] = [cursor.varint(), cursor.varint(), cursor.varint(), cursor.varint()];
+  const stat = { dev, ino, sizeBytes, mtimeNs: lowNs + timeAbove(word), ctimeNs };
+  const node = { kind, stat, ...modeOf(word), uid, gid, linkCount, ...contentOf(cursor, flags) };
   return { node, timeMs, number, absentSinceMs };
+}
+
+/** Bits of a mode and what stands above them. */
+function modeOf(word: number): Pick<StrangerNode, "mode" | "sparse" | "inodeFlags"> {
+  const inodeFlags = ["immutable", "append_only", "no_dump"].filter(
+    (_name, index) => ((word >>> (17 + index)) & 1) === 1,
+  );
+  return {
+    mode: word & 0xfff,
+    ...(((word >>> 16) & 1) === 1 ? { sparse: true } : {}),
+    ...(inodeFlags.length > 0 ? { inodeFlags } : {}),
+  };
+}
+
+/** What bits 20 to 31 of a mode add to the modification time, ns. */
+function timeAbove(word: number): bigint {
+  const coded = word >>> 20;
+  return BigInt((coded & 1) === 0 ? coded >>> 1 : -((coded + 1) >>> 1)) << 64n;
 }
 
 /** An entry state that fills the bytes. */
