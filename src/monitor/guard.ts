@@ -414,11 +414,14 @@ export class SourceGuard {
   }
 
   /** A path is not there: it, and everything known below it, is handed to the judge of losses. */
-  async #missing(path: BytePath, known: DatedRecord | undefined, item: DirtyItem): Promise<void> {
+  async #missing(path: BytePath, known: DatedRecord | undefined, found: DirtyItem): Promise<void> {
     if (this.#roots.isRoot(path)) {
       this.#roots.check();
       return;
     }
+    // What went before the start is known when the first look has been everywhere: this went since, whoever looked late.
+    const isSince = found.noticedBy === "start" && !this.#isScanning;
+    const item = isSince ? itemOf("event", this.context.nowMs()) : found;
     const isFolder = known === undefined ? this.#folders.has(path) : known.record.kind === "folder";
     if (isFolder && !this.#losses.has(path)) await this.#expandMissing(path, item);
     if (known !== undefined) this.#addLoss(path, known, item);

@@ -18,6 +18,22 @@ const TURNS = 400;
 const WAITS_MAX = 100;
 const BUSY_MAX_MS = 20_000;
 
+type Gate = ReturnType<typeof deferred<undefined>>;
+
+/** A source as it is, but walked as the test likes. */
+function walkedBy(source: SourceWatch, walk: SourceWatch["walk"]): SourceWatch {
+  const { name, roots, crossMounts } = source;
+  return {
+    name,
+    roots,
+    crossMounts,
+    includes: (path, kind) => source.includes(path, kind),
+    fitsSize: (sizeBytes) => source.fitsSize(sizeBytes),
+    mayContain: (folder) => source.mayContain(folder),
+    walk,
+  };
+}
+
 /** A source whose walk gives one entry for each `step`. */
 class SlowWalk {
   #step = deferred<undefined>();
@@ -25,16 +41,7 @@ class SlowWalk {
   #isOpen = false;
 
   of(source: SourceWatch): SourceWatch {
-    const { name, roots, crossMounts } = source;
-    return {
-      name,
-      roots,
-      crossMounts,
-      includes: (path, kind) => source.includes(path, kind),
-      fitsSize: (sizeBytes) => source.fitsSize(sizeBytes),
-      mayContain: (folder) => source.mayContain(folder),
-      walk: (signal, under) => this.#slowly(source.walk(signal, under), signal),
-    };
+    return walkedBy(source, (signal, under) => this.#slowly(source.walk(signal, under), signal));
   }
 
   /** Lets one more entry pass; resolves when the walk stands before the next one. */
@@ -91,10 +98,32 @@ async function knownBefore(files: readonly string[], clock: FakeClock): Promise<
 }
 
 /** Starts both sources, `one` with a slow walk; resolves when `two` was looked through. */
-async function start(bench: WatchBench, walk: SlowWalk): Promise<{ readonly one: Promise<void> }> {
+async function start(
+  bench: WatchBench,
+  walk: SlowWalk,
+  two: SourceWatch = sourceOf(bench, "two"),
+): Promise<{ readonly one: Promise<void> }> {
   const one = bench.monitor.addSource(walk.of(sourceOf(bench, "one")), SETTINGS, bench.signal.signal);
-  await bench.monitor.addSource(sourceOf(bench, "two"), SETTINGS, bench.signal.signal);
+  await bench.monitor.addSource(two, SETTINGS, bench.signal.signal);
   return { one };
+}
+
+/** `source`, in whose `folder` a name appears while it is walked: it is compared with what is known when the gate is open. */
+function heldIn(bench: WatchBench, source: SourceWatch, folder: string): readonly [SourceWatch, Gate] {
+  const gate = deferred<undefined>();
+  const { registry } = bench.monitor;
+  const children = registry.children.bind(registry);
+  registry.children = async function* (name, path, from) {
+    if (path === bench.folder.bytes(folder)) await gate.promise;
+    yield* children(name, path, from);
+  };
+  const held = walkedBy(source, async function* (signal, under) {
+    for await (const batch of source.walk(signal, under)) {
+      await bench.folder.write(`${folder}/came-late`, "a file");
+      yield batch;
+    }
+  });
+  return [held, gate];
 }
 
 /** Lets the slow walk get on now and then, for longer than any other limit. */
@@ -111,11 +140,18 @@ async function verdicts(bench: WatchBench, clock: FakeClock): Promise<readonly (
   return told(bench);
 }
 
-/** Lets ten seconds pass at most, until it is so; then real work gets as long as it takes, in which no clock moves. */
+/**
+ * Lets time pass until it is so: ten seconds in steps, then as much as really passes, since a wait may begin only when a
+ * slow disk has answered. Thirty seconds at most: less than what makes a look one that stands still.
+ */
 async function passed(clock: FakeClock, isSo: () => boolean): Promise<void> {
-  const endMs = performance.now() + BUSY_MAX_MS;
-  for (let waits = 0; !isSo() && (waits < WAITS_MAX || performance.now() < endMs); waits += 1)
-    await clock.advance(waits < WAITS_MAX ? 100 : 0, TURNS);
+  for (let waits = 0; !isSo() && waits < WAITS_MAX; waits += 1) await clock.advance(100, TURNS);
+  const startMs = performance.now();
+  for (let beforeMs = startMs; !isSo() && beforeMs < startMs + BUSY_MAX_MS;) {
+    const nowMs = performance.now();
+    await clock.advance(nowMs - beforeMs, TURNS);
+    beforeMs = nowMs;
+  }
 }
 
 function told(bench: WatchBench): readonly (readonly string[])[] {
@@ -140,6 +176,20 @@ describe("a start whose first look takes long", () => {
       await starting.one;
       expect(await verdicts(bench, clock)).to.deep.equal([[], [from]]);
     });
+
+  it("what is deleted after a source was looked through is told soon, also when a look from the start finds it", async () => {
+    const clock = new FakeClock(Date.now());
+    await using bench = await knownBefore(["two/before", "two/now"], clock);
+    unlinkSync(bench.folder.at("two/before"));
+    const [two, gate] = heldIn(bench, sourceOf(bench, "two"), "two");
+    const walk = new SlowWalk();
+    const starting = await start(bench, walk, two);
+    unlinkSync(bench.folder.at("two/now"));
+    gate.resolve(undefined);
+    expect(await verdicts(bench, clock)).to.deep.equal([["two/now"], []]);
+    walk.open();
+    await starting.one;
+  });
 
   it("what is deleted while it looks is told soon, and so is what went before when the look stands still", async () => {
     const clock = new FakeClock(Date.now());
