@@ -1,17 +1,20 @@
 /**
- * The folders of a source and when each last changed, as a tree of names: whole subtrees are forgotten at once, however
- * many folders there are, and a folder costs its own name, not its whole path.
+ * The folders of a source, when each last changed and what each was like when all in it was known, as a tree of names:
+ * whole subtrees are forgotten at once, however many folders there are, and a folder costs its own name, not its whole
+ * path.
  */
 import type { BytePath } from "../base/paths.js";
 
 interface Node {
   /** Undefined: only folders below it are known. */
   mtimeNs: bigint | undefined;
+  /** Undefined: something in it may be other than is known. */
+  digest: number | undefined;
   children: Map<string, Node> | undefined;
 }
 
 export class FolderTree {
-  readonly #top: Node = { mtimeNs: undefined, children: undefined };
+  readonly #top: Node = { mtimeNs: undefined, digest: undefined, children: undefined };
   #count = 0;
 
   /** Known folders. */
@@ -34,13 +37,24 @@ export class FolderTree {
       node.children ??= new Map();
       let child = node.children.get(name);
       if (child === undefined) {
-        child = { mtimeNs: undefined, children: undefined };
+        child = { mtimeNs: undefined, digest: undefined, children: undefined };
         node.children.set(name, child);
       }
       node = child;
     }
     if (node.mtimeNs === undefined) this.#count += 1;
     node.mtimeNs = mtimeNs;
+  }
+
+  /** What the folder was like when all that lies directly in it was known. */
+  digestOf(folder: BytePath): number | undefined {
+    return this.#find(folder)?.digest;
+  }
+
+  /** Only of known folders. */
+  setDigest(folder: BytePath, digest: number | undefined): void {
+    const node = this.#find(folder);
+    if (node?.mtimeNs !== undefined) node.digest = digest;
   }
 
   /** Forgets a folder and all below it. */
@@ -51,6 +65,7 @@ export class FolderTree {
       this.#count = 0;
       this.#top.children = undefined;
       this.#top.mtimeNs = undefined;
+      this.#top.digest = undefined;
       return;
     }
     let parent: Node | undefined = this.#top;

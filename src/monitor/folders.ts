@@ -5,13 +5,14 @@
  */
 import { readdirSync } from "node:fs";
 import type { NoticedBy } from "../base/events.js";
-import { type BytePath, joinPath } from "../base/paths.js";
+import { type BytePath, joinPath, parentPath } from "../base/paths.js";
 import { reach } from "../base/reach.js";
 import type { SourceContext } from "./context.js";
 import type { DirtyItem } from "./dirty.js";
 import { FolderTree } from "./folder-tree.js";
-import { type Look, isAsRegistered, lookAt, turn } from "./look.js";
-import type { DatedRecord, RegistryRecord } from "./registry.js";
+import { type Look, NOTHING_TO_KEEP, isAsRegistered, lookAt, turn } from "./look.js";
+import type { DatedRecord, ReadPath } from "./registry.js";
+import { SettledFolders } from "./settled-folders.js";
 
 export interface FolderHooks {
   mark(path: BytePath, noticedBy: NoticedBy): void;
@@ -19,6 +20,8 @@ export interface FolderHooks {
   missing(path: BytePath, known: DatedRecord, item: DirtyItem): Promise<void>;
   /** A folder came that may hold folders nobody watches. */
   foundUnwatched(folder: BytePath): void;
+  /** A sweep found a path that is not as it is known, changed last then; ns since the epoch. */
+  foundChanged(path: BytePath, ctimeNs: bigint): void;
   room(): Promise<void>;
 }
 
@@ -28,6 +31,8 @@ export class FolderKeeper {
   readonly #context: SourceContext;
   readonly #hooks: FolderHooks;
   readonly #known = new FolderTree();
+  /** Those that a sweep need not compare. */
+  readonly settled = new SettledFolders(this.#known);
 
   constructor(context: SourceContext, hooks: FolderHooks) {
     this.#context = context;
@@ -65,7 +70,7 @@ export class FolderKeeper {
     if (names === undefined) return;
     const isNew = before === undefined;
     if (isNew && (names.size > 0 || item.noticedBy !== "event")) this.#hooks.foundUnwatched(folder);
-    await this.#compare(folder, names, item);
+    await this.#compare(folder, { look, names, item });
   }
 
   /** One look at every known folder; marks those that changed. Gives when it began, wall ms; undefined: it was cut short. */
@@ -93,9 +98,14 @@ export class FolderKeeper {
     }
   }
 
-  async #compare(folder: BytePath, names: Set<string>, item: DirtyItem): Promise<void> {
-    const { shared, name, source } = this.#context;
+  async #compare(
+    folder: BytePath,
+    { look, names, item }: { readonly look: Look; readonly names: Set<string>; readonly item: DirtyItem },
+  ): Promise<void> {
+    const { shared, name } = this.#context;
     const prefixLength = joinPath(folder, "").length;
+    const own = shared.registry.get(name, folder);
+    let isAsKnown = own === undefined || (look.is === "there" && isAsRegistered(own, look.node));
     let count = 0;
     for await (const known of shared.registry.children(name, folder)) {
       const { path, record } = known;
@@ -103,21 +113,40 @@ export class FolderKeeper {
       if (count % SLICE === 0) await turn();
       const isThere = names.delete(path.slice(prefixLength));
       if (!isThere) await this.#hooks.missing(path, known, item);
-      else if (this.#differs(path, record)) this.#hooks.mark(path, item.noticedBy);
+      if (isThere ? !this.#isAsKnown(known, item) : record.state !== "removed") isAsKnown = false;
     }
     for (const child of names) {
-      const path = joinPath(folder, child);
       count += 1;
       if (count % SLICE === 0) await turn();
-      if (source.includes(path) || source.includes(path, "folder") || source.mayContain(path))
-        this.#hooks.mark(path, item.noticedBy);
+      if (this.#isNew(joinPath(folder, child), item)) isAsKnown = false;
     }
+    if (isAsKnown) this.settled.settle(folder);
   }
 
-  #differs(path: BytePath, record: RegistryRecord): boolean {
+  /** Looks at a known path, and marks it where something is to be judged. */
+  #isAsKnown({ path, record }: ReadPath, item: DirtyItem): boolean {
     const look = lookAt(path);
-    if (look.is !== "there") return look.is === "missing";
-    if (look.node.kind === "folder") return this.#known.get(path) !== look.node.stat.mtimeNs;
-    return record.state !== "live" || !isAsRegistered(record, look.node);
+    const isSame = look.is === "there" && record.state === "live" && isAsRegistered(record, look.node);
+    const isFolder = look.is === "there" && look.node.kind === "folder";
+    const isMoved = isFolder && this.#known.get(path) !== look.node.stat.mtimeNs;
+    if (look.is === "missing" || isMoved || (look.is === "there" && !isSame)) this.#mark(path, look, item);
+    return isSame;
+  }
+
+  /** Marks a path that is not known where it may belong to the source; true when it does. */
+  #isNew(path: BytePath, item: DirtyItem): boolean {
+    const { source } = this.#context;
+    if (!source.includes(path) && !source.includes(path, "folder") && !source.mayContain(path)) return false;
+    const look = lookAt(path);
+    this.#mark(path, look, item);
+    if (look.is !== "there") return look.is === "unknown" && look.errno !== NOTHING_TO_KEEP;
+    const { kind, stat } = look.node;
+    return source.includes(path, kind) && (kind !== "file" || source.fitsSize(stat.sizeBytes));
+  }
+
+  #mark(path: BytePath, look: Look, item: DirtyItem): void {
+    if (this.settled.isOffered(parentPath(path)) && look.is === "there" && look.node.kind === "file")
+      this.#hooks.foundChanged(path, look.node.stat.ctimeNs);
+    this.#hooks.mark(path, item.noticedBy);
   }
 }

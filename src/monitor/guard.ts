@@ -5,7 +5,7 @@
 import type { Timer } from "../base/clock.js";
 import type { NoticedBy } from "../base/events.js";
 import { asHoldfastError, hasCode, messageOf } from "../base/errors.js";
-import { type BytePath, isWithin } from "../base/paths.js";
+import { type BytePath, isWithin, parentPath } from "../base/paths.js";
 import { ChangeJudge } from "./changes.js";
 import type { SourceContext } from "./context.js";
 import { SourceCurrency } from "./currency.js";
@@ -14,6 +14,7 @@ import { Degradation, stateOf } from "./degradation.js";
 import { AttackWatch } from "./judge/attack-watch.js";
 import type { DirtyItem } from "./dirty.js";
 import { ExpectationWatch } from "./expectation-watch.js";
+import { FileSweep } from "./file-sweep.js";
 import { FolderKeeper } from "./folders.js";
 import { FreshReadings } from "./fresh.js";
 import { isAsRegistered, lookAt } from "./look.js";
@@ -53,6 +54,7 @@ export class SourceGuard {
   readonly #folders: FolderKeeper;
   readonly #roots: Roots;
   readonly #reconciles: ReconcileQueue;
+  readonly #fileSweep: FileSweep;
   readonly #timers: Timer[] = [];
   readonly #degradation: Degradation;
   readonly #rest: RestMark;
@@ -117,8 +119,10 @@ export class SourceGuard {
       mark: (path, noticedBy) => this.#changes.mark(path, noticedBy),
       missing: (path, known, item) => this.#missing(path, known, item),
       foundUnwatched: (folder) => this.#roots.of(folder)?.foundUnwatched(folder),
+      foundChanged: (path, ctimeNs) => this.currency.changedBefore(path, ctimeNs),
       room: () => this.#changes.room(),
     });
+    this.#fileSweep = new FileSweep(context, this.#folders.settled);
     this.#reconciles = new ReconcileQueue((order) => this.#reconcile(order), context.shared.walks, context.signal);
     this.#roots = new Roots(context, native, times.pollMs, {
       changed: (heard) => this.#takeHeard(heard),
@@ -144,6 +148,7 @@ export class SourceGuard {
     const lastChange = known.lastChange(name);
     const wasBuilt = await registry.isBuilt(name);
     await this.#rest.read();
+    registry.listen(name, (path) => this.#folders.settled.written(path));
     if (!wasBuilt) {
       const count = await registry.rebuild(name, known.currentEntries(name), clock, signal);
       for (const { folder } of source.roots)
@@ -213,6 +218,7 @@ export class SourceGuard {
     this.#abort.abort();
     for (const timer of this.#timers) timer.cancel();
     this.#overflowTimer?.cancel();
+    this.context.shared.registry.listen(this.context.name, undefined);
     this.#roots.close();
     await Promise.allSettled([
       this.#changes.stop(),
@@ -337,29 +343,16 @@ export class SourceGuard {
     if (!this.#reconciles.isBusy) void this.#reconcileAll("sweep");
   }
 
-  async #reconcile({ under, reason, noticedBy }: ReconcileOrder): Promise<void> {
+  async #reconcile(order: ReconcileOrder): Promise<void> {
+    const { under, reason } = order;
     const { shared, name, source, signal } = this.context;
     if (signal.aborted || !this.#roots.isThere(under)) return;
     shared.metrics.rescans.add(1, { reason });
-    const sides = { walked: source.walk(signal, under), known: shared.registry.entries(name, under) };
-    const item = itemOf(noticedBy, this.context.nowMs());
-    const isWholeRoot = source.roots.some(({ folder }) => folder === under);
-    const tally = isWholeRoot ? this.context.expectations.newTally() : undefined;
+    const isSweep = reason === "sweep" && source.roots.some(({ folder }) => folder === under);
     try {
-      await reconcile(
-        sides,
-        {
-          found: (entry, known) => {
-            if (tally !== undefined && "stat" in entry && entry.kind === "file")
-              tally.saw(entry.path, entry.stat.mtimeNs);
-            this.#found(entry, known, { noticedBy, reason });
-          },
-          absent: (known) => this.#absent(known, item),
-          pause: () => this.#changes.room(),
-        },
-        signal,
-      );
-      if (tally !== undefined) this.expected.looked(under, tally, this.#roots.goneReason === undefined);
+      const unsettled = isSweep ? await this.#fileSweep.unsettled(under) : undefined;
+      if (unsettled === undefined) await this.#compareAll(order, isSweep);
+      else await this.#compareFolders(unsettled);
     } catch (error) {
       if (this.context.signal.aborted) return;
       if (hasCode(error, "SOURCE_ROOT_GONE")) this.#roots.check();
@@ -367,8 +360,48 @@ export class SourceGuard {
     }
   }
 
-  #found(entry: WalkedEntry, known: KnownPath | undefined, { noticedBy, reason }: Omit<ReconcileOrder, "under">): void {
-    if ("errno" in entry) return;
+  async #compareAll(order: ReconcileOrder, isSweep: boolean): Promise<void> {
+    const { under, noticedBy } = order;
+    const { shared, name, source, signal, expectations } = this.context;
+    const sides = { walked: source.walk(signal, under), known: shared.registry.entries(name, under) };
+    const item = itemOf(noticedBy, this.context.nowMs());
+    const isWholeRoot = source.roots.some(({ folder }) => folder === under);
+    const tally = isWholeRoot ? expectations.newTally() : undefined;
+    const unlike = new Set<BytePath>();
+    await reconcile(
+      sides,
+      {
+        found: (entry, known) => {
+          if (tally !== undefined && "stat" in entry && entry.kind === "file")
+            tally.saw(entry.path, entry.stat.mtimeNs);
+          if (!this.#found(entry, known, order) && isSweep) unlike.add(parentPath(entry.path)).add(entry.path);
+        },
+        absent: (known) => {
+          if (isSweep && known.record.state !== "removed") unlike.add(parentPath(known.path));
+          this.#absent(known, item);
+        },
+        pause: () => this.#changes.room(),
+      },
+      signal,
+    );
+    if (isSweep) this.#folders.settled.settleBut(unlike);
+    if (tally !== undefined) this.expected.looked(under, tally, this.#roots.goneReason === undefined);
+  }
+
+  async #compareFolders(folders: readonly BytePath[]): Promise<void> {
+    for (const folder of folders) {
+      await this.#changes.room();
+      this.#changes.mark(folder, "sweep", true);
+    }
+  }
+
+  /** Marks what is other than registered; false then. */
+  #found(
+    entry: WalkedEntry,
+    known: KnownPath | undefined,
+    { noticedBy, reason }: Omit<ReconcileOrder, "under">,
+  ): boolean {
+    if ("errno" in entry) return false;
     const { path } = entry;
     this.#walkedCount += 1;
     this.currency.saw(path, entry);
@@ -378,10 +411,11 @@ export class SourceGuard {
       // It was walked a moment ago: what was missed since is looked at by its judge.
       if (this.#losses.has(path) && lookAt(path).is === "there") this.#losses.present(path);
       if (noticedBy === "start") this.#recall?.note(path, record);
-      return;
+      return true;
     }
     if (reason === "sweep") this.currency.changedBefore(path, entry.stat.ctimeNs);
     if (!isDamageTold(this.context, { path, record }, { entry, noticedBy })) this.#changes.mark(path, noticedBy);
+    return false;
   }
 
   #foundFolder(path: BytePath, mtimeNs: bigint, noticedBy: NoticedBy): void {

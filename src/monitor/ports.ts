@@ -26,6 +26,14 @@ export type WalkedEntry =
     }
   | UnreadablePath;
 
+/** What a walk found directly in a folder, as one number. */
+export interface FolderDigest {
+  readonly folder: BytePath;
+  /** The same only while the same names stand there with the same stats; undefined: something could not be looked at. */
+  readonly digest: number | undefined;
+  readonly entryCount: number;
+}
+
 /** A real folder that is watched. */
 export interface WatchRoot {
   /** Absolute and free of symbolic links. */
@@ -56,6 +64,8 @@ export interface SourceWatch {
    * the paths. Throws SOURCE_ROOT_GONE, never an empty walk, when a root is missing.
    */
   walk(signal: AbortSignal, under?: BytePath): AsyncIterable<readonly WalkedEntry[]>;
+  /** Only what each folder at and below `under` is like, in batches of at most 256. Throws as `walk` does. */
+  folderDigests(signal: AbortSignal, under: BytePath): AsyncIterable<readonly FolderDigest[]>;
 }
 
 /** How a source is to be protected; every time in ms. */

@@ -14,7 +14,7 @@ import type { DatedEntry, StatTuple } from "../engine/types.js";
 import { isSameContentStat } from "./ledger.js";
 import { RecentWrites } from "./recent-writes.js";
 import { keyOf, sourceOfKey, throughKey } from "./registry-keys.js";
-import type { StateSublevel } from "./state-sublevel.js";
+import { type Deletion, type Waiting, deletedBytes, firstOf, isDeletion } from "./registry-overlay.js";
 import {
   type RegistryRecord,
   decodeRecord,
@@ -24,6 +24,7 @@ import {
   liveFileBytes,
   recordOf,
 } from "./registry-record.js";
+import type { StateSublevel } from "./state-sublevel.js";
 
 export type { RegistryRecord, RegistryState } from "./registry-record.js";
 
@@ -48,15 +49,8 @@ export interface DatedRecord {
   readonly asOf: number;
 }
 
-/** What stands in the overlay for a path that was deleted and whose record is in LevelDB: it is read when it is written. */
-interface Deletion {
-  readonly deleted: string;
-}
-
 /** A path as it was read from the registry. */
 export interface ReadPath extends KnownPath, DatedRecord {}
-
-type Waiting = Buffer | Deletion | undefined;
 
 /** Live regular files of a source. */
 export interface SourceTotals {
@@ -90,6 +84,8 @@ export class Registry implements AsyncDisposable {
   readonly #writes = new RecentWrites();
   /** Commits whose changes are in the overlay or in LevelDB, by source; written with the records, never before. */
   readonly #through = new Map<string, CommitMark>();
+  /** Told of each path that is written, by source. */
+  readonly #listeners = new Map<string, (path: BytePath) => void>();
   #flushing: Promise<void> | undefined;
   #fault: unknown;
   #notWritable: string | undefined;
@@ -139,6 +135,12 @@ export class Registry implements AsyncDisposable {
     return this.#writes.isUnwritten(keyOf(source, path), asOf);
   }
 
+  /** `listener` hears at once of every path of a source that is written; undefined: nobody does any more. */
+  listen(source: string, listener: ((path: BytePath) => void) | undefined): void {
+    if (listener === undefined) this.#listeners.delete(source);
+    else this.#listeners.set(source, listener);
+  }
+
   /** Remembers a path; visible at once, in LevelDB soon. */
   put(source: string, path: BytePath, record: RegistryRecord): void {
     this.#replace(source, path, record);
@@ -151,12 +153,14 @@ export class Registry implements AsyncDisposable {
   markDeleted(source: string, gone: readonly (DatedRecord & { readonly path: BytePath })[], reason: string): void {
     const deletion: Deletion = { deleted: reason };
     const isMany = gone.length >= MANY_DELETIONS;
+    const listener = this.#listeners.get(source);
     for (const { path, record, asOf } of gone) {
       const key = keyOf(source, path);
       if (!this.#overlay.has(key) && this.#writes.isUnwritten(key, asOf)) {
         this.#countRecord(source, record, -1);
         this.#lost.set(source, this.lostCount(source) + 1);
         this.#overlay.set(key, deletion);
+        listener?.(path);
         if (!isMany) this.#writes.note(key);
       } else this.#markWritten(source, key, reason);
     }
@@ -409,6 +413,8 @@ export class Registry implements AsyncDisposable {
   }
 
   #write(key: string, value: Buffer | undefined): void {
+    const source = sourceOfKey(key);
+    this.#listeners.get(source)?.(key.slice(source.length + 1) as BytePath);
     this.#writes.note(key);
     this.#overlay.set(key, value);
     this.#flushSoon();
@@ -478,22 +484,4 @@ export class Registry implements AsyncDisposable {
     const encodings = { keyEncoding: "buffer", valueEncoding: "buffer" } as const;
     return { type: "put" as const, key, value, sublevel: this.#meta, ...encodings };
   }
-}
-
-function isDeletion(value: Waiting): value is Deletion {
-  return value !== undefined && !(value instanceof Buffer);
-}
-
-/** What is damaged, or is none, stays as it is. */
-function deletedBytes(stored: Buffer | undefined, { deleted }: Deletion): Buffer | undefined {
-  return stored === undefined ? undefined : (deletedRecordBytes(stored, deleted) ?? stored);
-}
-
-function firstOf<K, V>(map: ReadonlyMap<K, V>, count: number): readonly (readonly [K, V])[] {
-  const first: (readonly [K, V])[] = [];
-  for (const entry of map) {
-    if (first.length >= count) break;
-    first.push(entry);
-  }
-  return first;
 }

@@ -4,7 +4,6 @@
  */
 import { Worker } from "node:worker_threads";
 import { HoldfastError } from "../base/errors.js";
-import type { WalkedColumns } from "../engine/walked-batch.js";
 import type { WalkStretch } from "./walk-tree.js";
 import type { WalkAnswer, WalkOrder, WalkRequest } from "./walk-worker.js";
 
@@ -16,16 +15,16 @@ const READY_ALTOGETHER_MAX = 16;
 const YOUNG_HEAP_MIB = 6;
 
 /** A stretch on its way. */
-interface Way {
+interface Way<Part> {
   readonly stretch: WalkStretch;
-  readonly ready: WalkedColumns[];
+  readonly ready: Part[];
   isEnded: boolean;
 }
 
 /** A thread and what it walks. */
-interface Walker {
+interface Walker<Part> {
   readonly worker: Worker;
-  way: Way | undefined;
+  way: Way<Part> | undefined;
   /** True from a request to its answer. */
   isAsked: boolean;
 }
@@ -37,30 +36,30 @@ export interface WalkTeamOptions extends WalkOrder {
   readonly walkers: number;
 }
 
-export class WalkTeam implements AsyncDisposable {
+/** `Part`: what is told by order. */
+export class WalkTeam<Part extends WalkAnswer> implements AsyncDisposable {
   readonly #signal: AbortSignal;
-  readonly #walkers: readonly Walker[];
+  readonly #walkers: readonly Walker<Part>[];
   /** Those not read to their end, in order. */
-  readonly #ways: Way[];
+  readonly #ways: Way<Part>[];
   /** Those that no walker has begun, in order. */
-  readonly #waiting: Way[];
+  readonly #waiting: Way<Part>[];
   #failure: Error | undefined;
   #isClosed = false;
   #wake: (() => void) | undefined;
   readonly #abort = (): void => this.#fail(this.#signal.reason);
 
-  constructor({ spec, batchMax, stretches, walkers }: WalkTeamOptions, signal: AbortSignal) {
+  constructor({ stretches, walkers, ...order }: WalkTeamOptions, signal: AbortSignal) {
     this.#signal = signal;
     this.#ways = stretches.map((stretch) => ({ stretch, ready: [], isEnded: false }));
     this.#waiting = [...this.#ways];
-    const order: WalkOrder = { spec, batchMax };
     this.#walkers = stretches.slice(0, Math.max(1, walkers)).map(() => this.#start(order));
     signal.addEventListener("abort", this.#abort, { once: true });
     this.#askAll();
   }
 
   /** The next batch; undefined at the end. Throws the signal's reason, and INTERNAL when a thread ended. */
-  async next(): Promise<WalkedColumns | undefined> {
+  async next(): Promise<Part | undefined> {
     for (;;) {
       if (this.#failure !== undefined) throw this.#failure;
       const way = this.#ways[0];
@@ -80,19 +79,19 @@ export class WalkTeam implements AsyncDisposable {
     await Promise.all(this.#walkers.map(({ worker }) => worker.terminate()));
   }
 
-  #start(order: WalkOrder): Walker {
+  #start(order: WalkOrder): Walker<Part> {
     const worker = new Worker(new URL("./walk-worker.js", import.meta.url), {
       workerData: order,
       resourceLimits: { maxYoungGenerationSizeMb: YOUNG_HEAP_MIB },
     });
-    const walker: Walker = { worker, way: undefined, isAsked: false };
-    worker.on("message", (answer: WalkAnswer) => this.#take(walker, answer));
+    const walker: Walker<Part> = { worker, way: undefined, isAsked: false };
+    worker.on("message", (answer: Part) => this.#take(walker, answer));
     worker.on("error", (error) => this.#fail(error));
     worker.on("exit", () => this.#fail(new HoldfastError("INTERNAL", "the walking worker ended")));
     return walker;
   }
 
-  #take(walker: Walker, answer: WalkAnswer): void {
+  #take(walker: Walker<Part>, answer: Part): void {
     walker.isAsked = false;
     const { way } = walker;
     if (way === undefined) return;
@@ -110,7 +109,7 @@ export class WalkTeam implements AsyncDisposable {
   }
 
   /** Gives a walker that has nothing to do its next request, unless enough lies ready. */
-  #ask(walker: Walker): void {
+  #ask(walker: Walker<Part>): void {
     if (this.#isClosed || walker.isAsked || !this.#hasRoom(walker.way)) return;
     const begun = walker.way;
     walker.way ??= this.#waiting.shift();
@@ -119,7 +118,7 @@ export class WalkTeam implements AsyncDisposable {
     walker.worker.postMessage((begun === undefined ? walker.way.stretch : "next") satisfies WalkRequest);
   }
 
-  #hasRoom(way: Way | undefined): boolean {
+  #hasRoom(way: Way<Part> | undefined): boolean {
     const current = this.#ways[0];
     if (current !== undefined && (way ?? this.#waiting[0]) === current) return current.ready.length < READY_MAX;
     const ready = this.#ways.reduce((sum, each) => sum + each.ready.length, 0);

@@ -10,6 +10,7 @@ import { reach } from "../base/reach.js";
 import { kindOf, nodeFromStat } from "../engine/metadata.js";
 import type { NodeKind } from "../engine/types.js";
 import { type OwnedNode, SOCKET_ERRNO } from "../engine/walked-batch.js";
+import type { FolderDigests } from "./folder-digests.js";
 import type { Selection } from "./selection.js";
 
 /** A path as the walk found it. */
@@ -80,12 +81,17 @@ export class TreeWalk {
   readonly #from: string;
   readonly #before: string | undefined;
   readonly #levels: Level[] = [];
+  readonly #digests: FolderDigests | undefined;
   #start: BytePath | undefined;
   /** Comes next. */
   #part: FolderPart | undefined;
+  /** What the walk began with, as it is told. */
+  #first: WalkedNode | undefined;
 
-  constructor(selection: Selection, { start, from, before }: WalkStretch) {
+  /** `digests`: told what each folder holds, where all of it is walked. */
+  constructor(selection: Selection, { start, from, before }: WalkStretch, digests?: FolderDigests) {
     this.#selection = selection;
+    this.#digests = digests;
     this.#start = start;
     this.#from = from ?? "";
     this.#before = before;
@@ -107,6 +113,7 @@ export class TreeWalk {
     const item = level?.order[level.at];
     if (level === undefined || item === undefined) {
       this.#levels.pop();
+      if (level !== undefined) this.#digests?.leave(level.folder);
       return undefined;
     }
     level.at += 1;
@@ -127,13 +134,19 @@ export class TreeWalk {
     if (start < this.#from || this.#isAfter(start)) return undefined;
     if (!this.#selection.includes(start, kind === "folder") || !isWanted(this.#selection, first.stats, kind))
       return undefined;
-    return { path: start, ...nodeFromStat(first.stats) };
+    this.#first = { path: start, ...nodeFromStat(first.stats) };
+    return this.#first;
   }
 
   #enter({ folder, dev }: FolderPart): WalkFailure | undefined {
     this.#part = undefined;
     const names = readNames(folder);
-    if (typeof names === "string") return names === "ENOENT" ? undefined : { path: folder, errno: names };
+    if (typeof names === "string") {
+      this.#digests?.unreadable(folder);
+      return names === "ENOENT" ? undefined : { path: folder, errno: names };
+    }
+    this.#digests?.enter();
+    if (this.#levels.length === 0 && this.#first !== undefined) this.#digests?.add("", this.#first);
     // A folder's own entry sorts as its name, what is below it as the name with "/": so all paths come in byte order.
     names.sort(byBytes);
     this.#levels.push({ folder, dev, order: names, at: 0, folders: new Map() });
@@ -149,7 +162,7 @@ export class TreeWalk {
     const isBefore = path < this.#from;
     if (isBefore && endOfBelow(path) <= this.#from) return undefined;
     const found = lstatOrFailure(path);
-    if (!("stats" in found)) return found.errno === "ENOENT" ? undefined : found;
+    if (!("stats" in found)) return found.errno === "ENOENT" ? undefined : this.#failed(found);
     const kind = kindOf(found.stats);
     if (kind === undefined) return isBefore ? undefined : this.#socket(path);
     const isFolder = kind === "folder";
@@ -159,7 +172,14 @@ export class TreeWalk {
     }
     if (isBefore) return undefined;
     if (!this.#selection.includes(path, isFolder) || !isWanted(this.#selection, found.stats, kind)) return undefined;
-    return { path, ...nodeFromStat(found.stats) };
+    const entry = { path, ...nodeFromStat(found.stats) };
+    this.#digests?.add(name, entry);
+    return entry;
+  }
+
+  #failed(failure: WalkFailure): WalkFailure {
+    this.#digests?.fail();
+    return failure;
   }
 
   #socket(path: BytePath): WalkFailure | undefined {

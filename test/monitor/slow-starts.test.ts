@@ -31,6 +31,7 @@ function walkedBy(source: SourceWatch, walk: SourceWatch["walk"]): SourceWatch {
     fitsSize: (sizeBytes) => source.fitsSize(sizeBytes),
     mayContain: (folder) => source.mayContain(folder),
     walk,
+    folderDigests: (signal, under) => source.folderDigests(signal, under),
   };
 }
 

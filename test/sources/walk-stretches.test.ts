@@ -3,7 +3,7 @@ import { mkdirSync, rmSync } from "node:fs";
 import { expect } from "chai";
 import fc from "fast-check";
 import { type BytePath, joinPath, pathBytes } from "../../src/base/paths.js";
-import { WalkedBatch } from "../../src/engine/walked-batch.js";
+import { WalkedBatch, type WalkedColumns } from "../../src/engine/walked-batch.js";
 import { FileSource } from "../../src/sources/files.js";
 import { Selection } from "../../src/sources/selection.js";
 import { WalkTeam } from "../../src/sources/walk-team.js";
@@ -88,7 +88,10 @@ describe("a walk in stretches", () => {
     const stretches = [undefined, ...borders].map((from, index) => ({
       ...{ start: folder().bytes(), from, before: borders[index] },
     }));
-    await using team = new WalkTeam({ spec: selection().spec, batchMax: 2, stretches, walkers: 3 }, NEVER);
+    await using team = new WalkTeam<WalkedColumns>(
+      { spec: selection().spec, tells: "entries", batchMax: 2, stretches, walkers: 3 },
+      NEVER,
+    );
     const found: WalkedEntry[] = [];
     for (let batch = await team.next(); batch !== undefined; batch = await team.next()) {
       found.push(...new WalkedBatch(batch));
