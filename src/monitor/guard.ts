@@ -107,14 +107,8 @@ export class SourceGuard {
       isAttacked: () => this.#attack.isAlarmed,
       survey: (folder, near) => this.#survey(folder, near),
     });
-    const { currency, fresh } = this;
-    this.recorder = new Recorder(context, {
-      changes: this.#changes,
-      losses: this.#losses,
-      currency,
-      fresh,
-      rest: this.#rest,
-    });
+    const judges = { changes: this.#changes, losses: this.#losses, rest: this.#rest };
+    this.recorder = new Recorder(context, { ...judges, currency: this.currency, fresh: this.fresh });
     this.#folders = new FolderKeeper(context, {
       mark: (path, noticedBy) => this.#changes.mark(path, noticedBy),
       missing: (path, known, item) => this.#missing(path, known, item),

@@ -5,7 +5,7 @@
 import { type Hash, createHash } from "node:crypto";
 import type { BytePath } from "../base/paths.js";
 import { NODE_KINDS } from "../engine/types.js";
-import type { WalkedNode } from "./walk-tree.js";
+import type { OwnedNode } from "../engine/walked-batch.js";
 
 export interface FolderDigest {
   readonly folder: BytePath;
@@ -50,7 +50,7 @@ export class FolderDigests {
   }
 
   /** The walk met this in the folder in which it is. */
-  add(name: string, node: Omit<WalkedNode, "path">): void {
+  add(name: string, node: Omit<OwnedNode, "path">): void {
     const level = this.#current;
     level.entryCount += 1;
     if (level.usedBytes + ENTRY_BYTES_MAX > level.block.length) flush(level);
@@ -106,7 +106,7 @@ function digestOf(level: Level): number | undefined {
 }
 
 /** Gives where the next entry begins. A folder's times and size move with each name in it and do not count. */
-function writeEntry(block: Buffer, start: number, name: string, node: Omit<WalkedNode, "path">): number {
+function writeEntry(block: Buffer, start: number, name: string, node: Omit<OwnedNode, "path">): number {
   let at = start + block.write(name, start, "latin1");
   block[at++] = 0;
   block[at++] = NODE_KINDS.indexOf(node.kind);

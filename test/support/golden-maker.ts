@@ -1,9 +1,10 @@
 /**
- * Makes a golden repository: `node dist/test/support/golden-maker.js NAME encrypted|plain|rotated`, run by hand once for each
- * format that programs have written. The store goes to `test/format/golden/NAME/store`, beside it what has to be read
+ * Makes a golden repository: `node dist/test/support/golden-maker.js NAME encrypted|plain|rotated|metadata`, run by hand
+ * once for each format that programs have written; the last one as root on ext4. The store goes to `test/format/golden/NAME/store`, beside it what has to be read
  * from it for ever. A made one is never made again.
  */
-import { linkSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, linkSync, mkdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { cp } from "node:fs/promises";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.js";
@@ -23,6 +24,11 @@ const compression = kind === "encrypted" ? "zstd:3" : "lz4";
 const DATA = "/tmp/holdfast-golden";
 const data = pathFromText(DATA);
 const SOURCE = "golden";
+const INODE_FLAGS = [
+  ["i", "fixed"],
+  ["a", "grows"],
+  ["d", "undumped"],
+];
 const PARITY = { dataPacks: 3, parityPacks: 2 };
 
 function write(file: string, content: string | Uint8Array): void {
@@ -30,7 +36,7 @@ function write(file: string, content: string | Uint8Array): void {
 }
 
 function makeFiles(): void {
-  rmSync(DATA, { recursive: true, force: true });
+  removeFiles();
   mkdirSync(join(DATA, "folder"), { recursive: true });
   write("text", "a line of text\n".repeat(200));
   write("empty", "");
@@ -39,6 +45,33 @@ function makeFiles(): void {
   linkSync(join(DATA, "text"), join(DATA, "folder/hard"));
   writeFileSync(pathBytes(joinPath(data, "no\xff utf8")), "named in bytes");
   for (let index = 0; index < 30; index += 1) write(`folder/small-${String(index)}`, `small ${String(index)}`);
+  if (kind === "metadata") makeStrangeFiles();
+}
+
+/** What an entry says beside content, permissions, owner and common times. */
+function makeStrangeFiles(): void {
+  const run = (program: string, ...words: string[]): void =>
+    void execFileSync(
+      program,
+      words.map((word) => word.replace("@", `${DATA}/`)),
+    );
+  for (const name of ["sparse", "fixed", "grows", "undumped", "past", "future", "owned"]) write(name, name);
+  truncateSync(join(DATA, "sparse"), 3_000_000);
+  run("touch", "-d", "1935-05-05 05:05:05.123456789 UTC", "@past");
+  run("touch", "-d", "2400-01-01 00:00:00.5 UTC", "@future");
+  run("chown", "4000000000:4000000001", "@owned");
+  run("chmod", "6711", "@owned");
+  run("setfattr", "-n", "user.colour", "-v", "blue", "@owned");
+  run("setfacl", "-m", "u:1234:r", "@grows");
+  run("mkfifo", "@fifo");
+  run("mknod", "@device", "c", "1", "3");
+  for (const [flag = "", name = ""] of INODE_FLAGS) run("chattr", `+${flag}`, `@${name}`);
+}
+
+function removeFiles(): void {
+  if (existsSync(join(DATA, "fixed")))
+    for (const [flag = "", name = ""] of INODE_FLAGS) execFileSync("chattr", [`-${flag}`, join(DATA, name)]);
+  rmSync(DATA, { recursive: true, force: true });
 }
 
 async function backUp(repository: Repository, type: "full" | "incremental"): Promise<string> {
@@ -80,7 +113,7 @@ async function make(): Promise<void> {
   rmSync(work, { recursive: true, force: true });
   makeFiles();
   const common = { storeUrl: join(work, "store"), clock: systemClock, observer: silentObserver };
-  const encrypt = kind !== "plain";
+  const encrypt = kind !== "plain" && kind !== "metadata";
   const made = await Repository.init({ ...common, encrypt });
   const unlock = made.keyBytes === undefined ? undefined : { keyBytes: made.keyBytes };
   const open = { ...common, stateDir: join(work, "state"), unlock, workers: 1, signal: UNLIMITED };
@@ -100,3 +133,4 @@ async function make(): Promise<void> {
 }
 
 await make();
+removeFiles();
