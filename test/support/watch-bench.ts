@@ -7,6 +7,7 @@ import { lstatSync, readFileSync, readlinkSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { Level } from "level";
 import { type Clock, systemClock } from "../../src/base/clock.js";
+import { errnoOf } from "../../src/base/errors.js";
 import { EventBus, type EventCatalogue, type LossEvent } from "../../src/base/events.js";
 import { type Logger, type Observer, silentObserver } from "../../src/base/observe.js";
 import { type BytePath, pathBytes, pathText } from "../../src/base/paths.js";
@@ -109,7 +110,14 @@ export class MemoryRepository implements KnownVersions {
   store(source: string, path: BytePath): Entry | undefined {
     const stats = lstatSync(pathBytes(path), { bigint: true, throwIfNoEntry: false });
     if (stats === undefined || kindOf(stats) === undefined) return undefined;
-    const entry: Entry = { source, path, node: { ...nodeFromStat(stats), ...this.#contentOf(path, stats.isFile()) } };
+    let content: Partial<FileNode>;
+    try {
+      content = this.#contentOf(path, stats.isFile());
+    } catch (error) {
+      if (errnoOf(error) === "ENOENT") return undefined; // gone between the look and the reading
+      throw error;
+    }
+    const entry: Entry = { source, path, node: { ...nodeFromStat(stats), ...content } };
     this.seq += 1;
     this.entries.set(`${source}\0${path}`, entry);
     this.#seqs.set(`${source}\0${path}`, this.seq);
