@@ -20,6 +20,8 @@ import { WatchBench } from "../support/watch-bench.js";
 
 const at = (path: string): BytePath => path as BytePath;
 const ROOT = at("/srv/data");
+const SHORT_LIVES = 20;
+const QUESTIONS = 40;
 /** Removes a file and lives on for a moment: of a program that ends at once, a busy machine may learn only the name. */
 const REMOVE_AND_STAY = "import os, sys, time; os.remove(sys.argv[1]); time.sleep(1)";
 
@@ -66,6 +68,30 @@ describe("who did it", () => {
       await bench.until("all", () => bench.losses.length === 4);
       const programs = new Map(bench.losses.map(({ kind, actor }) => [kind, actor?.program]));
       expect(Object.fromEntries(programs)).to.deep.equal({ deleted: "rm", invalid_structure: "mv" });
+    });
+
+    it("is known from its start, also where programs lie on another file system than the files", async () => {
+      await using folder = await TempFolder.create("actors");
+      mkdirSync(folder.at("disk"));
+      execFileSync("mount", ["-t", "tmpfs", "none", folder.at("disk")]);
+      try {
+        await using actors = new Actors({ clock: systemClock, log: silentObserver.log });
+        actors.watch(folder.bytes("disk"));
+        while (!actors.isListening) await new Promise((resolve) => setTimeout(resolve, 5));
+        const names = Array.from({ length: SHORT_LIVES }, (_none, index) => `disk/${String(index)}`);
+        for (const name of names) writeFileSync(folder.at(name), "here");
+        // So that nobody can look at what runs: each program has ended when its deed is read.
+        const distracting = Array.from({ length: QUESTIONS }, () => actors.whoDid("removed", Array(2000).fill(ROOT)));
+        for (const name of names) execFileSync("rm", [folder.at(name)]);
+        await Promise.all(distracting);
+        const who = await actors.whoDid(
+          "removed",
+          names.map((name) => folder.bytes(name)),
+        );
+        expect(who.map((actor) => actor?.program)).to.deep.equal(names.map(() => "rm"));
+      } finally {
+        execFileSync("umount", [folder.at("disk")]);
+      }
     });
 
     it("does not keep the file system from being unmounted, nor name holdfast itself", async () => {

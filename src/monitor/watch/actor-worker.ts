@@ -13,7 +13,7 @@ import { type BytePath, pathBytes } from "../../base/paths.js";
 import type { ActorOrder, ActorReport } from "./actor-protocol.js";
 import { DeedBook } from "./deeds.js";
 import { FAN, type FanPlace, parseFanEvents } from "./fan-events.js";
-import { ProcessBook } from "./processes.js";
+import { PROGRAM_FOLDERS, ProcessBook } from "./processes.js";
 
 const MASK = FAN.closeWrite | FAN.delete | FAN.rename | FAN.openExec | FAN.onFolder;
 const READ_BYTES = 2 ** 18;
@@ -32,7 +32,10 @@ class Listener {
   readonly #deeds: DeedBook;
   /** A watched folder on each marked file system, by its id. Never held open: that would keep it from being unmounted. */
   readonly #mounts = new Map<string, BytePath>();
+  /** The same of the folders of programs: a path is told as it is seen through the mount that is asked. */
+  readonly #programMounts = new Map<string, BytePath>();
   readonly #roots = new Map<number, BytePath>();
+  #hearsStarts = false;
   readonly #programFolders = new Map<string, BytePath>();
   readonly #buffer = Buffer.alloc(READ_BYTES);
 
@@ -42,7 +45,7 @@ class Listener {
     this.#processes.warmUp();
     this.#group = calls.openGroup();
     const ports = {
-      pathOf: (place: FanPlace) => this.#pathOf(place),
+      pathOf: (place: FanPlace) => this.#pathOf(place, this.#mounts),
       actorOf: (pid: number) => this.#processes.of(pid),
       monotonicMs: () => systemClock.monotonicMs(),
       nowMs: () => systemClock.nowMs(),
@@ -80,18 +83,37 @@ class Listener {
   }
 
   #watch(id: number, root: BytePath): void {
-    let fd: number | undefined;
     try {
-      fd = openSync(pathBytes(root), "r");
-      this.#calls.markFileSystem(this.#group, MASK, pathBytes(root));
-      this.#mounts.set(this.#calls.fileSystemId(fd), root);
+      this.#listenTo(root, MASK, this.#mounts);
       this.#roots.set(id, root);
       this.#deeds.watchOnly([...this.#roots.values()]);
+      this.#hearStarts();
       tell({ type: "listening", id });
     } catch (error) {
       tell({ type: "unheard", reason: messageOf(error) });
+    }
+  }
+
+  #listenTo(folder: BytePath, mask: bigint, mounts: Map<string, BytePath>): void {
+    const fd = openSync(pathBytes(folder), "r");
+    try {
+      this.#calls.markFileSystem(this.#group, mask, pathBytes(folder));
+      mounts.set(this.#calls.fileSystemId(fd), folder);
     } finally {
-      if (fd !== undefined) closeSync(fd);
+      closeSync(fd);
+    }
+  }
+
+  /** Files are often on another file system than the programs that work on them, which are known from their start only. */
+  #hearStarts(): void {
+    if (this.#hearsStarts) return;
+    this.#hearsStarts = true;
+    for (const folder of PROGRAM_FOLDERS) {
+      try {
+        this.#listenTo(folder as BytePath, FAN.openExec, this.#programMounts);
+      } catch {
+        // Not there, or a file system that cannot tell: what runs for longer than its deed takes is known all the same.
+      }
     }
   }
 
@@ -129,15 +151,15 @@ class Listener {
     const key = place.fileSystem + place.folder.toString("latin1");
     let folder = this.#programFolders.get(key);
     if (folder === undefined) {
-      folder = this.#pathOf(place);
+      folder = this.#pathOf(place, this.#programMounts) ?? this.#pathOf(place, this.#mounts);
       if (this.#programFolders.size >= PROGRAM_FOLDERS_MAX) this.#programFolders.clear();
       if (folder !== undefined) this.#programFolders.set(key, folder);
     }
     return folder;
   }
 
-  #pathOf(place: FanPlace): BytePath | undefined {
-    const mount = this.#mounts.get(place.fileSystem);
+  #pathOf(place: FanPlace, mounts: ReadonlyMap<string, BytePath>): BytePath | undefined {
+    const mount = mounts.get(place.fileSystem);
     if (mount === undefined) return undefined;
     let root: number | undefined;
     let fd: number | undefined;

@@ -22,6 +22,15 @@ const NOBODY_LOGGED_IN = 0xffff_ffff;
 /** Tools whose removals are meant, when they lie in a folder that only the system's owner writes. */
 const TOOLS = new Set(["git", "make", "gmake", "ninja", "dpkg", "apt", "apt-get", "rpm", "dnf", "pacman", "logrotate"]);
 const SYSTEM_FOLDERS = /^(?:\/usr)?\/(?:local\/)?s?bin$|^\/usr\/lib\/git-core$/;
+/** Where programs start from, on whatever file system each of these lies; links among them lead to another of them. */
+export const PROGRAM_FOLDERS = [
+  "/usr/bin",
+  "/usr/sbin",
+  "/bin",
+  "/sbin",
+  "/usr/local/bin",
+  "/usr/lib/git-core",
+] as const;
 
 /** Which tool a process is, or works for and where. */
 type Work = Pick<Actor, "tool" | "worksFor">;
