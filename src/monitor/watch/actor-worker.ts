@@ -13,6 +13,7 @@ import { type BytePath, pathBytes } from "../../base/paths.js";
 import type { ActorOrder, ActorReport } from "./actor-protocol.js";
 import { DeedBook } from "./deeds.js";
 import { FAN, type FanPlace, parseFanEvents } from "./fan-events.js";
+import { Forks } from "./forks.js";
 import { PROGRAM_FOLDERS, ProcessBook } from "./processes.js";
 
 const MASK = FAN.closeWrite | FAN.delete | FAN.rename | FAN.openExec | FAN.onFolder;
@@ -29,6 +30,7 @@ class Listener {
   readonly #group: number;
   readonly #bell: number;
   readonly #processes = new ProcessBook(() => systemClock.monotonicMs());
+  readonly #forks = new Forks();
   readonly #deeds: DeedBook;
   /** A watched folder on each marked file system, by its id. Never held open: that would keep it from being unmounted. */
   readonly #mounts = new Map<string, BytePath>();
@@ -58,12 +60,18 @@ class Listener {
     try {
       for (let isWanted = true; isWanted; isWanted = this.#obeyAll()) {
         const [hasEvents, hasOrders] = this.#calls.waitReadable([this.#group, this.#bell], SLEEP_MS);
+        this.#readForks(); // now and then, so that none are dropped
         if (hasEvents === true) this.#read();
         if (hasOrders === true) readSync(this.#bell, Buffer.alloc(8));
       }
     } finally {
       closeSync(this.#group);
+      this.#forks[Symbol.dispose]();
     }
+  }
+
+  #readForks(): void {
+    this.#forks.read((fork) => this.#processes.forked(fork));
   }
 
   /** False: the end was ordered. */
@@ -127,6 +135,7 @@ class Listener {
       const length = this.#readOnce();
       if (length === 0) return;
       const events = parseFanEvents(this.#buffer.subarray(0, length));
+      this.#readForks(); // who does anything was begun before
       for (const { mask, pid } of events) if ((mask & FAN.openExec) !== 0n) this.#processes.glimpse(pid);
       for (const event of events) {
         if ((event.mask & FAN.openExec) !== 0n && event.place !== undefined)

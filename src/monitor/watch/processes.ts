@@ -8,11 +8,13 @@ import { basename, dirname } from "node:path";
 import type { Actor } from "../../base/events.js";
 import { type BytePath, isWithin } from "../../base/paths.js";
 import { processStat } from "../../base/process-stat.js";
+import type { Fork } from "./forks.js";
 
 /** Starts that are remembered; the oldest go first. About 200 bytes each. */
 const PROCESSES_MAX = 8192;
 /** A script names itself, then its interpreter, then the loader, all within this time, ms. */
 const ONE_START_MS = 50;
+const PARENTS_MAX = 32_768;
 const PROGRAM_LENGTH_MAX = 64;
 /** What a tool started works for it so long; what runs on, such as a server that `make run` began, works for itself, ms. */
 const WORKS_FOR_MS = 600_000;
@@ -55,6 +57,8 @@ interface Glimpse {
 
 export class ProcessBook {
   readonly #known = new Map<number, Known>();
+  /** Who began whom, the oldest first. */
+  readonly #parents = new Map<number, number>();
   /** Of processes that may be about to end. */
   readonly #glimpses = new Map<number, Glimpse>();
   readonly #procFolder: string;
@@ -65,6 +69,17 @@ export class ProcessBook {
   constructor(monotonicMs: () => number, procFolder = "/proc") {
     this.#monotonicMs = monotonicMs;
     this.#procFolder = procFolder;
+  }
+
+  /** A process began another. */
+  forked({ parent, child }: Fork): void {
+    this.#parents.delete(child);
+    this.#parents.set(child, parent);
+    if (this.#parents.size <= PARENTS_MAX) return;
+    for (const oldest of this.#parents.keys()) {
+      this.#parents.delete(oldest);
+      return;
+    }
   }
 
   /** Reads all at once that is needed later and hardly anything else: some programs end within a millisecond. */
@@ -168,8 +183,10 @@ export class ProcessBook {
 
   #glimpseOf(pid: number): Glimpse {
     const [status, login] = [this.#read(pid, "status"), this.#read(pid, "loginuid")];
-    const parent = Number(/^PPid:\s+(\d+)/m.exec(status)?.[1] ?? 0);
-    return { status, login, folder: this.#folderOf(pid), parent, parentFolder: this.#folderOf(parent) };
+    const parent = Number(/^PPid:\s+(\d+)/m.exec(status)?.[1] ?? this.#parents.get(pid) ?? 0);
+    const parentFolder = this.#folderOf(parent);
+    // What has ended already began where its parent is, unless it was sent elsewhere.
+    return { status, login, folder: status === "" ? parentFolder : this.#folderOf(pid), parent, parentFolder };
   }
 
   /** Where a process is; undefined when it ended, or that folder is gone. */
