@@ -7,6 +7,7 @@ import { access, lstat, readFile, readdir, stat, statfs } from "node:fs/promises
 import { dirname, join } from "node:path";
 import type { Page } from "../api/paging.js";
 import type { StatusDocument } from "../api/services.js";
+import { missingCapabilities } from "../base/capabilities.js";
 import { hasCode, messageOf } from "../base/errors.js";
 import { nativeCalls } from "../base/native.js";
 import { pathBytes, pathText } from "../base/paths.js";
@@ -231,20 +232,17 @@ function otherStore(itsUrl: string, storeUrl: string): readonly Finding[] {
   return [warning("daemon", detail, "Give this command the --store and --state-dir that the daemon was given")];
 }
 
-/** Capabilities that healing needs, by their bit: DAC_OVERRIDE, CHOWN, FOWNER. */
-const NEEDED = { CAP_CHOWN: 0, CAP_DAC_OVERRIDE: 1, CAP_FOWNER: 3 } as const;
+/** What healing needs. */
+const NEEDED = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"] as const;
 
 async function checkCapabilities(pid: number): Promise<Finding> {
   const text = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
-  const effective = /^CapEff:\s*([0-9a-f]+)/m.exec(text)?.[1];
-  if (effective === undefined) return warning("capabilities", "the daemon's capabilities cannot be read", "");
-  const held = BigInt(`0x${effective}`);
-  const missing = Object.entries(NEEDED).filter(([, bit]) => ((held >> BigInt(bit)) & 1n) === 0n);
+  const missing = missingCapabilities(text, NEEDED);
+  if (missing === undefined) return warning("capabilities", "the daemon's capabilities cannot be read", "");
   if (missing.length === 0) return fine("capabilities", "owners and permissions come back");
-  const names = missing.map(([name]) => name).join(", ");
   return warning(
     "capabilities",
-    `the daemon lacks ${names}: it heals only files of its own user`,
+    `the daemon lacks ${missing.join(", ")}: it heals only files of its own user`,
     "Use the systemd unit, or root",
   );
 }

@@ -1,7 +1,8 @@
 /** Who did it: told where root may listen to fanotify, unknown elsewhere, and never in the way of what is heard. */
 import { execFile, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect } from "chai";
 import fc from "fast-check";
@@ -14,6 +15,7 @@ import { FAN, type FanEvent, parseFanEvents } from "../../src/monitor/watch/fan-
 import { meantByTool } from "../../src/monitor/intent/tools.js";
 import { Actors, withActor } from "../../src/monitor/watch/actors.js";
 import { ProcessBook } from "../../src/monitor/watch/processes.js";
+import { BUILT_ROOT } from "../support/project.js";
 import { TempFolder } from "../support/temp-folder.js";
 import { requirePrograms, requireRoot, skip } from "../support/requirements.js";
 import { WatchBench } from "../support/watch-bench.js";
@@ -91,6 +93,23 @@ describe("who did it", () => {
       } finally {
         execFileSync("umount", [folder.at("disk")]);
       }
+    });
+
+    it("is told to another user who holds the capability, as the service may be given it", async function () {
+      requirePrograms(this, "setpriv");
+      await using folder = await TempFolder.create("actors");
+      chmodSync(folder.path, 0o777);
+      const rights = "+sys_admin,+net_admin,+dac_read_search";
+      const user = [
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        `--inh-caps=${rights}`,
+        `--ambient-caps=${rights}`,
+      ];
+      const probe = [process.execPath, join(BUILT_ROOT, "test", "support", "actor-probe.js"), folder.path];
+      const { stdout } = await promisify(execFile)("setpriv", [...user, ...probe]);
+      expect(JSON.parse(stdout)).to.deep.equal({ uid: 65534, program: "rm" });
     });
 
     it("does not keep the file system from being unmounted, nor name holdfast itself", async () => {

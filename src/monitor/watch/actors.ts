@@ -1,10 +1,11 @@
 /**
- * Who changed or removed a file: asks a thread that listens to fanotify. Only root may listen, and only some kernels
- * and file systems can; where it does not work that is said once, answers are "unknown", and nothing else changes: what
+ * Who changed or removed a file: asks a thread that listens to fanotify. Only who holds CAP_SYS_ADMIN may listen, and only
+ * some kernels and file systems can; where it does not work that is said once, answers are "unknown", and nothing else changes: what
  * happened is heard by the watcher, never through this.
  */
 import { closeSync, writeSync } from "node:fs";
 import { Worker } from "node:worker_threads";
+import { holdsCapability } from "../../base/capabilities.js";
 import type { Clock } from "../../base/clock.js";
 import { deferred } from "../../base/concurrency.js";
 import { messageOf } from "../../base/errors.js";
@@ -97,8 +98,8 @@ export class Actors implements AsyncDisposable {
 
   #start(): void {
     if (this.#worker !== undefined || this.#isDeaf) return;
-    if (process.geteuid?.() !== 0) {
-      this.#deaf("only root may ask the system for it");
+    if (!holdsCapability("CAP_SYS_ADMIN")) {
+      this.#deaf("only root, or who holds CAP_SYS_ADMIN, may ask the system for it");
       return;
     }
     try {
