@@ -21,7 +21,7 @@ export interface OwnedNode {
   readonly linkCount: number;
 }
 
-/** What travels; all memory is the batch's own and can be transferred. */
+/** What travels; the byte arrays are the batch's own and can be transferred. */
 export interface WalkedColumns {
   readonly count: number;
   /** The paths back to back, one byte for each character. */
@@ -32,6 +32,8 @@ export interface WalkedColumns {
   readonly kinds: Uint8Array;
   /** STAT_BYTES for each: device, inode, times and size as entry states have them. */
   readonly stats: Uint8Array;
+  /** Modification times that 64 bits of nanoseconds do not hold (before 1677, after 2262), by index. */
+  readonly farTimes: ReadonlyMap<number, bigint>;
   /** Mode, owner, group and number of links of each. */
   readonly owners: Uint32Array;
   /** Of those that could not be looked at, in their order. */
@@ -56,6 +58,7 @@ export class WalkedBatchWriter {
   readonly #pathEnds: Uint32Array<ArrayBuffer>;
   readonly #kinds: Uint8Array<ArrayBuffer>;
   readonly #stats: DataView<ArrayBuffer>;
+  readonly #farTimes = new Map<number, bigint>();
   readonly #owners: Uint32Array<ArrayBuffer>;
   readonly #errnos: string[] = [];
   #last = "";
@@ -97,6 +100,7 @@ export class WalkedBatchWriter {
     stats.setBigUint64(at + STAT_AT.dev, stat.dev, true);
     stats.setBigUint64(at + STAT_AT.ino, stat.ino, true);
     stats.setBigInt64(at + STAT_AT.mtime, stat.mtimeNs, true);
+    if (BigInt.asIntN(64, stat.mtimeNs) !== stat.mtimeNs) this.#farTimes.set(index, stat.mtimeNs);
     stats.setBigInt64(at + STAT_AT.ctime, stat.ctimeNs, true);
     stats.setBigInt64(at + STAT_AT.size, BigInt(stat.sizeBytes), true);
     const owner = index * OWNER_FIELDS;
@@ -126,6 +130,7 @@ export class WalkedBatchWriter {
       pathEnds: this.#pathEnds,
       kinds: this.#kinds,
       stats: new Uint8Array(this.#stats.buffer),
+      farTimes: this.#farTimes,
       owners: this.#owners,
       errnos: this.#errnos,
       isSorted: this.#isSorted,
@@ -185,7 +190,7 @@ export class WalkedBatch implements Iterable<OwnedNode | WalkFailure> {
       dev: this.#stats.readBigUInt64LE(at + STAT_AT.dev),
       ino: this.#stats.readBigUInt64LE(at + STAT_AT.ino),
       sizeBytes: Number(this.#stats.readBigInt64LE(at + STAT_AT.size)),
-      mtimeNs: this.#stats.readBigInt64LE(at + STAT_AT.mtime),
+      mtimeNs: this.#columns.farTimes.get(index) ?? this.#stats.readBigInt64LE(at + STAT_AT.mtime),
       ctimeNs: this.#stats.readBigInt64LE(at + STAT_AT.ctime),
     };
     return { path, kind, stat, mode, uid, gid, linkCount };

@@ -16,7 +16,9 @@ const path = fc
 const uint32 = fc.integer({ min: 0, max: 2 ** 32 - 1 });
 const uint64 = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
 const int64 = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n });
-const stat = fc.record({ dev: uint64, ino: uint64, sizeBytes: fc.maxSafeNat(), mtimeNs: int64, ctimeNs: int64 });
+/** Modification times reach beyond what 64 bits hold. */
+const anyTime = fc.oneof(int64, fc.bigInt({ min: -(2n ** 70n), max: 2n ** 70n }));
+const stat = fc.record({ dev: uint64, ino: uint64, sizeBytes: fc.maxSafeNat(), mtimeNs: anyTime, ctimeNs: int64 });
 const node: fc.Arbitrary<OwnedNode> = fc.record({
   ...{ path, kind: fc.constantFrom(...NODE_KINDS), stat },
   ...{ mode: uint32, uid: uint32, gid: uint32, linkCount: uint32 },

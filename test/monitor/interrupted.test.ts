@@ -49,22 +49,26 @@ describe("work that was interrupted", () => {
     expect(await bench.live()).to.have.members(["new/a", "new/b", "new/c"]);
   });
 
-  it("a new name that was stored long before the last kill, while no daemon came to judge the old one, is known", async () => {
-    await using bench = await WatchBench.create({ times: { rootCheckMs: 50 } });
-    await bench.folder.write("old", "content that was renamed");
-    await bench.protect(UNJUDGED);
-    await bench.quiet();
-    const { registry } = bench.monitor;
-    await renameUnjudged(bench);
-    // What is stored ten minutes later, by one of many daemons that were killed before they came to a verdict.
-    await bench.folder.write("later", "later");
-    const later = bench.folder.bytes("later");
-    await bench.until("the later file is known", () => registry.get("data", later) !== undefined);
-    const record = registry.get("data", later);
-    if (record === undefined) throw new Error("it is not known");
-    registry.put("data", later, { ...record, registeredAtMs: record.registeredAtMs + TEN_MINUTES_MS });
-    await expectMeantAtNextStart(bench);
-  });
+  for (const [dated, yearMs] of [
+    ["", Date.UTC(2020, 0, 1)],
+    [", also of a file that is dated after the year 2262", Date.UTC(2400, 0, 1)],
+  ] as const)
+    it(`a new name that was stored long before the last kill, while no daemon came to judge the old one, is known${dated}`, async () => {
+      await using bench = await WatchBench.create({ times: { rootCheckMs: 50 } });
+      utimesSync(await bench.folder.write("old", "content that was renamed"), yearMs / 1000, yearMs / 1000);
+      await bench.protect(UNJUDGED);
+      await bench.quiet();
+      const { registry } = bench.monitor;
+      await renameUnjudged(bench);
+      // What is stored ten minutes later, by one of many daemons that were killed before they came to a verdict.
+      await bench.folder.write("later", "later");
+      const later = bench.folder.bytes("later");
+      await bench.until("the later file is known", () => registry.get("data", later) !== undefined);
+      const record = registry.get("data", later);
+      if (record === undefined) throw new Error("it is not known");
+      registry.put("data", later, { ...record, registeredAtMs: record.registeredAtMs + TEN_MINUTES_MS });
+      await expectMeantAtNextStart(bench);
+    });
 
   it("what was judged before is not asked for again: the mark moves when everything is at rest, and not before", async () => {
     await using bench = await WatchBench.create({ times: { rootCheckMs: 20, folderSweepMs: 20 } });
