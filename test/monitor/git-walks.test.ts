@@ -67,3 +67,44 @@ describe("a lost pack of a repository that git takes long to look through", () =
     expect(await round(walks, clock, seenAtMs)).to.equal("lost");
   });
 });
+
+describe("lost packs of many repositories", () => {
+  const folder = useTempFolder();
+  const REPOSITORIES = Array.from({ length: 20 }, (_, index) => `repository-${String(index)}`);
+  const packOf = (repository: string): BytePath => folder().bytes(`${repository}/.git/objects/pack/pack-lost.pack`);
+
+  beforeEach(async () => {
+    for (const repository of REPOSITORIES)
+      for (const name of ["HEAD", "index", "refs/heads/main", "objects/pack/pack-other.pack"])
+        await folder().write(`${repository}/.git/${name}`, "");
+  });
+
+  it("keep a round of verdicts waiting no longer than one, and ask git of a few at a time until all have an answer", async () => {
+    const clock = new FakeClock();
+    let [running, most] = [0, 0];
+    const walks = new GitWalks(async () => {
+      most = Math.max(most, (running += 1));
+      await clock.sleep(3000, signal);
+      running -= 1;
+      return new Set();
+    });
+    const startMs = clock.monotonicMs();
+    const seenAtMs = clock.nowMs();
+    const roundsMs: number[] = [];
+    const spared = new Set<BytePath>();
+    while (spared.size < REPOSITORIES.length && roundsMs.length < 20) {
+      const roundMs = clock.monotonicMs();
+      const housekeeping = new GitHousekeeping(walks);
+      const left = REPOSITORIES.map(packOf).filter((pack) => !spared.has(pack));
+      for (const pack of left) housekeeping.takes(pack, { stat: STAT }, seenAtMs);
+      let isOver = false;
+      const answers = housekeeping.answers(clock, signal).finally(() => (isOver = true));
+      await clock.advanceUntil(() => isOver);
+      for (const pack of (await answers).spared) spared.add(pack);
+      roundsMs.push(clock.monotonicMs() - roundMs);
+    }
+    expect(Math.max(...roundsMs)).to.be.at.most(2100);
+    expect([spared.size, most]).to.deep.equal([20, 4]);
+    expect(clock.monotonicMs() - startMs, "five turns of three seconds").to.be.at.most(17_000);
+  });
+});

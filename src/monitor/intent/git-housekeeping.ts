@@ -98,8 +98,7 @@ export class GitHousekeeping {
     const missedMs = new Map<BytePath, number>();
     for (const { git, seenAtMs } of this.#asked.values())
       missedMs.set(git, Math.max(missedMs.get(git) ?? seenAtMs, seenAtMs));
-    const answers = new Map<BytePath, MissingObjects | "busy">();
-    for (const [git, sinceMs] of missedMs) answers.set(git, await this.#walks.ask(git, sinceMs, clock, signal));
+    const answers = await this.#walks.ask(missedMs, clock, signal);
     for (const [path, part] of this.#asked) {
       const missing = answers.get(part.git) ?? "broken";
       if (missing === "busy") waiting.add(path);
