@@ -29,7 +29,7 @@ import { Quarantine, type QuarantinedFile } from "./quarantine.js";
 import { BatchCollector, type BatchReport, type RecoveryResult } from "./report.js";
 import { ScratchFolder } from "./scratch.js";
 import { Unfinished } from "./unfinished.js";
-import { Unnoted } from "./unnoted.js";
+import { CutShort, Unnoted } from "./unnoted.js";
 
 /** A path found missing or damaged by a scan. */
 export type LossFinding = Pick<LossEvent, "source" | "path" | "kind" | "detail">;
@@ -73,6 +73,7 @@ export class Healer implements AsyncDisposable {
   readonly #mass: MassLosses;
   readonly #quarantine: Quarantine;
   readonly #notes: PlacementNotes;
+  readonly #cutShort = new CutShort();
   readonly #resources = new ResourceStack();
   readonly #stop = new AbortController();
   readonly #working = new Set<Promise<void>>();
@@ -308,7 +309,20 @@ export class Healer implements AsyncDisposable {
     const isCrowded = this.#lanes.waitingCount >= HEALS_WAITING_MAX;
     const incident = await this.#openFor(event);
     if (incident === undefined) return;
-    if (policy.mode !== "append-only" && (await this.#isRespected(incident, event))) return;
+    await this.#cutShort.carryOn(incident.id, () => this.#decide(incident, { event, policy, isCrowded }));
+  }
+
+  async #decide(
+    incident: Incident,
+    {
+      event,
+      policy,
+      isCrowded,
+    }: { readonly event: LossEvent; readonly policy: HealPolicy; readonly isCrowded: boolean },
+  ): Promise<void> {
+    // What was cut short while it was healed may have been put back just before, which says nothing of its owner.
+    const mayBeMeant = incident.state === "open" && policy.mode !== "append-only";
+    if (mayBeMeant && (await this.#isRespected(incident, event))) return;
     const hold = isCrowded ? "too many files are waiting to be healed" : this.#reasonToHold(policy, event.path);
     if (policy.mode === "alert")
       await this.#incidents.conclude(incident, "noted", "the mode is alert: nothing is done");
@@ -323,12 +337,13 @@ export class Healer implements AsyncDisposable {
     for (const strategy of this.#options.strategies) strategy.prepare?.({ path, seenAtMs });
   }
 
-  /** Opens an incident for an event unless the path has an open one. */
+  /** Opens an incident for an event unless the path has an open one; gives that when it could not be carried on. */
   async #openFor(event: LossEvent): Promise<Incident | undefined> {
     const { source, path, kind, noticedBy, detail, seenAtMs } = event;
     const mass = this.#book.openMassOf(source);
     if (mass !== undefined && (await this.#isIn(mass, path))) return undefined;
-    if (this.#book.openIncidentOf(path) !== undefined) return undefined;
+    const open = this.#book.openIncidentOf(path);
+    if (open !== undefined) return this.#cutShort.take(open) ? await this.#book.get(open) : undefined;
     const incident = await this.#book.open({ source, kind, noticedBy, detail, seenAtMs, reason: "" }, [{ path, kind }]);
     this.#options.observer.log.warn("incident.opened", { id: incident.id, source, kind, path: pathText(path), detail });
     this.#options.bus.emit("incident.opened", { id: incident.id, source, paths: 1, kind });

@@ -13,6 +13,7 @@ import type { Incident } from "./incident.js";
 import type { IncidentBook } from "./incident-book.js";
 import type { HealerOptions, HealPolicy } from "./ports.js";
 import { isHealedByItself } from "./unfinished.js";
+import { CutShort } from "./unnoted.js";
 
 export interface MassParts {
   readonly clock: Clock;
@@ -35,6 +36,7 @@ export class MassLosses {
   readonly #turns = new KeyedMutex();
   /** Incidents of events that go on, by source. After a restart they wait for a person. */
   readonly #goingOn = new Map<string, string>();
+  readonly #cutShort = new CutShort();
 
   constructor(parts: MassParts) {
     this.#parts = parts;
@@ -43,7 +45,8 @@ export class MassLosses {
   /** Takes an event up: opens its incident or adds to it, and holds or heals it. */
   async take(event: MassLoss): Promise<void> {
     const toHeal = await this.#turns.run(event.source, async () => await this.#noted(event));
-    if (toHeal !== undefined) await this.#parts.healNow(toHeal, this.#policyOf(toHeal));
+    if (toHeal === undefined) return;
+    await this.#cutShort.carryOn(toHeal.id, () => this.#parts.healNow(toHeal, this.#policyOf(toHeal)));
   }
 
   /** Opens an incident of many paths and tells it. */
@@ -65,27 +68,35 @@ export class MassLosses {
   async #noted(event: MassLoss): Promise<Incident | undefined> {
     const { source, isAttack, goesOn = false } = event;
     const lost = await this.#withoutMeant(event);
-    const open = await this.#waitingIn(source);
+    const open = await this.#openIn(source);
     if (open === undefined) {
       this.#goingOn.delete(source); // somebody decided it meanwhile
       return await this.#opened(event, lost);
     }
+    if (open.state !== "waiting")
+      return await this.#cutShort.carryOn(open.id, async () => this.#decided(event, await this.#joined(open, lost)));
     const incident = await this.#joined(open, lost);
     if (isAttack) this.#goingOn.delete(source); // only a person puts back what was attacked
     if (isAttack && lost.length > 0) this.#parts.bus.emit("attack.held", { source, id: open.id });
     return goesOn ? undefined : await this.#over(incident);
   }
 
-  async #opened({ source, isAttack, goesOn }: MassLoss, lost: readonly LossEvent[]): Promise<Incident | undefined> {
-    const { bus, incidents } = this.#parts;
+  async #opened(event: MassLoss, lost: readonly LossEvent[]): Promise<Incident | undefined> {
+    const { source, isAttack } = event;
     const [first] = lost;
     if (first === undefined) return undefined;
     const { seenAtMs, noticedBy } = first;
     const incident = await this.open(source, lost, { seenAtMs, noticedBy, ...(isAttack ? { isAttack } : {}) });
+    return await this.#cutShort.carryOn(incident.id, () => this.#decided(event, incident));
+  }
+
+  /** Holds an incident that nothing was decided of yet; gives it when it is to be healed. */
+  async #decided({ source, isAttack, goesOn }: MassLoss, incident: Incident): Promise<Incident | undefined> {
+    const { bus, incidents } = this.#parts;
     if (isAttack) bus.emit("attack.held", { source, id: incident.id });
-    if (goesOn === true) {
+    if (goesOn === true && incident.state === "open") {
       this.#goingOn.set(source, incident.id);
-      await incidents.hold(incident, `${counted(lost.length, "file")} so far, and more are going`);
+      await incidents.hold(incident, `${counted(incident.pathCount, "file")} so far, and more are going`);
       return undefined;
     }
     if (isHealedByItself(incident, this.#policyOf(incident))) return incident;
@@ -115,10 +126,12 @@ export class MassLosses {
     return fresh.length === 0 ? open : await book.addPaths(open.id, fresh);
   }
 
-  async #waitingIn(source: string): Promise<Incident | undefined> {
+  /** The incident that further losses of a source belong to: one that waits, or that could not be carried on. */
+  async #openIn(source: string): Promise<Incident | undefined> {
     const id = this.#parts.book.openMassOf(source);
     const incident = id === undefined ? undefined : await this.#parts.book.get(id);
-    return incident?.state === "waiting" ? incident : undefined;
+    if (incident === undefined) return undefined;
+    return incident.state === "waiting" || this.#cutShort.take(incident.id) ? incident : undefined;
   }
 
   /** Leaves out what nobody protects, and accepts what was deleted again soon after it was put back. */

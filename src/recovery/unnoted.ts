@@ -1,6 +1,7 @@
 /**
- * Losses that could not be noted when they were told, since the state could not be written (a full disk): they are taken
- * again until that works. What is beyond the limit, or still waits at the end of the daemon, is told anew at its next start.
+ * Losses that could not be noted, or not carried on, when they were told, since the state could not be written (a full
+ * disk): they are taken again until that works. What is beyond the limit, or still waits at the end of the daemon, is told
+ * anew at its next start.
  */
 import type { Clock, Timer } from "../base/clock.js";
 import { errnoOf, hasCode } from "../base/errors.js";
@@ -41,6 +42,29 @@ export class Unnoted implements Disposable {
     const jobs = this.#waiting;
     this.#waiting = [];
     for (const job of jobs) this.#work(() => this.take(job));
+  }
+}
+
+/**
+ * Incidents that are written and could not be carried on, since the state could not be written any more: who takes their
+ * losses again carries them on, instead of opening another or taking them for somebody else's. No more than are open.
+ */
+export class CutShort {
+  readonly #ids = new Set<string>();
+
+  /** Carries an incident on. Throws what that throws. */
+  async carryOn<T>(id: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (isNotWritten(error)) this.#ids.add(id);
+      throw error;
+    }
+  }
+
+  /** True when it is to be carried on, which is the caller's to do then. */
+  take(id: string): boolean {
+    return this.#ids.delete(id);
   }
 }
 

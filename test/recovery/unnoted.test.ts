@@ -1,7 +1,7 @@
 /** Losses that are told while the state cannot be written, as on a full disk: they are healed when there is room again. */
 import { existsSync, readFileSync, unlinkSync } from "node:fs";
 import { expect } from "chai";
-import { pathText } from "../../src/base/paths.js";
+import { type BytePath, pathText } from "../../src/base/paths.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { RecoveryRig } from "../support/recovery-rig.js";
 import { useTempFolder } from "../support/temp-folder.js";
@@ -63,4 +63,60 @@ describe("a loss that cannot be noted", () => {
       ["mass", "waiting", 2],
     ]);
   });
+});
+
+describe("a loss whose incident is written and what follows is not", () => {
+  const folder = useTempFolder();
+
+  /** Loses files; the disk is full from the moment on at which an incident is opened or healed, until that was tried again. */
+  async function lostAsDiskFills(
+    rig: RecoveryRig,
+    clock: FakeClock,
+    { names, fills }: { readonly names: readonly string[]; readonly fills: "opened" | "healing" },
+  ): Promise<void> {
+    const disk = fillable(rig);
+    const paths: BytePath[] = [];
+    for (const name of names) paths.push(await rig.protect(name, `content of ${name}`));
+    await rig.start();
+    let wasFilled = false;
+    const fill = (): void => {
+      disk.isFull ||= !wasFilled;
+      wasFilled = true;
+    };
+    if (fills === "opened") rig.bus.on("incident.opened", fill);
+    else rig.watch.beforeAway = () => Promise.resolve().then(fill);
+    for (const path of paths) unlinkSync(pathText(path));
+    const how = { source: "data", kind: "deleted", noticedBy: "event", detail: "test" } as const;
+    const losses = paths.map((path) => ({ ...how, path, seenAtMs: clock.nowMs() }));
+    const [first] = losses;
+    if (losses.length > 1 || first === undefined)
+      rig.bus.emit("mass.loss", { source: "data", isAttack: false, losses });
+    else rig.bus.emit("file.lost", first);
+    await rig.healer.idle();
+    expect(disk.isFull).to.equal(true);
+    await clock.advance(5000);
+    await rig.healer.idle();
+    disk.isFull = false;
+    await clock.advance(5000);
+    await rig.healer.idle();
+  }
+
+  for (const [what, names, policy, fills, state] of [
+    ["many files that wait for a person", ["a", "b"], { mass: "hold" }, "opened", "waiting"],
+    ["many files that are healed", ["a", "b"], { mass: "heal" }, "opened", "healed"],
+    ["many files of which some are back", ["a", "b"], { mass: "heal" }, "healing", "healed"],
+    ["one file that waits for a person", ["a"], { mode: "ask" }, "opened", "waiting"],
+    ["one file that is healed", ["a"], {}, "opened", "healed"],
+    ["one file that is back", ["a"], {}, "healing", "healed"],
+  ] as const)
+    it(`stays the one incident, of ${what}, and goes on when there is room again`, async () => {
+      const clock = new FakeClock(Date.now());
+      await using rig = await RecoveryRig.create(folder(), { clock, policy });
+      await lostAsDiskFills(rig, clock, { names, fills });
+      const incidents = await rig.healer.incidents({ onlyOpen: false, limit: 9 });
+      expect(incidents.map((one) => [one.state, one.pathCount])).to.deep.equal([[state, names.length]]);
+      expect(rig.events.filter((name) => name === "incident.opened")).to.have.length(1);
+      const isBack = names.map((name) => existsSync(folder().at("data", name)));
+      expect(new Set(isBack)).to.deep.equal(new Set([state !== "waiting"]));
+    });
 });
