@@ -93,7 +93,7 @@ export class SourceReader {
   #hadEntries = true;
   /** The last path of the walk so far as it was in order; undefined: it was not. */
   #lastPath: BytePath | "" | undefined = "";
-  readonly #failures: BytePath[] = [];
+  readonly #failures = new Set<BytePath>();
   #batch: Wanted[] = [];
   #batchBytes = 0;
   #round: Round;
@@ -262,13 +262,15 @@ export class SourceReader {
       this.sockets.add(path);
       return;
     }
+    if (this.#failures.has(path)) return; // each stretch of a parted walk tells what it meets on its way
     this.unreadable += 1;
     this.#noteFailure(path);
   }
 
   #noteFailure(path: BytePath): void {
-    if (this.#failures.length < FAILURES_MAX) this.#failures.push(path);
-    else this.#failures.splice(0, this.#failures.length, ...this.#source.roots);
+    const isFull = this.#failures.size >= FAILURES_MAX;
+    if (isFull) this.#failures.clear();
+    for (const failed of isFull ? this.#source.roots : [path]) this.#failures.add(failed);
   }
 
   #want(entry: WalkedNode, known: CurrentRecord | undefined): void {
@@ -377,12 +379,13 @@ export class SourceReader {
     const { catalog, clock } = this.#core.parts;
     // As much of the last tree was seen again as it holds, and nobody else changed it: nothing can be gone.
     if (this.#touched.isEmpty && this.#entriesBefore === this.#stillThere.count) return;
+    const failures = [...this.#failures];
     const gone: BytePath[] = [];
     for await (const page of catalog.entries.currentPages(this.#source.name)) {
       this.#signal.throwIfAborted();
       for (const record of page) {
         if (this.seen.has(record.slot) || isMarkedAbsent(record.value, STATE_OFFSET)) continue;
-        if (this.#failures.some((failed) => isWithin(record.path, failed))) this.seen.add(record.slot);
+        if (failures.some((failed) => isWithin(record.path, failed))) this.seen.add(record.slot);
         else gone.push(record.path);
       }
       if (gone.length >= ROUND_FILES) await this.#commitAbsent(gone.splice(0), clock.nowMs());

@@ -74,7 +74,7 @@ export interface WalkStretch {
 /**
  * A walk of a place or of a stretch of it, entry by entry; it can pause after each. Stretches that meet give together
  * what one walk gives. What cannot be looked at on the way to a stretch is told by it too: whether the walk of
- * another stretch met the same is not known here, and what is not told would look gone.
+ * another stretch met the same is not known here, and what is not told would look gone. Who reads them counts it once.
  */
 export class TreeWalk {
   readonly #selection: Selection;

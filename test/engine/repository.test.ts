@@ -375,6 +375,22 @@ describe("repository", () => {
       ]);
     });
 
+    it("count what cannot be looked at once, though each stretch of a walk that lies behind it tells it", async () => {
+      const rig = await EngineRig.create(folder());
+      await using repository = await rig.open();
+      const [root, sub, other] = [folder().bytes("data"), folder().bytes("data/sub"), folder().bytes("data/zoo")];
+      await folder().write("data/sub/a", "a");
+      await backUp(repository, root);
+      const walk = async function* (): AsyncGenerator<{ path: BytePath; errno: string }[]> {
+        yield await Promise.resolve([{ path: sub, errno: "EACCES" }]);
+        for (const path of [sub, sub, other]) yield [{ path, errno: "EACCES" }];
+      };
+      const request = { type: "incremental", sources: [{ ...source("docs", root), walk: walk() }] } as const;
+      const manifest = await repository.createBackup(request, UNLIMITED);
+      expect(manifest.sources[0]?.files_unreadable).to.equal(2);
+      expect(pathsOf(await collect(repository.backupEntries("latest", {}, UNLIMITED)))).to.include(`${sub}/a`);
+    });
+
     it("stay whole while commits go on", async () => {
       const rig = await EngineRig.create(folder());
       await using repository = await rig.open();
