@@ -1,6 +1,6 @@
 /** What a start can tell of the time before it: names that came before the last end and were not judged, and roots that lost all. */
 import type { NoticedBy } from "../base/events.js";
-import type { BytePath } from "../base/paths.js";
+import { type BytePath, pathText } from "../base/paths.js";
 import { readingBeganAfter } from "../engine/rot.js";
 import type { DatedEntry, StatTuple } from "../engine/types.js";
 import type { SharedParts, SourceContext } from "./context.js";
@@ -9,6 +9,9 @@ import { lookAt, stampOf } from "./look.js";
 import type { Registry, RegistryRecord } from "./registry.js";
 import { recordOf } from "./registry-record.js";
 import type { RestMark } from "./rest-mark.js";
+
+/** Files that are named of which the store has lost the last version. */
+const VERSIONS_LOST_MAX = 20;
 
 /**
  * Names that came since everything was last judged, as they are met at a start: each may be the new one of a file whose
@@ -74,6 +77,7 @@ export async function registerStored(
   const isSure = held?.generation === known.generation && held.seq <= lastChange;
   if (isSure && held.seq === lastChange) return;
   let count = 0;
+  const lost = new LostVersions();
   for await (const entry of known.entriesAfter(name, isSure ? held.seq : 0)) {
     signal.throwIfAborted();
     if (!source.includes(entry.path, entry.node.kind)) continue;
@@ -81,12 +85,27 @@ export async function registerStored(
     if (before !== undefined && !(isSure ? isBehind(before, entry) : isUnlike(before, entry))) continue;
     const readFromMs = readingBeganAfter(entry.timeMs);
     rest.registered(entry.timeMs);
+    lost.note(before, entry);
     registry.put(name, entry.path, recordOf(entry, { nowMs: entry.timeMs, readFromMs }));
     count += 1;
     await registry.room();
   }
   if (!isSure) count += await forgetUnstored(context, signal);
   if (count > 0) log.info("registry.caught_up", { source: name, entries: count });
+  if (lost.paths.length > 0) log.warn("registry.versions_lost", { source: name, paths: lost.paths });
+}
+
+/** Files that are gone and whose last version the store has lost: only an older one can come back, which is to be told. */
+class LostVersions {
+  /** The first of them. */
+  readonly paths: string[] = [];
+
+  /** The store has this of a path, of which something else may have been known. */
+  note(before: RegistryRecord | undefined, { path, node, timeMs }: DatedEntry): void {
+    if (before?.state !== "live" || before.kind !== "file" || this.paths.length >= VERSIONS_LOST_MAX) return;
+    const isLater = before.sha256 !== node.sha256 && before.registeredAtMs > timeMs;
+    if (isLater && lookAt(path).is === "missing") this.paths.push(pathText(path));
+  }
 }
 
 /** Everything that commits of the source changed up to this number has been registered. */
