@@ -1,12 +1,22 @@
 /** What looks as if it was meant and is not: signs that anybody leaves, and git's folder in other hands than git's. */
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readdirSync, renameSync, rmSync, statSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  rmdirSync,
+  statSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { gzipSync } from "node:zlib";
 import { expect } from "chai";
 import type { BytePath } from "../../src/base/paths.js";
 import { TrashKnowledge } from "../../src/monitor/intent/trash.js";
 import { git } from "../support/git.js";
-import { requirePrograms } from "../support/requirements.js";
+import { requirePrograms, skip } from "../support/requirements.js";
 import { useTempFolder } from "../support/temp-folder.js";
 import { WatchBench } from "../support/watch-bench.js";
 
@@ -77,6 +87,38 @@ describe("what is not meant although it looks so", () => {
     await bench.until("all of it", () => bench.losses.length >= gone.length);
     expect([...bench.paths("file.lost")].sort()).to.deep.equal([...gone].sort());
   });
+
+  for (const how of ["git", "the file operations of git"] as const)
+    it(`is one log of git that goes; that all go with their folders is its dropping of them (by ${how})`, async function () {
+      requirePrograms(this, "git");
+      if (how === "git" && !(await knowsDrop())) skip(this, "this git has no `reflog drop`, which came with 2.50");
+      await using bench = await WatchBench.create();
+      const [work, linked] = [bench.folder.at("work"), folder().at("linked")];
+      await bench.folder.write("work/file", "x");
+      await git(work, "init", "-q", "-b", "main");
+      await git(work, "add", ".");
+      await git(work, "commit", "-qm", "one");
+      await git(work, "worktree", "add", "-q", "-b", "side", linked);
+      await bench.protect();
+      await bench.quiet();
+      bench.clear();
+      const logs = ["work/.git/logs", "work/.git/worktrees/linked/logs"];
+      const heads = logs.map((name) => `${name}/HEAD`);
+      for (const head of heads) unlinkSync(bench.folder.at(head));
+      await bench.until("both", () => bench.losses.length >= heads.length);
+      expect([...bench.paths("file.lost")].sort()).to.deep.equal(heads);
+
+      for (const place of [work, linked]) await git(place, "commit", "-q", "--allow-empty", "-m", "writes it again");
+      const isLive = (path: string) => bench.monitor.registry.get("data", bench.folder.bytes(path))?.state === "live";
+      await bench.until("they are known again", () => heads.every(isLive));
+      await bench.quiet();
+      bench.clear();
+      if (how === "git") await git(work, "reflog", "drop", "--all");
+      else for (const name of logs) dropLogs(bench.folder.at(name));
+      await bench.until("they are removed", () => heads.every((head) => bench.paths("file.removed").includes(head)));
+      await bench.quiet();
+      expect(bench.losses).to.deep.equal([]);
+    });
 
   it("is an object of a submodule that git needs; a submodule's folder that goes as a whole was cleaned up", async function () {
     requirePrograms(this, "git");
@@ -211,3 +253,16 @@ describe("what is not meant although it looks so", () => {
       expect([...bench.paths("file.lost")].sort()).to.deep.equal(["cut.log", "other.log"]);
     });
 });
+
+async function knowsDrop(): Promise<boolean> {
+  const [, major = 0, minor = 0] = (/(\d+)\.(\d+)/.exec(await git("/", "version")) ?? []).map(Number);
+  return major > 2 || (major === 2 && minor >= 50);
+}
+
+/** As git does it: each log is unlinked, and then its folder and those above, as far as they are empty. */
+function dropLogs(folder: string): void {
+  for (const entry of readdirSync(folder, { withFileTypes: true }))
+    if (entry.isDirectory()) dropLogs(`${folder}/${entry.name}`);
+    else unlinkSync(`${folder}/${entry.name}`);
+  rmdirSync(folder);
+}

@@ -30,6 +30,7 @@ const SUBMODULE =
   /^((?:worktrees\/[^/]+\/)?modules\/.+?)\/(?:(?:objects|refs|hooks|info|logs)\/.+|HEAD|config|description|index|packed-refs)$/;
 /** What git keeps of a linked work tree as long as it keeps that. */
 const LINKED = /^(worktrees\/[^/]+)\/(?:HEAD|commondir|gitdir|index|logs\/HEAD)$/;
+const HEAD_LOG = /^((?:worktrees\/[^/]+\/)?logs)\/HEAD$/;
 const REFLOG = /^(?:(?:worktrees|modules)\/.+\/)?logs\/(?:HEAD|refs\/.+)$/;
 /** Branches are kept in tables, or are about to be: the logs went into them. */
 const REF_TABLES = "reftable";
@@ -138,8 +139,13 @@ export class GitHousekeeping {
   }
 }
 
-/** Of what git replaces and never removes by itself: whether all that it belongs to went. Undefined for other files. */
+/**
+ * Of what git replaces and never removes by itself: whether all that it belongs to went. Undefined for other files. Where
+ * people drop all logs (`git reflog drop --all`) git removes the folders too that it has emptied, up to that of the logs.
+ */
 function takenAsWhole(git: BytePath, name: string): boolean | undefined {
+  const logs = HEAD_LOG.exec(name)?.[1];
+  if (logs !== undefined && statOf(joinPath(git, logs)) === undefined) return true;
   if (name === "logs/HEAD") return statOf(joinPath(git, REF_TABLES)) !== undefined;
   if (NEVER_REMOVED.has(name) || name.startsWith(HOOKS)) return false;
   const linked = LINKED.exec(name)?.[1];
