@@ -5,7 +5,6 @@
  * whenever it lost something of what it held.
  */
 import type { Actor, DamageKind, NoticedBy } from "../base/events.js";
-import { KeyedMutex } from "../base/concurrency.js";
 import { messageOf } from "../base/errors.js";
 import { type BytePath, pathText } from "../base/paths.js";
 import { turn, isSameStat, lookAt, stampOf } from "./look.js";
@@ -41,12 +40,17 @@ export class DamageJudge {
   readonly #context: SourceContext;
   readonly #attack: AttackWatch;
   readonly #changes: () => ChangeJudge;
-  readonly #queue: SettledChange[] = [];
+  /** The newest change of each path: of an older one the content is gone. */
+  readonly #queue = new Map<BytePath, SettledChange>();
+  /** How far the queue was gone through. */
+  #cursor: Iterator<SettledChange, undefined> | undefined;
   readonly #suspects = new Set<Promise<void>>();
-  /** Changes of one path are judged one after another. */
-  readonly #paths = new KeyedMutex();
+  /** Paths that are judged now: their next change waits, and others go first. */
+  readonly #atWork = new Set<BytePath>();
   readonly #writers: RecentWriters;
-  #running: Promise<void> | undefined;
+  readonly #lanes = new Set<Promise<void>>();
+  /** Lanes that will look into the queue again. */
+  #laneCount = 0;
 
   constructor(context: SourceContext, attack: AttackWatch, changes: () => ChangeJudge) {
     this.#context = context;
@@ -55,18 +59,21 @@ export class DamageJudge {
     this.#changes = changes;
   }
 
-  /** Queues a change for inspection. The queue is as long as the dirty set at most, whose paths it takes. */
+  /** Queues a change for inspection; the queue has no more than one of each path. */
   inspect(change: SettledChange): void {
-    this.#queue.push(change);
-    this.#running ??= this.#run().finally(() => (this.#running = undefined));
+    this.#queue.set(change.path, change);
+    if (this.#laneCount >= LANES) return;
+    this.#laneCount += 1;
+    const lane = this.#runLane().finally(() => this.#lanes.delete(lane));
+    this.#lanes.add(lane);
   }
 
   get pending(): number {
-    return this.#queue.length + this.#suspects.size;
+    return this.#queue.size + this.#suspects.size;
   }
 
   async stop(): Promise<void> {
-    await this.#running;
+    await Promise.all(this.#lanes);
     await Promise.allSettled(this.#suspects);
   }
 
@@ -74,28 +81,51 @@ export class DamageJudge {
     return this.#context.signal.aborted;
   }
 
-  async #run(): Promise<void> {
-    await turn();
-    await Promise.all(Array.from({ length: LANES }, () => this.#runLane()));
-  }
-
   async #runLane(): Promise<void> {
-    for (let change = this.#queue.shift(); change !== undefined; change = this.#queue.shift()) {
-      if (this.#context.signal.aborted) return;
-      const next = change;
+    await turn();
+    for (let change = this.#next(); change !== undefined; change = this.#next()) {
+      if (this.#context.signal.aborted) break;
+      this.#atWork.add(change.path);
       try {
-        await this.#paths.run(next.path, () => this.#judge(next));
+        await this.#judge(change);
       } catch (error) {
-        if (this.#isStopped()) return;
+        if (this.#isStopped()) break;
         const { name, shared } = this.#context;
         shared.log.error("watch.inspect_failed", {
           source: name,
-          path: pathText(next.path),
+          path: pathText(change.path),
           message: messageOf(error),
         });
-        this.#changes().accept(next); // kept as a version, whatever it is
+        this.#changes().accept(change); // kept as a version, whatever it is
+      } finally {
+        this.#done(change.path);
       }
     }
+    this.#laneCount -= 1;
+  }
+
+  /** The oldest change of a path that is not at work. */
+  #next(): SettledChange | undefined {
+    for (;;) {
+      // One iterator for all: another from the front would pass over all that was taken out, each time.
+      this.#cursor ??= this.#queue.values();
+      const { value: change } = this.#cursor.next();
+      if (change === undefined) {
+        this.#cursor = undefined;
+        return undefined;
+      }
+      if (this.#atWork.has(change.path)) continue; // it comes again behind the others when that is done
+      this.#queue.delete(change.path);
+      return change;
+    }
+  }
+
+  #done(path: BytePath): void {
+    this.#atWork.delete(path);
+    const next = this.#queue.get(path);
+    if (next === undefined) return;
+    this.#queue.delete(path);
+    this.#queue.set(path, next);
   }
 
   async #judge(change: SettledChange): Promise<void> {
