@@ -19,8 +19,8 @@ export interface FolderDigest {
 const DIGEST_BYTES = 6;
 /** What lies in a folder is hashed in blocks; most folders are one. */
 const BLOCK_BYTES = 16 * 1024;
-/** A name of 255 bytes, its end, the kind and the stat. */
-const ENTRY_BYTES_MAX = 255 + 2 + 40;
+/** What follows a name: its end, the kind and the stat. The longest names, of 4,095 bytes, have room in a block too. */
+const BESIDE_NAME_BYTES = 2 + 40;
 
 const EMPTY = { usedBytes: 0, hash: undefined, entryCount: 0, isWhole: true } as const;
 
@@ -53,7 +53,7 @@ export class FolderDigests {
   add(name: string, node: Omit<OwnedNode, "path">): void {
     const level = this.#current;
     level.entryCount += 1;
-    if (level.usedBytes + ENTRY_BYTES_MAX > level.block.length) flush(level);
+    if (level.usedBytes + name.length + BESIDE_NAME_BYTES > level.block.length) flush(level);
     level.usedBytes = writeEntry(level.block, level.usedBytes, name, node);
   }
 
@@ -116,8 +116,8 @@ function writeEntry(block: Buffer, start: number, name: string, node: Omit<Owned
     return block.writeUInt32LE(node.gid, at);
   }
   const { dev, ino, mtimeNs, ctimeNs, sizeBytes } = node.stat;
-  at = block.writeBigUInt64LE(dev, at);
-  at = block.writeBigUInt64LE(ino, at);
+  at = block.writeBigUInt64LE(BigInt.asUintN(64, dev), at);
+  at = block.writeBigUInt64LE(BigInt.asUintN(64, ino), at);
   at = block.writeBigUInt64LE(BigInt.asUintN(64, mtimeNs), at);
   at = block.writeBigUInt64LE(BigInt.asUintN(64, ctimeNs), at);
   return block.writeDoubleLE(sizeBytes, at);
