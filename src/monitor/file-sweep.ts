@@ -16,7 +16,7 @@ const SINGLES_ALWAYS = 2000;
 export class FileSweep {
   readonly #context: SourceContext;
   readonly #settled: SettledFolders;
-  /** Sweeps since all was compared, by root. */
+  /** Sweeps since all was compared, by root; unset: a pass over everything is due. */
   readonly #trusted = new Map<BytePath, number>();
 
   constructor(context: SourceContext, settled: SettledFolders) {
@@ -36,7 +36,7 @@ export class FileSweep {
     const folders: BytePath[] = [];
     let entries = 0;
     let unsettled = 0;
-    this.#settled.withdraw();
+    this.#settled.withdraw(root);
     for await (const batch of source.folderDigests(signal, root)) {
       for (const digested of batch) {
         entries += digested.entryCount + 1;
@@ -49,7 +49,14 @@ export class FileSweep {
     const trusted = this.#trusted.get(root) ?? TRUSTED_SWEEPS_MAX;
     const isCheap = unsettled <= Math.max(SINGLES_ALWAYS, entries * SINGLE_SHARE_MAX);
     const isTrusted = isCheap && trusted < TRUSTED_SWEEPS_MAX;
-    this.#trusted.set(root, isTrusted ? trusted + 1 : 0);
+    if (isTrusted) this.#trusted.set(root, trusted + 1);
+    else this.#trusted.delete(root);
     return isTrusted ? folders : undefined;
+  }
+
+  /** A pass over everything of a root came to its end; in these folders not all is as registered, or was not seen. */
+  passed(root: BytePath, unlike: ReadonlySet<BytePath>): void {
+    this.#settled.settleBut(root, unlike);
+    this.#trusted.set(root, 0);
   }
 }

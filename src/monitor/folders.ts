@@ -103,6 +103,7 @@ export class FolderKeeper {
     { look, names, item }: { readonly look: Look; readonly names: Set<string>; readonly item: DirtyItem },
   ): Promise<void> {
     const { shared, name } = this.#context;
+    const offer = this.settled.offerOf(folder);
     const prefixLength = joinPath(folder, "").length;
     const own = shared.registry.get(name, folder);
     let isAsKnown = own === undefined || (look.is === "there" && isAsRegistered(own, look.node));
@@ -120,7 +121,7 @@ export class FolderKeeper {
       if (count % SLICE === 0) await turn();
       if (this.#isNew(joinPath(folder, child), item)) isAsKnown = false;
     }
-    if (isAsKnown) this.settled.settle(folder);
+    if (isAsKnown) this.settled.settle(offer);
   }
 
   /** Looks at a known path, and marks it where something is to be judged. */
@@ -145,7 +146,7 @@ export class FolderKeeper {
   }
 
   #mark(path: BytePath, look: Look, item: DirtyItem): void {
-    if (this.settled.isOffered(parentPath(path)) && look.is === "there" && look.node.kind === "file")
+    if (this.settled.offerOf(parentPath(path)) !== undefined && look.is === "there" && look.node.kind === "file")
       this.#hooks.foundChanged(path, look.node.stat.ctimeNs);
     this.#hooks.mark(path, item.noticedBy);
   }

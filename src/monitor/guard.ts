@@ -370,6 +370,9 @@ export class SourceGuard {
             tally.saw(entry.path, entry.stat.mtimeNs);
           if (!this.#found(entry, known, order) && isSweep) unlike.add(parentPath(entry.path)).add(entry.path);
         },
+        unseen: (path) => {
+          if (isSweep) unlike.add(parentPath(path)).add(path);
+        },
         absent: (known) => {
           if (isSweep && known.record.state !== "removed") unlike.add(parentPath(known.path));
           this.#absent(known, item);
@@ -378,7 +381,7 @@ export class SourceGuard {
       },
       signal,
     );
-    if (isSweep) this.#folders.settled.settleBut(unlike);
+    if (isSweep) this.#fileSweep.passed(under, unlike);
     if (tally !== undefined) this.expected.looked(under, tally, this.#roots.goneReason === undefined);
   }
 

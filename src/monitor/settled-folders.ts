@@ -2,14 +2,14 @@
  * Folders that were as the registry has them when they were last compared, with what a walk said of them then. While a
  * walk says the same, and nothing of the folder was written to the registry, another comparison would find nothing.
  */
-import { type BytePath, parentPath } from "../base/paths.js";
+import { type BytePath, isWithin, parentPath } from "../base/paths.js";
 import type { FolderTree } from "./folder-tree.js";
 import type { FolderDigest } from "./ports.js";
 
 export class SettledFolders {
   readonly #folders: FolderTree;
   /** What a walk said of folders that are to be compared. */
-  readonly #offered = new Map<BytePath, number>();
+  readonly #offered = new Map<BytePath, FolderDigest>();
   #isAnySettled = false;
 
   constructor(folders: FolderTree) {
@@ -22,32 +22,35 @@ export class SettledFolders {
   }
 
   /** The folder is to be compared. */
-  offer({ folder, digest }: FolderDigest): void {
-    if (digest !== undefined) this.#offered.set(folder, digest);
+  offer(digested: FolderDigest): void {
+    if (digested.digest !== undefined) this.#offered.set(digested.folder, digested);
   }
 
-  isOffered(folder: BytePath): boolean {
-    return this.#offered.has(folder);
+  /** What was offered of the folder last, for who begins to compare it. */
+  offerOf(folder: BytePath): FolderDigest | undefined {
+    return this.#offered.get(folder);
   }
 
-  /** It was compared since it was offered, and all was as the registry has it. */
-  settle(folder: BytePath): void {
-    const digest = this.#offered.get(folder);
-    if (digest === undefined) return;
-    this.#offered.delete(folder);
-    this.#folders.setDigest(folder, digest);
+  /**
+   * A folder was compared since this was offered of it, and all was as the registry has it. What was offered since the
+   * comparison began may tell of a change behind its back.
+   */
+  settle(offer: FolderDigest | undefined): void {
+    if (offer === undefined || this.#offered.get(offer.folder) !== offer) return;
+    this.#offered.delete(offer.folder);
+    this.#folders.setDigest(offer.folder, offer.digest);
     this.#isAnySettled = true;
   }
 
-  /** All that is offered was compared, and is settled but for these folders. */
-  settleBut(unlike: ReadonlySet<BytePath>): void {
-    for (const folder of this.#offered.keys()) if (!unlike.has(folder)) this.settle(folder);
-    this.#offered.clear();
+  /** All that is offered at and below a root was compared, and is settled but for these folders. */
+  settleBut(root: BytePath, unlike: ReadonlySet<BytePath>): void {
+    for (const [folder, offer] of this.#offered) if (isWithin(folder, root) && !unlike.has(folder)) this.settle(offer);
+    this.withdraw(root);
   }
 
-  /** Nothing that was offered is compared any more. */
-  withdraw(): void {
-    this.#offered.clear();
+  /** Nothing that was offered at and below a root is compared any more. */
+  withdraw(root: BytePath): void {
+    for (const folder of this.#offered.keys()) if (isWithin(folder, root)) this.#offered.delete(folder);
   }
 
   /** What the registry has of a path was written: its folder is to be compared. */

@@ -12,6 +12,8 @@ import {
   writeFileSync,
 } from "node:fs";
 import { expect } from "chai";
+import { deferred } from "../../src/base/concurrency.js";
+import type { BytePath } from "../../src/base/paths.js";
 import type { SourceWatch } from "../../src/monitor/ports.js";
 import { FileSource } from "../../src/sources/files.js";
 import { WatchBench } from "../support/watch-bench.js";
@@ -22,6 +24,8 @@ const NEVER_MS = 3_600_000;
 const PASS = "(all)";
 const FILES = ["one.txt", "a/two.txt", "a/deep/three.txt", "a/deep/four.txt", "b/five.txt", "b/six.txt"];
 
+type Extra = Partial<ConstructorParameters<typeof FileSource>[0]>;
+
 /** A watched folder whose sweeps are counted, and the reads of the registry in them. */
 class SweptBench implements AsyncDisposable {
   readonly bench: WatchBench;
@@ -29,6 +33,10 @@ class SweptBench implements AsyncDisposable {
   sweeps = 0;
   /** Folders that were compared, and passes over everything, in their order. */
   reads: string[] = [];
+  /** Sweeps wait for this before they walk. */
+  gate: Promise<void> | undefined;
+  /** A pass cannot look at what this is true of. */
+  isUnreadable: (path: BytePath) => boolean = () => false;
 
   private constructor(bench: WatchBench) {
     this.bench = bench;
@@ -45,17 +53,34 @@ class SweptBench implements AsyncDisposable {
   }
 
   /** All files are known and one pass has compared them. */
-  static async create(extra: Partial<ConstructorParameters<typeof FileSource>[0]> = {}): Promise<SweptBench> {
+  static async create(extra: Extra = {}, roots: readonly string[] = []): Promise<SweptBench> {
+    const { swept, release } = await SweptBench.begin(extra, roots);
+    release();
+    await swept.untilSettled();
+    return swept;
+  }
+
+  /** All files are known; the first sweep, which passes over everything, waits to be released. */
+  static async begin(
+    extra: Extra = {},
+    roots: readonly string[] = [],
+  ): Promise<{ readonly swept: SweptBench; readonly release: () => void }> {
     const bench = await WatchBench.create({
       nativeEvents: false,
       times: { pollMs: NEVER_MS, folderSweepMs: NEVER_MS, fileSweepMs: SWEEP_MS },
     });
     for (const file of FILES) await bench.folder.write(file, `content of ${file}`);
     const swept = new SweptBench(bench);
-    await bench.monitor.addSource(swept.#counted(extra), {}, bench.signal.signal);
-    await bench.until("all is known", () => bench.paths("file.changed").length >= FILES.length);
-    await swept.untilSettled();
-    return swept;
+    const first = deferred<undefined>();
+    swept.gate = first.promise;
+    const paths = roots.map((root) => bench.folder.bytes(root));
+    const source = swept.#counted(paths.length === 0 ? extra : { ...extra, paths });
+    await bench.monitor.addSource(source, {}, bench.signal.signal);
+    const files = FILES.filter((file) => source.includes(bench.folder.bytes(file)));
+    const isKnown = (file: string): boolean =>
+      bench.monitor.registry.get("data", bench.folder.bytes(file)) !== undefined;
+    await bench.until("all is known", () => files.every(isKnown));
+    return { swept, release: () => first.resolve(undefined) };
   }
 
   async more(count: number): Promise<void> {
@@ -63,13 +88,14 @@ class SweptBench implements AsyncDisposable {
     await this.bench.until(`${String(count)} sweeps`, () => this.sweeps >= until);
   }
 
-  /** Waits until a sweep found nothing to compare. */
+  /** Waits until sweeps found nothing to compare; fails when they go on finding something. */
   async untilSettled(): Promise<void> {
-    for (;;) {
+    for (let tries = 0; tries < 25; tries += 1) {
       this.forget();
       await this.more(2);
       if (this.reads.length === 0) return;
     }
+    expect.fail(`what is compared again and again: ${this.reads.join(", ")}`);
   }
 
   /** Waits until everything was compared, and will not be for a while, and all is settled. */
@@ -94,15 +120,24 @@ class SweptBench implements AsyncDisposable {
     await this.bench[Symbol.asyncDispose]();
   }
 
-  #counted(extra: Partial<ConstructorParameters<typeof FileSource>[0]>): SourceWatch {
+  #counted(extra: Extra): SourceWatch {
     const { folder, state } = this.bench;
     const source = new FileSource({ name: "data", paths: [folder.bytes()], ownFolders: [state.bytes()], ...extra });
-    const walk = source.folderDigests.bind(source);
-    const counted = async function* (this: SweptBench, ...asked: Parameters<typeof walk>): ReturnType<typeof walk> {
-      yield* walk(...asked);
+    const digests = source.folderDigests.bind(source);
+    const walk = source.walk.bind(source);
+    const counted = async function* (
+      this: SweptBench,
+      ...asked: Parameters<typeof digests>
+    ): ReturnType<typeof digests> {
+      await this.gate;
+      yield* digests(...asked);
       this.sweeps += 1;
     };
-    return Object.assign(source, { folderDigests: counted.bind(this) });
+    const partly = async function* (this: SweptBench, ...asked: Parameters<typeof walk>): ReturnType<typeof walk> {
+      for await (const batch of walk(...asked))
+        yield batch.map((entry) => (this.isUnreadable(entry.path) ? { path: entry.path, errno: "EIO" } : entry));
+    };
+    return Object.assign(source, { folderDigests: counted.bind(this), walk: partly.bind(this) });
   }
 }
 
@@ -187,6 +222,60 @@ describe("the sweep of all files", () => {
     expect(bench.monitor.registry.get("data", bench.folder.bytes("b/five.txt"))?.stat.sizeBytes).to.equal(4);
   });
 
+  it("goes on comparing what changed while its folder was compared, and does not become durable", async () => {
+    await using swept = await SweptBench.create();
+    const { bench } = swept;
+    await swept.untilPassed();
+    bench.commit = () => undefined;
+    const held = holdAfterFirst(bench, "b");
+    const six = bench.folder.bytes("b/six.txt");
+    const record = bench.monitor.registry.get("data", six);
+    if (record !== undefined) bench.monitor.registry.put("data", six, record);
+    await held.reached;
+    writeFileSync(bench.folder.at("b/five.txt"), "more");
+    await swept.more(2);
+    held.release();
+    const timesTold = (): number => bench.paths("file.changed").filter((path) => path === "b/five.txt").length;
+    await bench.until("it is told again and again", () => timesTold() >= 3);
+    expect(swept.reads).not.to.include(PASS);
+  });
+
+  it("compares anew what a pass over everything could not look at", async () => {
+    const { swept, release } = await SweptBench.begin();
+    await using _open = swept;
+    const { bench } = swept;
+    const five = bench.folder.bytes("b/five.txt");
+    writeFileSync(bench.folder.at("b/five.txt"), "more");
+    swept.isUnreadable = (path) => path === five;
+    release();
+    await swept.more(2);
+    swept.isUnreadable = () => false;
+    swept.forget();
+    await bench.until("the change", () => bench.paths("file.changed").includes("b/five.txt"));
+    expect(swept.reads).not.to.include(PASS);
+  });
+
+  it("passes over everything again when a pass failed", async () => {
+    const { swept, release } = await SweptBench.begin();
+    await using _open = swept;
+    let passes = 0;
+    swept.isUnreadable = () => {
+      passes += 1;
+      if (passes === 1) throw new Error("the walk failed");
+      return false;
+    };
+    release();
+    await swept.more(3);
+    expect(passes).to.be.greaterThan(1);
+  });
+
+  it("settles what changed in the first of several folders of a source", async () => {
+    await using swept = await SweptBench.create({}, ["a", "b"]);
+    writeKeepingTime(swept.bench.folder.at("a/two.txt"));
+    await swept.bench.until("the change", () => swept.bench.paths("file.changed").includes("a/two.txt"));
+    await swept.untilSettled();
+  });
+
   it("passes over everything when much changed", async () => {
     await using swept = await SweptBench.create();
     swept.forget();
@@ -205,6 +294,24 @@ describe("the sweep of all files", () => {
     expect(swept.bench.paths("file.changed")).to.deep.equal([]);
   });
 });
+
+/** Holds the next comparison of a folder when the first path known in it has been looked at. */
+function holdAfterFirst(bench: WatchBench, folder: string): { readonly reached: Promise<void>; release(): void } {
+  const { registry } = bench.monitor;
+  const read = registry.children.bind(registry);
+  const [reached, released] = [deferred<undefined>(), deferred<undefined>()];
+  registry.children = async function* (source, asked, from) {
+    const isHeld = asked === bench.folder.bytes(folder);
+    if (isHeld) registry.children = read;
+    for await (const known of read(source, asked, from)) {
+      yield known;
+      if (!isHeld) continue;
+      reached.resolve(undefined);
+      await released.promise;
+    }
+  };
+  return { reached: reached.promise, release: () => released.resolve(undefined) };
+}
 
 function isMissed(bench: WatchBench, file: string): boolean {
   return bench.monitor.registry.get("data", bench.folder.bytes(file))?.state === "lost";

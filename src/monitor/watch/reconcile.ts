@@ -14,6 +14,8 @@ export interface ReconcileSides {
 export interface ReconcileVisitor {
   /** Walked, and known or not. */
   found(entry: WalkedEntry & { readonly kind: string }, known: ReadPath | undefined): void;
+  /** Neither it nor what lies below could be looked at. */
+  unseen?(path: BytePath): void;
   /** Known and not walked. */
   absent(known: ReadPath): void;
   /** Called between batches; may wait. */
@@ -47,7 +49,10 @@ async function compare(
       await passAbsent(known, entry.path, visitor);
       const record = known.current?.path === entry.path ? known.current : undefined;
       if (record !== undefined) await known.next();
-      if ("errno" in entry) continue; // what is known below stays known; a look at each will tell
+      if ("errno" in entry) {
+        visitor.unseen?.(entry.path); // what is known below stays known; a look at each will tell
+        continue;
+      }
       visitor.found(entry, record);
       count += 1;
     }
