@@ -32,11 +32,14 @@ export class FolderKeeper {
   readonly #hooks: FolderHooks;
   readonly #known = new FolderTree();
   /** Those that a sweep need not compare. */
-  readonly settled = new SettledFolders(this.#known);
+  readonly settled: SettledFolders;
 
   constructor(context: SourceContext, hooks: FolderHooks) {
     this.#context = context;
     this.#hooks = hooks;
+    const { registry } = context.shared;
+    // What cannot be written, as on a full disk, is left out where a folder's paths are read.
+    this.settled = new SettledFolders(this.#known, () => registry.notWritable === undefined);
   }
 
   get count(): number {

@@ -10,10 +10,13 @@ export class SettledFolders {
   readonly #folders: FolderTree;
   /** What a walk said of folders that are to be compared. */
   readonly #offered = new Map<BytePath, FolderDigest>();
+  /** False while a comparison does not meet all that is known. */
+  readonly #isKnownWhole: () => boolean;
   #isAnySettled = false;
 
-  constructor(folders: FolderTree) {
+  constructor(folders: FolderTree, isKnownWhole: () => boolean) {
     this.#folders = folders;
+    this.#isKnownWhole = isKnownWhole;
   }
 
   /** True when the folder need not be compared. */
@@ -23,7 +26,7 @@ export class SettledFolders {
 
   /** The folder is to be compared. */
   offer(digested: FolderDigest): void {
-    if (digested.digest !== undefined) this.#offered.set(digested.folder, digested);
+    if (digested.digest !== undefined && this.#isKnownWhole()) this.#offered.set(digested.folder, digested);
   }
 
   /** What was offered of the folder last, for who begins to compare it. */
@@ -38,6 +41,7 @@ export class SettledFolders {
   settle(offer: FolderDigest | undefined): void {
     if (offer === undefined || this.#offered.get(offer.folder) !== offer) return;
     this.#offered.delete(offer.folder);
+    if (!this.#isKnownWhole()) return;
     this.#folders.setDigest(offer.folder, offer.digest);
     this.#isAnySettled = true;
   }

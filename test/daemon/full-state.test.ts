@@ -195,4 +195,43 @@ describe("a state folder whose disk is full", () => {
     await registry.flush();
     await bench.close();
   });
+
+  it("lets the sweeps find what came and went meanwhile, when there is room again", async function () {
+    requireRoot(this);
+    const times = { pollMs: 3_600_000, folderSweepMs: 3_600_000, fileSweepMs: 20 };
+    await using bench = await WatchBench.create({ nativeEvents: false, times });
+    await bench.close();
+    using disk = SmallDisk.mount(bench.state.path, 16) ?? skip(this, "a tmpfs cannot be mounted here");
+    await bench.open();
+    await bench.folder.write("in/known", "a file");
+    await bench.protect({ graceMs: 20 });
+    await bench.quiet(50);
+    const { registry } = bench.monitor;
+    let passes = 0;
+    const entries = registry.entries.bind(registry);
+    registry.entries = (source, below) => {
+      passes += 1;
+      return entries(source, below);
+    };
+    const aPass = async (): Promise<void> => {
+      const before = passes;
+      await bench.until("a pass over everything", () => passes > before);
+    };
+    disk.fill();
+    await registry.writeNote("last block", "x".repeat(8000)).catch(() => undefined);
+    await bench.folder.write("in/news", "what needs room to be noted");
+    const news = bench.folder.bytes("in/news");
+    await bench.until("it is known", () => registry.get("data", news) !== undefined);
+    await registry.flush().catch(() => undefined);
+    await bench.quiet(300);
+    unlinkSync(bench.folder.at("in/news"));
+    await aPass();
+    await aPass();
+    await bench.quiet(150); // it has come to its end
+    disk.free();
+    const before = passes;
+    await bench.until("the loss", () => registry.get("data", news)?.state === "lost", 5000);
+    expect(passes).to.equal(before);
+    await bench.close();
+  });
 });
