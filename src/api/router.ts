@@ -49,7 +49,7 @@ export interface WriteNote {
   readonly role: string;
   /** `done`, or the code of the error. */
   readonly outcome: string;
-  /** As it was checked; may hold secrets. */
+  /** As it was checked; may hold secrets. Undefined where the request was refused before. */
   readonly body: unknown;
 }
 
@@ -88,7 +88,10 @@ export async function createRouter(options: RouterOptions): Promise<Router> {
     state.admit(request);
     done();
   });
-  http.setErrorHandler((error, request, reply) => state.sendProblem(error, request, reply));
+  http.setErrorHandler((error, request, reply) => {
+    state.tellRefused(error, request);
+    return state.sendProblem(error, request, reply);
+  });
   http.setNotFoundHandler((request, reply) => state.sendNotFound(table, request, reply));
   allowEmptyJson(http);
   for (const route of table) addRoute(http, route, state);
@@ -187,6 +190,8 @@ class RouterState {
   readonly #callers = new WeakMap<FastifyRequest, Caller>();
   /** One judgment a connection. */
   readonly #judged = new WeakMap<Socket, { readonly caller: Caller | undefined }>();
+  /** Requests that were told already. */
+  readonly #told = new WeakSet<FastifyRequest>();
   #judge: Judge = () => undefined;
 
   constructor(options: RouterOptions) {
@@ -269,10 +274,27 @@ class RouterState {
     }
   }
 
-  #tellWrite(route: Route, caller: Caller | undefined, request: FastifyRequest, outcome: string): void {
+  #tellWrite({ method }: Route, caller: Caller | undefined, request: FastifyRequest, outcome: string): void {
+    this.#tell(request, { method, caller, outcome, body: request.body });
+  }
+
+  /** Tells of what no route came to tell: a caller or a host that is not let in, a body that is not as it must be. */
+  tellRefused(error: unknown, request: FastifyRequest): void {
+    if (this.#told.has(request)) return;
+    const { method } = request;
+    const { code: outcome } = asHoldfastError(asProblem(error).thrown);
+    if (method === "GET" && outcome !== "PERMISSION_DENIED") return;
+    this.#tell(request, { method, caller: this.#callers.get(request), outcome, body: undefined });
+  }
+
+  #tell(
+    request: FastifyRequest,
+    { caller, ...told }: Omit<WriteNote, "url" | "caller" | "role"> & { readonly caller: Caller | undefined },
+  ): void {
+    this.#told.add(request);
     const url = (request.url.split("?")[0] ?? "").slice(0, 300);
     const { name, role } = caller ?? { name: "unknown", role: "none" };
-    this.#options.onWrite?.({ method: route.method, url, caller: name, role, outcome, body: request.body });
+    this.#options.onWrite?.({ ...told, url, caller: name, role });
   }
 
   async #answer(route: Route, call: Call, request: FastifyRequest): Promise<Answer> {

@@ -1,6 +1,6 @@
 /** A real API server on a real socket over fake services, and raw requests to it, for tests. */
 import { type IncomingMessage, request } from "node:http";
-import { createRouter, type Router } from "../../src/api/router.js";
+import { createRouter, type Router, type WriteNote } from "../../src/api/router.js";
 import { ApiServer, type ListenOptions } from "../../src/api/server.js";
 import { systemClock } from "../../src/base/clock.js";
 import { silentObserver } from "../../src/base/observe.js";
@@ -14,9 +14,14 @@ export interface TestServer extends AsyncDisposable {
 }
 
 /** Serves fake services on `socketPath`; 0600 and nobody else unless told. */
-export async function startServer(socketPath: string, options: Partial<ListenOptions> = {}): Promise<TestServer> {
+export async function startServer(
+  socketPath: string,
+  options: Partial<ListenOptions> = {},
+  onWrite: (write: WriteNote) => void = () => undefined,
+): Promise<TestServer> {
   const services = fakeServices();
-  const router = await createRouter({ services, observer: silentObserver, clock: systemClock, version: "0.1.0" });
+  const told = { observer: silentObserver, onWrite };
+  const router = await createRouter({ services, ...told, clock: systemClock, version: "0.1.0" });
   const access = { group: undefined, others: "refuse" } as const;
   const server = await ApiServer.start(router, { socketPath, mode: 0o600, access, ...options });
   return { services, router, server, socketPath, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };

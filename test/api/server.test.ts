@@ -11,7 +11,7 @@ import { promisify } from "node:util";
 import type { Judge } from "../../src/api/access.js";
 import { ApiClient } from "../../src/api/client.js";
 import { inProcessTransport } from "../../src/api/in-process.js";
-import { createRouter } from "../../src/api/router.js";
+import { type WriteNote, createRouter } from "../../src/api/router.js";
 import { ApiServer } from "../../src/api/server.js";
 import type { JobDocument } from "../../src/api/services.js";
 import { socketTransport } from "../../src/api/socket-transport.js";
@@ -438,6 +438,28 @@ describe("the life of the socket", () => {
     const access = { group: undefined, others: "refuse" } as const;
     await using _server = await ApiServer.start({ ...router, judgeBy }, { socketPath: socket(), mode: 0o600, access });
     expect(tookAlready).to.deep.equal([false]);
+  });
+
+  it("tells of requests that are refused before their route is asked", async () => {
+    const told: WriteNote[] = [];
+    await using served = await startServer(socket(), {}, (write) => told.push(write));
+    const path = "/api/v1/backup/backups";
+    const answers = [
+      await send(socket(), { method: "POST", path, headers: { host: "evil.example" } }),
+      await send(socket(), { method: "POST", path, body: '{"label": 7, "unknown": true}' }),
+      await send(socket(), { method: "POST", path, body: "no JSON" }),
+    ];
+    served.router.judgeBy(() => undefined);
+    answers.push(await send(socket(), { method: "DELETE", path: `${path}/latest` }));
+    expect(answers.map(({ status }) => status)).to.deep.equal([403, 400, 400, 403]);
+    expect(told.map(({ method, caller, outcome }) => [method, caller.split(" ")[0], outcome])).to.deep.equal([
+      ["POST", "unknown", "PERMISSION_DENIED"],
+      ["POST", "uid", "USAGE"],
+      ["POST", "uid", "USAGE"],
+      ["DELETE", "unknown", "PERMISSION_DENIED"],
+    ]);
+    expect(told.every(({ body }) => body === undefined)).to.equal(true);
+    expect(served.services.calls).to.deep.equal([]);
   });
 
   it("serves metrics on a loopback port only to the bearer of the token", async () => {
