@@ -31,7 +31,7 @@ rm -rf "$run" && mkdir -p "$run/upper" "$run/work" "$run/root"
 mount -t overlay overlay -o "lowerdir=$tree,upperdir=$run/upper,workdir=$run/work" "$run/root" ||
   skip "no overlay can be mounted on $folder"
 systemd-nspawn -q -b -D "$run/root" --register=no --keep-unit --console=pipe --link-journal=no \
-  --bind-ro="$checkout:/opt/holdfast" --bind-ro="$dist:/opt/holdfast/dist" \
+  --system-call-filter="fanotify_init fanotify_mark open_by_handle_at" --bind-ro="$checkout:/opt/holdfast" --bind-ro="$dist:/opt/holdfast/dist" \
   --bind-ro="$(readlink -f "$(command -v node)"):/usr/bin/node" </dev/null >"$run/console.log" 2>&1 &
 container=$!
 leader=
@@ -116,6 +116,20 @@ shell 'systemctl kill -s STOP --kill-whom=main holdfast'
 check "a daemon that hangs is ended by the watchdog" 'journalctl -u holdfast -o cat | grep "Watchdog timeout (limit 2s)"'
 check "and started anew" 'systemctl is-active holdfast && holdfast status | grep PROTECTED'
 shell 'rm -r /run/systemd/system/holdfast.service.d && systemctl daemon-reload'
+
+# The page's own drop-in. The container's root is an overlay, which may not tell who did what: a tmpfs can.
+mkdir -p "$run/root/etc/systemd/system/holdfast.service.d"
+sed -n '/^# Who removed or changed a file/,/^```/p' "$checkout/docs/running.md" | grep -v '^```' \
+  >"$run/root/etc/systemd/system/holdfast.service.d/who.conf"
+shell 'mkdir /srv/ram && mount -t tmpfs none /srv/ram && echo "in memory" >/srv/ram/x
+  printf "sources:\n  - /srv/app\n  - /srv/ram\n" >/etc/holdfast/holdfast.yaml
+  systemctl daemon-reload && systemctl restart holdfast'
+check "with the drop-in the service starts" 'systemctl is-active holdfast && holdfast status | grep "ram  *protected"'
+check "and tells who removed a file, which is back" \
+  'test -e /srv/gone || { perl -e "unlink q(/srv/ram/x); sleep 2"; touch /srv/gone; }; test -e /srv/ram/x && holdfast incidents list --json | grep "by perl (process"'
+shell 'rm -r /etc/systemd/system/holdfast.service.d; systemctl daemon-reload
+  printf "sources:\n  - /srv/app\n  - /srv/more\n" >/etc/holdfast/holdfast.yaml; systemctl restart holdfast; umount /srv/ram'
+check "without it nothing of it is left" 'systemctl is-active holdfast && holdfast status | grep "of 2 sources"'
 
 stopping=$(date +%s%N)
 shell 'systemctl stop holdfast.service' 2>/dev/null

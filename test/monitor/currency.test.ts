@@ -35,7 +35,9 @@ describe("whether what is stored of a source is what stands there", () => {
       const path = joinPath(bench.folder.bytes("full"), `\xff${String(round)}`);
       writeFileSync(pathBytes(path), "new");
       const currency = await bench.monitor.currency("data");
-      expect(isHeeded(currency, path), `round ${String(round)}`).to.equal(true);
+      // On a slow machine it has rested meanwhile and is stored.
+      const isStored = bench.monitor.registry.get("data", path)?.state === "live";
+      expect(isStored || isHeeded(currency, path), `round ${String(round)}`).to.equal(true);
     }
   });
 
