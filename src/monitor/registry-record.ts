@@ -51,6 +51,9 @@ const HAS_GIT = 2;
 const VALID_KNOWN = 4;
 const VALID = 8;
 const HAS_TAIL = 16;
+/** Device to group, in the fixed part. */
+const COMPARED_START = 4;
+const COMPARED_END = 56;
 const WHOLE_NUMBER = /^-?\d{1,30}$/;
 
 interface Tail {
@@ -138,6 +141,18 @@ export function liveFileBytes(bytes: Buffer): number | undefined {
   if (bytes.length < FIXED_BYTES || bytes[0] !== VERSION) return undefined;
   const isLiveFile = NODE_KINDS[bytes[1] ?? 255] === "file" && REGISTRY_STATES[bytes[2] ?? 255] === "live";
   return isLiveFile ? Number(bytes.readBigUInt64BE(20)) : undefined;
+}
+
+/**
+ * True when a look at the path compares with the same: kind, state, stat, mode and owner. When it was read, registered or
+ * healed may differ. False where that is not sure.
+ */
+export function isComparedAlike(left: Buffer | undefined, right: Buffer | undefined): boolean {
+  if (left === undefined || right === undefined) return left === right;
+  if (left.length < FIXED_BYTES || right.length < FIXED_BYTES || left[0] !== right[0]) return false;
+  if ((((left[3] ?? 0) | (right[3] ?? 0)) & HAS_TAIL) !== 0) return left.equals(right); // far times stand there
+  if (left[1] !== right[1] || left[2] !== right[2]) return false;
+  return left.subarray(COMPARED_START, COMPARED_END).equals(right.subarray(COMPARED_START, COMPARED_END));
 }
 
 /** True when the bytes are the record of a path that is lost or damaged, without reading all of it. */

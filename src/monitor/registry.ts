@@ -20,6 +20,7 @@ import {
   decodeRecord,
   deletedRecordBytes,
   encodeRecord,
+  isComparedAlike,
   isLostRecord,
   liveFileBytes,
   recordOf,
@@ -135,7 +136,10 @@ export class Registry implements AsyncDisposable {
     return this.#writes.isUnwritten(keyOf(source, path), asOf);
   }
 
-  /** `listener` hears at once of every path of a source that is written; undefined: nobody does any more. */
+  /**
+   * `listener` hears at once of every path of a source of which something is written that looks are compared with;
+   * undefined: nobody does any more.
+   */
   listen(source: string, listener: ((path: BytePath) => void) | undefined): void {
     if (listener === undefined) this.#listeners.delete(source);
     else this.#listeners.set(source, listener);
@@ -396,9 +400,11 @@ export class Registry implements AsyncDisposable {
 
   #replace(source: string, path: BytePath, record: RegistryRecord | undefined): void {
     const key = keyOf(source, path);
+    const before = this.#bytesAt(key);
     const value = record === undefined ? undefined : encodeRecord(record);
-    this.#count(source, this.#bytesAt(key), -1);
+    this.#count(source, before, -1);
     this.#count(source, value, 1);
+    if (!isComparedAlike(before, value)) this.#listeners.get(source)?.(path);
     this.#write(key, value);
   }
 
@@ -407,14 +413,13 @@ export class Registry implements AsyncDisposable {
     const before = this.#bytesAt(key);
     const value = before === undefined ? undefined : deletedRecordBytes(before, reason);
     if (value === undefined) return;
+    this.#listeners.get(source)?.(key.slice(source.length + 1) as BytePath);
     this.#count(source, before, -1);
     this.#count(source, value, 1);
     this.#write(key, value);
   }
 
   #write(key: string, value: Buffer | undefined): void {
-    const source = sourceOfKey(key);
-    this.#listeners.get(source)?.(key.slice(source.length + 1) as BytePath);
     this.#writes.note(key);
     this.#overlay.set(key, value);
     this.#flushSoon();
