@@ -343,7 +343,9 @@ export const configFileSchema = mapping(
     ),
     watch: optional(
       mapping("How all sources are watched.", {
-        actors: optional(flag("As root, or with CAP_SYS_ADMIN: ask the system who changed or removed a file (fanotify).", true)),
+        actors: optional(
+          flag("As root, or with CAP_SYS_ADMIN: ask the system who changed or removed a file (fanotify).", true),
+        ),
         stop_attacker: optional(
           flag(
             "Stop a process (SIGSTOP) that is seen to attack files; needs `actors`. The incident says how to let it go on or end it.",
