@@ -10,7 +10,7 @@ import { reach } from "../base/reach.js";
 import type { SourceContext } from "./context.js";
 import type { DirtyItem } from "./dirty.js";
 import { FolderTree } from "./folder-tree.js";
-import { type Look, NOTHING_TO_KEEP, isAsRegistered, lookAt, turn } from "./look.js";
+import { type Look, NOTHING_TO_KEEP, folderTimeAt, isAsRegistered, lookAt, turn } from "./look.js";
 import type { DatedRecord, ReadPath } from "./registry.js";
 import { SettledFolders } from "./settled-folders.js";
 
@@ -85,9 +85,8 @@ export class FolderKeeper {
       count += 1;
       if (count % SLICE === 0) await turn();
       if (this.#context.signal.aborted) return undefined;
-      const look = lookAt(folder);
-      if (look.is === "unknown") continue;
-      if (look.is === "missing" || look.node.stat.mtimeNs !== mtimeNs) this.#hooks.mark(folder, "sweep");
+      const nowNs = folderTimeAt(folder);
+      if (nowNs !== undefined && nowNs !== mtimeNs) this.#hooks.mark(folder, "sweep");
     }
     await shared.pauses.looked(name, sinceMs);
     return sinceMs;

@@ -28,8 +28,21 @@ export function lookAt(path: BytePath): Look {
     if (kindOf(stats) === undefined) return { is: "unknown", errno: NOTHING_TO_KEEP };
     return { is: "there", node: nodeFromStat(stats), stats };
   } catch (error) {
-    const errno = errnoOf(error) ?? "EIO";
-    return errno === "ENOENT" || errno === "ENOTDIR" ? { is: "missing" } : { is: "unknown", errno };
+    return isMissing(error) ? { is: "missing" } : { is: "unknown", errno: errnoOf(error) ?? "EIO" };
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  const errno = errnoOf(error);
+  return errno === "ENOENT" || errno === "ENOTDIR";
+}
+
+/** When a folder last changed, ns since the epoch: all that a sweep asks. Undefined: it could not be looked at. */
+export function folderTimeAt(path: BytePath): bigint | "missing" | undefined {
+  try {
+    return reach(path, statOrNone)?.mtimeNs ?? "missing";
+  } catch (error) {
+    return isMissing(error) ? "missing" : undefined;
   }
 }
 

@@ -44,14 +44,16 @@ export class Forks implements Disposable {
     return this.#socket !== undefined;
   }
 
-  /** Hands over all forks that were told since the last call, in their order. */
-  read(take: (fork: Fork) => void): void {
-    for (let count = 0; this.#socket !== undefined && count < READS_MAX; count += 1) {
+  /** Hands over all forks that were told since the last call, in their order. Gives how much was told. */
+  read(take: (fork: Fork) => void): number {
+    let count = 0;
+    for (; this.#socket !== undefined && count < READS_MAX; count += 1) {
       const length = this.#readOnce(this.#socket);
-      if (length === 0) return;
+      if (length === 0) break;
       const fork = parseFork(this.#buffer.subarray(0, length));
       if (fork !== undefined) take(fork);
     }
+    return count;
   }
 
   #readOnce(socket: number): number {
