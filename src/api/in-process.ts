@@ -1,7 +1,7 @@
 /** Requests straight into a router of this process, as admin: for the command line without a daemon, and for tests. */
 import { HoldfastError } from "../base/errors.js";
-import { IN_PROCESS_HEADER, type Router } from "./router.js";
-import type { Transport, TransportRequest, TransportResponse } from "./transport.js";
+import type { Router } from "./router.js";
+import { IN_PROCESS_HEADER, type Transport, type TransportRequest, type TransportResponse } from "./transport.js";
 
 /** A transport that needs no socket. */
 export function inProcessTransport(router: Router): Transport {

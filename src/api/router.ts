@@ -29,6 +29,7 @@ import { cbtRoutes } from "./routes/cbt.js";
 import { upkeepRoutes } from "./routes/upkeep.js";
 import { watchRoutes } from "./routes/watch.js";
 import type { Caller, Services } from "./services.js";
+import { IN_PROCESS_HEADER } from "./transport.js";
 
 export interface RouterOptions {
   readonly services: Services;
@@ -52,9 +53,6 @@ export interface WriteNote {
   /** As it was checked; may hold secrets. Undefined where the request was refused before. */
   readonly body: unknown;
 }
-
-/** Marks requests of this process; a random value that no connection can know. */
-export const IN_PROCESS_HEADER = "x-holdfast-in-process";
 
 export interface Router {
   readonly http: FastifyInstance;

@@ -16,7 +16,8 @@ import { nativeCalls } from "../base/native.js";
 import type { Secret } from "../base/observe.js";
 import { type AccessOptions, findGroup, unixJudge } from "./access.js";
 import { API_LIMITS } from "./contract.js";
-import { IN_PROCESS_HEADER, type Router } from "./router.js";
+import type { Router } from "./router.js";
+import { IN_PROCESS_HEADER } from "./transport.js";
 
 export type { AccessOptions } from "./access.js";
 

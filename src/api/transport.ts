@@ -27,3 +27,6 @@ export interface Transport {
    */
   send(request: TransportRequest, signal: AbortSignal): Promise<TransportResponse>;
 }
+
+/** Marks requests of this process; its value is random, and no connection can know it. */
+export const IN_PROCESS_HEADER = "x-holdfast-in-process";

@@ -1,11 +1,9 @@
 /**
  * From options to a composed holdfast, the same way for the daemon and for a command that works alone: configuration,
- * password, store, parts, services, router.
+ * password and store here; what is built over the open store in `assemble.ts`, whose many modules load while the
+ * password is stretched.
  */
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
-import { createRouter, type Router, type WriteNote } from "../api/router.js";
-import type { Services } from "../api/services.js";
 import type { Clock } from "../base/clock.js";
 import { HoldfastError, hasCode, messageOf } from "../base/errors.js";
 import type { ResourceStack } from "../base/lifecycle.js";
@@ -15,26 +13,11 @@ import type { Configuration, OnDelete } from "../config/configuration.js";
 import { loadConfiguration } from "../config/load.js";
 import { readSecret } from "../config/secrets.js";
 import type { Repository } from "../engine/repository.js";
-import { AuditLog } from "../telemetry/audit.js";
 import { Metrics } from "../telemetry/prometheus.js";
-import { auditEvents, auditWrite } from "./audit-trail.js";
-import { compose } from "./compose.js";
+import type { Assembled, assemble } from "./assemble.js";
 import { keyServiceFor } from "./key-service.js";
 import { workersWithin } from "./limits.js";
-import { Operation } from "./operation.js";
-import type { Ground, Parts } from "./parts.js";
-import { alertService } from "./services/alerts.js";
-import { auditService } from "./services/audit.js";
-import { backupService } from "./services/backups.js";
-import { browseService } from "./services/browse.js";
-import { recoveryService } from "./services/recovery.js";
-import { withRealPaths } from "./services/real-paths.js";
-import { repositoryService } from "./services/repository.js";
-import { retentionService } from "./services/retention.js";
-import { cbtService } from "./services/cbt.js";
-import { upkeepService } from "./services/upkeep.js";
-import { systemService } from "./services/system.js";
-import { watchService } from "./services/watch.js";
+import type { Ground } from "./parts.js";
 import { configureSource, freeSourceName } from "./source-defaults.js";
 import {
   type MadeRepository,
@@ -59,11 +42,7 @@ export interface LaunchOptions {
   readonly onDelete?: OnDelete;
 }
 
-export interface Launched {
-  readonly parts: Parts;
-  readonly operation: Operation;
-  readonly services: Services;
-  readonly router: Router;
+export interface Launched extends Assembled {
   /** Set when the repository was made just now. */
   readonly made: MadeRepository | undefined;
 }
@@ -119,6 +98,7 @@ export async function launch(
     encrypt: configuration.encryption.enabled && options.noEncrypt !== true,
     passwordKdf: configuration.encryption.kdf,
     workers: workersWithin(configuration.limits),
+    onUnlocking: () => void loadAssembly(),
     clock,
     observer: metrics,
     signal,
@@ -130,14 +110,14 @@ export async function launch(
   await noteStand(store, repository.id);
   const given = setLogLevel === undefined ? {} : { setLogLevel };
   const composed: Ground = { configuration, password, keyService, clock, metrics, version, isDaemon, ...given, signal };
-  const { parts, plan } = await compose(composed, repository, owner);
-  const operation = owner.use(await Operation.prepare(parts, plan));
-  const audit = owner.use(new AuditLog({ folder: join(configuration.stateDir, "audit"), clock, log }));
-  auditEvents(parts.bus, audit);
-  const services = servicesOf(parts, { operation, audit }, async () => await loadFor(options));
-  const onWrite = (write: WriteNote): void => auditWrite(audit, write);
-  const router = await createRouter({ services, observer: metrics, clock, version, onWrite });
-  return { parts, operation, services, router, made };
+  const assembly = await loadAssembly();
+  const assembled = await assembly.assemble(composed, { repository, load: async () => await loadFor(options) }, owner);
+  return { ...assembled, made };
+}
+
+/** Once for all: what is loaded is not loaded again. */
+async function loadAssembly(): Promise<{ readonly assemble: typeof assemble }> {
+  return await import("./assemble.js");
 }
 
 /** Of a place where a repository stood before it is said that it is away. Throws what `openRepository` does. */
@@ -148,27 +128,6 @@ async function openOrSayWhatStood(store: StoreOptions): Promise<Repository> {
     if (hasCode(error, "REPO_NOT_FOUND")) await refuseToReplace(store);
     throw error;
   }
-}
-
-function servicesOf(
-  parts: Parts,
-  { operation, audit }: { readonly operation: Operation; readonly audit: AuditLog },
-  load: () => Promise<Configuration>,
-): Services {
-  const services: Services = {
-    backups: backupService(parts, operation),
-    browse: browseService(parts),
-    repository: repositoryService(parts, operation),
-    retention: retentionService(parts),
-    upkeep: upkeepService(parts),
-    cbt: cbtService(parts),
-    watch: watchService(parts, operation),
-    recovery: recoveryService(parts, operation),
-    alerts: alertService(parts),
-    audit: auditService(audit),
-    system: systemService(parts, operation, load),
-  };
-  return withRealPaths(services, parts);
 }
 
 /** The password that was given, in the order option, environment, configuration; undefined: the key beside the state. */

@@ -44,6 +44,8 @@ export interface StoreOptions {
   readonly passwordKdf: "scrypt" | "pbkdf2-sha256";
   readonly workers: number | undefined;
   readonly readOnly?: boolean;
+  /** As the engine's option of this name. */
+  readonly onUnlocking?: () => void;
   readonly clock: Clock;
   readonly observer: Observer;
   readonly signal: AbortSignal;
@@ -102,6 +104,7 @@ export async function openRepository(options: StoreOptions): Promise<Repository>
     stateDir: options.stateDir,
     unlock: config.encrypted ? await unlockFor(options, config.repository_id) : undefined,
     ...(options.readOnly === undefined ? {} : { readOnly: options.readOnly }),
+    ...(options.onUnlocking === undefined ? {} : { onUnlocking: options.onUnlocking }),
     ...(options.workers === undefined ? {} : { workers: options.workers }),
     clock: options.clock,
     observer: options.observer,

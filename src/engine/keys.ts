@@ -145,13 +145,15 @@ export interface Unlocked {
 
 /**
  * The master keys. Throws REPO_KEY_WRONG when no slot opens or the one that does is from before a rotation,
- * REPO_KEY_MISSING when nothing was given or no slot is there.
+ * REPO_KEY_MISSING when nothing was given or no slot is there. `onTrying` is told that another thread stretches a
+ * password, a quarter of a second in which this one has nothing to do.
  */
 export async function unlockMasters(
   backend: Backend,
   repositoryId: Uint8Array,
   unlock: UnlockWith,
   signal: AbortSignal,
+  onTrying?: () => void,
 ): Promise<Unlocked> {
   const secret = secretOf(unlock, signal);
   if (secret === undefined)
@@ -162,7 +164,9 @@ export async function unlockMasters(
   const newestCount = newestMasterCount(slots);
   for (const { id, slot } of newestFirst) {
     signal.throwIfAborted();
-    const masters = await openSlot(slot, repositoryId, secret);
+    const opening = openSlot(slot, repositoryId, secret);
+    onTrying?.();
+    const masters = await opening;
     if (masters === undefined) continue;
     if (masters.length === newestCount) return { masters, slotId: id };
     throw new HoldfastError("REPO_KEY_WRONG", `this ${secret.kind} key was retired by a key rotation`, {

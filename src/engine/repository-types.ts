@@ -50,6 +50,8 @@ export interface OpenOptions {
   /** Holds the local index (`index/`) and this writer's id. Disposable. */
   readonly stateDir: string;
   readonly unlock: Unlock | undefined;
+  /** Told that a key is tried, which with a password leaves this thread idle for a quarter of a second. */
+  readonly onUnlocking?: () => void;
   /** No lock, no writes to the store; the index is still kept in `stateDir`. */
   readonly readOnly?: boolean;
   /** Worker threads; default one per processor, at most 4. */
