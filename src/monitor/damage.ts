@@ -4,6 +4,7 @@
  * not moved or rotated. Otherwise the content is a new version like any other. A file that may only grow is damaged
  * whenever it lost something of what it held.
  */
+import { type Deferred, deferred } from "../base/concurrency.js";
 import type { Actor, DamageKind, NoticedBy } from "../base/events.js";
 import { messageOf } from "../base/errors.js";
 import { type BytePath, pathText } from "../base/paths.js";
@@ -30,6 +31,8 @@ const WRITER_WAIT_MAX_MS = 30_000;
 const WRITER_LOOK_MS = 1000;
 /** Changes of a source that are judged at the same time; most of it is waiting for threads and the disk. */
 const LANES = 4;
+/** Suspects that wait at a time, some 1 KB each; beyond, what follows waits until one of them is judged. */
+const SUSPECTS_MAX = 10_000;
 
 export interface Suspicion {
   readonly kind: DamageKind;
@@ -45,6 +48,8 @@ export class DamageJudge {
   /** How far the queue was gone through. */
   #cursor: Iterator<SettledChange, undefined> | undefined;
   readonly #suspects = new Set<Promise<void>>();
+  /** Set while lanes wait for a suspect to be judged. */
+  #room: Deferred<void> | undefined;
   /** Paths that are judged now: their next change waits, and others go first. */
   readonly #atWork = new Set<BytePath>();
   readonly #writers: RecentWriters;
@@ -138,7 +143,7 @@ export class DamageJudge {
       return;
     }
     if (onlyGrows(mode) && (await lossOfGrown(this.#context, path, record, change.node.stat)) !== undefined) {
-      this.#wait(this.#waitAndReportShrunk(change, record));
+      await this.#wait(() => this.#waitAndReportShrunk(change, record));
       return;
     }
     const checks = this.#context.validationRules.checksFor(path);
@@ -147,7 +152,7 @@ export class DamageJudge {
     const twin =
       suspicion === undefined ? await this.#context.uniqueFields.fault(path, path, this.#context.signal) : undefined;
     if (twin !== undefined) {
-      this.#wait(this.#waitAndReport(change, record, { kind: "schema_violation", detail: twin }));
+      await this.#wait(() => this.#waitAndReport(change, record, { kind: "schema_violation", detail: twin }));
       return;
     }
     if (suspicion === undefined) {
@@ -158,14 +163,19 @@ export class DamageJudge {
       await this.#acceptUnlessHeld(change, suspicion.kind === "nul_tail" ? undefined : false);
       return;
     }
-    this.#wait(this.#waitAndReport(change, record, suspicion));
+    await this.#wait(() => this.#waitAndReport(change, record, suspicion));
   }
 
-  /** The wait must not hold up other files. */
-  #wait(waiting: Promise<void>): void {
-    const wait = waiting.catch(() => undefined);
+  /** The wait must not hold up other files; resolves when it has begun. */
+  async #wait(judge: () => Promise<void>): Promise<void> {
+    while (this.#suspects.size >= SUSPECTS_MAX) await (this.#room ??= deferred<void>()).promise;
+    const wait = judge().catch(() => undefined);
     this.#suspects.add(wait);
-    void wait.finally(() => this.#suspects.delete(wait));
+    void wait.finally(() => {
+      this.#suspects.delete(wait);
+      this.#room?.resolve();
+      this.#room = undefined;
+    });
   }
 
   /** In an attack a version that looks encrypted is held instead. */

@@ -57,9 +57,10 @@ export class AttackWatch {
   /** What was there before a change that is not compared yet, by path. */
   readonly #waiting = new Map<BytePath, Baseline>();
   /** Path and stamp of what was compared just before it is accepted. */
-  readonly #compared = new Set<string>();
+  readonly #compared = new Map<BytePath, string>();
   readonly #resources: (() => void)[] = [];
-  #held: LossEvent[] = [];
+  /** By path, until they are told together. */
+  #held = new Map<BytePath, LossEvent>();
   #tellTimer: Timer | undefined;
   #running: Promise<void> | undefined;
   #isAlarmed = false;
@@ -116,7 +117,9 @@ export class AttackWatch {
       return;
     }
     if (record.kind !== "file" || record.state !== "live" || this.#isOutOfScope(path)) return;
-    if (this.#compared.delete(`${path}\0${stampOf(node.stat)}`)) return;
+    const compared = this.#compared.get(path);
+    this.#compared.delete(path);
+    if (compared === stampOf(node.stat)) return;
     const waiting = this.#waiting.get(path);
     if (waiting !== undefined) {
       this.#waiting.delete(path); // the oldest version stays what later ones are compared with, at the end of the queue
@@ -139,7 +142,9 @@ export class AttackWatch {
     this.#waiting.delete(path);
     if (suspicion !== undefined) this.#suspect(suspicion);
     if (suspicion !== undefined && this.#isAlarmed) return true;
-    this.#compared.add(`${path}\0${stampOf(node.stat)}`);
+    // What changed again before it was accepted stays; compared twice, it costs time and nothing else.
+    if (this.#compared.size >= WAITING_MAX) this.#compared.clear();
+    this.#compared.set(path, stampOf(node.stat));
     return false;
   }
 
@@ -314,14 +319,14 @@ export class AttackWatch {
     shared.metrics.lost.add(1, { source: name, kind });
     const detail = kind === "encrypted" ? `looks encrypted: ${reason}` : `replaced by an encrypted copy: ${reason}`;
     const loss: LossEvent = { source: name, path, kind, noticedBy: "event", seenAtMs: suspicion.atMs, detail };
-    this.#held = [...this.#held.filter((one) => one.path !== path), loss];
+    this.#held.set(path, loss);
     this.#tellTimer ??= shared.clock.after(TELL_AFTER_MS, () => void this.#tell());
   }
 
   async #tell(): Promise<void> {
     this.#tellTimer = undefined;
-    const held = this.#held;
-    this.#held = [];
+    const held = [...this.#held.values()];
+    this.#held = new Map();
     const { shared, name, signal } = this.#context;
     const losses = await this.#attackers.name(held);
     if (losses.length > 0 && !signal.aborted) shared.bus.emit("mass.loss", { source: name, losses, isAttack: true });
