@@ -11,10 +11,12 @@ import { type BuiltTree, knownTree } from "./built-trees.js";
 import { type Compression, packCompression } from "./codec/codec.js";
 import type { Checkpoint, SourceRoot } from "./commit-log.js";
 import type { RepositoryCore } from "./core.js";
+import type { Catalog } from "./index/catalog.js";
 import type { BackupRecord } from "./index/commit-index.js";
 import type { BackupProgress, BackupRequest } from "./repository-types.js";
 import { sealOwnLog } from "./seal.js";
-import { type TreeBase, buildSourceTree } from "./source-tree.js";
+import { chunkIdOf } from "./pack/record.js";
+import { type TreeBase, buildSourceTree, rootOfLeaves } from "./source-tree.js";
 import { NodeWriter } from "./tree/checkpoint-tree.js";
 import type { ChunkId, Manifest, SourceManifest } from "./types.js";
 
@@ -48,6 +50,7 @@ async function runBackup(
   const parent = parentOf(core, request.type, names);
   const readers: SourceReader[] = [];
   for (const source of request.sources) {
+    beginChanges(core, source.name);
     const options = { compression, everything: request.type === "full", onProgress };
     const reader = new SourceReader(core, source, options, signal);
     await reader.read();
@@ -113,7 +116,7 @@ async function buildTrees(
   for (const [index, { name, restIsStored, walkedBecause }] of request.sources.entries()) {
     const reader = readers[index];
     if (reader === undefined) continue;
-    const work = { name, writer, coversSeq, changedAfterSeq: parent?.coversSeq ?? 0 };
+    const work = { name, writer, changedAfterSeq: parent?.coversSeq ?? 0 };
     const { tree, changed } = await treeOf(core, work, signal);
     sources.push({ name, root: tree.root, entryCount: tree.entryCount });
     manifests.push({
@@ -150,40 +153,55 @@ interface SourceTreeWork {
   readonly name: string;
   readonly writer: NodeWriter;
   readonly changedAfterSeq: number;
-  readonly coversSeq: number;
 }
 
 /** The tree of a source as the catalog has it: the last one still, or what is left of it with what changed. */
 async function treeOf(
   core: RepositoryCore,
-  { name, writer, changedAfterSeq, coversSeq }: SourceTreeWork,
+  { name, writer, changedAfterSeq }: SourceTreeWork,
   signal: AbortSignal,
 ): Promise<{ tree: BuiltTree; changed: number }> {
   const { catalog } = core.parts;
   const known = knownTree(catalog, name);
-  if (known !== undefined && known.lastSeq <= changedAfterSeq) {
-    const last = core.sourceTrees.get(name);
-    if (last?.root === known.root) core.sourceTrees.set(name, { ...last, coversSeq });
-    return { tree: known, changed: 0 };
-  }
-  const base = treeBase(core, name, changedAfterSeq);
+  if (known !== undefined && known.lastSeq <= changedAfterSeq) return { tree: known, changed: 0 };
+  const base = await treeBase(core, name, changedAfterSeq);
   const order = { source: name, writer, base, changedAfterSeq };
   const ground = { entries: catalog.entries, isStored: (id: ChunkId) => core.parts.chunkSet.isDurable(id) };
   const { tree, changed } = await buildSourceTree(ground, order, signal);
-  core.sourceTrees.set(name, { ...tree, coversSeq });
+  await catalog.leaves.keep(name, tree);
   return { tree, changed };
 }
 
-/** What a new tree of the source takes over; undefined: nothing is known to be unchanged. */
-function treeBase({ parts, sourceTrees }: RepositoryCore, source: string, afterSeq: number): TreeBase | undefined {
-  const { commits, entries, chunks } = parts.catalog;
-  const last = sourceTrees.get(source);
+/** The last backup that has the source, with the root of its tree. */
+function lastTreeOf(
+  { commits }: Catalog,
+  source: string,
+): { readonly root: ChunkId; readonly coversSeq: number } | undefined {
   const backup = commits.backups().findLast((record) => record.sources.some(({ name }) => name === source));
-  const isStored = backup?.sources.some(({ name, root }) => name === source && root === last?.root) === true;
+  const root = backup?.sources.find(({ name }) => name === source)?.root;
+  return backup === undefined || root === undefined ? undefined : { root, coversSeq: backup.coversSeq };
+}
+
+/** Remembers what changes from now on where nothing did since the last tree: also the first one of a process is a base. */
+function beginChanges({ parts: { catalog } }: RepositoryCore, source: string): void {
+  const last = lastTreeOf(catalog, source);
+  if (last !== undefined && catalog.entries.lastChange(source) <= last.coversSeq)
+    catalog.entries.recent.begin(source, last.coversSeq);
+}
+
+/** What a new tree of the source takes over; undefined: nothing is known to be unchanged. */
+async function treeBase({ parts }: RepositoryCore, source: string, afterSeq: number): Promise<TreeBase | undefined> {
+  const { entries, chunks, leaves: kept } = parts.catalog;
   // A damaged node is stored again by building it.
-  if (last === undefined || !isStored || chunks.counts.suspectChunks > 0) return undefined;
+  if (chunks.counts.suspectChunks > 0) return undefined;
+  const last = lastTreeOf(parts.catalog, source);
+  if (last === undefined) return undefined;
   const changed = entries.recent.after(source, Math.min(last.coversSeq, afterSeq));
-  return changed === undefined ? undefined : { leaves: last.leaves, changed };
+  const leaves = changed === undefined ? undefined : kept.of(source, last.root);
+  if (changed === undefined || leaves === undefined) return undefined;
+  // What was remembered counts only when it is, to the byte, the tree of that backup.
+  const root = await rootOfLeaves(leaves, (bytes) => chunkIdOf(parts.keys, bytes));
+  return root === last.root ? { leaves, changed } : undefined;
 }
 
 interface ManifestFacts {

@@ -24,7 +24,6 @@ import { type RecordOpener, RecordSealer, type SealedRecord } from "./pack/recor
 import { PackWriter } from "./pack/writer.js";
 import type { ParityStore } from "./parity/group-store.js";
 import type { RepositoryConfig } from "./repository-config.js";
-import type { SourceTree } from "./source-tree.js";
 import type { Delta } from "./tree/delta.js";
 import type { WalDamage, WalPlace, WriteAheadLog } from "./wal/log.js";
 import type { ChunkId } from "./types.js";
@@ -86,8 +85,6 @@ export class RepositoryCore {
   /** What the start found damaged in write-ahead logs. */
   readonly logDamage: WalDamage[] = [];
   readonly tail = new WalTail();
-  /** The last tree that this process built of each source: what did not change of it is taken over by the next. */
-  readonly sourceTrees = new Map<string, SourceTree & { readonly coversSeq: number }>();
   /** Told of every delta once it is in the catalog (a running backup, a marking garbage collection). */
   readonly deltaListeners = new Set<(delta: Delta) => void>();
   /** For adding key slots; a rotation replaces it, while sealing goes on under `parts.keys` until the next open. */

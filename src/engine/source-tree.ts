@@ -9,18 +9,10 @@ import { type EntryIndex, STATE_OFFSET } from "./index/entry-index.js";
 import { type Leaf, TreeBuilder } from "./tree/builder.js";
 import type { NodeWriter } from "./tree/checkpoint-tree.js";
 import { type StateSummary, isMarkedAbsent, summaryOf } from "./tree/codec.js";
+import type { CountedLeaf } from "./tree/counted-leaf.js";
 import type { ChunkId } from "./types.js";
 
-/** A leaf and what a manifest says of it: about 400 bytes for 150 entries. */
-interface CountedLeaf extends Leaf {
-  readonly files: number;
-  readonly bytes: number;
-  readonly lastSeq: number;
-  /** Digest of the list of its entries. */
-  readonly digest: Buffer;
-}
-
-/** A tree that was built by this process. */
+/** A tree with its leaves. */
 export interface SourceTree extends BuiltTree {
   readonly leaves: readonly CountedLeaf[];
 }
@@ -60,6 +52,17 @@ export async function buildSourceTree(
   }
   // Leaves that were taken over hold nothing that changed.
   return { tree: await builder.finish(), changed: builder.changed };
+}
+
+/** The root of the tree that these leaves make; `idOf` gives a node's id. */
+export async function rootOfLeaves(
+  leaves: readonly CountedLeaf[],
+  idOf: (node: Buffer) => ChunkId,
+): Promise<ChunkId | undefined> {
+  if (leaves.length <= 1) return leaves[0]?.id;
+  const builder = new TreeBuilder((node) => Promise.resolve(idOf(node)));
+  for (const leaf of leaves) await builder.takeLeaf(leaf);
+  return (await builder.finish()).id;
 }
 
 /** A range of paths, and the leaf that holds it still. */

@@ -8,6 +8,7 @@ import type { Logger } from "../../base/observe.js";
 import { ChunkIndex } from "./chunk-index.js";
 import { CommitIndex } from "./commit-index.js";
 import { EntryIndex } from "./entry-index.js";
+import { KeptLeaves } from "./kept-leaves.js";
 import { LogEnds } from "./log-ends.js";
 import { SuspectPacks } from "./suspect-packs.js";
 import { VerifiedPacks } from "./verified-packs.js";
@@ -25,6 +26,7 @@ export class Catalog implements AsyncDisposable {
   readonly logEnds: LogEnds;
   readonly verified: VerifiedPacks;
   readonly suspects: SuspectPacks;
+  readonly leaves: KeptLeaves;
   /** True when nothing was in it: everything has to be read from the store. */
   readonly isNew: boolean;
 
@@ -37,6 +39,7 @@ export class Catalog implements AsyncDisposable {
     this.logEnds = new LogEnds(level);
     this.verified = new VerifiedPacks(level);
     this.suspects = new SuspectPacks(level);
+    this.leaves = new KeptLeaves(level);
   }
 
   /** Opens the index in `folder`, or begins a new one when it is damaged or of another repository. INDEX_LOCKED. */

@@ -31,6 +31,7 @@ export const BUCKET = {
   suspect: 13,
   partial: 14,
   logEnd: 15,
+  leaves: 16,
 } as const;
 export type BucketName = keyof typeof BUCKET;
 
