@@ -56,7 +56,8 @@ interface Watched {
 
 /** For glibc in the child: one arena, and what is freed goes back. It holds one large tree and is never in a hurry. */
 const SMALL_MEMORY = { MALLOC_ARENA_MAX: "1", MALLOC_TRIM_THRESHOLD_: "131072", MALLOC_MMAP_THRESHOLD_: "131072" };
-const PULSE_EVERY_MS = 2000;
+/** A watcher that went deaf is shown to be within 3 s: the next pulse, and that it is late. */
+const PULSE_EVERY_MS = 1400;
 /** A pulse not heard for this long means that other events are late or lost too. */
 const PULSE_LATE_MS = 1500;
 /** A child that has not been heard for this long is replaced. */
@@ -77,7 +78,8 @@ export class NativeWatcher implements AsyncDisposable {
   #nextId = PULSE_ID + 1;
   #restartMs = RESTART_MIN_MS;
   #closed = false;
-  #pulseSentMs: number | undefined;
+  /** Set from a pulse until it is heard: what happens when it is not. */
+  #unheard: Timer | undefined;
   #isPulseArmed = false;
   #isLate = false;
   #nextFence = 1;
@@ -91,7 +93,6 @@ export class NativeWatcher implements AsyncDisposable {
     mkdirSync(options.pulseFolder, { recursive: true, mode: 0o700 });
     this.#start();
     this.#timers.push(options.clock.every(PULSE_EVERY_MS, () => this.#pulse()));
-    this.#timers.push(options.clock.every(PULSE_LATE_MS / 3, () => this.#checkPulse()));
   }
 
   /** Watches a folder; the listener hears `armed` when it stands. */
@@ -143,6 +144,7 @@ export class NativeWatcher implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     for (const timer of this.#timers) timer.cancel();
+    this.#forgetPulse();
     this.#restartTimer?.cancel();
     this.#watched.clear();
     for (const fence of [...this.#fences.keys()]) this.#reach(fence, undefined);
@@ -163,7 +165,7 @@ export class NativeWatcher implements AsyncDisposable {
     });
     this.#child = child;
     this.#isPulseArmed = false;
-    this.#pulseSentMs = undefined;
+    this.#forgetPulse();
     this.#isLate = false;
     this.#floodsBefore = this.#floodsTold + 1;
     child.on("message", (report) => this.#hear(report as WatchReport));
@@ -235,8 +237,9 @@ export class NativeWatcher implements AsyncDisposable {
       this.#isPulseArmed = true;
       return;
     }
-    if (report.type !== "events") return;
-    this.#pulseSentMs = undefined;
+    // Dropped with others in a flood, it says as much: whoever tells of that is alive.
+    if (report.type !== "events" && report.type !== "overflow") return;
+    this.#forgetPulse();
     this.#restartMs = RESTART_MIN_MS;
     if (!this.#isLate) return;
     this.#isLate = false;
@@ -244,26 +247,27 @@ export class NativeWatcher implements AsyncDisposable {
   }
 
   #pulse(): void {
-    if (!this.#isPulseArmed || this.#pulseSentMs !== undefined) return;
+    if (!this.#isPulseArmed || this.#unheard !== undefined) return;
     try {
       touch(join(this.#options.pulseFolder, "pulse"), this.#options.clock.nowMs());
-      this.#pulseSentMs = this.#options.clock.monotonicMs();
+      this.#unheard = this.#options.clock.after(PULSE_LATE_MS, () => this.#missPulse());
     } catch (error) {
       this.#options.log.warn("watch.pulse_failed", { message: messageOf(error) });
     }
   }
 
-  #checkPulse(): void {
-    if (this.#pulseSentMs === undefined) return;
-    const silentMs = this.#options.clock.monotonicMs() - this.#pulseSentMs;
-    if (silentMs > PULSE_LATE_MS && !this.#isLate) {
-      this.#isLate = true;
-      this.#tellAll("the watcher is late", false);
-    }
-    if (silentMs > PULSE_DEAD_MS) {
-      this.#pulseSentMs = undefined;
+  #missPulse(): void {
+    this.#isLate = true;
+    this.#tellAll("the watcher is late", false);
+    this.#unheard = this.#options.clock.after(PULSE_DEAD_MS - PULSE_LATE_MS, () => {
+      this.#forgetPulse();
       this.#child?.kill("SIGKILL");
-    }
+    });
+  }
+
+  #forgetPulse(): void {
+    this.#unheard?.cancel();
+    this.#unheard = undefined;
   }
 
   #tellAll(reason: string, isOver: boolean): void {
