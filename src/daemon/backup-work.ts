@@ -8,7 +8,7 @@ import { HoldfastError, asHoldfastError, hasCode } from "../base/errors.js";
 import { type BytePath, isWithin, parentPath, pathText } from "../base/paths.js";
 import { runProgram } from "../base/spawn.js";
 import type { CompressionConfiguration } from "../config/configuration.js";
-import type { BackupRequest, Repository, WalkedEntry } from "../engine/repository.js";
+import type { BackupContext, BackupRequest, Repository, WalkedEntry } from "../engine/repository.js";
 import type { Manifest } from "../engine/types.js";
 import type { CreateBackupRequest, JobProgress } from "../api/services.js";
 import type { Currency } from "../monitor/currency.js";
@@ -109,10 +109,7 @@ export class BackupWork {
     onProgress: (progress: JobProgress) => void,
   ): Promise<Manifest> {
     const first = sources[0]?.folders[0];
-    const [git, views] = await Promise.all([
-      first === undefined ? undefined : gitState(first, signal),
-      Promise.all(sources.map(async (source) => await this.#viewOf(source, request, signal))),
-    ]);
+    const views = await Promise.all(sources.map(async (source) => await this.#viewOf(source, request, signal)));
     const manifest = await this.#repository.createBackup(
       {
         type: request.type,
@@ -129,12 +126,7 @@ export class BackupWork {
         })),
         tags: request.tags,
         ...compressionOf(request, sources),
-        context: {
-          hostname: hostname(),
-          gitCommit: git?.commit ?? null,
-          gitBranch: git?.branch ?? null,
-          systemVersion: `holdfast ${this.#version}`,
-        },
+        context: this.#contextOf(first, signal),
       },
       signal,
       (progress) =>
@@ -151,6 +143,17 @@ export class BackupWork {
         currency.backedUp({ isWhole: made.walked === true, isComplete: made.files_unreadable === 0 });
     }
     return manifest;
+  }
+
+  /** Where and of what the backup is made; git is asked while the sources are read. */
+  async #contextOf(folder: BytePath | undefined, signal: AbortSignal): Promise<BackupContext> {
+    const git = folder === undefined ? undefined : await gitState(folder, signal);
+    return {
+      hostname: hostname(),
+      gitCommit: git?.commit ?? null,
+      gitBranch: git?.branch ?? null,
+      systemVersion: `holdfast ${this.#version}`,
+    };
   }
 
   /** What of a source a backup looks at: a full one reads everything, others only what may differ from what is stored. */

@@ -13,7 +13,7 @@ import type { Checkpoint, SourceRoot } from "./commit-log.js";
 import type { RepositoryCore } from "./core.js";
 import type { Catalog } from "./index/catalog.js";
 import type { BackupRecord } from "./index/commit-index.js";
-import type { BackupProgress, BackupRequest } from "./repository-types.js";
+import type { BackupContext, BackupProgress, BackupRequest } from "./repository-types.js";
 import { sealOwnLog } from "./seal.js";
 import { chunkIdOf } from "./pack/record.js";
 import { type TreeBase, buildSourceTree, rootOfLeaves } from "./source-tree.js";
@@ -61,6 +61,7 @@ async function runBackup(
   await sealOwnLog(core, signal);
   const id = backupId(startMs, request.type, (taken) => catalog.commits.backup(taken) !== undefined);
   const manifest = manifestOf(request, {
+    context: await request.context,
     id,
     startMs,
     parent: request.type === "full" || request.type === "snapshot" ? null : (parent?.manifest.backup_id ?? null),
@@ -205,6 +206,7 @@ async function treeBase({ parts }: RepositoryCore, source: string, afterSeq: num
 }
 
 interface ManifestFacts {
+  readonly context: BackupContext | undefined;
   readonly id: string;
   readonly startMs: number;
   readonly parent: string | null;
@@ -213,7 +215,7 @@ interface ManifestFacts {
 }
 
 function manifestOf(request: BackupRequest, facts: ManifestFacts): Manifest {
-  const { context } = request;
+  const { context } = facts;
   return {
     backup_id: facts.id,
     timestamp: new Date(facts.startMs).toISOString(),

@@ -136,7 +136,8 @@ export interface BackupRequest {
   readonly tags?: readonly string[];
   /** How new data is compressed; default `zstd:2` where zstd can be had, else `lz4`. */
   readonly compression?: Compression;
-  readonly context?: BackupContext;
+  /** Asked for while the sources are read; a promise of it must not reject. */
+  readonly context?: BackupContext | Promise<BackupContext>;
 }
 
 export interface BackupProgress {
