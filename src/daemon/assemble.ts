@@ -3,13 +3,13 @@
  * by `launch.ts` while the repository opens, so nothing there imports it by name.
  */
 import { join } from "node:path";
-import { createRouter, type Router, type WriteNote } from "../api/router.js";
+import { createRouter, type Router } from "../api/router.js";
 import type { Services } from "../api/services.js";
 import type { ResourceStack } from "../base/lifecycle.js";
 import type { Configuration } from "../config/configuration.js";
 import type { Repository } from "../engine/repository.js";
 import { AuditLog } from "../telemetry/audit.js";
-import { auditEvents, auditWrite } from "./audit-trail.js";
+import { RequestAudit, auditEvents } from "./audit-trail.js";
 import { compose } from "./compose.js";
 import { Operation } from "./operation.js";
 import type { Ground, Parts } from "./parts.js";
@@ -51,7 +51,8 @@ export async function assemble(
   const audit = owner.use(new AuditLog({ folder: join(configuration.stateDir, "audit"), clock, log: metrics.log }));
   auditEvents(parts.bus, audit);
   const services = servicesOf(parts, { operation, audit }, load);
-  const onWrite = (write: WriteNote): void => auditWrite(audit, write);
+  const requests = new RequestAudit(audit, clock);
+  const onWrite = requests.note.bind(requests);
   const router = await createRouter({ services, observer: metrics, clock, version, onWrite });
   return { parts, operation, services, router };
 }

@@ -1,5 +1,6 @@
 /** What goes into the audit log: every request that changes something, and what befell files and by whom. */
 import type { WriteNote } from "../api/router.js";
+import type { Clock } from "../base/clock.js";
 import type { Actor, EventBus } from "../base/events.js";
 import { pathText } from "../base/paths.js";
 import type { AuditLog } from "../telemetry/audit.js";
@@ -40,11 +41,51 @@ function withoutFalseDigits(event: object): Readonly<Record<string, unknown>> {
   return typeof durationMs === "number" ? { ...event, durationMs: Number(durationMs.toPrecision(3)) } : { ...event };
 }
 
-/** Records a request that changed something, or was refused. */
-export function auditWrite(audit: AuditLog, { method, url, caller, role, outcome, body }: WriteNote): void {
-  const told = Object.entries(typeof body === "object" && body !== null ? body : {});
-  const asked = Object.fromEntries(told.filter(([name]) => TOLD_FIELDS.includes(name)));
-  audit.record({ action: "api.write", by: caller, detail: { method, url, role, outcome, asked } });
+/** Requests of one caller that failed are recorded up to so many a minute, so that nobody pushes out what is older. */
+const FAILED_PER_MINUTE = 60;
+const MINUTE_MS = 60_000;
+/** Callers that are counted; of more, the one that was counted longest is forgotten. */
+const CALLERS_MAX = 1000;
+
+interface Failures {
+  readonly sinceMs: number;
+  count: number;
+}
+
+/** Records the requests that changed something, or were refused. */
+export class RequestAudit {
+  readonly #audit: AuditLog;
+  readonly #clock: Clock;
+  readonly #failures = new Map<string, Failures>();
+
+  constructor(audit: AuditLog, clock: Clock) {
+    this.#audit = audit;
+    this.#clock = clock;
+  }
+
+  note({ method, url, caller, role, outcome, body }: WriteNote): void {
+    const leftOut = outcome === "done" ? 0 : this.#countFailure(caller);
+    if (leftOut === undefined) return;
+    const told = Object.entries(typeof body === "object" && body !== null ? body : {});
+    const asked = Object.fromEntries(told.filter(([name]) => TOLD_FIELDS.includes(name)));
+    const before = leftOut === 0 ? {} : { left_out_before: leftOut };
+    this.#audit.record({ action: "api.write", by: caller, detail: { method, url, role, outcome, asked, ...before } });
+  }
+
+  /** How many failures of the caller were left out in the minute before; undefined: so is this one. */
+  #countFailure(caller: string): number | undefined {
+    const nowMs = this.#clock.monotonicMs();
+    const known = this.#failures.get(caller);
+    if (known !== undefined && nowMs - known.sinceMs < MINUTE_MS) {
+      known.count += 1;
+      return known.count > FAILED_PER_MINUTE ? undefined : 0;
+    }
+    this.#failures.delete(caller);
+    const [oldest] = this.#failures.keys();
+    if (this.#failures.size >= CALLERS_MAX && oldest !== undefined) this.#failures.delete(oldest);
+    this.#failures.set(caller, { sinceMs: nowMs, count: 1 });
+    return Math.max(0, (known?.count ?? 0) - FAILED_PER_MINUTE);
+  }
 }
 
 function nameOf(actor: Actor | undefined): string {

@@ -1,6 +1,10 @@
 /** The audit log of a whole daemon: what was asked for, by whom and how it ended, and what befell files. */
 import { unlinkSync } from "node:fs";
 import { expect } from "chai";
+import { silentObserver } from "../../src/base/observe.js";
+import { RequestAudit } from "../../src/daemon/audit-trail.js";
+import { AuditLog } from "../../src/telemetry/audit.js";
+import { FakeClock } from "../support/fake-clock.js";
 import { launchIn } from "../support/launched.js";
 import { useTempFolder } from "../support/temp-folder.js";
 
@@ -48,5 +52,27 @@ describe("the audit log of the daemon", () => {
     const durationMs = Number(all.find(({ action }) => action === "incident.healed")?.detail["durationMs"]);
     expect(durationMs, "no digits that mean nothing").to.equal(Number(durationMs.toPrecision(3)));
     expect(await daemon.services.audit.verify(new AbortController().signal)).to.deep.include({ problems: [] });
+  });
+
+  it("tells failed requests of one caller up to sixty a minute, and how many it left out", async () => {
+    const clock = new FakeClock();
+    const audit = new AuditLog({ folder: folder().at("audit"), clock, log: silentObserver.log });
+    const requests = new RequestAudit(audit, clock);
+    const ask = (caller: string, outcome: string): void =>
+      requests.note({ method: "DELETE", url: "/x", caller, role: "viewer", outcome, body: undefined });
+    for (let count = 0; count < 1000; count += 1) ask("uid 1000", "ACCESS_DENIED");
+    ask("uid 1000", "done");
+    ask("uid 1001", "ACCESS_DENIED");
+    await clock.advance(60_000);
+    ask("uid 1000", "ACCESS_DENIED");
+    const told: string[] = [];
+    for await (const { by, detail } of audit.entries())
+      told.unshift(`${by} ${String(detail["outcome"])} ${String(detail["left_out_before"])}`);
+    expect(told).to.deep.equal([
+      ...Array.from({ length: 60 }, () => "uid 1000 ACCESS_DENIED undefined"),
+      "uid 1000 done undefined",
+      "uid 1001 ACCESS_DENIED undefined",
+      "uid 1000 ACCESS_DENIED 940",
+    ]);
   });
 });
