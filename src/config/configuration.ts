@@ -262,6 +262,7 @@ export interface VerifyConfiguration {
 
 /** Where a secret is; `secrets.ts` reads it when it is used. */
 export type SecretReference =
+  /** Absolute, once the configuration is resolved. */
   | { readonly file: string }
   | { readonly env: string }
   | { readonly credential: string }
@@ -302,7 +303,8 @@ export const SEVERITIES = ["info", "warning", "critical"] as const;
 
 export interface AlertRuleConfiguration {
   readonly when: AlertCondition;
-  readonly severity: (typeof SEVERITIES)[number];
+  /** Undefined: the condition's own. */
+  readonly severity: (typeof SEVERITIES)[number] | undefined;
   /** A count (`1`), or a share 0-1 for `storage_full`; undefined: the condition's default. */
   readonly threshold: number | undefined;
   /** Channel names. */

@@ -10,7 +10,7 @@ import { type PlaceOptions, resolvePlaces } from "./places.js";
 import { resolveConfiguration } from "./resolve.js";
 import { type ConfigFile, configFileSchema } from "./schema.js";
 import { CONFIG_LIMITS } from "./schema-parts.js";
-import { YamlFile, includedFiles, readConfigText } from "./yaml-file.js";
+import { YamlFile, includedFiles, isGlob, readConfigText } from "./yaml-file.js";
 
 export type LoadOptions = PlaceOptions & {
   /** Wins over the file's `store`. */
@@ -45,8 +45,11 @@ function noFile(): LoadedFile {
 async function readAll(file: string): Promise<LoadedFile> {
   const main = checked(new YamlFile(await readConfigText(file)));
   const files = [main];
-  for (const pattern of main.content.include ?? []) {
-    for (const included of await includedFiles(pattern, file)) {
+  for (const [index, pattern] of (main.content.include ?? []).entries()) {
+    const found = await includedFiles(pattern, file);
+    // A slip of the pen would leave everything in that file unprotected.
+    if (found.length === 0 && !isGlob(pattern)) throw configInvalid([notIncluded(main.yaml, index, pattern)]);
+    for (const included of found) {
       if (files.length > CONFIG_LIMITS.includesMax) throw configInvalid([tooManyIncludes(main.yaml)]);
       files.push(checked(new YamlFile(await readConfigText(included))));
     }
@@ -69,6 +72,11 @@ function checked(yaml: YamlFile): CheckedFile {
   });
   if (problems.length > 0) throw configInvalid(problems);
   return { yaml, content: content as ConfigFile };
+}
+
+function notIncluded(yaml: YamlFile, index: number, pattern: string): ConfigProblem {
+  const hint = "a pattern such as `conf.d/*.yaml` may name none";
+  return yaml.problemAt(["include", index], `there is no file "${pattern}"`, hint, false);
 }
 
 function tooManyIncludes(yaml: YamlFile): ConfigProblem {

@@ -17,6 +17,7 @@ import type {
   MassConfiguration,
   MetricsConfiguration,
   RotationConfiguration,
+  SecretReference,
   SocketConfiguration,
   SourceConfiguration,
   VerifyConfiguration,
@@ -64,7 +65,7 @@ export function resolveConfiguration(
     alerts: resolveAlerts(file, baseFolder, fault),
     encryption: resolveEncryption(file, baseFolder, fault),
     socket: resolveSocket(file, baseFolder, { places, stateDir }),
-    metrics: resolveMetrics(file, fault),
+    metrics: resolveMetrics(file, baseFolder, fault),
     limits: resolveLimits(file),
     log: { level: file.log?.level ?? "info" },
     versionsKeptMs: versionsKept(file),
@@ -145,8 +146,13 @@ function resolveEncryption(file: ConfigFile, baseFolder: string, fault: Fault): 
     enabled: file.defaults?.encrypt ?? true,
     cipher: file.encryption?.cipher ?? "aes-256-gcm",
     kdf: file.encryption?.kdf ?? "pbkdf2-sha256",
-    key: file.encryption?.key,
+    key: key === undefined ? undefined : secretAt(key, baseFolder),
   };
+}
+
+/** Where a secret is, its file by an absolute path: the daemon runs elsewhere than where its configuration lies. */
+function secretAt(reference: SecretReference, baseFolder: string): SecretReference {
+  return "file" in reference ? { file: resolve(baseFolder, reference.file) } : reference;
 }
 
 type KeyServiceFile = NonNullable<NonNullable<ConfigFile["encryption"]>["key_service"]>;
@@ -156,15 +162,17 @@ function resolveKeyService(
   baseFolder: string,
 ): KeyServiceConfiguration | undefined {
   const caOf = (ca: string | undefined): string | undefined => (ca === undefined ? undefined : resolve(baseFolder, ca));
+  const secret = (reference: SecretReference): SecretReference => secretAt(reference, baseFolder);
   if (vault !== undefined) {
-    const { address, key, mount, namespace, token } = vault;
+    const { address, key, mount, namespace } = vault;
+    const token = secret(vault.token);
     return { service: "vault-transit", address, key, mount, namespace, token, caFile: caOf(vault.ca) };
   }
   if (kms === undefined) return undefined;
   const secrets = {
-    accessKeyId: kms.access_key_id,
-    secretAccessKey: kms.secret_access_key,
-    sessionToken: kms.session_token,
+    accessKeyId: secret(kms.access_key_id),
+    secretAccessKey: secret(kms.secret_access_key),
+    sessionToken: kms.session_token === undefined ? undefined : secret(kms.session_token),
   };
   const { key_id: keyId, region, endpoint } = kms;
   return { service: "aws-kms", keyId, region, endpoint, ...secrets, caFile: caOf(kms.ca) };
@@ -256,7 +264,7 @@ function resolveAlerts(file: ConfigFile, baseFolder: string, fault: Fault): Aler
     const retry = written.auto_retry;
     return {
       when: written.when,
-      severity: written.severity ?? DEFAULT_SEVERITY[written.when],
+      severity: written.severity,
       threshold: typeof written.threshold === "string" ? parseShare(written.threshold) : written.threshold,
       actions: written.actions ?? names,
       autoRetry:
@@ -284,32 +292,18 @@ function checkAlertRule(written: WrittenRule, channels: readonly string[], fault
     fault(["auto_retry", "backoff"], "there must be a wait between two tries", "write 30s");
 }
 
-/** How loud a condition is unless a rule says otherwise. */
-export const DEFAULT_SEVERITY = {
-  file_lost: "warning",
-  file_recovered: "info",
-  recovery_failed: "critical",
-  incident_waiting: "critical",
-  backup_failed: "critical",
-  backup_overdue: "warning",
-  storage_full: "critical",
-  integrity_check_failed: "critical",
-  watch_degraded: "warning",
-  expected_missing: "warning",
-} as const satisfies Record<AlertRuleConfiguration["when"], AlertRuleConfiguration["severity"]>;
-
 type WrittenChannel = NonNullable<NonNullable<ConfigFile["alerts"]>["channels"]>[string];
 
 function resolveChannel(name: string, written: WrittenChannel, baseFolder: string): ChannelConfiguration {
   const { email, slack } = written;
-  if (slack !== undefined) return { name, kind: "slack", webhook: slack.webhook };
+  if (slack !== undefined) return { name, kind: "slack", webhook: secretAt(slack.webhook, baseFolder) };
   if (email === undefined) throw new Error("the schema lets no channel without a kind through");
   return {
     name,
     kind: "email",
     smtp: email.smtp,
     user: email.user,
-    password: email.password,
+    password: email.password === undefined ? undefined : secretAt(email.password, baseFolder),
     from: email.from,
     to: email.to,
     requireTls: email.require_tls ?? false,
@@ -332,14 +326,14 @@ function resolveSocket(
   };
 }
 
-function resolveMetrics(file: ConfigFile, fault: Fault): MetricsConfiguration {
+function resolveMetrics(file: ConfigFile, baseFolder: string, fault: Fault): MetricsConfiguration {
   const { listen, token } = file.metrics ?? {};
   if (listen !== undefined && token === undefined) {
     fault(["metrics", "listen"], "a metrics port needs a token", "add token: {file: PATH}");
   }
   const port = Number(listen?.slice(listen.lastIndexOf(":") + 1) ?? 0);
   if (port > 65_535) fault(["metrics", "listen"], `${port} is no port`, "0 to 65535");
-  return { listen, token };
+  return { listen, token: token === undefined ? undefined : secretAt(token, baseFolder) };
 }
 
 function checkSchedules(configuration: Configuration, file: ConfigFile, fault: Fault): void {

@@ -99,6 +99,11 @@ export async function readConfigText(file: string): Promise<ConfigText> {
   }
 }
 
+/** True where the last name of an `include` has wildcards, so that it may mean no file at all. */
+export function isGlob(pattern: string): boolean {
+  return picomatch.scan(basename(pattern)).isGlob;
+}
+
 /** The files that an `include` pattern names, sorted; wildcards only in the last name. No match is no error. */
 export async function includedFiles(pattern: string, fromFile: string): Promise<string[]> {
   const whole = isAbsolute(pattern) ? pattern : resolve(dirname(fromFile), pattern);

@@ -65,8 +65,9 @@ export function fullShareOf(alerts: AlertsConfiguration): number {
 
 /** The rules in force. Throws CONFIG_INVALID. */
 export function alertRules(alerts: AlertsConfiguration): AlertRules {
-  const rules = alerts.rules.map(({ autoRetry, threshold, ...rule }) => ({
+  const rules = alerts.rules.map(({ autoRetry, severity, threshold, ...rule }) => ({
     ...rule,
+    ...(severity === undefined ? {} : { severity }),
     ...(threshold === undefined ? {} : { threshold }),
     ...(autoRetry === undefined ? {} : { autoRetry }),
   }));

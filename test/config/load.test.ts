@@ -4,8 +4,10 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { hasCode } from "../../src/base/errors.js";
 import { pathText } from "../../src/base/paths.js";
-import type { Configuration } from "../../src/config/configuration.js";
+import { CONDITIONS } from "../../src/alerts/rules.js";
+import { ALERT_CONDITIONS, type Configuration } from "../../src/config/configuration.js";
 import { loadConfiguration } from "../../src/config/load.js";
+import { alertRules } from "../../src/daemon/telling.js";
 import { useTempFolder } from "../support/temp-folder.js";
 
 const folder = useTempFolder("config");
@@ -171,6 +173,15 @@ mass: {then: heal, share: 5%}
     expect((await faults('store: /s\ninclude: ["conf.d/*.yaml"]\n'))[0]).to.contain(
       '"store" is set by another file already',
     );
+  });
+
+  it("leaves to each alert condition how loud it is, unless a rule says", async () => {
+    const rules = ALERT_CONDITIONS.map((when) => `{when: ${when}, actions: []}`).join(", ");
+    const { alerts } = await load(`alerts: {rules: [${rules}]}\n`);
+    for (const when of ALERT_CONDITIONS)
+      expect(alertRules(alerts).get(when)?.severity, when).to.equal(CONDITIONS[when].severity);
+    const loud = await load("alerts: {rules: [{when: file_recovered, severity: critical}]}\n");
+    expect(alertRules(loud.alerts).get("file_recovered")?.severity).to.equal("critical");
   });
 
   it("takes channels by any good name", async () => {
@@ -413,6 +424,11 @@ describe("a mistake in the configuration", () => {
       "an open bracket",
       "sources: [/a\n",
       "holdfast.yaml:2:1 Flow sequence in block collection must be sufficiently indented and end with a ]",
+    ],
+    [
+      "an included file that is not there",
+      'include: ["conf.d/*.yaml", "conf.d/more.yaml"]\n',
+      'holdfast.yaml:1:28 there is no file "conf.d/more.yaml"; a pattern such as `conf.d/*.yaml` may name none',
     ],
     ["a list as the whole file", "- /a\n", "holdfast.yaml:1:1 a list stands here, but a mapping is needed"],
   ] as const) {

@@ -3,11 +3,16 @@ import { expect } from "chai";
 import { inspect } from "node:util";
 import { hasCode, messageOf } from "../../src/base/errors.js";
 import { readSecret } from "../../src/config/secrets.js";
-import type { SecretReference } from "../../src/config/configuration.js";
+import type { Configuration, SecretReference } from "../../src/config/configuration.js";
+import { loadConfiguration } from "../../src/config/load.js";
 import { useTempFolder } from "../support/temp-folder.js";
 
 const folder = useTempFolder("secrets");
 const signal = new AbortController().signal;
+
+async function load(text: string): Promise<Configuration> {
+  return await loadConfiguration({ configFile: await folder().write("holdfast.yaml", text), env: {}, isRoot: false });
+}
 
 describe("a secret", () => {
   it("comes from a file, the environment, a credential or a program, without its last line break", async () => {
@@ -52,5 +57,34 @@ describe("a secret", () => {
       expect(hasCode(thrown, "SECRET_UNREADABLE"), why).to.be.true;
       expect(messageOf(thrown)).to.contain(why).and.not.to.contain("s3cret");
     }
+  });
+
+  it("in a file is found beside the configuration, as all other paths", async () => {
+    const loaded = await load(`
+encryption: {key: {file: key}}
+metrics: {listen: "127.0.0.1:9876", token: {file: ./token}}
+alerts:
+  channels:
+    ops: {slack: {webhook: {file: hooks/slack}}}
+    mail: {email: {smtp: "smtp://h", from: a@b, to: [c@d], user: u, password: {file: /etc/password}}}
+`);
+    const [ops, mail] = loaded.alerts.channels;
+    expect(loaded.encryption.key).to.deep.equal({ file: folder().at("key") });
+    expect(loaded.metrics.token).to.deep.equal({ file: folder().at("token") });
+    expect(ops).to.deep.include({ webhook: { file: folder().at("hooks", "slack") } });
+    expect(mail).to.deep.include({ password: { file: "/etc/password" } });
+  });
+
+  it("of a key service is found there, too", async () => {
+    const vault = await load(
+      'encryption: {key_service: {vault: {address: "https://v", key: k, token: {file: token}}}}\n',
+    );
+    expect(vault.encryption.keyService).to.deep.include({ token: { file: folder().at("token") } });
+    const id = "access_key_id: {env: A}, secret_access_key: {file: secret}";
+    const kms = await load(`encryption: {key_service: {aws_kms: {key_id: k, region: r, ${id}}}}\n`);
+    expect(kms.encryption.keyService).to.deep.include({
+      accessKeyId: { env: "A" },
+      secretAccessKey: { file: folder().at("secret") },
+    });
   });
 });
