@@ -1,7 +1,7 @@
 /** Restores asked for over the API: which entries, from a backup or from a time, and where to. */
 import { mkdir } from "node:fs/promises";
-import { HoldfastError } from "../base/errors.js";
-import { type BytePath, isWithin, pathBytes, pathFields, pathFromText } from "../base/paths.js";
+import { HoldfastError, errnoOf, messageOf } from "../base/errors.js";
+import { type BytePath, isWithin, pathBytes, pathFields, pathFromText, pathText } from "../base/paths.js";
 import { type RestoreRequest as EngineRequest, restore } from "../engine/restore.js";
 import type { Repository } from "../engine/repository.js";
 import type { Entry } from "../engine/types.js";
@@ -44,7 +44,7 @@ function isConcerned(source: ProtectedSource, { sources }: RestoreRequest): bool
 export async function restoreNow(parts: Parts, request: RestoreRequest, context: WorkContext): Promise<RestoreReport> {
   const { repository, settings } = parts;
   const { target } = request;
-  if (target !== undefined && !request.dry_run) await mkdir(pathBytes(target), { recursive: true });
+  if (target !== undefined && !request.dry_run) await makeTarget(target);
   const moved = target === undefined ? movedPlaces(parts) : [];
   const told = target === undefined && !request.dry_run ? toldTo(parts, moved) : {};
   let found = 0;
@@ -90,6 +90,25 @@ export async function restoreNow(parts: Parts, request: RestoreRequest, context:
     warnings: report.warnings,
     plan: report.plan.map(({ path, action }) => ({ ...pathFields(path), action })),
   };
+}
+
+/** Makes the folder to restore below. Throws TARGET_EXISTS, PERMISSION_DENIED, TARGET_IO. */
+async function makeTarget(target: BytePath): Promise<void> {
+  try {
+    await mkdir(pathBytes(target), { recursive: true });
+  } catch (cause) {
+    const errno = errnoOf(cause) ?? "";
+    const where = pathText(target);
+    if (errno === "EEXIST" || errno === "ENOTDIR") {
+      const hint = "Choose another folder with --target.";
+      throw new HoldfastError("TARGET_EXISTS", `${where}: a file stands where a folder is needed`, { cause, hint });
+    }
+    if (errno === "EACCES" || errno === "EPERM") {
+      const hint = "Choose a folder that the account may write; with a daemon that is the daemon's account.";
+      throw new HoldfastError("PERMISSION_DENIED", `${where} may not be made`, { cause, hint });
+    }
+    throw new HoldfastError("TARGET_IO", `${where} cannot be made: ${messageOf(cause)}`, { cause });
+  }
 }
 
 /** What the request chooses, where it is to go. */
