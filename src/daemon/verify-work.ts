@@ -103,11 +103,11 @@ async function verifyContent(
   context: WorkContext,
 ): Promise<Outcome> {
   const problems: Problem[] = [];
-  const entries = repository.backupEntries(backupId, {}, context.signal);
+  const tally = { files: 0 };
+  const entries = tallied(repository.backupEntries(backupId, {}, context.signal), tally);
   if (!readsContent) {
-    let files = 0;
-    for await (const _entry of entries) files += 1;
-    return { files, bytes: 0, problems };
+    for await (const _entry of entries);
+    return { files: tally.files, bytes: 0, problems };
   }
   const listener = {
     damaged: ({ path }: Entry, problem: string) => {
@@ -116,8 +116,16 @@ async function verifyContent(
     progress: (done: ContentProof) =>
       context.progress({ files_done: done.entries, files_total: null, bytes_done: done.bytes, bytes_total: null }),
   };
-  const { entries: files, bytes } = await proveContent(repository, entries, listener, context.signal);
-  return { files, bytes, problems };
+  const { bytes } = await proveContent(repository, entries, listener, context.signal);
+  return { files: tally.files, bytes, problems };
+}
+
+/** The same entries; what is no folder is counted as a file, as in the manifest. */
+async function* tallied(entries: AsyncIterable<Entry>, tally: { files: number }): AsyncGenerator<Entry> {
+  for await (const entry of entries) {
+    if (entry.node.kind !== "folder") tally.files += 1;
+    yield entry;
+  }
 }
 
 /**
