@@ -131,7 +131,10 @@ export class AlertDispatcher implements AsyncDisposable {
   /** Active alerts, and the last ended ones when asked; newest first. */
   list(includeResolved: boolean): readonly AlertView[] {
     const records = [...this.#records.values(), ...(includeResolved ? this.#resolved : [])];
-    return records.sort((a, b) => b.sinceMs - a.sinceMs || (a.id < b.id ? -1 : 1)).map((record) => this.#view(record));
+    return records
+      .sort((a, b) => b.sinceMs - a.sinceMs || (a.id < b.id ? -1 : 1))
+      .map((record) => this.#view(record))
+      .filter(({ state }) => includeResolved || state !== "resolved");
   }
 
   /** Ends what was raised for incidents that were closed while nobody listened: by a command without a daemon. */

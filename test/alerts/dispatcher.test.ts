@@ -167,6 +167,8 @@ describe("the alert dispatcher", () => {
     healIncident(stage, "inc_1");
     await stage.pass(MINUTE);
     expect(stage.mail.subjects).to.deep.equal(["[holdfast INFO] web1: 1 file of photos put back"]);
+    expect(stage.dispatcher.list(false), "what was told once is over").to.deep.equal([]);
+    expect(stage.dispatcher.list(true).map(({ record }) => record.condition)).to.include("file_recovered");
     openIncident(stage, "inc_2");
     await stage.pass(MINUTE);
     expect(stage.mail.subjects[1]).to.contain("1 file of photos lost or damaged");
