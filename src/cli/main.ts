@@ -1,7 +1,7 @@
 /** The entry of the `holdfast` command: hands the command line to the program and ends with its exit code. */
 import { systemClock } from "../base/clock.js";
 import { EXIT } from "../base/error-codes.js";
-import { HoldfastError } from "../base/errors.js";
+import { HoldfastError, errnoOf } from "../base/errors.js";
 import { holdfastVersion } from "../daemon/version.js";
 import { watchOutput } from "./output.js";
 import { commandWord, runCommandLine } from "./program.js";
@@ -35,5 +35,9 @@ const exitCode = await runCommandLine(args, {
   version: await holdfastVersion(),
 });
 process.exitCode = exitCode;
-// Output that is still on its way (a pipe) is written before the process ends.
-process.stdout.write("", () => process.exit(exitCode));
+// Output that is still on its way (a pipe) is written before the process ends. What could not be written is told in the
+// turn after this, and ends the process then; a reader that has gone changes nothing.
+process.stdout.write("", (error) => {
+  if (error instanceof Error && errnoOf(error) !== "EPIPE") setImmediate(() => process.exit(exitCode));
+  else process.exit(exitCode);
+});

@@ -167,7 +167,7 @@ export function watchOutput(onEnd: (end: "unread" | "unwritten") => void): void 
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (isTold) return;
     isTold = true;
-    if (error.code !== "EPIPE") console.error(`holdfast: cannot write: ${messageOf(error)}`);
+    if (error.code !== "EPIPE") console.error(`holdfast: cannot write: ${messageOf(error)} (TARGET_IO).`);
     onEnd(error.code === "EPIPE" ? "unread" : "unwritten");
   });
   process.stderr.on("error", () => undefined);

@@ -31,6 +31,7 @@ describe("output that nobody takes", () => {
     await sandbox.run("create");
     for (const command of [
       ["list", "--json"],
+      ["config", "schema"],
       ["cat", "latest", join(sandbox.data, "file")],
     ]) {
       const { exitCode, stderr } = await runOnFullDisk(sandbox, ...command);
