@@ -360,6 +360,14 @@ interface FrameworkError {
   readonly validationContext?: string;
 }
 
+/** What ajv's message leaves out: the words that are possible, and the key that is too much. */
+function whatElse(params: object = {}): string {
+  const { allowedValues, additionalProperty } = params as Readonly<Record<string, unknown>>;
+  const words = Array.isArray(allowedValues) ? allowedValues.map(String) : [additionalProperty];
+  const told = words.filter((word) => typeof word === "string");
+  return told.length === 0 ? "" : ` (${told.join(", ")})`;
+}
+
 /** Errors of the framework (shapes, sizes) as ours; ours pass. */
 function asProblem(error: unknown): { readonly thrown: HoldfastError; readonly status: number | undefined } {
   if (error instanceof HoldfastError) return { thrown: error, status: undefined };
@@ -367,10 +375,7 @@ function asProblem(error: unknown): { readonly thrown: HoldfastError; readonly s
   if (validation !== undefined) {
     const first = validation[0];
     const where = `${validationContext ?? "request"}${(first?.instancePath ?? "").replaceAll("/", ".")}`;
-    const extra = Object.values(first?.params ?? {})
-      .filter((value) => typeof value === "string")
-      .join(", ");
-    const detail = `${where} ${first?.message ?? "does not fit"}${extra === "" ? "" : ` (${extra})`}`;
+    const detail = `${where} ${first?.message ?? "does not fit"}${whatElse(first?.params)}`;
     return { thrown: new HoldfastError("USAGE", detail, { hint: "See /openapi.json." }), status: 400 };
   }
   if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) {

@@ -43,7 +43,7 @@ export const ERROR_CODES = {
   CONFIG_UNREADABLE: {
     exit: EXIT.configWrong,
     meaning: "The configuration file cannot be read.",
-    hint: "Check the path given with --config and its permissions.",
+    hint: "Check the path given with --config or HOLDFAST_CONFIG, and its permissions.",
   },
   SECRET_UNREADABLE: {
     exit: EXIT.configWrong,

@@ -63,6 +63,7 @@ export class CliContext implements CommandContext, AsyncDisposable {
     const client = new ApiClient(socketTransport(control.socket));
     try {
       await client.get("/healthz", this.signal);
+      this.output.detail(`a daemon answers on ${control.socket}`);
       return client;
     } catch (error) {
       if (need === "daemon" || !hasCode(error, "DAEMON_UNREACHABLE")) throw error;

@@ -20,6 +20,7 @@ const FAMILIES: Readonly<Record<string, string>> = {
   incidents: "What was lost or damaged, what was done, what waits for a person.",
   keys: "What opens the repository.",
   alerts: "Alerts and channels.",
+  audit: "Who did what.",
   config: "The configuration.",
   serve: "Backups for programs that cannot mount.",
 };

@@ -69,10 +69,13 @@ describe("the command line with a daemon", () => {
     ["restore --at someday", 2, undefined],
     ["verify --level restore --sample 5", 0, 'verify {"backup_id":"latest","level":"restore","sample":5}'],
     ["verify --sample many", 2, undefined],
+    ["verify --level restore --sample 0", 2, undefined],
     ["verify-checksum --backup-id latest", 0, 'verify {"backup_id":"latest","level":"checksum"}'],
     ["verify-checksum", 2, undefined],
     ["check --read-data", 0, 'check {"level":"full","resume":false}'],
     ["check --read-data --resume", 0, 'check {"level":"full","resume":true}'],
+    ["check --resume", 2, undefined],
+    ["check --resume --read-data-subset 10%", 2, undefined],
     ["repair --dry-run", 0, 'repair {"dry_run":true,"read_data":false}'],
     ["repair --read-data --from /copy", 0, 'repair {"dry_run":false,"read_data":true,"from":"/copy"}'],
     ["keys remove abab", 0, 'removeKey "abab"'],
@@ -166,6 +169,31 @@ describe("the command line with a daemon", () => {
     expect(JSON.parse((await run("list", "--format", "json")).stdout)).to.have.length(2);
     expect((await run("list", "--format", "table")).stdout).to.contain("BACKUP");
     expect((await run("list", "--format", "xml")).exitCode).to.equal(2);
+  });
+
+  it("tells a list without backups from one that the filter leaves empty", async () => {
+    served.services.backups.list = () => Promise.resolve([]);
+    expect((await run("list")).stderr).to.contain("No backups yet");
+    const filtered = await run("list", "--filter", "tag=none");
+    expect(filtered.stderr).to.contain("No backup fits the filter").and.not.to.contain("yet");
+  });
+
+  it("says once that a backup is pinned", async () => {
+    const made = manifest("backup_20260115_120000_full", "2026-01-15T12:00:00.000Z");
+    const retention = { ...made.retention, pinned: true, kept_by: ["pinned", "daily"] };
+    served.services.backups.list = () => Promise.resolve([{ ...made, retention }]);
+    expect((await run("list")).stdout).to.match(/ pinned daily\n$/);
+  });
+
+  it("names the words that are possible where the daemon refuses one", async () => {
+    const { stderr } = await run("alerts", "silence", "nonsense");
+    expect(stderr).to.contain("one of the allowed values (file_lost, file_recovered,");
+    expect((await run("pause", "--for", "400d")).stderr).to.match(/must be <= 604800 \(USAGE\)/);
+  });
+
+  it("says with --verbose which socket it speaks to", async () => {
+    expect((await run("status", "--verbose")).stderr).to.contain(served.socketPath);
+    expect((await run("status")).stderr).not.to.contain(served.socketPath);
   });
 
   it("ends with 3 when a backup is partial, and says what to do", async () => {

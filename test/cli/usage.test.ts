@@ -74,6 +74,14 @@ describe("help", () => {
     });
   }
 
+  it("says of every command what it is for", async () => {
+    const { stdout } = await runCli(["--help"]);
+    const list = stdout.split("Commands:\n")[1]?.split("\n\n")[0] ?? "";
+    const commands = list.split("\n").filter((line) => /^ {2}\S/.test(line));
+    expect(commands.length).to.be.greaterThan(20);
+    for (const line of commands) expect(line).to.match(/^ {2}\S.* {2,}\S/);
+  });
+
   it("lists no command of a later version", async () => {
     const { stdout } = await runCli(["--help"]);
     for (const name of LATER_COMMANDS) expect(stdout).not.to.match(new RegExp(`^  ${name}\\b`, "m"));

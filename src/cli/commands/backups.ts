@@ -206,7 +206,12 @@ async function listBackups(
     { title: "KEPT BY" },
   ] as const;
   context.output.table(columns, manifests.map(manifestRow));
-  if (manifests.length === 0) context.output.say("No backups yet. Make one: holdfast create --type full");
+  if (manifests.length === 0) {
+    const isFiltered = textOption(options, "filter") !== undefined;
+    context.output.say(
+      isFiltered ? "No backup fits the filter." : "No backups yet. Make one: holdfast create --type full",
+    );
+  }
   return EXIT.ok;
 }
 
@@ -224,7 +229,7 @@ function filterWithAbsolutePath(filter: string | undefined): string | undefined 
 function manifestRow(manifest: Manifest): string[] {
   const sum = (field: "files_total" | "total_size_bytes" | "stored_size_bytes"): number =>
     manifest.sources.reduce((total, source) => total + source[field], 0);
-  const kept = [...(manifest.retention.pinned ? ["pinned"] : []), ...manifest.retention.kept_by];
+  const kept = new Set([...(manifest.retention.pinned ? ["pinned"] : []), ...manifest.retention.kept_by]);
   return [
     manifest.backup_id,
     timeText(manifest.timestamp),
@@ -232,7 +237,7 @@ function manifestRow(manifest: Manifest): string[] {
     formatSize(sum("total_size_bytes")),
     formatSize(sum("stored_size_bytes")),
     formatDuration(manifest.metadata.backup_duration_seconds * 1000),
-    kept.join(" "),
+    [...kept].join(" "),
   ];
 }
 

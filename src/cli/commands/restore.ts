@@ -218,6 +218,10 @@ function printVerify(context: CommandContext, report: VerifyReport): void {
 
 async function check(context: CommandContext, _args: readonly string[], options: Options): Promise<number | undefined> {
   const subset = textOption(options, "readDataSubset");
+  if (isSet(options, "resume") && !isSet(options, "readData")) {
+    const hint = "holdfast check --read-data --resume.";
+    throw new HoldfastError("USAGE", "--resume goes on with a --read-data, which is not given", { hint });
+  }
   const body = isSet(options, "readData")
     ? { level: "full", resume: isSet(options, "resume") }
     : subset === undefined
@@ -283,7 +287,8 @@ function printFacts(context: CommandContext, title: string, facts: unknown): voi
   }
 }
 
+/** A count, 1 or more. */
 function wholeNumber(text: string, flag: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw new HoldfastError("USAGE", `${flag}: "${text}" is no whole number`);
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new HoldfastError("USAGE", `${flag}: "${text}" is no whole number from 1 on`);
   return Number(text);
 }

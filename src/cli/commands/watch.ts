@@ -63,7 +63,7 @@ export const watchCommands: readonly CommandSpec[] = [
     summary: "Maintenance window: changes are recorded, nothing is healed.",
     arguments: [{ name: "path", description: "only this path and what is below it", isOptional: true }],
     options: [
-      { flags: "--for <duration>", description: "how long, such as 10m (default: 10m)" },
+      { flags: "--for <duration>", description: "how long, such as 10m (default: 10m, at most 7d)" },
       { flags: "--reason <text>", description: "why, for the record" },
     ],
     examples: ["holdfast pause --for 10m --reason deploy", "holdfast pause /srv/app --for 1h"],
