@@ -37,6 +37,14 @@ export const systemClock: Clock = {
   },
 };
 
+/**
+ * True when a wall time was at most `windowMs` ago. One that is ahead was noted before the clock was set back: it counts
+ * while it is ahead by no more than that, and not for as long as the jump was.
+ */
+export function isRecent(thenMs: number, nowMs: number, windowMs: number): boolean {
+  return Math.abs(nowMs - thenMs) <= windowMs;
+}
+
 /** ISO 8601 in UTC with milliseconds, as every output of holdfast shows a time. */
 export function isoTime(timeMs: number): string {
   return new Date(timeMs).toISOString();

@@ -2,6 +2,7 @@
  * Gathers evidence that missing files were meant to go, one round for many paths at once. Each kind of evidence has a
  * reason text for people. Without evidence a missing file is a loss.
  */
+import { isRecent } from "../base/clock.js";
 import { type BytePath, isDirectlyIn, nameOf, parentPath, pathText } from "../base/paths.js";
 import type { NoticedBy } from "../base/events.js";
 import { databaseOfLog } from "../base/sqlite-files.js";
@@ -83,7 +84,7 @@ export async function judgeIntent(
 export function healedAtMs(before: RegistryRecord | undefined, now: RegistryRecord, nowMs: number): number {
   if (before === undefined || before.state === "removed") return 0;
   const isLeft = before.sha256 === now.sha256 && (now.kind !== "file" || isSameContentStat(before.stat, now.stat));
-  return isLeft && nowMs - before.healedAtMs < SECOND_DELETION_MS ? before.healedAtMs : 0;
+  return isLeft && isRecent(before.healedAtMs, nowMs, SECOND_DELETION_MS) ? before.healedAtMs : 0;
 }
 
 /** What is the same for all files of a folder; a mass deletion asks for thousands of them. */
@@ -125,7 +126,7 @@ class EvidenceRound {
     const nowMs = this.#parts.clock.nowMs();
     const pause = this.pause(missing);
     if (pause !== undefined) return pause;
-    if (record.healedAtMs > 0 && nowMs - record.healedAtMs < SECOND_DELETION_MS)
+    if (isRecent(record.healedAtMs, nowMs, SECOND_DELETION_MS))
       return meant("deleted again soon after it was put back, so its owner means it");
     if (isPutAwayHelper(this.#parts.registry, missing))
       return meant("put away by the program that kept it beside the file");

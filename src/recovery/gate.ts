@@ -14,7 +14,7 @@ type BreakerSettings = Pick<HealerSettings, "breakerPathRestores" | "breakerPath
 export class RestoreMemory {
   readonly #clock: Clock;
   readonly #settings: BreakerSettings;
-  /** Times of our restores of a path, oldest first; in order of the last restore. */
+  /** Steady times of our restores of a path, oldest first; in order of the last restore. */
   readonly #byPath = new Map<BytePath, readonly number[]>();
   #automatic: number[] = [];
 
@@ -23,8 +23,9 @@ export class RestoreMemory {
     this.#settings = settings;
   }
 
-  /** Notes a restore; those that a person asked for do not count for the breaker's total. */
-  note(path: BytePath, by: "itself" | "person", atMs = this.#clock.nowMs()): void {
+  /** Notes a restore, of so long ago; those that a person asked for do not count for the breaker's total. */
+  note(path: BytePath, by: "itself" | "person", agoMs = 0): void {
+    const atMs = this.#clock.monotonicMs() - agoMs;
     const times = [...(this.#byPath.get(path) ?? []), atMs].slice(-this.#settings.breakerPathRestores);
     this.#byPath.delete(path);
     this.#byPath.set(path, times);
@@ -35,7 +36,7 @@ export class RestoreMemory {
 
   /** Why nothing may be restored by itself now; undefined when it may. */
   breakerReason(path: BytePath): string | undefined {
-    const nowMs = this.#clock.nowMs();
+    const nowMs = this.#clock.monotonicMs();
     const { breakerPathRestores, breakerPathWindowMs, breakerRestoresPerMinute } = this.#settings;
     const times = this.#byPath.get(path) ?? [];
     if (times.filter((atMs) => nowMs - atMs <= breakerPathWindowMs).length >= breakerPathRestores)

@@ -5,7 +5,7 @@
 import { lstat } from "node:fs/promises";
 import { join } from "node:path";
 import type { EventCatalogue, LossEvent } from "../base/events.js";
-import type { Timer } from "../base/clock.js";
+import { type Timer, isRecent } from "../base/clock.js";
 import { HoldfastError, asHoldfastError, errnoOf, messageOf } from "../base/errors.js";
 import { randomHex } from "../base/ids.js";
 import { ResourceStack } from "../base/lifecycle.js";
@@ -367,7 +367,7 @@ export class Healer implements AsyncDisposable {
   /** Only who keeps the registry knows whether what was put back was worked on, removed or made again since. */
   async #isSecondDeletion(path: BytePath): Promise<boolean> {
     const { healedAtMs = 0 } = (await this.#options.watch.lastGood(path)) ?? {};
-    return healedAtMs > 0 && this.#options.clock.nowMs() - healedAtMs <= this.#settings.secondDeletionMs;
+    return isRecent(healedAtMs, this.#options.clock.nowMs(), this.#settings.secondDeletionMs);
   }
 
   #reasonToHold(policy: HealPolicy, path: BytePath): string | undefined {
@@ -455,12 +455,12 @@ export class Healer implements AsyncDisposable {
 
   /** A restart must not forget what was restored just before: a path that is lost again and again waits for a person. */
   async #rememberRestores(): Promise<void> {
-    const sinceMs = this.#options.clock.nowMs() - this.#settings.breakerPathWindowMs;
-    const recent = await this.#book.list({ onlyOpen: false, limit: MEMORY_INCIDENTS });
-    for (const incident of recent) {
-      if (incident.state !== "healed" || (incident.closedAtMs ?? 0) < sinceMs) continue;
-      for await (const { path } of this.#book.pathsOf(incident.id))
-        this.#memory.note(path, "person", incident.closedAtMs);
+    const nowMs = this.#options.clock.nowMs();
+    const newestFirst = await this.#book.list({ onlyOpen: false, limit: MEMORY_INCIDENTS });
+    for (const { id, state, closedAtMs = 0 } of [...newestFirst].reverse()) {
+      if (state !== "healed" || !isRecent(closedAtMs, nowMs, this.#settings.breakerPathWindowMs)) continue;
+      for await (const { path } of this.#book.pathsOf(id))
+        this.#memory.note(path, "person", Math.max(0, nowMs - closedAtMs));
     }
   }
 

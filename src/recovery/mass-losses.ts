@@ -2,7 +2,7 @@
  * Mass losses: whatever a source loses at once is one incident, which one word of a person decides. An event that goes
  * on is held at its first files; those that follow join, and only when it is over anything may be put back.
  */
-import type { Clock } from "../base/clock.js";
+import { type Clock, isRecent } from "../base/clock.js";
 import { KeyedMutex } from "../base/concurrency.js";
 import type { EventBus, EventCatalogue, LossEvent } from "../base/events.js";
 import type { Observer } from "../base/observe.js";
@@ -140,7 +140,7 @@ export class MassLosses {
     const lost: LossEvent[] = [];
     for (const loss of losses) {
       const { mode } = policyFor(source, loss.path);
-      const isAgain = loss.healedAtMs !== undefined && clock.nowMs() - loss.healedAtMs <= secondDeletionMs;
+      const isAgain = isRecent(loss.healedAtMs ?? 0, clock.nowMs(), secondDeletionMs);
       if (mode === "ignore") continue;
       if (loss.kind === "deleted" && mode !== "append-only" && isAgain)
         await watch.acceptRemoval(loss.path, "deleted again after holdfast had restored it");

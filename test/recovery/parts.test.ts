@@ -29,7 +29,7 @@ const PATH = "/data/a" as BytePath;
 const DAY_MS = 86_400_000;
 
 describe("the memory of restores", () => {
-  it("opens the breaker again when time has passed", () => {
+  it("opens the breaker again when time has passed", async () => {
     const clock = new FakeClock();
     const memory = new RestoreMemory(clock, DEFAULT_HEALER_SETTINGS);
     for (let count = 0; count < 3; count += 1) {
@@ -37,7 +37,7 @@ describe("the memory of restores", () => {
       memory.note(PATH, "itself");
     }
     expect(memory.breakerReason(PATH)).to.contain("3 times");
-    clock.jumpWall(DEFAULT_HEALER_SETTINGS.breakerPathWindowMs + 1);
+    await clock.advance(DEFAULT_HEALER_SETTINGS.breakerPathWindowMs + 1);
     expect(memory.breakerReason(PATH)).to.equal(undefined);
   });
 
