@@ -121,7 +121,7 @@ export class AlertDispatcher implements AsyncDisposable {
     });
     const dropped = await outbox.adopt(options.channels, clock.nowMs());
     if (dropped > 0) observer.log.warn("alert.channel_gone", { messages: dropped });
-    const dispatcher = new AlertDispatcher(options, outbox, await Silences.open(bucket));
+    const dispatcher = new AlertDispatcher(options, outbox, await Silences.open(bucket, clock));
     await dispatcher.#load();
     dispatcher.#listen();
     dispatcher.#soon();

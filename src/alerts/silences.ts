@@ -1,7 +1,12 @@
-/** Silences: "do not tell me of this for a while". Kept in the state database, each with an end. */
+/**
+ * Silences: "do not tell me of this for a while". Kept in the state database, each with an end, which moves with the clock
+ * when that is set: a silence is as long as was asked for.
+ */
+import type { Clock } from "../base/clock.js";
 import { randomHex } from "../base/ids.js";
 import { type Bucket, entriesBelow, writeDurably } from "./bucket.js";
 import { HoldfastError } from "../base/errors.js";
+import { WallJumps } from "../base/wall-jumps.js";
 import { numberOr, parseObject } from "./record.js";
 
 const PREFIX = "silence!";
@@ -24,14 +29,17 @@ export class Silences {
   readonly #bucket: Bucket;
   readonly #silences = new Map<string, Silence>();
 
-  private constructor(bucket: Bucket) {
+  readonly #jumps: WallJumps;
+
+  private constructor(bucket: Bucket, clock: Clock) {
     this.#bucket = bucket;
+    this.#jumps = new WallJumps(clock);
   }
 
-  static async open(bucket: Bucket): Promise<Silences> {
-    const silences = new Silences(bucket);
+  static async open(bucket: Bucket, clock: Clock): Promise<Silences> {
+    const silences = new Silences(bucket, clock);
     for await (const [key, text] of entriesBelow(bucket, PREFIX)) {
-      const silence = parseSilence(text);
+      const silence = parseSilence(text, clock.nowMs());
       if (silence === undefined) await writeDurably(bucket, [{ type: "del", key }]);
       else silences.#silences.set(silence.id, silence);
     }
@@ -44,7 +52,8 @@ export class Silences {
     if (this.#silences.size >= SILENCES_MAX)
       throw new HoldfastError("LIMIT_REACHED", `there are ${String(SILENCES_MAX)} silences already`);
     const added = { ...silence, id: `silence_${randomHex(5)}` };
-    await writeDurably(this.#bucket, [{ type: "put", key: PREFIX + added.id, value: JSON.stringify(added) }]);
+    const value = JSON.stringify({ ...added, leftMs: silence.untilMs - nowMs });
+    await writeDurably(this.#bucket, [{ type: "put", key: PREFIX + added.id, value }]);
     this.#silences.set(added.id, added);
     return added;
   }
@@ -65,10 +74,19 @@ export class Silences {
 
   /** Those that have not ended. */
   list(nowMs: number): readonly Silence[] {
+    this.#follow();
     return [...this.#silences.values()].filter((silence) => silence.untilMs > nowMs);
   }
 
+  #follow(): void {
+    const jumpMs = this.#jumps.take();
+    if (jumpMs === 0) return;
+    for (const [id, silence] of this.#silences)
+      this.#silences.set(id, { ...silence, untilMs: silence.untilMs + jumpMs });
+  }
+
   async #forgetEnded(nowMs: number): Promise<void> {
+    this.#follow();
     const ended = [...this.#silences.values()].filter((silence) => silence.untilMs <= nowMs);
     for (const { id } of ended) this.#silences.delete(id);
     await writeDurably(
@@ -82,7 +100,8 @@ function covers(pattern: string, name: string): boolean {
   return pattern === "*" || pattern === name;
 }
 
-function parseSilence(text: string): Silence | undefined {
+/** After a start it is not longer than it was when it was asked for, whatever the clock says. */
+function parseSilence(text: string, nowMs: number): Silence | undefined {
   const value = parseObject(text);
   if (value === undefined) return undefined;
   const { id, condition, source, by, reason } = value;
@@ -91,7 +110,7 @@ function parseSilence(text: string): Silence | undefined {
     id,
     condition,
     source,
-    untilMs: numberOr(value["untilMs"], 0),
+    untilMs: Math.min(numberOr(value["untilMs"], 0), nowMs + numberOr(value["leftMs"], Infinity)),
     by: typeof by === "string" ? by : "",
     reason: typeof reason === "string" ? reason : "",
   };

@@ -98,7 +98,7 @@ export class Monitor implements AsyncDisposable {
       registry: await Registry.open(store),
       known,
       ledger: await OwnWriteLedger.open(store, clock),
-      pauses: await Pauses.open(store),
+      pauses: await Pauses.open(store, clock),
       validation: new FileValidation(clock, scratch),
       arrivals: new Arrivals(() => !startScans.areWanted),
       startScans,

@@ -1,8 +1,11 @@
 /**
  * Maintenance windows: within one, changes and deletions are recorded and nothing is healed. They survive a restart, also
- * over their end: what went in one that ended while nobody looked is missed for the first time at the next start.
+ * over their end: what went in one that ended while nobody looked is missed for the first time at the next start. A
+ * window is as long as was asked for: when the clock is set, all that is noted here moves with it.
  */
+import type { Clock } from "../base/clock.js";
 import { type BytePath, isWithin } from "../base/paths.js";
+import { WallJumps } from "../base/wall-jumps.js";
 import type { StateSublevel } from "./state-sublevel.js";
 
 /** A maintenance window. */
@@ -11,6 +14,8 @@ export interface Pause {
   readonly path: BytePath | undefined;
   readonly untilMs: number;
   readonly reason: string;
+  /** What was left of it when it was noted, ms: after a start it is not longer, whatever the clock says. */
+  readonly leftMs?: number;
   /** Of one that is over: sources in which everything that went in it has been judged. */
   readonly judged?: readonly string[];
 }
@@ -24,26 +29,36 @@ const EVERYTHING = "*";
 export class Pauses {
   readonly #level: ReturnType<typeof pausesOf>;
   readonly #pauses = new Map<string, Pause>();
+  readonly #clock: Clock;
+  readonly #jumps: WallJumps;
+  /** Windows that have moved with the clock since they were stored. */
+  readonly #moved = new Set<string>();
   /** When the last look through each source began, wall ms. */
   readonly #lookedSinceMs = new Map<string, number>();
   /** When the newest source was looked through for the first time, wall ms. */
   #begunMs = 0;
 
-  private constructor(store: StateSublevel) {
+  private constructor(store: StateSublevel, clock: Clock) {
     this.#level = pausesOf(store);
+    this.#clock = clock;
+    this.#jumps = new WallJumps(clock);
   }
 
-  static async open(store: StateSublevel): Promise<Pauses> {
-    const pauses = new Pauses(store);
+  static async open(store: StateSublevel, clock: Clock): Promise<Pauses> {
+    const pauses = new Pauses(store, clock);
+    const nowMs = clock.nowMs();
     for await (const [key, text] of pauses.#level.iterator()) {
       const pause = parsePause(key, text);
-      if (pause !== undefined) pauses.#pauses.set(key, pause);
+      if (pause === undefined) continue;
+      const untilMs = Math.min(pause.untilMs, nowMs + (pause.leftMs ?? Infinity));
+      pauses.#pauses.set(key, { ...pause, untilMs });
     }
     return pauses;
   }
 
   /** Begins a window or replaces the one of the same path. */
   async begin(pause: Pause): Promise<void> {
+    this.#follow();
     if (this.#pauses.size >= PAUSES_MAX) {
       const [oldest] = this.#pauses.keys();
       if (oldest !== undefined) await this.#drop(oldest);
@@ -69,14 +84,17 @@ export class Pauses {
 
   /** The window that covers a path at a time, now or a moment ago, wall ms. */
   covering(path: BytePath, atMs: number): Pause | undefined {
+    this.#follow();
+    const lastMs = Math.min(atMs, this.#clock.nowMs()); // later than now: the clock was set back since
     for (const pause of this.#pauses.values()) {
-      if (pause.untilMs > atMs && (pause.path === undefined || isWithin(path, pause.path))) return pause;
+      if (pause.untilMs > lastMs && (pause.path === undefined || isWithin(path, pause.path))) return pause;
     }
     return undefined;
   }
 
   /** Windows that are open now. */
   open(nowMs: number): readonly Pause[] {
+    this.#follow();
     return [...this.#pauses.values()].filter((pause) => pause.untilMs > nowMs);
   }
 
@@ -90,6 +108,7 @@ export class Pauses {
 
   /** What a look through all folders of the source found that began at that time, wall ms, has its verdicts. */
   async judged(source: string, sinceMs: number): Promise<void> {
+    this.#follow();
     for (const [key, pause] of this.#pauses) {
       const { judged = [] } = pause;
       if (pause.untilMs > sinceMs || judged.includes(source)) continue;
@@ -104,6 +123,11 @@ export class Pauses {
    * long enough before for what went in them to be judged are forgotten when that is so for all sources.
    */
   async looked(source: string, sinceMs: number): Promise<void> {
+    this.#follow();
+    for (const key of [...this.#moved]) {
+      const pause = this.#pauses.get(key);
+      if (pause !== undefined) await this.#put(key, pause);
+    }
     const isFirst = !this.#lookedSinceMs.has(source);
     if (isFirst) this.#begunMs = Math.max(this.#begunMs, sinceMs);
     this.#lookedSinceMs.set(source, sinceMs);
@@ -117,12 +141,26 @@ export class Pauses {
     this.#lookedSinceMs.delete(source);
   }
 
+  #follow(): void {
+    const jumpMs = this.#jumps.take();
+    if (jumpMs === 0) return;
+    for (const [key, pause] of this.#pauses) {
+      this.#pauses.set(key, { ...pause, untilMs: pause.untilMs + jumpMs });
+      this.#moved.add(key);
+    }
+    for (const [source, sinceMs] of this.#lookedSinceMs) this.#lookedSinceMs.set(source, sinceMs + jumpMs);
+    this.#begunMs += jumpMs;
+  }
+
   async #put(key: string, { untilMs, reason, judged }: Pause): Promise<void> {
-    await this.#level.put(key, JSON.stringify({ untilMs, reason, judged }));
+    const leftMs = Math.max(0, untilMs - this.#clock.nowMs());
+    await this.#level.put(key, JSON.stringify({ untilMs, leftMs, reason, judged }));
+    this.#moved.delete(key);
   }
 
   async #drop(key: string): Promise<void> {
     this.#pauses.delete(key);
+    this.#moved.delete(key);
     await this.#level.del(key);
   }
 }
@@ -138,7 +176,8 @@ function parsePause(key: string, text: string): Pause | undefined {
     if (typeof value.untilMs !== "number" || typeof value.reason !== "string") return undefined;
     const judged = "judged" in value && Array.isArray(value.judged) ? value.judged.map(String) : [];
     const path = key === EVERYTHING ? undefined : (key as BytePath);
-    return { path, untilMs: value.untilMs, reason: value.reason, judged };
+    const left = "leftMs" in value && typeof value.leftMs === "number" ? { leftMs: value.leftMs } : {};
+    return { path, untilMs: value.untilMs, reason: value.reason, ...left, judged };
   } catch {
     return undefined;
   }

@@ -302,6 +302,20 @@ describe("the alert dispatcher", () => {
     expect(stage.mail.delivered.map(({ condition }) => condition)).to.include("backup_failed");
   });
 
+  for (const restarts of [false, true])
+    it(`is silent for no longer than was asked when the clock is set back a day${restarts ? " while nothing runs" : ""}`, async () => {
+      await using stage = await Stage.open();
+      const untilMs = stage.clock.nowMs() + HOUR;
+      await stage.dispatcher.silence({ condition: "*", source: "*", untilMs, by: "ann", reason: "move" });
+      stage.clock.jumpWall(-24 * HOUR);
+      if (restarts) await stage.restart();
+      failBackup(stage);
+      await stage.pass(59 * MINUTE);
+      expect(stage.mail.delivered, "within the silence").to.deep.equal([]);
+      await stage.pass(2 * MINUTE);
+      expect(stage.mail.delivered.map(({ condition }) => condition)).to.include("backup_failed");
+    });
+
   it("tells at once when a silence is taken away", async () => {
     await using stage = await Stage.open();
     const untilMs = stage.clock.nowMs() + HOUR;

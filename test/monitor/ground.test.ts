@@ -244,7 +244,7 @@ async function contextOf(bench: WatchBench, bus: EventBus): Promise<SourceContex
     registry: bench.monitor.registry,
     known: bench.repository,
     ledger: new OwnWriteLedger(),
-    pauses: await Pauses.open(monitorSublevel(new Level(bench.state.at("pauses")))),
+    pauses: await Pauses.open(monitorSublevel(new Level(bench.state.at("pauses"))), systemClock),
     validation: new FileValidation(systemClock, bench.state.at("inspect")),
     arrivals: new Arrivals(),
     startScans: new StartScans(systemClock),

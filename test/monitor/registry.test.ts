@@ -8,6 +8,7 @@ import { NODE_KINDS } from "../../src/engine/types.js";
 import { Pauses } from "../../src/monitor/pauses.js";
 import { REGISTRY_STATES, type RegistryRecord, decodeRecord, encodeRecord } from "../../src/monitor/registry-record.js";
 import { type ReadPath, Registry, monitorSublevel } from "../../src/monitor/registry.js";
+import { FakeClock } from "../support/fake-clock.js";
 import { useTempFolder } from "../support/temp-folder.js";
 
 const hex = (bytes: number): fc.Arbitrary<string> =>
@@ -328,12 +329,13 @@ describe("the registry", () => {
   });
 
   it("keeps pauses across restarts until they end", async () => {
+    const clock = new FakeClock(10_000);
     database = new Level(folder().at("index"));
     const store = monitorSublevel(database);
-    const pauses = await Pauses.open(store);
+    const pauses = await Pauses.open(store, clock);
     await pauses.begin({ path: at("/a"), untilMs: 1000, reason: "one" });
     await pauses.begin({ path: undefined, untilMs: 500, reason: "all" });
-    const again = await Pauses.open(store);
+    const again = await Pauses.open(store, clock);
     expect(again.covering(at("/b"), 100)?.reason).to.equal("all");
     expect(again.covering(at("/b"), 600)).to.equal(undefined);
     expect(again.covering(at("/a/x"), 600)?.reason).to.equal("one");
@@ -343,10 +345,11 @@ describe("the registry", () => {
   });
 
   it("remembers pauses that ended while nobody looked, until all sources were looked through long enough since", async () => {
+    const clock = new FakeClock(10_000);
     database = new Level(folder().at("index"));
     const store = monitorSublevel(database);
-    await (await Pauses.open(store)).begin({ path: at("/a"), untilMs: 1000, reason: "one" });
-    const pauses = await Pauses.open(store);
+    await (await Pauses.open(store, clock)).begin({ path: at("/a"), untilMs: 1000, reason: "one" });
+    const pauses = await Pauses.open(store, clock);
     const unseen = () => [
       pauses.endedUnseen(at("/a/x"), "first")?.reason,
       pauses.endedUnseen(at("/b"), "first")?.reason,
@@ -361,6 +364,6 @@ describe("the registry", () => {
     expect(unseen(), "the second was not looked through since").to.deep.equal(["one", undefined]);
     await pauses.looked("second", 99_000);
     expect(unseen()).to.deep.equal([undefined, undefined]);
-    expect((await Pauses.open(store)).endedUnseen(at("/a"), "first")).to.equal(undefined);
+    expect((await Pauses.open(store, clock)).endedUnseen(at("/a"), "first")).to.equal(undefined);
   });
 });

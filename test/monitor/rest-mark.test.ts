@@ -13,13 +13,14 @@ const SOURCE = "data";
 
 /** Runs of the monitor one after another, over one registry. */
 class Runs implements AsyncDisposable {
-  readonly clock = new FakeClock();
+  readonly clock: FakeClock;
   readonly #folder: TempFolder;
   readonly #database: Level;
   readonly #registry: Registry;
   readonly #pauses: Pauses;
 
-  private constructor(folder: TempFolder, database: Level, parts: readonly [Registry, Pauses]) {
+  private constructor(folder: TempFolder, database: Level, parts: readonly [Registry, Pauses], clock: FakeClock) {
+    this.clock = clock;
     this.#folder = folder;
     this.#database = database;
     [this.#registry, this.#pauses] = parts;
@@ -29,7 +30,8 @@ class Runs implements AsyncDisposable {
     const folder = await TempFolder.create("mark");
     const database = new Level(folder.at("index"));
     const store = monitorSublevel(database);
-    return new Runs(folder, database, [await Registry.open(store), await Pauses.open(store)]);
+    const clock = new FakeClock();
+    return new Runs(folder, database, [await Registry.open(store), await Pauses.open(store, clock)], clock);
   }
 
   async begin(): Promise<RestMark> {
