@@ -4,6 +4,7 @@
  * and inode are the same, twice, with nobody writing it, is bit rot, unless a store through a mapping may have been
  * missed when it was read before (engine/rot.ts): then it is a change.
  */
+import { isRecent } from "../base/clock.js";
 import type { NoticedBy } from "../base/events.js";
 import { type BytePath, pathText } from "../base/paths.js";
 import { hasTrueCtime, readingTimeMs, sawEveryStore, unseenStoresMs } from "../engine/rot.js";
@@ -212,9 +213,12 @@ export class Scrubber {
     const budgetPaths = Math.max(SCRUB_PATHS_MIN, (totals.files / ticks) * SCRUB_PATHS_SLACK);
     const freshBytes = await this.#readFresh(budgetBytes, signal);
     if (this.#isResting() || freshBytes >= budgetBytes) return freshBytes;
-    const nowMs = readingTimeMs(clock);
-    const verifiedBeforeMs = context.nowMs() - this.#deadlineMs / 2;
-    const unseenMs = unseenStoresMs();
+    const times: DueTimes = {
+      wallMs: context.nowMs(),
+      freshMs: this.#deadlineMs / 2,
+      nowMs: readingTimeMs(clock),
+      unseenMs: unseenStoresMs(),
+    };
     let place = ((await registry.readNote(note)) ?? "") as BytePath;
     const isWholePass = place === "";
     let readBytes = freshBytes;
@@ -224,7 +228,7 @@ export class Scrubber {
       const due: KnownPath[] = [];
       for (const known of page) {
         place = known.path;
-        if (!isDue(known.record, { verifiedBeforeMs, nowMs, unseenMs })) continue;
+        if (!isDue(known.record, times)) continue;
         readBytes += known.record.stat.sizeBytes;
         readPaths += 1;
         due.push(known);
@@ -267,17 +271,19 @@ export class Scrubber {
 }
 
 interface DueTimes {
-  readonly verifiedBeforeMs: number;
+  readonly wallMs: number;
+  /** What was verified so long ago, or seems to be as far ahead since the clock was set back, need not be verified again. */
+  readonly freshMs: number;
   /** `readingTimeMs`. */
   readonly nowMs: number;
   /** Stores through a mapping can stay unseen so long after a ctime. */
   readonly unseenMs: number;
 }
 
-function isDue(record: RegistryRecord, { verifiedBeforeMs, nowMs, unseenMs }: DueTimes): boolean {
+function isDue(record: RegistryRecord, { wallMs, freshMs, nowMs, unseenMs }: DueTimes): boolean {
   const { state, kind, lastVerifiedMs } = record;
   if (state !== "live") return false;
-  if (lastVerifiedMs <= verifiedBeforeMs) return true;
+  if (!isRecent(lastVerifiedMs, wallMs, freshMs)) return true;
   const { ctimeNs } = record.stat;
   return (
     kind === "file" && !sawEveryStore(ctimeNs, lastVerifiedMs, unseenMs) && sawEveryStore(ctimeNs, nowMs, unseenMs)

@@ -5,10 +5,11 @@ import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node
 import { dirname, extname } from "node:path";
 import { gzipSync } from "node:zlib";
 import { expect } from "chai";
+import { type Clock, systemClock } from "../../src/base/clock.js";
 import type { LossEvent } from "../../src/base/events.js";
 import type { SourceSettings } from "../../src/monitor/ports.js";
 import { requirePrograms } from "../support/requirements.js";
-import { WatchBench } from "../support/watch-bench.js";
+import { type BenchOptions, WatchBench } from "../support/watch-bench.js";
 
 const TEXT = "The quick brown fox jumps over the lazy dog, and nobody knows why it should.\n".repeat(80);
 
@@ -22,8 +23,12 @@ function encrypt(path: string): void {
 }
 
 /** A source with files in folders; all durable and quiet. */
-async function protectedFiles(names: readonly string[], settings: SourceSettings = {}): Promise<WatchBench> {
-  const bench = await WatchBench.create();
+async function protectedFiles(
+  names: readonly string[],
+  settings: SourceSettings = {},
+  options: BenchOptions = {},
+): Promise<WatchBench> {
+  const bench = await WatchBench.create(options);
   for (const name of names) await bench.folder.write(name, `${name}\n${TEXT}`);
   await bench.protect(settings);
   await bench.quiet();
@@ -207,6 +212,26 @@ describe("an attack on many files", () => {
     expect(attackOf(bench)).to.deep.equal([]);
     encrypt(bench.folder.at(names[0]!));
     await bench.until("the attack is told", () => attackOf(bench).length === 1);
+  });
+
+  it("is not told by one suspicious file long after such notes, though the clock was set back since", async () => {
+    const names = Array.from({ length: 6 }, (_none, index) => `folder-${String(index)}/data.txt`);
+    let [wallMs, steadyMs] = [0, 0];
+    const clock: Clock = {
+      ...systemClock,
+      nowMs: () => systemClock.nowMs() + wallMs,
+      monotonicMs: () => systemClock.monotonicMs() + steadyMs,
+    };
+    await using bench = await protectedFiles(names, {}, { clock });
+    for (const name of names)
+      writeFileSync(bench.folder.at(dirname(name), "HOW-TO-PAY.txt"), "All your files are encrypted.\n");
+    await bench.until("the notes are versions", () => bench.paths("file.changed").length >= 6);
+    steadyMs = 15 * 60_000;
+    wallMs = steadyMs - 86_400_000;
+    encrypt(bench.folder.at(names[0]!));
+    await bench.until("it is suspicious", () => bench.warnings.includes("watch.suspicious"));
+    await bench.quiet();
+    expect(attackOf(bench)).to.deep.equal([]);
   });
 
   it("is told at the first touch of a canary", async () => {

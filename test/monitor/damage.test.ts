@@ -336,6 +336,31 @@ describe("damage of protected files", () => {
     });
   });
 
+  it("is found in the background though a clock that was ahead by a year says that it was just read", async function () {
+    requireTrueCtime(this);
+    const clock = new FakeClock(systemClock.nowMs());
+    await using bench = await WatchBench.create({ clock, nativeEvents: false, times: { scrubMs: 7 * DAY_MS } });
+    await bench.folder.write("f", "sound");
+    const until = async (stepMs: number, isDone: () => boolean): Promise<void> => {
+      for (let step = 0; !isDone(); step += 1) {
+        if (step > 300) throw new Error(`told ${bench.summary()}`);
+        await clock.advance(stepMs);
+        await delay(2); // reading is real
+      }
+    };
+    const protecting = bench.protect();
+    await until(50, () => bench.monitor.registry.totals("data").files === 1);
+    await protecting;
+    await until(10_000, () => clock.monotonicMs() > 150_000); // what was read too soon after it was written was read again
+    const path = bench.folder.bytes("f");
+    const record = bench.monitor.registry.get("data", path);
+    if (record === undefined) throw new Error("it is not registered");
+    const lastVerifiedMs = clock.nowMs() + 365 * DAY_MS;
+    bench.monitor.registry.put("data", path, { ...record, lastVerifiedMs, sha256: "00".repeat(32) });
+    await until(60_000, () => bench.losses.length === 1);
+    expect(bench.losses[0]).to.include({ kind: "bit_rot", noticedBy: "scrub" });
+  });
+
   it("is a value that another file has already, when a rule says that no two files share it", async () => {
     await using bench = await WatchBench.create();
     const conversation = (id: string, text: string): string => JSON.stringify({ session_id: id, messages: [text] });

@@ -113,7 +113,7 @@ export class AttackWatch {
   accepting({ path, node, record }: SettledChange): void {
     if (node.kind !== "file") return;
     if (record === undefined || record.state === "removed") {
-      this.#notes.appeared(nameOf(path), parentPath(path), node.stat.sizeBytes, this.#context.nowMs());
+      this.#notes.appeared(nameOf(path), parentPath(path), node.stat.sizeBytes, this.#steadyMs);
       return;
     }
     if (record.kind !== "file" || record.state !== "live" || this.#isOutOfScope(path)) return;
@@ -180,6 +180,10 @@ export class AttackWatch {
     const suspicion = { path, reason, atMs: this.#context.nowMs(), clean: record, stamp: "", kind: "deleted" as const };
     this.#suspect(suspicion);
     return this.#isAlarmed;
+  }
+
+  get #steadyMs(): number {
+    return this.#context.shared.clock.monotonicMs();
   }
 
   get #noteName(): string {
@@ -269,7 +273,7 @@ export class AttackWatch {
     const isSameInode = moved !== undefined && moved.bornMs < record.registeredAtMs;
     if (isSameInode && moved.path !== path) {
       if (!isSameContentStat(moved, stat)) return [moved.path];
-      this.#renames.renamed(path, moved.path, this.#context.nowMs());
+      this.#renames.renamed(path, moved.path, this.#steadyMs);
       return [];
     }
     const found: BytePath[] = [];
@@ -294,7 +298,7 @@ export class AttackWatch {
     }
     this.#suspicions.add(suspicion);
     const nowMs = this.#context.nowMs();
-    const hasSign = this.#notes.isSign(nowMs) || this.#renames.isSign(nowMs);
+    const hasSign = this.#notes.isSign(this.#steadyMs) || this.#renames.isSign(this.#steadyMs);
     if (this.#isCanary(path) || this.#suspicions.isAlarm(nowMs, hasSign)) this.#alarm(nowMs);
     this.#save();
   }

@@ -70,7 +70,7 @@ const NOTE_NAMES_MAX = 2000;
 /** A note is short. */
 const NOTE_BYTES_MAX = 64 * 1024;
 
-/** The same new file in many folders: by itself a habit of installers, beside a suspicion a ransom note. */
+/** The same new file in many folders: by itself a habit of installers, beside a suspicion a ransom note. Times are steady. */
 export class Notes {
   readonly #seen = new Map<string, { readonly folders: Set<string>; firstMs: number }>();
   #lastMs = -Infinity;
@@ -105,7 +105,7 @@ const RENAME_ENDINGS_MAX = 500;
 const DAILY_ENDINGS =
   /^(?:\d+|gz|tgz|bz2|xz|zst|lz4|zip|gpg|age|asc|sig|bak|backup|old|orig|save|saved|tmp|temp|part|new|off|disabled|deleted|removed|dist|example|sample|default|txt|md|done|processed|rej|swp)$/i;
 
-/** Many files renamed to one strange ending: by itself no harm, for their content stands there; beside a suspicion a sign. */
+/** Many files renamed to one strange ending: by itself no harm, for their content stands there; beside a suspicion a sign. Times are steady. */
 export class Renames {
   readonly #seen = new Map<string, { readonly paths: Set<BytePath>; firstMs: number }>();
   #lastMs = -Infinity;
