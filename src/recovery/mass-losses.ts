@@ -9,7 +9,7 @@ import type { Observer } from "../base/observe.js";
 import type { BytePath } from "../base/paths.js";
 import { counted } from "../base/units.js";
 import type { IncidentHealer } from "./heal-incident.js";
-import type { Incident } from "./incident.js";
+import type { Incident, IncidentState } from "./incident.js";
 import type { IncidentBook } from "./incident-book.js";
 import type { HealerOptions, HealPolicy } from "./ports.js";
 import { isHealedByItself } from "./unfinished.js";
@@ -29,6 +29,9 @@ export interface MassParts {
 
 type MassLoss = EventCatalogue["mass.loss"];
 type Lost = Pick<LossEvent, "path" | "kind" | "detail">;
+
+/** States in which an incident is taken up by itself after a start, with all its paths. */
+const UNFINISHED: ReadonlySet<IncidentState> = new Set(["open", "healing"]);
 
 export class MassLosses {
   readonly #parts: MassParts;
@@ -71,7 +74,7 @@ export class MassLosses {
     const open = await this.#openIn(source);
     if (open === undefined) {
       this.#goingOn.delete(source); // somebody decided it meanwhile
-      return await this.#opened(event, lost);
+      return await this.#opened(event, await this.#withoutUnfinished(source, lost));
     }
     if (open.state !== "waiting")
       return await this.#cutShort.carryOn(open.id, async () => this.#decided(event, await this.#joined(open, lost)));
@@ -79,6 +82,16 @@ export class MassLosses {
     if (isAttack) this.#goingOn.delete(source); // only a person puts back what was attacked
     if (isAttack && lost.length > 0) this.#parts.bus.emit("attack.held", { source, id: open.id });
     return goesOn ? undefined : await this.#over(incident);
+  }
+
+  /** After a start losses are told again: those of an event that is to be decided or healed still are its own. */
+  async #withoutUnfinished(source: string, lost: readonly LossEvent[]): Promise<readonly LossEvent[]> {
+    const { book } = this.#parts;
+    const id = book.openMassOf(source);
+    const isToldAgain = lost.some(({ noticedBy }) => noticedBy === "start");
+    if (id === undefined || !isToldAgain || !UNFINISHED.has((await book.get(id)).state)) return lost;
+    const known = await this.#pathsOf(id);
+    return lost.filter(({ path, noticedBy }) => noticedBy !== "start" || !known.has(path));
   }
 
   async #opened(event: MassLoss, lost: readonly LossEvent[]): Promise<Incident | undefined> {
@@ -120,8 +133,7 @@ export class MassLosses {
   async #joined(open: Incident, lost: readonly LossEvent[]): Promise<Incident> {
     const { book } = this.#parts;
     if (lost.length === 0) return open;
-    const known = new Set<BytePath>();
-    for await (const { path } of book.pathsOf(open.id)) known.add(path);
+    const known = await this.#pathsOf(open.id);
     const fresh = lost.filter((loss) => !known.has(loss.path));
     return fresh.length === 0 ? open : await book.addPaths(open.id, fresh);
   }
@@ -147,6 +159,12 @@ export class MassLosses {
       else lost.push(loss);
     }
     return lost;
+  }
+
+  async #pathsOf(id: string): Promise<ReadonlySet<BytePath>> {
+    const known = new Set<BytePath>();
+    for await (const { path } of this.#parts.book.pathsOf(id)) known.add(path);
+    return known;
   }
 
   #policyOf({ source, paths: [first] }: Incident): HealPolicy {
