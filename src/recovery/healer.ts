@@ -29,7 +29,7 @@ import { Quarantine, type QuarantinedFile } from "./quarantine.js";
 import { BatchCollector, type BatchReport, type RecoveryResult } from "./report.js";
 import { ScratchFolder } from "./scratch.js";
 import { Unfinished } from "./unfinished.js";
-import { CutShort, Unnoted } from "./unnoted.js";
+import { CutShort, Unnoted, isNotWritten } from "./unnoted.js";
 
 /** A path found missing or damaged by a scan. */
 export type LossFinding = Pick<LossEvent, "source" | "path" | "kind" | "detail">;
@@ -74,6 +74,7 @@ export class Healer implements AsyncDisposable {
   readonly #quarantine: Quarantine;
   readonly #notes: PlacementNotes;
   readonly #cutShort = new CutShort();
+  readonly #unnoted: Unnoted;
   readonly #resources = new ResourceStack();
   readonly #stop = new AbortController();
   readonly #working = new Set<Promise<void>>();
@@ -105,6 +106,7 @@ export class Healer implements AsyncDisposable {
     this.#unfinished = new Unfinished({
       ...{ observer, watch, policyFor, book, memory, parallel, incidents: this.#incidents, signal: this.#stop.signal },
       work: (work) => this.#work(work),
+      untilWritten: (job) => this.#unnoted.take(job),
       healNow: (incident, policy, isApproved) => this.#healNow(incident, policy, isApproved),
     });
     const { secondDeletionMs } = this.#settings;
@@ -113,6 +115,7 @@ export class Healer implements AsyncDisposable {
       healNow: (incident, policy) => this.#healNow(incident, policy),
     });
     const work = (job: () => Promise<void>): void => this.#work(job);
+    this.#unnoted = new Unnoted(clock, work);
     this.#expected = new ExpectedFiles({ clock, observer, bus, book, incidents: this.#incidents, work });
   }
 
@@ -124,7 +127,7 @@ export class Healer implements AsyncDisposable {
     const open = await this.#book.load();
     await this.#rememberRestores();
     const { bus, clock } = this.#options;
-    const unnoted = new Unnoted(clock, (job) => this.#work(job));
+    const unnoted = this.#unnoted;
     this.#resources.defer(() => unnoted[Symbol.dispose]());
     this.#resources.defer(bus.on("file.lost", (event) => this.#work(() => unnoted.take(() => this.#onLost(event)))));
     this.#resources.defer(bus.on("file.missed", (missed) => this.#prepare(missed)));
@@ -205,7 +208,7 @@ export class Healer implements AsyncDisposable {
       }
       const incident = await this.#takeUp({ source, path, kind, detail: "asked for by a person" }, seenAtMs, "person");
       const heal = (): Promise<HealResult> => this.#incidents.healOne(incident, { byPerson: true, ...extra }, inner);
-      return resultOf(incident.id, path, await this.#orFailed(incident.id, heal));
+      return resultOf(incident.id, path, await this.#orFailed(incident.id, heal, Object.keys(extra).length > 0));
     });
   }
 
@@ -410,14 +413,15 @@ export class Healer implements AsyncDisposable {
 
   // --- helpers --------------------------------------------------------------------------------------------------------
 
-  /** A heal that a person interrupts is not under way any more; one that our end interrupts is resumed at the next start. */
-  async #orFailed<T>(id: string, work: () => Promise<T>): Promise<T> {
+  /** A heal that a person interrupts is over; one that our end or a full disk interrupts goes on, but for special wishes. */
+  async #orFailed<T>(id: string, work: () => Promise<T>, isSpecial = false): Promise<T> {
     try {
       return await work();
     } catch (error) {
       const incident = await this.#book.get(id);
-      if (incident.state === "healing" && !this.#stop.signal.aborted)
-        await this.#incidents.conclude(incident, "failed", `interrupted: ${messageOf(error)}`);
+      const isLeft = incident.state === "healing" && !this.#stop.signal.aborted;
+      if (isLeft && isNotWritten(error) && !isSpecial) this.#unfinished.carryOn(id);
+      else if (isLeft) await this.#incidents.conclude(incident, "failed", `interrupted: ${messageOf(error)}`);
       throw error;
     }
   }

@@ -20,6 +20,8 @@ export interface UnfinishedOptions extends Pick<HealerOptions, "observer" | "wat
   readonly parallel: number;
   /** Runs something in the background; its failure is logged. */
   readonly work: (work: () => Promise<void>) => void;
+  /** Does a job, now and, when the state cannot be written (a full disk), again until it can; throws what the job throws. */
+  readonly untilWritten: (job: () => Promise<void>) => Promise<void>;
   /** Heals an incident when its turn has come. */
   readonly healNow: (incident: Incident, policy: HealPolicy, isApproved: boolean) => Promise<void>;
   readonly signal: AbortSignal;
@@ -46,16 +48,22 @@ export class Unfinished {
     for (const incident of open)
       if (incident.state === "open" || incident.state === "healing") this.#interrupted.set(incident.id, incident);
     for (const incident of this.#interrupted.values())
-      if (!this.#isOfKnownSource(incident)) this.#options.work(() => this.#release(incident));
+      if (!this.#isOfKnownSource(incident))
+        this.#options.work(() => this.#options.untilWritten(() => this.#release(incident)));
   }
 
   /** A source was looked through, or a root of it is back: what waits in it is taken up. */
   resume(source: string): void {
     const { work, book } = this.#options;
     for (const incident of this.#interrupted.values())
-      if (incident.source === source && this.#interrupted.delete(incident.id))
-        work(async () => this.#resume(await book.get(incident.id)));
+      if (incident.source === source && this.#interrupted.delete(incident.id)) this.carryOn(incident.id);
     work(() => this.#retakeAll(book.putOffOf(source)));
+  }
+
+  /** Takes up an incident that was begun and is not finished. */
+  carryOn(id: string): void {
+    const { work, book, untilWritten } = this.#options;
+    work(() => untilWritten(async () => this.#resume(await book.get(id))));
   }
 
   /** A heal was just put off: its storage may have come back between the look and the note of it. */

@@ -68,6 +68,7 @@ export class CutShort {
   }
 }
 
-function isNotWritten(error: unknown): boolean {
+/** True when the state could not be written, as on a full disk. */
+export function isNotWritten(error: unknown): boolean {
   return errnoOf(error) === "LEVEL_IO_ERROR" || hasCode(error, "INDEX_DAMAGED");
 }

@@ -2,8 +2,10 @@
 import { existsSync, readFileSync, unlinkSync } from "node:fs";
 import { expect } from "chai";
 import { type BytePath, pathText } from "../../src/base/paths.js";
+import type { Incident } from "../../src/recovery/incident.js";
 import { FakeClock } from "../support/fake-clock.js";
-import { RecoveryRig } from "../support/recovery-rig.js";
+import { NEVER, RecoveryRig } from "../support/recovery-rig.js";
+import { rejection } from "../support/rejection.js";
 import { useTempFolder } from "../support/temp-folder.js";
 
 /** The disk under the rig's state, as writes of incidents meet it. */
@@ -119,4 +121,62 @@ describe("a loss whose incident is written and what follows is not", () => {
       const isBack = names.map((name) => existsSync(folder().at("data", name)));
       expect(new Set(isBack)).to.deep.equal(new Set([state !== "waiting"]));
     });
+});
+
+describe("a heal that was begun, and whose end cannot be written", () => {
+  const folder = useTempFolder();
+
+  /** A lost file that waits for a person. */
+  async function held(rig: RecoveryRig): Promise<{ readonly path: BytePath; readonly incident: Incident }> {
+    const path = await rig.protect("a", "content");
+    await rig.start();
+    unlinkSync(pathText(path));
+    await rig.lose(path);
+    const [incident] = await rig.healer.incidents({ onlyOpen: true, limit: 1 });
+    if (incident === undefined) throw new Error("nothing is held");
+    return { path, incident };
+  }
+
+  async function madeRoom(rig: RecoveryRig, clock: FakeClock, disk: { isFull: boolean }): Promise<void> {
+    await clock.advance(5000);
+    await rig.healer.idle();
+    disk.isFull = false;
+    await clock.advance(5000);
+    await rig.healer.idle();
+  }
+
+  for (const [state, mode, after] of [
+    ["healing", "ask", "healed"],
+    ["open", "protect", "healed"],
+    ["open", "ask", "waiting"],
+  ] as const)
+    it(`since the disk is full at the start (${state}, ${mode}), goes on when there is room`, async () => {
+      const clock = new FakeClock(Date.now());
+      await using rig = await RecoveryRig.create(folder(), { clock, policy: { mode: "ask" } });
+      const disk = fillable(rig);
+      const { path, incident } = await held(rig);
+      await rig.healer[Symbol.asyncDispose]();
+      const value = JSON.stringify({ ...incident, state, reason: "approved" });
+      await rig.database.batch([{ type: "put", key: `i!${incident.id}`, value }]);
+      rig.policy = { ...rig.policy, mode };
+      disk.isFull = true;
+      await rig.start();
+      await rig.healer.idle();
+      await madeRoom(rig, clock, disk);
+      expect((await rig.healer.incident(incident.id)).state).to.equal(after);
+      expect(existsSync(pathText(path))).to.equal(after === "healed");
+    });
+
+  it("since the disk fills while a person's word is obeyed, goes on when there is room", async () => {
+    const clock = new FakeClock(Date.now());
+    await using rig = await RecoveryRig.create(folder(), { clock, policy: { mode: "ask" } });
+    const disk = fillable(rig);
+    const { path, incident } = await held(rig);
+    rig.watch.beforeAway = () => Promise.resolve().then(() => void (disk.isFull = true));
+    await rejection(rig.healer.approve(incident.id, NEVER));
+    rig.watch.beforeAway = () => Promise.resolve();
+    await madeRoom(rig, clock, disk);
+    expect((await rig.healer.incident(incident.id)).state).to.equal("healed");
+    expect(readFileSync(pathText(path), "utf8")).to.equal("content");
+  });
 });
