@@ -401,12 +401,16 @@ async function lastCommitOf(
 
 /** Brings replayed commits into the catalog; another writer's log is sealed and removed when we may write. */
 async function takeInLogs(core: RepositoryCore, logs: readonly FoundLog[], signal: AbortSignal): Promise<void> {
+  const { entries, commits: known } = core.parts.catalog;
+  const coveredSeq = known.backups().reduce((most, { coversSeq }) => Math.max(most, coversSeq), 0);
   for (const { writer, replay, commits } of logs) {
     for (const damage of replay.damage) core.log.error("wal.damaged", { writer, ...damage });
     const certain = replay.damage.filter((damage) => damage.certain);
     core.logDamage.push(...certain);
     // What was lost may have the next numbers.
     if (certain.length > 0) core.sawSeq(core.lastSeq + UNREAD_NUMBERS);
+    // The index may know what does not read now, and a backup may have been made while something did not.
+    let isTreeUnsure = certain.length > 0;
     const isOwn = writer === core.parts.writerId;
     const tail = isOwn ? core.tail : new WalTail();
     const paths = new Map(replay.segments.map(({ segment, path }) => [segment, path]));
@@ -415,7 +419,9 @@ async function takeInLogs(core: RepositoryCore, logs: readonly FoundLog[], signa
       const { payload, delta } = wholeChanges(core, commit);
       core.sawSeq(delta.seq);
       await core.applyLogCommit({ writer, tail, segmentPath }, { ...commit, payload }, delta);
+      isTreeUnsure ||= delta.seq <= coveredSeq;
     }
+    if (isTreeUnsure) entries.changedThrough(core.lastSeq);
     if (isOwn || core.parts.write === undefined) continue;
     const removeThrough = async (last: number, unread: ReadonlySet<number>): Promise<void> => {
       const through = replay.segments.filter(({ segment }) => segment <= last);

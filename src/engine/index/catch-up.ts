@@ -69,6 +69,7 @@ export async function reasonToRebuild(
 export async function catchUp(context: CatchUpContext, signal: AbortSignal): Promise<number> {
   const { backend, catalog } = context;
   const commitKeys = await listKeys(backend, "commits/", signal);
+  const hadPartial = catalog.commits.partial().length > 0;
   await takeInPacks(context, signal);
   const commits: StoredCommit[] = [];
   const unreadKeys: string[] = [];
@@ -83,6 +84,8 @@ export async function catchUp(context: CatchUpContext, signal: AbortSignal): Pro
   await applyCommits(context, commits, signal);
   let lastSeq = 0;
   for (const applied of catalog.commits.applied()) lastSeq = Math.max(lastSeq, applied.lastSeq, applied.number);
+  // Backups may have been made while some of this did not read: their trees need not hold what earlier commits tell.
+  if (catalog.isNew || hadPartial) catalog.entries.changedThrough(lastSeq);
   return hasUnreadNewest(catalog, commitKeys) ? lastSeq + UNREAD_NUMBERS : lastSeq;
 }
 
