@@ -98,7 +98,7 @@ export async function launch(
     encrypt: configuration.encryption.enabled && options.noEncrypt !== true,
     passwordKdf: configuration.encryption.kdf,
     workers: workersWithin(configuration.limits),
-    onUnlocking: () => void loadAssembly(),
+    onUnlocking: () => void loadAssembly().catch(() => undefined), // heard where it is awaited
     clock,
     observer: metrics,
     signal,

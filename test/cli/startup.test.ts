@@ -1,8 +1,11 @@
 /** A short command must start fast: what it loads at once is counted here, the rest comes when it is needed. */
 import { expect } from "chai";
-import { existsSync, readFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { cpSync, existsSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { projectPath } from "../support/project.js";
+import { useTempFolder } from "../support/temp-folder.js";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
 
@@ -25,6 +28,8 @@ function loadedAtOnce(entry: string): { readonly files: Set<string>; readonly pa
 }
 
 describe("starting the command line", () => {
+  const folder = useTempFolder("startup");
+
   it("loads no server, no schema, no database, no logger", () => {
     expect(existsSync(MAIN)).to.be.true;
     const { files, packages } = loadedAtOnce(MAIN);
@@ -37,5 +42,19 @@ describe("starting the command line", () => {
       expect(names).not.to.include(heavy);
     }
     expect(files.size).to.be.below(60);
+  });
+
+  it("tells of a part of the program that is gone as of any error", () => {
+    cpSync(dirname(dirname(MAIN)), folder().at("src"), { recursive: true, filter: (path) => !path.endsWith(".map") });
+    for (const name of ["package.json", "node_modules"]) symlinkSync(projectPath(name), folder().at(name));
+    const run = (...args: readonly string[]): ReturnType<typeof spawnSync> => {
+      const places = ["--state-dir", folder().at("state"), "--store", folder().at("store")];
+      return spawnSync(process.execPath, [folder().at("src/cli/main.js"), ...places, ...args], { encoding: "utf8" });
+    };
+    expect(run("init").status).to.equal(0);
+    rmSync(folder().at("src/daemon/services/browse.js"));
+    const { status, stderr } = run("list");
+    expect(status).to.equal(1);
+    expect(stderr).to.match(/^holdfast: .*browse\.js/);
   });
 });
