@@ -5,6 +5,7 @@
  */
 import { checkAgainstSchema } from "./check.js";
 import type { Configuration } from "./configuration.js";
+import { missingFileWarnings } from "./missing-files.js";
 import { type ConfigProblem, type KeyPath, configInvalid } from "./problems.js";
 import { type PlaceOptions, resolvePlaces } from "./places.js";
 import { resolveConfiguration } from "./resolve.js";
@@ -25,7 +26,9 @@ export async function loadConfiguration(options: LoadOptions = {}): Promise<Conf
   const places = await resolvePlaces(options);
   const loaded = places.configFile === undefined ? noFile() : await readAll(places.configFile);
   const given = options.storeUrl === undefined ? {} : { storeUrl: options.storeUrl };
-  return resolveConfiguration(loaded.content, loaded.report, { places, ...given });
+  const configuration = resolveConfiguration(loaded.content, loaded.report, { places, ...given });
+  const missing = await missingFileWarnings(configuration);
+  return { ...configuration, warnings: [...configuration.warnings, ...missing] };
 }
 
 /** Faults of a file, without taking it; empty when it is good. Throws only CONFIG_UNREADABLE. */

@@ -287,6 +287,13 @@ describe("the command line with a daemon", () => {
     expect(lines.at(-1)).to.match(/^Next: holdfast /);
   });
 
+  it("names no strategy of a heal that had several", async () => {
+    const status = await served.services.system.status();
+    const heal = { path: "/data/a", incident_id: "inc_1", at: "2026-01-15T12:00:00.000Z", duration_ms: 2300 };
+    served.services.system.status = () => Promise.resolve({ ...status, last_heal: { ...heal, strategy: "" } });
+    expect((await run("status")).stdout).to.match(/last heal {2}\/data\/a {2}recovered in 2\.3 s, /);
+  });
+
   it("cancels the job when interrupted, and ends with 130", async () => {
     const stop = new AbortController();
     const cancelled: string[] = [];

@@ -200,6 +200,19 @@ mass: {then: heal, share: 5%}
     expect((await load("tiers: {hot: {keep: 1h}}\n")).warnings).to.deep.equal([]);
   });
 
+  it("warns of files that it names and that are not there: schemas and secrets", async () => {
+    await folder().write("there", "s");
+    const { warnings } = await load(`
+sources: [{name: a, path: /a, validate: [{match: "*.json", schema: gone.json}, {match: "*", schema: there}]}]
+alerts: {channels: {ops: {slack: {webhook: {file: hook}}}}}
+encryption: {key: {file: there}}
+`);
+    expect(warnings).to.deep.equal([
+      `the schema ${folder().at("gone.json")} of source a is not there: nothing is checked by it`,
+      `the secret ${folder().at("hook")} is not there: the daemon does not start without it`,
+    ]);
+  });
+
   it("warns of paths that are protected twice", async () => {
     const loaded = await load("sources: [{name: a, path: /srv}, {name: b, path: /srv/app}]\n");
     expect(loaded.warnings).to.deep.equal(["/srv/app is protected twice: by source a and by source b"]);

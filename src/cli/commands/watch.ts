@@ -179,7 +179,8 @@ function printStatus(output: Output, status: StatusDocument, nowMs: number): voi
   );
   const heal = status.last_heal;
   if (heal !== null) {
-    const how = `recovered by ${heal.strategy} in ${formatDuration(heal.duration_ms)}`;
+    const by = heal.strategy === "" ? "" : ` by ${heal.strategy}`;
+    const how = `recovered${by} in ${formatDuration(heal.duration_ms)}`;
     output.print(`  last heal  ${printable(heal.path)}  ${how}, ${ageText(heal.at, nowMs)}`);
   }
   for (const pause of status.paused.slice(0, 5))
