@@ -20,6 +20,23 @@ export const EXIT = {
   interrupted: 130,
 } as const;
 
+/** What each means, for `docs/errors.md` and `holdfast explain`. */
+export const EXIT_MEANINGS = {
+  ok: "done",
+  failed: "failed",
+  usage: "wrong usage",
+  partial: "partly done: some files could not be read; the backup exists",
+  damage: "damage or loss was found",
+  targetBreached: "a target (RPO, RTO, overdue) is breached",
+  noRepository: "no repository",
+  locked: "locked by another process",
+  wrongKey: "wrong key",
+  notPermitted: "not permitted",
+  daemonUnreachable: "the daemon cannot be reached, and the command needs it",
+  configWrong: "the configuration is wrong",
+  interrupted: "interrupted",
+} as const satisfies Record<keyof typeof EXIT, string>;
+
 interface CodeEntry {
   /** Exit code of a command that ends with this error. */
   readonly exit: number;

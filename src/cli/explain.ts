@@ -1,10 +1,12 @@
-/** `holdfast explain`: what an error code means, or why a path is treated as it is. */
+/** `holdfast explain`: what an error code or an exit code means, or why a path is treated as it is. */
 import type { ExplainDocument } from "../api/watch-service.js";
-import { ERROR_CODES } from "../base/error-codes.js";
+import { ERROR_CODES, EXIT, EXIT_MEANINGS } from "../base/error-codes.js";
 import type { ErrorCode } from "../base/errors.js";
 import { pathFromText, pathText } from "../base/paths.js";
 import { type CommandContext, queryText } from "./command.js";
 import { printable } from "./output.js";
+
+const EXIT_NAMES = Object.keys(EXIT) as readonly (keyof typeof EXIT)[];
 
 /** Prints meaning, fix and exit code of a code that is in the table. */
 export function explainCode(context: CommandContext, code: string): void {
@@ -17,6 +19,22 @@ export function explainCode(context: CommandContext, code: string): void {
   output.print(`${output.bold(code)}: ${entry.meaning}`);
   output.print(`  Fix: ${entry.hint}`);
   output.print(`  Exit code: ${entry.exit}`);
+}
+
+/** Prints what an exit code means and which errors end with it; false: there is no such exit code. */
+export function explainExit({ output }: CommandContext, what: string): boolean {
+  const [name] = EXIT_NAMES.filter((known) => String(EXIT[known]) === what);
+  if (name === undefined) return false;
+  const meaning = EXIT_MEANINGS[name];
+  const codes = Object.entries(ERROR_CODES).filter(([, { exit }]) => exit === EXIT[name]);
+  const named = codes.map(([code]) => code);
+  if (output.json) {
+    output.document({ exit_code: EXIT[name], meaning, codes: named });
+    return true;
+  }
+  output.print(`${output.bold(`Exit code ${what}`)}: ${meaning}`);
+  if (named.length > 0) output.print(`  Errors: ${named.join(", ")}`);
+  return true;
 }
 
 /** Prints which rule decides about a path. */

@@ -130,6 +130,7 @@ describe("the command line with a daemon", () => {
     ["config check", 0, undefined],
     ["config schema", 0, undefined],
     ["explain REPO_LOCKED", 0, undefined],
+    ["explain 11", 0, undefined],
     ["explain /data/a", 0, undefined],
     ["doctor", 0, undefined],
   ] as const) {
@@ -285,6 +286,15 @@ describe("the command line with a daemon", () => {
     expect(lines.length).to.be.at.most(24);
     expect(lines[0]).to.match(/^PROTECTED/);
     expect(lines.at(-1)).to.match(/^Next: holdfast /);
+  });
+
+  it("explains an exit code, with the errors that end with it", async () => {
+    const { stdout } = await run("explain", "11");
+    expect(stdout).to.match(
+      /^Exit code 11: locked by another process\n.*REPO_LOCKED, INDEX_LOCKED, DAEMON_RUNNING\n$/s,
+    );
+    const document: unknown = JSON.parse((await run("explain", "3", "--json")).stdout);
+    expect(document).to.deep.include({ exit_code: 3, codes: ["SOURCE_UNREADABLE", "PARTLY_DONE"] });
   });
 
   it("names no strategy of a heal that had several", async () => {

@@ -167,14 +167,14 @@ export const operateCommands: readonly CommandSpec[] = [
   },
   {
     name: "explain",
-    summary: "Explain an error code, or which rule decides about a path and why.",
-    arguments: [{ name: "what", description: "an error code such as REPO_LOCKED, or a path" }],
+    summary: "Explain an error code or an exit code, or which rule decides about a path and why.",
+    arguments: [{ name: "what", description: "an error code such as REPO_LOCKED, an exit code such as 11, or a path" }],
     examples: ["holdfast explain REPO_LOCKED", "holdfast explain /srv/app/config.json"],
     run: async (context, args) => {
-      const { explainCode, explainPath } = await import("../explain.js");
+      const { explainCode, explainExit, explainPath } = await import("../explain.js");
       const what = argument(args, 0);
       if (Object.hasOwn(ERROR_CODES, what.toUpperCase())) explainCode(context, what.toUpperCase());
-      else await explainPath(context, what);
+      else if (!explainExit(context, what)) await explainPath(context, what);
       return EXIT.ok;
     },
   },
