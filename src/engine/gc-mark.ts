@@ -131,7 +131,7 @@ export async function markAfterThinning(
   for (const source of entries.sourceNames) {
     for await (const history of pathHistories(entries, source, signal)) {
       const { path, versions } = history;
-      const old = forgettable(history, throughSeq).filter((seq) => !marks.hasVersion(source, path, seq));
+      const old = forgettable(history, throughSeq, (seq) => marks.hasVersion(source, path, seq));
       forgotten += old.length;
       for (const { seq, state } of versions) if (state !== undefined && !old.includes(seq)) marks.addNode(state.node);
     }

@@ -128,9 +128,12 @@ export async function writeBase(core: RepositoryCore, plan: ThinningPlan, signal
 }
 
 /** The version that a base holds of a path: its newest up to the base's number, an absence mark being part of it. */
-function baseVersion({ versions }: PathHistory, throughSeq: number): VersionRecord | undefined {
+function baseVersion({ versions, current }: PathHistory, throughSeq: number): VersionRecord | undefined {
   const isMark = (version: VersionRecord): boolean => version.state === undefined && !Number.isInteger(version.seq);
-  return versions.find((version) => version.seq <= throughSeq && !isMark(version));
+  const found = versions.find((version) => version.seq <= throughSeq && !isMark(version));
+  // What is not current and has no removal behind it was removed all the same: earlier collections forgot removals.
+  const isRemoved = current === undefined && found === versions[0];
+  return isRemoved ? undefined : found;
 }
 
 /** Forgets the versions that neither the base nor a kept backup holds; gives their number. */
@@ -145,8 +148,7 @@ export async function forgetVersions(
   for (const source of entries.sourceNames) {
     let operations: LevelOperation[] = [];
     for await (const history of pathHistories(entries, source, signal)) {
-      for (const seq of forgettable(history, plan.throughSeq)) {
-        if (isInBackup(source, history.path, seq)) continue;
+      for (const seq of forgettable(history, plan.throughSeq, (each) => isInBackup(source, history.path, each))) {
         entries.dropVersion(operations, source, history.path, seq);
         forgotten += 1;
       }
@@ -159,13 +161,26 @@ export async function forgetVersions(
   return forgotten;
 }
 
-/** Numbers of the older versions of a path that a base through this number does not hold. */
-export function forgettable(history: PathHistory, throughSeq: number): number[] {
+/**
+ * Numbers of the older versions of a path that neither a base through this number nor a kept backup holds. The removal
+ * of a version that stays is none: without it the version would count as what is there still.
+ */
+export function forgettable(
+  history: PathHistory,
+  throughSeq: number,
+  isInBackup: (seq: number) => boolean,
+): readonly number[] {
   const kept = baseVersion(history, throughSeq);
-  return history.versions
-    .slice(history.current === undefined ? 0 : firstOlder(history))
-    .filter(({ seq }) => seq <= throughSeq && (kept?.state === undefined || Math.floor(seq) !== kept.seq))
-    .map(({ seq }) => seq);
+  const isHeld = ({ seq }: VersionRecord): boolean =>
+    seq > throughSeq || (kept?.state !== undefined && Math.floor(seq) === kept.seq) || isInBackup(seq);
+  const older = history.versions.slice(history.current === undefined ? 0 : firstOlder(history));
+  const forgotten: number[] = [];
+  let staysBefore = false;
+  for (const version of older.reverse()) {
+    if (version.state !== undefined) staysBefore = isHeld(version);
+    if (!isHeld(version) && !(version.state === undefined && staysBefore)) forgotten.push(version.seq);
+  }
+  return forgotten;
 }
 
 /** Index of the first version that is in the history and not the current one. */

@@ -7,6 +7,7 @@ import { hasCode } from "../../src/base/errors.js";
 import type { BytePath } from "../../src/base/paths.js";
 import { type CheckReport, check } from "../../src/engine/check.js";
 import { gc } from "../../src/engine/gc.js";
+import type { LevelOperation } from "../../src/engine/index/level-store.js";
 import type { Repository } from "../../src/engine/repository.js";
 import type { Manifest } from "../../src/engine/types.js";
 import { FakeClock } from "../support/fake-clock.js";
@@ -243,6 +244,64 @@ describe("garbage collection", () => {
     const last = await gc(repository, { dryRun: false, versionsKeptMs: 0 }, UNLIMITED);
     expect(last.packsDeleted + last.packsRewritten).to.be.greaterThan(0);
     expect((await check(repository, { level: "full" }, UNLIMITED)).problems).to.deep.equal([]);
+  });
+
+  describe("of a file that was removed and that a backup holds", () => {
+    const clock = new FakeClock();
+    const gone = (): BytePath => folder().bytes("data/gone");
+
+    /** A repository in which that happened, and the number of the commit that removed it. */
+    async function removed(): Promise<{ rig: EngineRig; seq: number }> {
+      const rig = await EngineRig.create(folder());
+      await folder().write("data/gone", "gone");
+      await using repository = await rig.open({ clock });
+      await backUp(repository, folder().bytes("data"));
+      await unlink(folder().at("data/gone"));
+      const { seq } = await repository.commitChanges("docs", [{ path: gone(), kind: "remove" }], UNLIMITED);
+      return { rig, seq };
+    }
+
+    async function thin(repository: Repository): Promise<void> {
+      for (let round = 0; round < 9; round += 1) {
+        await folder().write("data/stays", `stays ${String(clock.nowMs())} ${String(round)}`);
+        await upsert(repository, "docs", [folder().bytes("data/stays")]);
+        await repository.seal(UNLIMITED);
+      }
+      clock.jumpWall(1000);
+      await gc(repository, { dryRun: false, versionsKeptMs: 0 }, UNLIMITED);
+    }
+
+    async function expectGoneAnew(rig: EngineRig): Promise<void> {
+      await rm(folder().at("state", "index"), { recursive: true });
+      await using repository = await rig.open({ clock });
+      expect(repository.current(gone())).to.equal(undefined);
+    }
+
+    it("forgets no removal, so that it does not come back", async () => {
+      const { rig } = await removed();
+      {
+        await using repository = await rig.open({ clock });
+        for (let turn = 0; turn < 2; turn += 1) {
+          await thin(repository);
+          expect(await repository.isRemoved("docs", gone())).to.equal(true);
+          expect((await repository.entryAt(gone(), clock.nowMs()))?.node).to.equal(undefined);
+        }
+      }
+      await expectGoneAnew(rig);
+    });
+
+    it("brings nothing back where an index forgot the removal before", async () => {
+      const { rig, seq } = await removed();
+      {
+        await using repository = await rig.open({ clock });
+        const { catalog } = repository.core.parts;
+        const operations: LevelOperation[] = [];
+        catalog.entries.dropVersion(operations, "docs", gone(), seq);
+        await catalog.write(operations);
+        await thin(repository);
+      }
+      await expectGoneAnew(rig);
+    });
   });
 
   it("lets go in the end of what backups no longer find", async () => {
