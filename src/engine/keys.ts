@@ -143,17 +143,21 @@ export interface Unlocked {
   readonly slotId: string;
 }
 
+/** What may open a slot. */
+export interface Unlocking extends UnlockWith {
+  /** Told that another thread stretches a password, a quarter of a second in which this one has nothing to do. */
+  readonly onTrying?: (() => void) | undefined;
+}
+
 /**
  * The master keys. Throws REPO_KEY_WRONG when no slot opens or the one that does is from before a rotation,
- * REPO_KEY_MISSING when nothing was given or no slot is there. `onTrying` is told that another thread stretches a
- * password, a quarter of a second in which this one has nothing to do.
+ * REPO_KEY_MISSING when nothing was given or no slot is there.
  */
 export async function unlockMasters(
   backend: Backend,
   repositoryId: Uint8Array,
-  unlock: UnlockWith,
+  unlock: Unlocking,
   signal: AbortSignal,
-  onTrying?: () => void,
 ): Promise<Unlocked> {
   const secret = secretOf(unlock, signal);
   if (secret === undefined)
@@ -165,7 +169,7 @@ export async function unlockMasters(
   for (const { id, slot } of newestFirst) {
     signal.throwIfAborted();
     const opening = openSlot(slot, repositoryId, secret);
-    onTrying?.();
+    unlock.onTrying?.();
     const masters = await opening;
     if (masters === undefined) continue;
     if (masters.length === newestCount) return { masters, slotId: id };

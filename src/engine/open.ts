@@ -208,7 +208,8 @@ async function unlock(
 ): Promise<{ keys: RepositoryKeys; keyRing: KeyRing }> {
   const id = Buffer.from(config.repository_id, "hex");
   if (!config.encrypted) return { keys: deriveKeys(id, []), keyRing: { masters: [], slotId: undefined } };
-  const keyRing = await unlockMasters(backend, id, options.unlock ?? {}, options.signal, options.onUnlocking);
+  const unlocking = { ...options.unlock, onTrying: options.onUnlocking };
+  const keyRing = await unlockMasters(backend, id, unlocking, options.signal);
   return { keys: deriveKeys(id, keyRing.masters), keyRing };
 }
 
