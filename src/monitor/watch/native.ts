@@ -1,6 +1,6 @@
 /**
  * Ears on the file system: one forked child (inotify) for all roots. Events are hints only; what
- * matters here is to know when they cannot be trusted. A pulse (a file of ours, touched every 2 s and watched by the
+ * matters here is to know when they cannot be trusted. A pulse (a file of ours, touched again and again and watched by the
  * same child) proves that the child and its queue are alive; a late pulse, a dropped batch, an error or an exit is
  * told to the listeners, who then look for themselves.
  */
