@@ -240,7 +240,7 @@ class Life {
 
   async #act(repository: Repository): Promise<void> {
     const dice = this.#random();
-    if (dice < 0.75) await this.#backUp(repository);
+    if (dice < 0.65) await this.#backUp(repository);
     else if (dice < 0.82) await this.#commit(repository);
     else if (dice < 0.86) await this.#do("seal", () => repository.seal(UNLIMITED));
     else if (dice < 0.93) await this.#removeBackup(repository);
