@@ -12,6 +12,8 @@ const TRUSTED_SWEEPS_MAX = 11;
 /** Paths in folders that are compared one by one: as many as take no longer than a pass over everything. */
 const SINGLE_SHARE_MAX = 0.05;
 const SINGLES_ALWAYS = 2000;
+/** Folders that are held to be compared one by one: 100 bytes each are 5 MB. Of more there is a pass over everything. */
+const FOLDERS_HELD_MAX = 50_000;
 
 export class FileSweep {
   readonly #context: SourceContext;
@@ -33,7 +35,8 @@ export class FileSweep {
     // Where files are expected each is counted, and where only some of a folder are protected little can be spared.
     const isWhole = source.roots.every(({ whole }) => whole);
     if (!isWhole || expectations.newTally() !== undefined) return undefined;
-    const folders: BytePath[] = [];
+    const trusted = this.#trusted.get(root) ?? TRUSTED_SWEEPS_MAX;
+    let folders: BytePath[] | undefined = trusted < TRUSTED_SWEEPS_MAX ? [] : undefined;
     let entries = 0;
     let unsettled = 0;
     this.#settled.withdraw(root);
@@ -42,16 +45,15 @@ export class FileSweep {
         entries += digested.entryCount + 1;
         if (this.#settled.holds(digested)) continue;
         unsettled += digested.entryCount + 1;
-        folders.push(digested.folder);
+        if (folders !== undefined && folders.length >= FOLDERS_HELD_MAX) folders = undefined;
+        folders?.push(digested.folder);
         this.#settled.offer(digested);
       }
     }
-    const trusted = this.#trusted.get(root) ?? TRUSTED_SWEEPS_MAX;
     const isCheap = unsettled <= Math.max(SINGLES_ALWAYS, entries * SINGLE_SHARE_MAX);
-    const isTrusted = isCheap && trusted < TRUSTED_SWEEPS_MAX;
-    if (isTrusted) this.#trusted.set(root, trusted + 1);
+    if (isCheap && folders !== undefined) this.#trusted.set(root, trusted + 1);
     else this.#trusted.delete(root);
-    return isTrusted ? folders : undefined;
+    return isCheap ? folders : undefined;
   }
 
   /** A pass over everything of a root came to its end; in these folders not all is as registered, or was not seen. */

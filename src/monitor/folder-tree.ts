@@ -3,18 +3,24 @@
  * whole subtrees are forgotten at once, however many folders there are, and a folder costs its own name, not its whole
  * path.
  */
-import type { BytePath } from "../base/paths.js";
+import { type BytePath, joinPath } from "../base/paths.js";
+
+/** What a walk said of a folder that is to be compared. */
+export interface Offer {
+  readonly digest: number;
+}
 
 interface Node {
   /** Undefined: only folders below it are known. */
   mtimeNs: bigint | undefined;
   /** Undefined: something in it may be other than is known. */
   digest: number | undefined;
+  offer: Offer | undefined;
   children: Map<string, Node> | undefined;
 }
 
 export class FolderTree {
-  readonly #top: Node = { mtimeNs: undefined, digest: undefined, children: undefined };
+  readonly #top: Node = { mtimeNs: undefined, digest: undefined, offer: undefined, children: undefined };
   #count = 0;
 
   /** Known folders. */
@@ -37,7 +43,7 @@ export class FolderTree {
       node.children ??= new Map();
       let child = node.children.get(name);
       if (child === undefined) {
-        child = { mtimeNs: undefined, digest: undefined, children: undefined };
+        child = { mtimeNs: undefined, digest: undefined, offer: undefined, children: undefined };
         node.children.set(name, child);
       }
       node = child;
@@ -57,6 +63,22 @@ export class FolderTree {
     if (node?.mtimeNs !== undefined) node.digest = digest;
   }
 
+  offerOf(folder: BytePath): Offer | undefined {
+    return this.#find(folder)?.offer;
+  }
+
+  /** Only of known folders. */
+  setOffer(folder: BytePath, offer: Offer | undefined): void {
+    const node = this.#find(folder);
+    if (node?.mtimeNs !== undefined) node.offer = offer;
+  }
+
+  /** Takes out what was offered of folders at and below one. */
+  *takeOffers(under: BytePath): Generator<readonly [BytePath, Offer]> {
+    const node = this.#find(under);
+    if (node !== undefined) yield* offersIn(node, under);
+  }
+
   /** Forgets a folder and all below it. */
   forget(folder: BytePath): void {
     const names = namesOf(folder);
@@ -66,6 +88,7 @@ export class FolderTree {
       this.#top.children = undefined;
       this.#top.mtimeNs = undefined;
       this.#top.digest = undefined;
+      this.#top.offer = undefined;
       return;
     }
     let parent: Node | undefined = this.#top;
@@ -98,6 +121,13 @@ function* below(node: Node, path: string): Generator<readonly [BytePath, bigint]
     if (child.mtimeNs !== undefined) yield [folder as BytePath, child.mtimeNs];
     yield* below(child, folder);
   }
+}
+
+function* offersIn(node: Node, folder: BytePath): Generator<readonly [BytePath, Offer]> {
+  const { offer } = node;
+  node.offer = undefined;
+  if (offer !== undefined) yield [folder, offer];
+  for (const [name, child] of node.children ?? []) yield* offersIn(child, joinPath(folder, name));
 }
 
 function countIn(node: Node): number {

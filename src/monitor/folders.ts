@@ -123,7 +123,7 @@ export class FolderKeeper {
       if (count % SLICE === 0) await turn();
       if (this.#isNew(joinPath(folder, child), item)) isAsKnown = false;
     }
-    if (isAsKnown) this.settled.settle(offer);
+    if (isAsKnown) this.settled.settle(folder, offer);
   }
 
   /** Looks at a known path, and marks it where something is to be judged. */
