@@ -10,7 +10,8 @@ import { unlinkIfThere, writeFileDurably } from "../base/atomic-file.js";
 import type { Clock } from "../base/clock.js";
 import { errnoOf } from "../base/errors.js";
 import { randomHex } from "../base/ids.js";
-import { type BytePath, isWithin, nameOf, parentPath, pathBytes } from "../base/paths.js";
+import { type BytePath, isWithin, nameOf, parentPath } from "../base/paths.js";
+import { reach } from "../base/reach.js";
 import { isMapping } from "./parameters.js";
 import { clearStagingOf } from "./staging.js";
 
@@ -96,7 +97,12 @@ function isPath(value: unknown): value is BytePath {
 }
 
 function isThere(folder: BytePath): boolean {
-  return lstatSync(pathBytes(folder), { throwIfNoEntry: false }) !== undefined;
+  try {
+    return reach(folder, (place) => lstatSync(place, { throwIfNoEntry: false })) !== undefined;
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR"].includes(errnoOf(error) ?? "")) return false; // already on the way there
+    throw error;
+  }
 }
 
 async function namesIn(folder: string): Promise<readonly string[]> {

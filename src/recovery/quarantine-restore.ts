@@ -1,7 +1,9 @@
 /** Putting quarantined bytes back to their place, at a person's word; what stands there is quarantined in turn. */
-import { type BytePath, pathBytes, pathFromText, pathText } from "../base/paths.js";
 import { lstatSync } from "node:fs";
-import { HoldfastError } from "../base/errors.js";
+import { HoldfastError, errnoOf } from "../base/errors.js";
+import { type BytePath, pathFromText, pathText } from "../base/paths.js";
+import { reach } from "../base/reach.js";
+import type { StatTuple } from "../engine/types.js";
 import { INCIDENT_PATHS_SHOWN, type QuarantineReference } from "./incident.js";
 import { placeFile } from "./place.js";
 import { type PlaceHost, tupleOf } from "./place-parents.js";
@@ -51,11 +53,11 @@ async function restoreOne(
   signal: AbortSignal,
 ): Promise<readonly QuarantineReference[]> {
   const kept: QuarantineReference[] = [];
-  const found = lstatSync(pathBytes(item.path), { bigint: true, throwIfNoEntry: false });
+  const found = statAt(item.path);
   const target = {
     path: item.path,
     root: host.rootOf(item.path),
-    present: found === undefined ? undefined : tupleOf(found),
+    present: found,
     tag: incident,
   };
   const content = {
@@ -79,4 +81,13 @@ async function restoreOne(
   await host.watch.acceptContent(item.path, `restored from quarantine: incident ${incident}`);
   await host.quarantine.drop(incident, item.item);
   return kept;
+}
+
+function statAt(path: BytePath): StatTuple | undefined {
+  try {
+    return tupleOf(reach(path, (place) => lstatSync(place, { bigint: true })));
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR"].includes(errnoOf(error) ?? "")) return undefined;
+    throw error;
+  }
 }

@@ -1,8 +1,9 @@
 /** Candidates that are files on disk which someone else wrote: opened without following links, never a FIFO or device. */
 import { type BigIntStats, constants } from "node:fs";
-import { lstat, open } from "node:fs/promises";
+import { type FileHandle, lstat, open } from "node:fs/promises";
 import { HoldfastError, errnoOf } from "../base/errors.js";
-import { type BytePath, pathBytes } from "../base/paths.js";
+import type { BytePath } from "../base/paths.js";
+import { reached } from "../base/reach.js";
 import type { Fidelity, LostFile } from "./strategy.js";
 
 const READ_BYTES = 256 * 2 ** 10;
@@ -10,7 +11,8 @@ const READ_BYTES = 256 * 2 ** 10;
 /** Stat of a regular file; undefined when there is none, or none that we may see. */
 export async function regularFileAt(path: BytePath): Promise<BigIntStats | undefined> {
   try {
-    const stat = await lstat(pathBytes(path), { bigint: true });
+    using place = reached(path);
+    const stat = await lstat(place.bytes, { bigint: true });
     return stat.isFile() ? stat : undefined;
   } catch (error) {
     if (["ENOENT", "ENOTDIR", "EACCES", "ELOOP", "ENAMETOOLONG"].includes(errnoOf(error) ?? "")) return undefined;
@@ -21,7 +23,7 @@ export async function regularFileAt(path: BytePath): Promise<BigIntStats | undef
 /** Bytes of a regular file. Throws NOT_FOUND when it is a regular file no more. */
 export async function* readRegularFile(path: BytePath, signal: AbortSignal): AsyncIterable<Buffer> {
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  const handle = await open(pathBytes(path), flags);
+  const handle = await openReached(path, flags);
   try {
     if (!(await handle.stat()).isFile()) throw new HoldfastError("NOT_FOUND", "it is no regular file any more");
     for (;;) {
@@ -33,6 +35,11 @@ export async function* readRegularFile(path: BytePath, signal: AbortSignal): Asy
   } finally {
     await handle.close();
   }
+}
+
+async function openReached(path: BytePath, flags: number): Promise<FileHandle> {
+  using place = reached(path);
+  return await open(place.bytes, flags);
 }
 
 /** The whole of a small file; undefined when it is missing, no regular file, or larger than `bytesMax`. */

@@ -50,6 +50,16 @@ describe("a file that is put somewhere without an incident", () => {
     expect(notes()).to.deep.equal([]);
   });
 
+  it("is cleared where its path is longer than the system takes, and the healer starts", async () => {
+    await folder().folder("state/recovery/placing");
+    const deep = `${folder().at("out")}${`/${"d".repeat(200)}`.repeat(30)}/file`;
+    const note = { path: deep, root: folder().at("out"), tag: "inc_1", noted_at_ms: 0 };
+    await writeFile(folder().at("state/recovery/placing/deep.json"), JSON.stringify(note));
+    await using rig = await RecoveryRig.create(folder());
+    await rig.start();
+    expect(notes()).to.deep.equal([]);
+  });
+
   it("is noted while it is being put elsewhere, and while it goes back from quarantine", async () => {
     const seen: (readonly string[])[] = [];
     const versions = new (class extends MemoryVersions {
