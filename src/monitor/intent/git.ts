@@ -5,6 +5,7 @@
  */
 import { type BigIntStats, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { mapLimited } from "../../base/concurrency.js";
 import { type BytePath, joinPath, parentPath, pathFromText, pathText, relativeTo } from "../../base/paths.js";
 import { runProgram } from "../../base/spawn.js";
 import { gitFolderOf } from "./git-housekeeping.js";
@@ -39,6 +40,8 @@ const INDEX_BYTES_MAX = 256 * 2 ** 20;
 const WORK_TREES_MAX = 10_000;
 const WORK_TREE_KEEP_MS = 5000;
 const GIT_TIMEOUT_MS = 10_000;
+/** Work trees that git is asked of at once: one that does not answer holds up no other. */
+const TREES_AT_ONCE = 4;
 /** Files that move with every operation that may take files away. */
 const SIGNS = ["index", "HEAD", "logs/HEAD", "ORIG_HEAD", "logs/refs/stash", "MERGE_HEAD"];
 
@@ -76,9 +79,9 @@ export class GitKnowledge {
       group.questions.push(question);
       byTree.set(tree.gitDir, group);
     }
-    for (const { tree, questions: group } of byTree.values()) {
-      for (const [path, answer] of await this.#askTree(tree, group, signal)) answers.set(path, answer);
-    }
+    await mapLimited([...byTree.values()], TREES_AT_ONCE, signal, async ({ tree, questions: group }, inner) => {
+      for (const [path, answer] of await this.#askTree(tree, group, inner)) answers.set(path, answer);
+    });
     return answers;
   }
 
