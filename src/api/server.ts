@@ -4,7 +4,7 @@
  * answers on it.
  */
 import { timingSafeEqual } from "node:crypto";
-import { chmod, chown, lstat, mkdir, stat, unlink } from "node:fs/promises";
+import { chmod, chown, lstat, stat, unlink } from "node:fs/promises";
 import { type Server, createServer } from "node:http";
 import { connect } from "node:net";
 import { dirname } from "node:path";
@@ -12,6 +12,7 @@ import { systemClock } from "../base/clock.js";
 import { deferred } from "../base/concurrency.js";
 import { HoldfastError, errnoOf, messageOf } from "../base/errors.js";
 import { ResourceStack } from "../base/lifecycle.js";
+import { makeFolders } from "../base/make-folders.js";
 import { nativeCalls } from "../base/native.js";
 import type { Secret } from "../base/observe.js";
 import { type AccessOptions, findGroup, unixJudge } from "./access.js";
@@ -102,7 +103,7 @@ async function listenOnSocket(server: Server, options: ListenOptions): Promise<v
       hint: "Choose a shorter one with --socket or HOLDFAST_SOCKET.",
     });
   }
-  await mkdir(dirname(path), { recursive: true, mode: 0o755 });
+  await makeFolders(dirname(path), 0o755);
   await removeStale(path);
   // Bound with 0600 and widened afterwards, so that it is never open to more people than it should be.
   const umask = process.umask(0o177);

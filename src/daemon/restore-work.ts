@@ -1,6 +1,6 @@
 /** Restores asked for over the API: which entries, from a backup or from a time, and where to. */
-import { mkdir } from "node:fs/promises";
 import { HoldfastError, errnoOf, messageOf } from "../base/errors.js";
+import { makeFolders } from "../base/make-folders.js";
 import { type BytePath, isWithin, pathBytes, pathFields, pathFromText, pathText } from "../base/paths.js";
 import { type RestoreRequest as EngineRequest, restore } from "../engine/restore.js";
 import type { Repository } from "../engine/repository.js";
@@ -95,7 +95,7 @@ export async function restoreNow(parts: Parts, request: RestoreRequest, context:
 /** Makes the folder to restore below. Throws TARGET_EXISTS, PERMISSION_DENIED, TARGET_IO. */
 async function makeTarget(target: BytePath): Promise<void> {
   try {
-    await mkdir(pathBytes(target), { recursive: true });
+    await makeFolders(pathBytes(target), 0o777); // less what the umask takes, as mkdir does
   } catch (cause) {
     const errno = errnoOf(cause) ?? "";
     const where = pathText(target);

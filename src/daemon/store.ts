@@ -3,11 +3,12 @@
  * beside the state (`keys/<repository id>`, 0600). Makes the repository when its place is empty and that is wanted.
  */
 import { randomBytes } from "node:crypto";
-import { mkdir, readFile, readdir, rename } from "node:fs/promises";
+import { readFile, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { syncFolder, writeFileDurably } from "../base/atomic-file.js";
 import type { Clock } from "../base/clock.js";
 import { HoldfastError, errnoOf, messageOf } from "../base/errors.js";
+import { makeFolders } from "../base/make-folders.js";
 import type { Secret } from "../base/observe.js";
 import { type Observer } from "../base/observe.js";
 import { isRecoveryKey } from "../engine/keys.js";
@@ -182,7 +183,7 @@ export function keyFileOf(stateDir: string, repositoryId: string): string {
 
 async function makeStateFolder(folder: string): Promise<void> {
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await makeFolders(folder, 0o700);
   } catch (error) {
     const isForbidden = ["EACCES", "EPERM", "EROFS"].includes(errnoOf(error) ?? "");
     throw new HoldfastError(

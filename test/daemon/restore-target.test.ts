@@ -15,6 +15,7 @@ describe("a restore to a folder", () => {
     for (const [target, code] of [
       [file, "TARGET_EXISTS"],
       [`${file}/below`, "TARGET_EXISTS"],
+      ["/proc/holdfast/below", "TARGET_IO"],
     ] as const) {
       const request = { ...wish, backup_id: "latest", files: [], sources: [], target: pathFromText(target) };
       const { id } = await daemon.services.backups.restore({ ...request, dry_run: false });
