@@ -110,6 +110,10 @@ describe("opening a place", () => {
     expect(localFolderOf(backend.url)).to.equal(folder().at("s t o r e"));
   });
 
+  it("is STORE_IO where a folder is to be made that cannot be", async () => {
+    expect(await codeOf(openBackend("/proc/holdfast/store", { create: true }))).to.equal("STORE_IO");
+  });
+
   it("is REPO_NOT_FOUND for a missing folder or a file", async () => {
     expect(await codeOf(openBackend(folder().at("missing")))).to.equal("REPO_NOT_FOUND");
     await folder().write("file", "x");

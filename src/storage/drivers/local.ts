@@ -57,6 +57,10 @@ export class LocalBackend implements Backend {
       return new LocalBackend(root, ground, options.io);
     } catch (error) {
       if (errnoOf(error) !== "ENOENT") throw storeError(error, `opening the store ${folder}`);
+      if (options.create) {
+        const hint = "Choose a folder on a file system that takes new ones.";
+        throw new HoldfastError("STORE_IO", `the folder ${folder} cannot be made`, { cause: error, hint });
+      }
       throw new HoldfastError("REPO_NOT_FOUND", `there is no folder ${folder}`, { cause: error });
     }
   }
