@@ -8,8 +8,8 @@ const root = join(import.meta.dirname, "..");
 const source = "src/engine/chunk/kernel/kernel.ts";
 const target = join(root, "src/engine/chunk/kernel-wasm.ts");
 
-/** Pages of 64 KiB: one for the table, 144 for the window of 9 MiB. */
-const PAGES = "145";
+/** Pages of 64 KiB: one for the table, 64 for the window of 4 MiB. */
+const PAGES = "65";
 
 const built = {};
 const flags = ["-O3", "--runtime", "stub", "--noAssert", "--initialMemory", PAGES, "--maximumMemory", PAGES];

@@ -16,7 +16,7 @@ declare const WebAssembly: {
 };
 
 /** Bytes of the window that `cut` works on. */
-export const WINDOW_BYTES = 9 * 2 ** 20;
+export const WINDOW_BYTES = 4 * 2 ** 20;
 const WINDOW_AT = 65_536;
 const TABLE_AT = 8192;
 const TABLE_ENTRIES = 256;

@@ -306,16 +306,18 @@ class WindowReader {
     return this.#context.chunker.window.subarray(0, this.#end);
   }
 
+  /** Reads on until a whole chunk is there: just read, what is cut and hashed next is still in the processor's cache. */
   #refill(): void {
     const { chunker, checkCancelled } = this.#context;
     const { window } = chunker;
-    window.copyWithin(0, this.#start, this.#end);
-    this.#end -= this.#start;
-    this.#start = 0;
-    while (!this.#atEnd && this.#end < WINDOW_BYTES) {
+    while (!this.#atEnd && this.#end - this.#start < CHUNK_BYTES_MAX) {
       checkCancelled();
-      const length = Math.min(READ_BYTES, WINDOW_BYTES - this.#end);
-      this.#noteRead(readSync(this.#fd, window, this.#end, length, null));
+      if (WINDOW_BYTES - this.#end < READ_BYTES) {
+        window.copyWithin(0, this.#start, this.#end);
+        this.#end -= this.#start;
+        this.#start = 0;
+      }
+      this.#noteRead(readSync(this.#fd, window, this.#end, READ_BYTES, null));
     }
   }
 
