@@ -1,4 +1,4 @@
-/** Writes one pack into a staging file, hashing as it goes; buffered, one fsync at the end. */
+/** Writes one pack into a staging file, hashing as it goes; buffered, one write behind what is added, one fsync at the end. */
 import { createHash, randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { STAGING_PREFIX } from "../../base/atomic-file.js";
@@ -38,7 +38,9 @@ export class PackWriter implements AsyncDisposable {
   #file: IoFile | undefined;
   #waiting: Uint8Array[] = [];
   #waitingBytes = 0;
+  /** Of what was given to the file; the last of it may be under way. */
   #writtenBytes = 0;
+  #writing: Promise<void> = Promise.resolve();
   #listed = 0;
   #state: "open" | "finished" | "failed" = "open";
 
@@ -65,7 +67,10 @@ export class PackWriter implements AsyncDisposable {
     return this.#entries.length === 0;
   }
 
-  /** Adds a sealed record (also one copied raw from another pack or the log) and gives its offset. STORE_FULL, STORE_IO. */
+  /**
+   * Adds a sealed record (also one copied raw from another pack or the log) and gives its offset. Its bytes are not
+   * changed any more. STORE_FULL and STORE_IO are of a write that this or an earlier call began.
+   */
   async add(record: SealedRecord): Promise<number> {
     this.#assertOpen();
     const offsetBytes = this.sizeBytes;
@@ -93,6 +98,7 @@ export class PackWriter implements AsyncDisposable {
     this.#push(encodePackFooter({ trailerOffsetBytes, trailerBytes: trailer.bytes.length }));
     await this.#guarded(async () => {
       await this.#flush();
+      await this.#writing;
       await this.#file?.sync();
       await this.#file?.close();
     });
@@ -110,6 +116,7 @@ export class PackWriter implements AsyncDisposable {
   /** Removes the staging file unless it was finished. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#state === "open") this.#state = "failed";
+    await this.#writing.catch(() => undefined); // told already, or thrown away
     const file = this.#file;
     this.#file = undefined;
     if (file === undefined) return;
@@ -122,14 +129,18 @@ export class PackWriter implements AsyncDisposable {
     this.#waitingBytes += bytes.length;
   }
 
+  /** Begins to write what waits, after what was written before: the next records are made meanwhile. */
   async #flush(): Promise<void> {
-    this.#file ??= await this.#io.create(this.#path);
+    await this.#writing;
+    const file = (this.#file ??= await this.#io.create(this.#path));
     const parts = this.#waiting;
-    for (const part of parts) this.#hash.update(part);
-    await this.#file.write(parts, this.#writtenBytes);
+    const offsetBytes = this.#writtenBytes;
     this.#writtenBytes += this.#waitingBytes;
     this.#waiting = [];
     this.#waitingBytes = 0;
+    this.#writing = file.write(parts, offsetBytes);
+    this.#writing.catch(() => undefined); // heard by whoever comes next
+    for (const part of parts) this.#hash.update(part);
   }
 
   async #guarded(work: () => Promise<void>): Promise<void> {

@@ -12,10 +12,11 @@ export interface RecordSink extends AsyncDisposable {
   finish(): Promise<void>;
 }
 
-/** Fills one pack after the other. */
+/** Fills one pack after the other; the one before is brought to the disk meanwhile. */
 export class PackSink implements RecordSink {
   readonly #options: PackWriterOptions;
   #writer: PackWriter | undefined;
+  #finishing: Promise<void> = Promise.resolve();
   #finished: FinishedPack[] = [];
 
   constructor(options: PackWriterOptions) {
@@ -25,7 +26,7 @@ export class PackSink implements RecordSink {
   async put(record: SealedRecord): Promise<void> {
     this.#writer ??= new PackWriter(this.#options);
     await this.#writer.add(record);
-    if (this.#writer.full) await this.finish();
+    if (this.#writer.full) await this.#beginFinish();
   }
 
   takeFinished(): FinishedPack[] {
@@ -35,17 +36,31 @@ export class PackSink implements RecordSink {
   }
 
   async finish(): Promise<void> {
-    const writer = this.#writer;
-    if (writer === undefined) return;
-    const pack = await writer.finish();
-    this.#writer = undefined;
-    if (pack !== undefined) this.#finished.push(pack);
+    await this.#beginFinish();
+    await this.#finishing;
   }
 
   /** Throws away the open pack. */
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#finishing.catch(() => undefined); // told already, or thrown away
     await this.#writer?.[Symbol.asyncDispose]();
     this.#writer = undefined;
+  }
+
+  /** Has the open pack closed once the one before is. */
+  async #beginFinish(): Promise<void> {
+    await this.#finishing;
+    const writer = this.#writer;
+    if (writer === undefined) return;
+    this.#writer = undefined;
+    this.#finishing = this.#close(writer);
+    this.#finishing.catch(() => undefined); // heard by whoever comes next
+  }
+
+  async #close(writer: PackWriter): Promise<void> {
+    await using closing = writer; // removes what could not be finished
+    const pack = await closing.finish();
+    if (pack !== undefined) this.#finished.push(pack);
   }
 }
 
