@@ -75,6 +75,8 @@ export interface ReadOptions {
 /** A path to be read, with its current record when the walk came by. */
 interface Wanted {
   readonly path: BytePath;
+  /** Of a file, as the walk saw it; otherwise 0. */
+  readonly sizeBytes: number;
   readonly known: CurrentRecord | undefined;
 }
 
@@ -280,8 +282,9 @@ export class SourceReader {
       return;
     }
     this.#core.parts.pool.warm(); // while the walk goes on
-    this.#batch.push({ path: entry.path, known });
-    this.#batchBytes += entry.kind === "file" ? entry.stat.sizeBytes : 0;
+    const sizeBytes = entry.kind === "file" ? entry.stat.sizeBytes : 0;
+    this.#batch.push({ path: entry.path, sizeBytes, known });
+    this.#batchBytes += sizeBytes;
   }
 
   /** True when a batch is full; or when few are changed and the workers would have nothing to do until the walk ends. */
@@ -290,9 +293,21 @@ export class SourceReader {
     return this.#batch.length >= EARLY_FILES_MIN && this.#round.running.size === 0;
   }
 
+  /** The first of what is wanted, no more than a batch holds: large files that lie together go to several workers. */
+  #takeBatch(): Wanted[] {
+    let count = 0;
+    let bytes = 0;
+    for (const { sizeBytes } of this.#batch) {
+      if (count >= BATCH_FILES_MAX || bytes >= BATCH_BYTES_AIM) break;
+      count += 1;
+      bytes += sizeBytes;
+    }
+    this.#batchBytes -= bytes;
+    return this.#batch.splice(0, count);
+  }
+
   async #startBatch(): Promise<void> {
-    const batch = this.#batch.splice(0, BATCH_FILES_MAX);
-    if (this.#batch.length === 0) this.#batchBytes = 0;
+    const batch = this.#takeBatch();
     const round = this.#round;
     for (const { path, known } of batch) round.known.set(path, known);
     const running = this.#ingest(round, batch);

@@ -249,7 +249,7 @@ describe("worker pool", () => {
     const job = chunkSet.newJob();
     await ingest([await live("a", noise(3_000_000))], { job, mode: "pack" });
     expect(chunkSet.size).to.be.greaterThan(0);
-    expect((await readdir(folder().at("store", "staging"))).length).to.equal(1);
+    expect((await readdir(folder().at("store", "staging"))).length).to.be.within(1, 2);
     await pool.abandon(job);
     expect(chunkSet.size).to.equal(0);
     expect(await readdir(folder().at("store", "staging"))).to.deep.equal([]);

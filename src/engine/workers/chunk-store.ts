@@ -22,6 +22,8 @@ export interface ChunkStoreOptions {
   readonly sealer: RecordSealer;
   readonly sink: RecordSink;
   readonly compression: Compression;
+  /** Gives a chunk to a thread that has nothing to do; false when there is none. The bytes are not kept. */
+  readonly offer?: (id: ChunkId, plain: Uint8Array) => boolean;
 }
 
 export class ChunkStore {
@@ -53,7 +55,7 @@ export class ChunkStore {
     const ref = { id, lengthBytes: plain.length };
     if (this.#own.has(id) || this.#known?.has(id) === true) return ref;
     this.#own.add(id);
-    if (!bundled) return this.#sealChunk(id, plain).then(() => ref);
+    if (!bundled) return this.#options.offer?.(id, plain) === true ? ref : this.seal(id, plain).then(() => ref);
     this.#bundle.add(id, plain);
     return this.#bundle.isFull ? this.flush().then(() => ref) : ref;
   }
@@ -73,7 +75,7 @@ export class ChunkStore {
     const { plain, inner } = this.#bundle.take();
     const [only] = inner;
     if (only !== undefined && inner.length === 1) {
-      await this.#sealChunk(only.id, plain.subarray(only.offsetBytes));
+      await this.seal(only.id, plain.subarray(only.offsetBytes));
       return;
     }
     const record = this.#options.sealer.seal("bundle", plain, this.#options.compression);
@@ -81,7 +83,8 @@ export class ChunkStore {
     await this.#breathe(plain.length);
   }
 
-  async #sealChunk(id: ChunkId, plain: Uint8Array): Promise<void> {
+  /** Seals a chunk alone, without looking whether it is stored. */
+  async seal(id: ChunkId, plain: Uint8Array): Promise<void> {
     await this.sink.put(this.#options.sealer.seal("chunk", plain, this.#options.compression, id));
     await this.#breathe(plain.length);
   }

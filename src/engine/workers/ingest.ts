@@ -12,7 +12,7 @@ import type { FileNode } from "../types.js";
 import { ByteWriter } from "../tree/bytes.js";
 import { writeUnstamped } from "../tree/unstamped.js";
 import { ChunkSetReader } from "./chunk-set.js";
-import { ChunkStore } from "./chunk-store.js";
+import { ChunkStore, type ChunkStoreOptions } from "./chunk-store.js";
 import { GitTrees } from "./git-trees.js";
 import {
   type FailedOutcome,
@@ -21,6 +21,7 @@ import {
   packBytes,
   type Packed,
   type RecordHead,
+  type SealRequest,
 } from "./protocol.js";
 import { readPath } from "./read-file.js";
 import { InlineSink, PackSink } from "./sinks.js";
@@ -32,6 +33,8 @@ export interface IngestOptions {
   readonly keys: RepositoryKeys;
   readonly stagingFolder: string;
   readonly io: FileIo;
+  /** Gives a chunk to a thread that has nothing to do; false when there is none. */
+  readonly offer: (request: SealRequest) => boolean;
 }
 
 export class Ingest implements AsyncDisposable {
@@ -53,6 +56,16 @@ export class Ingest implements AsyncDisposable {
     return batch.mode === "inline"
       ? await this.#runInline(batch, reader, checkCancelled)
       : await this.#runPacked(batch, reader, checkCancelled);
+  }
+
+  /** Seals a chunk into the job's open pack. After an error that pack is gone. */
+  async seal({ job, compression, id, plain }: SealRequest): Promise<void> {
+    try {
+      await (this.#jobs.get(job) ?? this.#openJob({ job, compression })).seal(id, plain);
+    } catch (error) {
+      await this.abandon(job);
+      throw error;
+    }
   }
 
   /** Closes the job's open pack. */
@@ -81,7 +94,7 @@ export class Ingest implements AsyncDisposable {
 
   async #runInline(batch: IngestBatch, known: ChunkSetReader, checkCancelled: () => void): Promise<IngestAnswer> {
     await using sink = new InlineSink(this.#packOptions());
-    const store = this.#newStore(batch, sink);
+    const store = this.#newStore({ sink, compression: batch.compression });
     store.beginBatch(known);
     const read = await this.#readAll(batch, store, checkCancelled);
     await store.flush();
@@ -133,15 +146,20 @@ export class Ingest implements AsyncDisposable {
     return { states: states.take(), failures, immutable, newIds: store.newIds(), readBytes };
   }
 
-  #openJob(batch: IngestBatch): ChunkStore {
+  #openJob({ job, compression }: Pick<IngestBatch, "job" | "compression">): ChunkStore {
     if (this.#jobs.size >= JOBS_MAX) throw new HoldfastError("LIMIT_REACHED", "too many jobs write packs at once");
-    const store = this.#newStore(batch, new PackSink(this.#packOptions()));
-    this.#jobs.set(batch.job, store);
+    const { offer } = this.#options;
+    const store = this.#newStore({
+      sink: new PackSink(this.#packOptions()),
+      compression,
+      offer: (id, plain) => offer({ job, compression, id, plain }),
+    });
+    this.#jobs.set(job, store);
     return store;
   }
 
-  #newStore(batch: IngestBatch, sink: PackSink | InlineSink): ChunkStore {
-    return new ChunkStore({ keys: this.#options.keys, sealer: this.#sealer, sink, compression: batch.compression });
+  #newStore(options: Pick<ChunkStoreOptions, "sink" | "compression" | "offer">): ChunkStore {
+    return new ChunkStore({ keys: this.#options.keys, sealer: this.#sealer, ...options });
   }
 
   #packOptions(): PackWriterOptions {

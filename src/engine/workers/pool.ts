@@ -25,9 +25,10 @@ import {
   type ProveRequest,
   type ReadAnswer,
   type ReadRequest,
+  type SealRequest,
   unpackBytes,
 } from "./protocol.js";
-import { WorkerThread } from "./thread.js";
+import { type ThreadListener, WorkerThread } from "./thread.js";
 
 export {
   BATCH_BYTES_AIM,
@@ -75,9 +76,15 @@ export class WorkerPool implements AsyncDisposable {
   readonly #starting = new Set<Promise<WorkerThread>>();
   /** Jobs that lost a pack with a dead worker, until they are abandoned. */
   readonly #void = new Set<number>();
+  /** Chunks of a job's batches that other threads seal; one that failed stays until the job is abandoned. */
+  readonly #seals = new Map<number, Set<Promise<void>>>();
+  /** Threads without a task, as the threads see it. */
+  readonly #spare = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
   readonly #retiring = new Set<Promise<void>>();
   #idleTimer: Timer | undefined;
   #busy = 0;
+  /** Resolves when a thread has done a task. */
+  #freed = deferred<undefined>();
   #idle = deferred<undefined>();
   #ended = false;
 
@@ -88,6 +95,7 @@ export class WorkerPool implements AsyncDisposable {
     this.workers = Math.max(1, Math.min(wanted, WORKERS_MAX));
     this.tasks = this.workers * TASKS_AHEAD;
     this.#slots = new Semaphore(this.tasks);
+    this.#noteSpare();
     this.#idle.resolve(undefined);
   }
 
@@ -113,7 +121,7 @@ export class WorkerPool implements AsyncDisposable {
       if (batch.mode === "pack") thread.jobs.add(batch.job);
       try {
         const task = { kind: "ingest", batch, chunkSet: this.#options.chunkSet.buffer } as const;
-        const answer = await thread.run(task, signal);
+        const answer = await this.#untilSealed(batch.job, thread.run(task, signal));
         if (batch.mode === "pack") this.#options.chunkSet.addPending(answer.result.newIds, batch.job);
         return resultOf(batch.paths, answer.result);
       } catch (error) {
@@ -136,6 +144,7 @@ export class WorkerPool implements AsyncDisposable {
     const failed = outcomes.find((outcome) => outcome.status === "rejected");
     if (failed !== undefined) throw failed.reason;
     for (const thread of threads) thread.jobs.delete(job);
+    this.#seals.delete(job);
     return packs;
   }
 
@@ -144,6 +153,7 @@ export class WorkerPool implements AsyncDisposable {
     const threads = [...this.#threads].filter((thread) => thread.jobs.delete(job));
     await Promise.allSettled(threads.map((thread) => thread.run({ kind: "abandon", job }, NEVER)));
     this.#void.delete(job);
+    this.#seals.delete(job);
     this.#options.chunkSet.abandonJob(job);
   }
 
@@ -217,7 +227,7 @@ export class WorkerPool implements AsyncDisposable {
           this.#assertOpen(); // starting one takes a while
           return await work(thread);
         } finally {
-          thread.load -= 1;
+          this.#note(thread, -1);
         }
       }, signal);
     } finally {
@@ -229,17 +239,99 @@ export class WorkerPool implements AsyncDisposable {
     }
   }
 
-  /** The thread for a task, which is counted: an idle one, a new one where there may be more, or the least busy. */
+  /**
+   * The thread for a task, which is counted: an idle one, a new one where there may be more, or the least busy. While one
+   * is being started nothing is put behind the long task of another.
+   */
   async #take(): Promise<WorkerThread> {
-    let thread = this.#leastBusy();
-    while (thread === undefined && this.#starting.size > 0) {
-      await Promise.race(this.#starting).catch(() => undefined); // whoever started it hears why
-      thread = this.#leastBusy();
+    for (;;) {
+      const thread = this.#leastBusy();
+      if (thread?.load === 0) return this.#note(thread, 1);
+      const isStarting = this.#starting.size > 0;
+      const mayStart = this.#threads.size + this.#starting.size < this.workers;
+      if (thread === undefined ? !isStarting : mayStart) {
+        const started = await this.#startThread();
+        if (started.load === 0) return this.#note(started, 1); // else another task was quicker
+      } else if (isStarting) {
+        await this.#untilStarted();
+      } else if (thread !== undefined) {
+        return this.#note(thread, 1);
+      }
     }
-    const mayStart = this.#threads.size + this.#starting.size < this.workers;
-    if (thread === undefined || (thread.load > 0 && mayStart)) thread = await this.#startThread();
-    thread.load += 1;
+  }
+
+  /** Until one more thread is there, or one has done its task. */
+  async #untilStarted(): Promise<void> {
+    await Promise.race([...this.#starting, this.#freed.promise]).catch(() => undefined); // whoever started it hears why
+  }
+
+  /** Counts a task that a thread is given or has done. */
+  #note(thread: WorkerThread, tasks: 1 | -1): WorkerThread {
+    thread.load += tasks;
+    this.#noteSpare();
+    if (tasks < 0) {
+      this.#freed.resolve(undefined);
+      this.#freed = deferred<undefined>();
+    }
     return thread;
+  }
+
+  #noteSpare(): void {
+    const busy = [...this.#threads].filter(({ load }) => load > 0).length;
+    Atomics.store(this.#spare, 0, this.workers - busy);
+  }
+
+  /** What a task gives, once the chunks that its thread offered are sealed. Rejects with the first of both that fails. */
+  async #untilSealed<T>(job: number, task: Promise<T>): Promise<T> {
+    try {
+      const answer = await task;
+      await Promise.all(this.#sealsOf(job));
+      return answer;
+    } finally {
+      await Promise.allSettled(this.#sealsOf(job));
+    }
+  }
+
+  #sealsOf(job: number): readonly Promise<void>[] {
+    return [...(this.#seals.get(job) ?? [])];
+  }
+
+  /** Has a chunk that a thread offers sealed by another. */
+  #takeOffer(from: WorkerThread, request: SealRequest): void {
+    const { job } = request;
+    const seals = this.#seals.get(job) ?? new Set();
+    this.#seals.set(job, seals);
+    const sealing = this.#sealElsewhere(from, request).finally(() => from.endOffer());
+    seals.add(sealing);
+    sealing.then(
+      () => seals.delete(sealing),
+      () => this.#void.add(job), // heard where the batch is awaited
+    );
+  }
+
+  async #sealElsewhere(from: WorkerThread, request: SealRequest): Promise<void> {
+    const thread = await this.#helper(from);
+    thread.jobs.add(request.job);
+    thread.seals += 1;
+    try {
+      await thread.run({ kind: "seal", request }, NEVER);
+    } finally {
+      thread.seals -= 1;
+    }
+  }
+
+  /** The thread that seals what another offers: one without a task, a new one where there may be more, or any. */
+  async #helper(from: WorkerThread): Promise<WorkerThread> {
+    for (;;) {
+      this.#assertOpen();
+      const others = [...this.#threads].filter((thread) => thread !== from);
+      const idle = others.filter(({ load }) => load === 0);
+      const isStarting = this.#starting.size > 0;
+      const mayStart = this.#threads.size + this.#starting.size < this.workers;
+      if (idle.length === 0 && mayStart) await this.#startThread();
+      else if (idle.length === 0 && isStarting) await this.#untilStarted();
+      else return [...(idle.length > 0 ? idle : others)].sort((a, b) => a.seals - b.seals)[0] ?? from;
+    }
   }
 
   #leastBusy(): WorkerThread | undefined {
@@ -269,13 +361,12 @@ export class WorkerPool implements AsyncDisposable {
 
   async #startThread(): Promise<WorkerThread> {
     const { keys, storeUrl, stagingFolder, io = systemIo } = this.#options;
-    const birth = { keys, storeUrl, stagingFolder };
-    const onDeath = (dead: WorkerThread, reason: string): void => {
-      if (!this.#threads.delete(dead)) return; // it was told to end
-      for (const job of dead.jobs) this.#void.add(job);
-      if (!this.#ended) this.#options.observer.log.error("workers.died", { reason });
+    const birth = { keys, storeUrl, stagingFolder, spare: this.#spare.buffer };
+    const listener: ThreadListener = {
+      onDeath: (dead, reason) => this.#bury(dead, reason),
+      onOffer: (from, request) => this.#takeOffer(from, request),
     };
-    const starting = io === systemIo ? WorkerThread.start(birth, onDeath) : WorkerThread.beside(birth, io);
+    const starting = io === systemIo ? WorkerThread.start(birth, listener) : WorkerThread.beside(birth, io, listener);
     this.#starting.add(starting);
     try {
       const thread = await starting;
@@ -284,6 +375,12 @@ export class WorkerPool implements AsyncDisposable {
     } finally {
       this.#starting.delete(starting);
     }
+  }
+
+  #bury(dead: WorkerThread, reason: string): void {
+    if (!this.#threads.delete(dead)) return; // it was told to end
+    for (const job of dead.jobs) this.#void.add(job);
+    if (!this.#ended) this.#options.observer.log.error("workers.died", { reason });
   }
 
   #assertOpen(): void {

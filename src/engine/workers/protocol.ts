@@ -25,6 +25,10 @@ export interface WorkerBirth {
   readonly stagingFolder: string;
   /** CANCEL_SLOTS numbers: a task whose id stands at `id % CANCEL_SLOTS` is to be broken off. */
   readonly cancelled: SharedArrayBuffer;
+  /** One number: threads of the pool that have no task; the pool writes it. */
+  readonly spare: SharedArrayBuffer;
+  /** One number: offers of this thread that are not sealed yet. It counts up, the pool down. */
+  readonly offered: SharedArrayBuffer;
 }
 
 /** More than the tasks that ever wait for one thread. */
@@ -39,6 +43,18 @@ export interface IngestBatch {
   /** How content above 64 KiB is cut; `general` unless told. */
   readonly profile?: ChunkProfileName;
   readonly paths: readonly BytePath[];
+}
+
+/**
+ * A chunk of a large file that a thread which has nothing to do is to seal, so that one file keeps several busy. It goes
+ * into that thread's pack of the job. Only in pack mode.
+ */
+export interface SealRequest {
+  readonly job: number;
+  readonly compression: Compression;
+  readonly id: ChunkId;
+  /** Memory of its own, which is handed over. */
+  readonly plain: Uint8Array;
 }
 
 /** What became of one path. */
@@ -85,6 +101,7 @@ export interface ProveRequest {
 
 export type WorkerTask =
   | { readonly kind: "ingest"; readonly batch: IngestBatch; readonly chunkSet: SharedArrayBuffer }
+  | { readonly kind: "seal"; readonly request: SealRequest }
   | { readonly kind: "finish"; readonly job: number }
   | { readonly kind: "abandon"; readonly job: number }
   | { readonly kind: "prove"; readonly pack: ProveRequest }
@@ -102,6 +119,11 @@ export interface TaskMessage {
 /** The first message of a thread: everything is loaded. */
 export const READY = "ready";
 export type ReadyMessage = typeof READY;
+
+/** Comes before the answer of the task that it is a part of. */
+export interface OfferMessage {
+  readonly offer: SealRequest;
+}
 
 /** Many byte strings in one transferable buffer. */
 export interface Packed {
@@ -131,6 +153,7 @@ export interface IngestAnswer extends Omit<IngestResult, "records" | "outcomes">
 
 export type WorkerAnswer =
   | { readonly kind: "ingest"; readonly result: IngestAnswer }
+  | { readonly kind: "seal" }
   | { readonly kind: "finish"; readonly packs: readonly FinishedPack[] }
   | { readonly kind: "abandon" }
   | { readonly kind: "prove"; readonly proof: PackProof }

@@ -7,9 +7,10 @@ import {
   type AnswerMessage,
   CANCEL_SLOTS,
   fromWire,
+  type OfferMessage,
   READY,
   type ReadyMessage,
-  type TaskMessage,
+  type SealRequest,
   type WorkerAnswer,
   type WorkerBirth,
   type WorkerTask,
@@ -21,39 +22,50 @@ type AnswerTo<T extends WorkerTask> = Extract<WorkerAnswer, { readonly kind: T["
 /** Young heap of a thread: content lies outside of it, and V8's own choice of 48 MiB would be touched in full. */
 const YOUNG_HEAP_MIB = 3;
 
+/** What its pool gives a thread. */
+export type ThreadBirth = Omit<WorkerBirth, "cancelled" | "offered">;
+
+/** What its pool hears of a thread. */
+export interface ThreadListener {
+  /** Called once, when it is gone for whatever reason. */
+  onDeath(thread: WorkerThread, reason: string): void;
+  /** A chunk of its task that another thread is to seal. */
+  onOffer(thread: WorkerThread, request: SealRequest): void;
+}
+
 export class WorkerThread implements AsyncDisposable {
   /** Jobs that may have an open pack in this thread. */
   readonly jobs = new Set<number>();
   /** Tasks of the pool that are under way in it or wait for it. */
   load = 0;
+  /** Chunks of others that it seals or is to seal. */
+  seals = 0;
   readonly #worker: Pick<Worker, "postMessage" | "terminate">;
   readonly #cancelled: Int32Array;
+  readonly #offered: Int32Array;
   readonly #tasks = new Map<number, Deferred<WorkerAnswer>>();
-  readonly #onDeath: (thread: WorkerThread, reason: string) => void;
+  readonly #listener: ThreadListener;
   #nextId = 1;
   readonly #ready = deferred<undefined>();
   #dead: string | undefined;
 
   private constructor(
     worker: Pick<Worker, "postMessage" | "terminate">,
-    cancelled: SharedArrayBuffer,
-    onDeath: (thread: WorkerThread, reason: string) => void,
+    { cancelled, offered }: WorkerBirth,
+    listener: ThreadListener,
   ) {
     this.#worker = worker;
     this.#cancelled = new Int32Array(cancelled);
-    this.#onDeath = onDeath;
+    this.#offered = new Int32Array(offered);
+    this.#listener = listener;
   }
 
   /**
    * Starts a thread and waits until it is ready: one that is ended while it loads its native parts would end the whole
-   * process. `onDeath` is called once, when it is gone for whatever reason.
+   * process.
    */
-  static async start(
-    birth: Omit<WorkerBirth, "cancelled">,
-    onDeath: (thread: WorkerThread, reason: string) => void,
-  ): Promise<WorkerThread> {
-    const cancelled = new SharedArrayBuffer(CANCEL_SLOTS * Int32Array.BYTES_PER_ELEMENT);
-    const workerData: WorkerBirth = { ...birth, cancelled };
+  static async start(birth: ThreadBirth, listener: ThreadListener): Promise<WorkerThread> {
+    const workerData = withNumbers(birth);
     const worker = new Worker(new URL("./worker.js", import.meta.url), {
       workerData,
       // A restored file is opened in one thread and named and closed in another: when a thread ends, a descriptor that
@@ -61,8 +73,8 @@ export class WorkerThread implements AsyncDisposable {
       trackUnmanagedFds: false,
       resourceLimits: { maxYoungGenerationSizeMb: YOUNG_HEAP_MIB },
     });
-    const thread = new WorkerThread(worker, cancelled, onDeath);
-    worker.on("message", (message: AnswerMessage | ReadyMessage) => thread.#hear(message));
+    const thread = new WorkerThread(worker, workerData, listener);
+    worker.on("message", (message: ThreadMessage) => thread.#hear(message));
     worker.on("error", (error) => thread.#die(messageOf(error)));
     worker.on("exit", (code) => thread.#die(`it ended with code ${code}`));
     await thread.#ready.promise;
@@ -71,17 +83,16 @@ export class WorkerThread implements AsyncDisposable {
   }
 
   /** The same without a thread, for file calls that only this one can make: its tasks are done in turn with all else. */
-  static async beside(birth: Omit<WorkerBirth, "cancelled">, io: FileIo): Promise<WorkerThread> {
-    const cancelled = new SharedArrayBuffer(CANCEL_SLOTS * Int32Array.BYTES_PER_ELEMENT);
+  static async beside(birth: ThreadBirth, io: FileIo, listener: ThreadListener): Promise<WorkerThread> {
+    const whole = withNumbers(birth);
     const { port1, port2 } = new MessageChannel();
     const terminate = (): Promise<number> => {
       port1.close();
       return Promise.resolve(0);
     };
-    const postMessage = (message: TaskMessage): void => port1.postMessage(message);
-    const thread = new WorkerThread({ postMessage, terminate }, cancelled, () => undefined);
-    port1.on("message", (message: AnswerMessage | ReadyMessage) => thread.#hear(message));
-    serveTasks(port2, { ...birth, cancelled }, io);
+    const thread = new WorkerThread({ postMessage: port1.postMessage.bind(port1), terminate }, whole, listener);
+    port1.on("message", (message: ThreadMessage) => thread.#hear(message));
+    serveTasks(port2, whole, io);
     await thread.#ready.promise;
     return thread;
   }
@@ -102,7 +113,7 @@ export class WorkerThread implements AsyncDisposable {
     const cancel = (): void => this.#cancel(id);
     signal.addEventListener("abort", cancel, { once: true });
     try {
-      this.#worker.postMessage({ id, task });
+      this.#worker.postMessage({ id, task }, task.kind === "seal" ? [task.request.plain.buffer as ArrayBuffer] : []);
       const answer = await done.promise;
       if (!answers(answer, task)) throw new HoldfastError("INTERNAL", "a worker answered another question");
       return answer;
@@ -124,12 +135,18 @@ export class WorkerThread implements AsyncDisposable {
     await this.#worker.terminate();
   }
 
+  /** An offer of it was sealed, or cannot be. */
+  endOffer(): void {
+    Atomics.sub(this.#offered, 0, 1);
+  }
+
   #cancel(id: number): void {
     Atomics.store(this.#cancelled, id % CANCEL_SLOTS, id);
   }
 
-  #hear(message: AnswerMessage | ReadyMessage): void {
+  #hear(message: ThreadMessage): void {
     if (message === READY) this.#ready.resolve(undefined);
+    else if ("offer" in message) this.#listener.onOffer(this, message.offer);
     else this.#settle(message);
   }
 
@@ -144,8 +161,16 @@ export class WorkerThread implements AsyncDisposable {
     this.#dead = reason;
     this.#ready.resolve(undefined);
     for (const done of this.#tasks.values()) done.reject(died(reason));
-    this.#onDeath(this, reason);
+    this.#listener.onDeath(this, reason);
   }
+}
+
+type ThreadMessage = AnswerMessage | OfferMessage | ReadyMessage;
+
+/** With the numbers that this one thread shares with its pool. */
+function withNumbers(birth: ThreadBirth): WorkerBirth {
+  const numbers = (count: number): SharedArrayBuffer => new SharedArrayBuffer(count * Int32Array.BYTES_PER_ELEMENT);
+  return { ...birth, cancelled: numbers(CANCEL_SLOTS), offered: numbers(1) };
 }
 
 function answers<T extends WorkerTask>(answer: WorkerAnswer, task: T): answer is AnswerTo<T> {
