@@ -1,14 +1,16 @@
 /**
  * holdfast beside restic and borg on the same tree in one run: `node dist/bench/peers.js [--rounds N]
- * [--backups-only|--restores-only] [--zstd-3] [small|large|FOLDER]`. First backup, one with nothing changed, one with 1 %
- * changed, full restore, and a check that reads everything: wall time, processor time and the peak of resident memory;
- * medians of the rounds, the order of the programs turned in each round. All encrypt; borg uses zstd,3, holdfast what it
- * takes by itself or, with `--zstd-3`, the same. Peers that are not installed are left out. Everything is written under
- * fresh names and removed at the end (some 3 GB a program and round): for minutes after a removal ext4 makes new files
- * more slowly, which would be the next program's loss. What one step left in memory is brought to the disk before the
- * next begins.
+ * [--backups-only|--restores-only] [--zstd-3] [small|large|one|random|FOLDER]`. First backup, one with nothing changed,
+ * one with 1 % changed, full restore, and a check that reads everything: wall time, processor time and the peak of
+ * resident memory; medians of the rounds, the order of the programs turned in each round. All encrypt; borg uses zstd,3,
+ * holdfast what it takes by itself or, with `--zstd-3`, the same. Peers that are not installed are left out. Everything
+ * is written under fresh names and removed at the end (some 3 GB a program and round): for minutes after a removal ext4
+ * makes new files more slowly, which would be the next program's loss. What one step left in memory is brought to the
+ * disk before the next begins. With `random` also what the disk takes and one thread hashes, the limits of data that
+ * nothing compresses.
  */
-import { cp, mkdir } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { cp, mkdir, open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import {
   type Cost,
@@ -101,6 +103,44 @@ async function main(): Promise<void> {
     }
   }
   printTable(steps, results);
+  if (tree !== "random") return;
+  printLimits(await measureLimits(workplace.at("limit")), bytes, results.get(holdfast.name) ?? []);
+}
+
+/** Bytes a second of what data that nothing compresses has to pass. */
+interface Limits {
+  readonly hash: number;
+  readonly disk: number;
+}
+
+const LIMIT_BYTES = 2 ** 29;
+
+/** SHA-256 in one thread, and a file written and brought to the disk; each the median of three. */
+async function measureLimits(path: string): Promise<Limits> {
+  const block = Buffer.alloc(2 ** 20, 1);
+  const rates = { hash: [] as number[], disk: [] as number[] };
+  const rateSince = (started: number): number => (LIMIT_BYTES / (performance.now() - started)) * 1000;
+  for (let turn = 0; turn < 3; turn += 1) {
+    let started = performance.now();
+    const hash = createHash("sha256");
+    for (let done = 0; done < LIMIT_BYTES; done += block.length) hash.update(block);
+    rates.hash.push(rateSince(started));
+    await using file = await open(path, "w");
+    started = performance.now();
+    for (let done = 0; done < LIMIT_BYTES; done += block.length) await file.write(block);
+    await file.sync();
+    rates.disk.push(rateSince(started));
+  }
+  await rm(path);
+  return { hash: median(rates.hash), disk: median(rates.disk) };
+}
+
+function printLimits(limits: Limits, bytes: number, rounds: readonly Round[]): void {
+  const own = bytes / median(rounds.map(({ costs }) => costs.get("first backup")?.seconds ?? NaN));
+  const share = own / Math.min(limits.hash, limits.disk);
+  const rates = [limits.hash, limits.disk, own].map(megabytes);
+  print(`a second: hash ${rates[0] ?? ""}, disk ${rates[1] ?? ""}, first backup ${rates[2] ?? ""}`);
+  print(`that is ${share.toFixed(2)} of the lower (goal 0.7)`);
 }
 
 function chosenSteps(): readonly Step[] {

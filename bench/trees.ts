@@ -1,17 +1,23 @@
 /**
- * The trees that the programs are compared on, made of the files of this system: 100,000 small files, or four large
- * ones of 512 MiB, 2 GB each; and the change of about 1 % that the third backup meets.
+ * The trees that the programs are compared on: of the files of this system 100,000 small ones, four large ones of 512
+ * MiB (2 GB each), or one of 1 GiB; or four of 256 MiB that nothing compresses. And the change of about 1 % that the
+ * third backup meets.
  */
-import { createHash } from "node:crypto";
-import { readFile, writeFile } from "node:fs/promises";
+import { createHash, randomBytes } from "node:crypto";
+import { open, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { timed } from "./harness.js";
 
-export const TREE_KINDS = ["small", "large"] as const;
+export const TREE_KINDS = ["small", "large", "one", "random"] as const;
 export type TreeKind = (typeof TREE_KINDS)[number];
 
 const FILES = 100_000;
 const LARGE_FILE_BYTES = 512 * 2 ** 20;
 const LARGE_FILES = 4;
+const ONE_FILE_BYTES = 2 ** 30;
+const RANDOM_FILES = 4;
+const RANDOM_FILE_BYTES = 256 * 2 ** 20;
+const RANDOM_BLOCK_BYTES = 2 ** 20;
 /** A change in every file of 100, or five of 0.2 % in every large one, and an insertion in each. */
 const CHANGED_SHARE = 100;
 const OVERWRITES = 5;
@@ -22,9 +28,13 @@ const PLAIN = { PATH: process.env["PATH"] ?? "", LC_ALL: "C" };
 
 /** Fills an empty folder. */
 export async function makeTree(kind: TreeKind, folder: string, scratchFile: string): Promise<void> {
-  if (kind === "large") {
-    const bytes = LARGE_FILE_BYTES * LARGE_FILES;
-    const pieces = `head -c ${String(bytes)} | split -b ${String(LARGE_FILE_BYTES)} - "$0/part-"`;
+  if (kind === "random") {
+    for (let file = 0; file < RANDOM_FILES; file += 1) await writeRandom(join(folder, `random-${String(file)}`));
+    return;
+  }
+  if (kind !== "small") {
+    const [files, fileBytes] = kind === "large" ? [LARGE_FILES, LARGE_FILE_BYTES] : [1, ONE_FILE_BYTES];
+    const pieces = `head -c ${String(files * fileBytes)} | split -b ${String(fileBytes)} - "$0/part-"`;
     await timed(["sh", "-c", `tar -C / -cf - usr/lib usr/share 2>/dev/null | ${pieces}`, folder], PLAIN);
     return;
   }
@@ -39,6 +49,13 @@ export async function makeTree(kind: TreeKind, folder: string, scratchFile: stri
     ["sh", "-c", 'tar -C / --null -T "$1" -cf - 2>/dev/null | tar -C "$0" -xf -', folder, scratchFile],
     PLAIN,
   );
+}
+
+async function writeRandom(path: string): Promise<void> {
+  await using file = await open(path, "wx");
+  for (let written = 0; written < RANDOM_FILE_BYTES; written += RANDOM_BLOCK_BYTES) {
+    await file.write(randomBytes(RANDOM_BLOCK_BYTES));
+  }
 }
 
 /** Changes about 1 % of a tree, the same way each time for the same `round`. */
