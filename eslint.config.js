@@ -3,7 +3,7 @@ import js from "@eslint/js";
 import tseslint from "typescript-eslint";
 
 export default tseslint.config(
-  { ignores: ["dist/", ".build/", "coverage/", "src/engine/chunk/kernel/"] },
+  { ignores: ["dist/", ".build*/", "coverage/", "src/engine/chunk/kernel/"] },
   js.configs.recommended,
   {
     files: ["src/**/*.ts", "test/**/*.ts", "bench/**/*.ts"],

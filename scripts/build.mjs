@@ -3,7 +3,7 @@
 // date, and nothing at all, offline, when nothing is.
 // The new dist is made beside the old one and takes its place at the end, so that a build that fails leaves the old one.
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { bundle } from "./bundle.mjs";
 
@@ -64,10 +64,9 @@ async function isPutTogether(folder) {
 
 async function compile() {
   console.error("holdfast: building");
-  const workshop = join(ROOT, ".build");
-  const next = join(workshop, `next-${String(process.pid)}`);
-  const old = join(workshop, `old-${String(process.pid)}`);
-  mkdirSync(workshop, { recursive: true });
+  // As deep as dist: source maps name the sources from where they were written.
+  const next = join(ROOT, `.build-next-${String(process.pid)}`);
+  const old = join(ROOT, `.build-old-${String(process.pid)}`);
   const startedMs = Date.now();
   try {
     const compiler = join(ROOT, "node_modules", "typescript", "bin", "tsc");

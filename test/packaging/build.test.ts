@@ -1,7 +1,7 @@
 /** `npm run build` and `npm start` on a small project of their own: what is built when, and that signals arrive. */
 import { spawn, spawnSync } from "node:child_process";
 import { copyFile, mkdir, readFile, rm, stat, symlink, utimes, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { expect } from "chai";
 import { projectPath } from "../support/project.js";
@@ -46,8 +46,11 @@ describe("a build", () => {
     return { status, words: stderr };
   }
 
-  it("compiles once, and again only when a source has changed or gone", async () => {
+  it("compiles once, with maps that lead to the sources, and again only when a source has changed or gone", async () => {
     expect(build("--if-needed")).to.deep.equal({ status: 0, words: "holdfast: building\n" });
+    const map = folder().at("dist/src/cli/main.js.map");
+    const { sources } = JSON.parse(await readFile(map, "utf8")) as { sources: string[] };
+    expect(sources.map((source) => resolve(dirname(map), source))).to.deep.equal([folder().at("src/cli/main.ts")]);
     const { ino } = await stat(folder().at("dist"));
     expect(build("--if-needed")).to.deep.equal({ status: 0, words: "" });
     expect((await stat(folder().at("dist"))).ino).to.equal(ino);
