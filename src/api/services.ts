@@ -385,6 +385,7 @@ export interface RecoveryService {
   /** Everything missing or damaged now. */
   recoverAll(): Promise<JobDocument>;
   incidents(onlyOpen: boolean, limit: number): Promise<readonly IncidentDocument[]>;
+  /** By id or unique prefix, here as in what follows. */
   incident(id: string): Promise<IncidentDocument>;
   approve(id: string): Promise<JobDocument>;
   deny(id: string): Promise<IncidentDocument>;

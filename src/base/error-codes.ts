@@ -217,6 +217,11 @@ export const ERROR_CODES = {
     hint: "See `holdfast incidents show ID` for what was tried and the commands to try by hand.",
   },
   INCIDENT_NOT_FOUND: { exit: EXIT.failed, meaning: "No incident has that id.", hint: "See `holdfast incidents`." },
+  INCIDENT_AMBIGUOUS: {
+    exit: EXIT.usage,
+    meaning: "Several incidents start with that prefix.",
+    hint: "Give more of the id; see `holdfast incidents`.",
+  },
   INCIDENT_STATE: {
     exit: EXIT.failed,
     meaning: "The incident is not waiting for that decision.",

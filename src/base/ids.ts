@@ -1,6 +1,7 @@
 /** Names that holdfast gives to things. */
 import { randomBytes } from "node:crypto";
 import { ulid } from "ulid";
+import { type ErrorCode, HoldfastError } from "./errors.js";
 
 export const BACKUP_TYPES = ["full", "incremental", "differential", "snapshot"] as const;
 /** What a backup read anew: see `docs/glossary.md`. */
@@ -28,4 +29,17 @@ export function jobId(timeMs: number): string {
 /** `bytes` random bytes in hex. */
 export function randomHex(bytes: number): string {
   return randomBytes(bytes).toString("hex");
+}
+
+/** Ids that an error names in its message, and in its details. */
+const NAMED_MAX = 5;
+const LISTED_MAX = 20;
+
+/** What several ids that begin alike are answered with; it names the candidates. */
+export function ambiguousId(code: ErrorCode, things: string, prefix: string, ids: readonly string[]): HoldfastError {
+  const named = ids.slice(0, NAMED_MAX).join(", ");
+  const more = ids.length > NAMED_MAX ? ` and ${String(ids.length - NAMED_MAX)} more` : "";
+  return new HoldfastError(code, `${String(ids.length)} ${things} start with ${prefix}: ${named}${more}`, {
+    details: { ids: ids.slice(0, LISTED_MAX) },
+  });
 }

@@ -1,5 +1,6 @@
 /** Backups as things: finding one, looking into it, comparing two, noting facts about it, removing it. */
 import { HoldfastError, asHoldfastError } from "../base/errors.js";
+import { ambiguousId } from "../base/ids.js";
 import type { BytePath } from "../base/paths.js";
 import type { RepositoryCore } from "./core.js";
 import type { BackupRecord } from "./index/commit-index.js";
@@ -25,9 +26,7 @@ export function findBackup(core: RepositoryCore, idOrPrefix: string): BackupReco
   }
   if (matching.length > 1) {
     const ids = matching.map(({ manifest }) => manifest.backup_id);
-    throw new HoldfastError("BACKUP_AMBIGUOUS", `${String(ids.length)} backups start with ${idOrPrefix}`, {
-      details: { ids: ids.slice(0, 20) },
-    });
+    throw ambiguousId("BACKUP_AMBIGUOUS", "backups", idOrPrefix, ids);
   }
   return only;
 }

@@ -268,9 +268,9 @@ export class Healer implements AsyncDisposable {
     return await this.#book.list(filter);
   }
 
-  /** Throws INCIDENT_NOT_FOUND. */
-  async incident(id: string): Promise<Incident> {
-    return await this.#book.get(id);
+  /** By id or unique prefix. Throws INCIDENT_NOT_FOUND, INCIDENT_AMBIGUOUS. */
+  async incident(idOrPrefix: string): Promise<Incident> {
+    return await this.#book.find(idOrPrefix);
   }
 
   /** Whether an incident still is to be healed or decided. */

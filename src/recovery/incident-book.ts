@@ -5,7 +5,7 @@
 import type { Clock } from "../base/clock.js";
 import { KeyedMutex } from "../base/concurrency.js";
 import { HoldfastError } from "../base/errors.js";
-import { incidentId } from "../base/ids.js";
+import { ambiguousId, incidentId } from "../base/ids.js";
 import type { BytePath } from "../base/paths.js";
 import {
   INCIDENT_PATHS_SHOWN,
@@ -170,6 +170,20 @@ export class IncidentBook {
     const value = await this.#database.get(recordKey(id));
     if (value === undefined) throw new HoldfastError("INCIDENT_NOT_FOUND", `there is no incident ${id}`);
     return decode(value);
+  }
+
+  /** By id or unique prefix. Throws INCIDENT_NOT_FOUND, INCIDENT_AMBIGUOUS. */
+  async find(idOrPrefix: string): Promise<Incident> {
+    if (idOrPrefix === "") return await this.get("");
+    const start = recordKey(idOrPrefix);
+    const ids: string[] = [];
+    // An id has no letter beyond "~", and one that is whole comes before those that go on after it.
+    for await (const [key] of this.#database.iterator({ gte: start, lt: `${start}~` })) {
+      if (key === start) return await this.get(idOrPrefix);
+      ids.push(key.slice(recordKey("").length));
+    }
+    if (ids.length > 1) throw ambiguousId("INCIDENT_AMBIGUOUS", "incidents", idOrPrefix, ids);
+    return await this.get(ids[0] ?? idOrPrefix);
   }
 
   /** Newest first. */

@@ -8,6 +8,7 @@ import type { Secret } from "../../src/base/observe.js";
 import type { BackupSource, Repository } from "../../src/engine/repository.js";
 import type { Entry, Manifest } from "../../src/engine/types.js";
 import { EngineRig, UNLIMITED, contentOf, storeFiles, upsert, walkFolder } from "../support/engine-rig.js";
+import { rejection } from "../support/rejection.js";
 import { useTempFolder } from "../support/temp-folder.js";
 
 const source = (name: string, root: BytePath): BackupSource => ({
@@ -426,7 +427,9 @@ describe("repository", () => {
       const first = await backUp(repository, folder().bytes("data"), "full");
       const second = await backUp(repository, folder().bytes("data"), "full");
       expect((await repository.backup("latest")).backup_id).to.equal(second.backup_id);
-      expect(await codeOf(repository.backup("backup_"))).to.equal("BACKUP_AMBIGUOUS");
+      const both = await rejection(repository.backup("backup_"));
+      expect(both).to.include({ code: "BACKUP_AMBIGUOUS" });
+      expect(both).to.have.property("message").that.includes(first.backup_id).and.includes(second.backup_id);
       expect(await codeOf(repository.backup("nothing"))).to.equal("BACKUP_NOT_FOUND");
       await repository.annotateBackup(first.backup_id, { pinned: true }, UNLIMITED);
       expect(await codeOf(repository.deleteBackups([first.backup_id], UNLIMITED))).to.equal("BACKUP_PINNED");

@@ -97,6 +97,22 @@ describe("the incident book", () => {
     expect(both.map((outcome) => outcome.status)).to.deep.equal(["fulfilled", "rejected"]);
   });
 
+  it("finds an incident by the beginning of its id, and names those that begin alike", async () => {
+    const clock = new FakeClock();
+    const book = new IncidentBook(level, clock);
+    const first = (await book.open(FRESH, [])).id;
+    await clock.advance(60_000);
+    const second = (await book.open(FRESH, [])).id;
+    const common = Array.from(first).findIndex((letter, index) => letter !== second[index]);
+    expect((await book.find(first)).id).to.equal(first);
+    expect((await book.find(first.slice(0, common + 1))).id).to.equal(first);
+    const both = await rejection(book.find(first.slice(0, common)));
+    expect(both).to.include({ code: "INCIDENT_AMBIGUOUS" });
+    expect(both).to.have.property("message").that.includes(first).and.includes(second);
+    for (const none of ["", "inc_zz", "~", `${first}0`])
+      expect(await rejection(book.find(none)), none).to.have.property("code", "INCIDENT_NOT_FOUND");
+  });
+
   it("knows after a restart what was open", async () => {
     const clock = new FakeClock();
     const book = new IncidentBook(level, clock);

@@ -49,7 +49,7 @@ export const recoveryRoutes: readonly Route[] = [
     method: "GET",
     path: `${BASE}/incidents/:id`,
     role: "viewer",
-    summary: "One incident.",
+    summary: "One incident; here as in what follows, the id may be a unique prefix.",
     handle: async (call) => ok(await call.services.recovery.incident(param(call, "id"))),
   },
   {

@@ -66,7 +66,7 @@ export const recoveryCommands: readonly CommandSpec[] = [
   {
     name: "incidents show",
     summary: "Show an incident: what was tried, what was taken, what a person can do.",
-    arguments: [{ name: "id", description: "id of the incident" }],
+    arguments: [{ name: "id", description: "id of the incident, or a unique prefix" }],
     examples: ["holdfast incidents show inc_01kabc"],
     run: async (context, args) => {
       const api = await context.api("alone");
@@ -77,7 +77,7 @@ export const recoveryCommands: readonly CommandSpec[] = [
   {
     name: "incidents approve",
     summary: "Bring back everything that an incident holds.",
-    arguments: [{ name: "id", description: "id of the incident" }],
+    arguments: [{ name: "id", description: "id of the incident, or a unique prefix" }],
     options: [REPORT_OPTION],
     examples: ["holdfast incidents approve inc_01kabc", "holdfast incidents approve inc_01kabc --report recovery.md"],
     run: async (context, args, options) => {
@@ -91,14 +91,14 @@ export const recoveryCommands: readonly CommandSpec[] = [
   {
     name: "incidents deny",
     summary: "Accept the loss; all versions stay.",
-    arguments: [{ name: "id", description: "id of the incident" }],
+    arguments: [{ name: "id", description: "id of the incident, or a unique prefix" }],
     examples: ["holdfast incidents deny inc_01kabc"],
     run: async (context, args) => await decide(context, `${incidentPath(args)}/deny`),
   },
   {
     name: "incidents restore-quarantined",
     summary: "Undo a heal: put back what was in the file's place.",
-    arguments: [{ name: "id", description: "id of the incident" }],
+    arguments: [{ name: "id", description: "id of the incident, or a unique prefix" }],
     examples: ["holdfast incidents restore-quarantined inc_01kabc"],
     run: async (context, args) => {
       const api = await context.api("alone");

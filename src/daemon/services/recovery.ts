@@ -44,12 +44,18 @@ export function recoveryService(parts: Parts, operation: Operation): RecoverySer
     },
     incident: async (id) =>
       incidentDocument(await healer.incident(id), (path) => monitor.lastGood(path)?.registeredAtMs),
-    async approve(id) {
-      await healer.incident(id);
+    async approve(idOrPrefix) {
+      const { id } = await healer.incident(idOrPrefix);
       return startJob(jobs, "recover", "heal", async (job) => batchDocument(await healer.approve(id, job.signal)));
     },
-    deny: async (id) => incidentDocument(await healer.deny(id)),
-    restoreQuarantined: async (id) => putBackDocument(await healer.restoreQuarantined(id, ground.signal)),
+    async deny(idOrPrefix) {
+      const { id } = await healer.incident(idOrPrefix);
+      return incidentDocument(await healer.deny(id));
+    },
+    async restoreQuarantined(idOrPrefix) {
+      const { id } = await healer.incident(idOrPrefix);
+      return putBackDocument(await healer.restoreQuarantined(id, ground.signal));
+    },
   };
 }
 
