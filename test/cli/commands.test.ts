@@ -166,6 +166,23 @@ describe("the command line with a daemon", () => {
     expect((JSON.parse(document.stdout) as [Record<string, unknown>])[0]).to.include({ files_unreadable: 2 });
   });
 
+  it("protect says before it waits for the first backup what it waits for", async () => {
+    let words = "";
+    const askedAfter: string[] = [];
+    served.services.watch.protect = () => {
+      askedAfter.push(words);
+      return Promise.resolve([]);
+    };
+    for (const option of [[], ["--quiet"], ["--json"]]) {
+      words = "";
+      const onWords = (more: string): unknown => (words += more);
+      await runCli(["protect", "/data/big", "/data/more", ...option], { env: environment, onWords });
+    }
+    const [told, ...silent] = askedAfter;
+    expect(told).to.contain("/data/big and 1 more").and.to.contain("first backup").and.to.match(/\n$/);
+    expect(silent).to.deep.equal(["", ""]);
+  });
+
   it("takes --format json where --json is meant", async () => {
     expect(JSON.parse((await run("list", "--format", "json")).stdout)).to.have.length(2);
     expect((await run("list", "--format", "table")).stdout).to.contain("BACKUP");

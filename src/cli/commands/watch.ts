@@ -122,6 +122,7 @@ async function addToDaemon(
 ): Promise<number | undefined> {
   try {
     const api = await context.api("daemon");
+    sayWhatIsAwaited(context.output, args);
     const body = { paths: args.map((path) => pathText(pathFromText(path))), ...fields };
     const added = await api.post<Page>("/sources", body, context.signal);
     const sources = added.items as readonly SourceDocument[];
@@ -141,6 +142,14 @@ async function addToDaemon(
     if (hasCode(error, "DAEMON_UNREACHABLE")) return undefined;
     throw error;
   }
+}
+
+/** The daemon answers when the first backup is there, which may take minutes. */
+function sayWhatIsAwaited(output: Output, paths: readonly string[]): void {
+  if (output.json) return;
+  const [first = "", ...others] = paths;
+  const more = others.length === 0 ? "" : ` and ${others.length} more`;
+  output.say(`Protecting ${printable(first)}${more}: waiting for the first backup. Meanwhile: holdfast status`);
 }
 
 async function unprotect(context: CommandContext, args: readonly string[]): Promise<number | undefined> {
