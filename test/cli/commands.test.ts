@@ -69,6 +69,8 @@ describe("the command line with a daemon", () => {
     ["restore --at someday", 2, undefined],
     ["verify --level restore --sample 5", 0, 'verify {"backup_id":"latest","level":"restore","sample":5}'],
     ["verify --sample many", 2, undefined],
+    ["verify --sample 5", 2, undefined],
+    ["verify --level blocks --sample 5", 2, undefined],
     ["verify --level restore --sample 0", 2, undefined],
     ["verify-checksum --backup-id latest", 0, 'verify {"backup_id":"latest","level":"checksum"}'],
     ["verify-checksum", 2, undefined],
@@ -164,6 +166,11 @@ describe("the command line with a daemon", () => {
     const document = await run("protect", "/data/sealed", "--name", "sealed", "--json");
     expect(document.exitCode).to.equal(3);
     expect((JSON.parse(document.stdout) as [Record<string, unknown>])[0]).to.include({ files_unreadable: 2 });
+  });
+
+  it("verify says that a sample goes with a restore only", async () => {
+    const { stderr } = await run("verify", "--backup-id", "latest", "--level", "blocks", "--sample", "5");
+    expect(stderr).to.contain("--sample").and.to.contain("Fix: holdfast verify --level restore --sample 5");
   });
 
   it("protect says before it waits for the first backup what it waits for", async () => {

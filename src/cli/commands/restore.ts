@@ -69,7 +69,7 @@ export const restoreCommands: readonly CommandSpec[] = [
     options: [
       { flags: "--backup-id <id>", description: "id, unique prefix or latest (default: latest)" },
       { flags: "--level <level>", description: "how deep (default: checksum)", choices: VERIFY_LEVELS },
-      { flags: "--sample <count>", description: "number of files for --level restore" },
+      { flags: "--sample <count>", description: "number of files; only with --level restore" },
     ],
     examples: ["holdfast verify", "holdfast verify --backup-id latest --level restore --sample 20"],
     run: async (context, _args, options) => await verify(context, options, textOption(options, "level") ?? "checksum"),
@@ -190,13 +190,14 @@ function printRestore(context: CommandContext, report: RestoreReport, target: st
 }
 
 async function verify(context: CommandContext, options: Options, level: string): Promise<number | undefined> {
+  const given = textOption(options, "sample");
+  const sample = given === undefined ? undefined : wholeNumber(given, "--sample");
+  if (sample !== undefined && level !== "restore")
+    throw new HoldfastError("USAGE", `--sample goes with --level restore: ${level} looks at all files`, {
+      hint: `holdfast verify --level restore --sample ${sample}.`,
+    });
   const api = await context.api("alone");
-  const sample = textOption(options, "sample");
-  const request = {
-    backup_id: textOption(options, "backupId") ?? "latest",
-    level,
-    sample: sample === undefined ? undefined : wholeNumber(sample, "--sample"),
-  };
+  const request = { backup_id: textOption(options, "backupId") ?? "latest", level, sample };
   const job = await api.post<JobDocument>("/verifications", request, context.signal);
   const report = await context.follow<VerifyReport>(api, job);
   if (context.output.json) context.output.document(report);
