@@ -325,3 +325,19 @@ export const ERROR_CODES = {
 
 /** A permanent error code. */
 export type ErrorCode = keyof typeof ERROR_CODES;
+
+/** Mistakes of whoever asked, such as a wrong id or path. They are told so, and nobody else has anything to mend. */
+export const CALLERS_MISTAKES: ReadonlySet<ErrorCode> = new Set([
+  "USAGE",
+  "BACKUP_NOT_FOUND",
+  "BACKUP_AMBIGUOUS",
+  "BACKUP_PINNED",
+  "VERSION_NOT_FOUND",
+  "SOURCE_NOT_FOUND",
+  "INCIDENT_NOT_FOUND",
+  "INCIDENT_AMBIGUOUS",
+  "INCIDENT_STATE",
+  "QUARANTINE_MISSING",
+  "TARGET_EXISTS",
+  "NOT_FOUND",
+]);

@@ -4,6 +4,7 @@
  */
 import type { Clock } from "../base/clock.js";
 import { deferred } from "../base/concurrency.js";
+import { CALLERS_MISTAKES } from "../base/error-codes.js";
 import { HoldfastError, asHoldfastError } from "../base/errors.js";
 import { jobId } from "../base/ids.js";
 import type { Logger } from "../base/observe.js";
@@ -200,12 +201,17 @@ export class JobRunner implements AsyncDisposable {
     job.error = error;
     job.finishedAtMs = this.#clock.nowMs();
     this.#finishedCount += 1;
-    const fields = { job: job.id, kind: job.kind, state };
-    if (state === "failed") this.#log.error("job.failed", { ...fields, error });
-    else this.#log.info("job.ended", fields);
+    this.#noteEnd(job);
     entry.end();
     this.#changed(job);
     this.#forgetOldest();
+  }
+
+  #noteEnd({ id, kind, state, error }: Job): void {
+    const fields = { job: id, kind, state };
+    if (state !== "failed" || error === undefined) this.#log.info("job.ended", fields);
+    else if (!CALLERS_MISTAKES.has(error.code)) this.#log.error("job.failed", { ...fields, error });
+    else this.#log.info("job.failed", { ...fields, code: error.code, message: error.message });
   }
 
   #forgetOldest(): void {

@@ -51,6 +51,22 @@ describe("the job runner", () => {
     expect((await jobs.ended(thrower.id)).state).to.equal("failed");
   });
 
+  it("logs a mistake of whoever asked for the record, without a stack, and everything else as an error", async () => {
+    const { log, lines } = new RecordingObserver();
+    await using jobs = new JobRunner(new FakeClock(), log);
+    const cause = new Error("ENOTDIR");
+    const mistake = new HoldfastError("TARGET_EXISTS", "a file stands there", { cause });
+    for (const error of [mistake, new HoldfastError("STORE_IO", "bad disk", { cause }), cause])
+      await jobs.ended(jobs.start("restore", "read", () => Promise.reject(error)).id);
+    const told = lines.map(({ level, event, fields }) => [level, event, Object.keys(fields).at(-1)]);
+    expect(told).to.deep.equal([
+      ["info", "job.failed", "message"],
+      ["error", "job.failed", "error"],
+      ["error", "job.failed", "error"],
+    ]);
+    expect(lines[0]?.fields).to.include({ kind: "restore", code: "TARGET_EXISTS", message: "a file stands there" });
+  });
+
   it("tells who waits as soon as a job has ended, or how it stands when the time is over", async () => {
     const clock = new FakeClock();
     const never = new AbortController().signal;
