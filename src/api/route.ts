@@ -17,6 +17,8 @@ export type Answer =
       readonly status: number;
       readonly body: unknown;
       readonly headers?: Readonly<Record<string, string>>;
+      /** Id of the job that was accepted. */
+      readonly job?: string;
     }
   | { readonly kind: "text"; readonly contentType: string; readonly body: string; readonly status?: number }
   /** A page of a list, or all of it as JSON lines when the caller accepts `application/x-ndjson`. */
@@ -65,7 +67,8 @@ export function created(body: unknown, location: string): Answer {
 
 /** 202 with the job and where to follow it. */
 export function accepted(job: JobDocument): Answer {
-  return { kind: "document", status: 202, body: job, headers: { location: `${BASE}/jobs/${job.id}` } };
+  const { id } = job;
+  return { kind: "document", status: 202, body: job, job: id, headers: { location: `${BASE}/jobs/${id}` } };
 }
 
 /** A list, paged or streamed as the caller wishes. */

@@ -48,8 +48,10 @@ export interface WriteNote {
   readonly url: string;
   readonly caller: string;
   readonly role: string;
-  /** `done`, or the code of the error. */
+  /** `done`, `accepted` where a job does it, or the code of the error. */
   readonly outcome: string;
+  /** Id of the job that was accepted. */
+  readonly job?: string;
   /** As it was checked; may hold secrets. Undefined where the request was refused before. */
   readonly body: unknown;
 }
@@ -254,7 +256,7 @@ class RouterState {
     try {
       requireRole(caller, route.role);
     } catch (error) {
-      this.#tellWrite(route, caller, request, asHoldfastError(error).code);
+      this.#tellWrite(route, caller, request, { outcome: asHoldfastError(error).code });
       throw error;
     }
   }
@@ -264,16 +266,16 @@ class RouterState {
     if (route.method === "GET") return await this.#answer(route, call, request);
     try {
       const answer = await this.#answer(route, call, request);
-      this.#tellWrite(route, call.caller, request, "done");
+      this.#tellWrite(route, call.caller, request, outcomeOf(answer));
       return answer;
     } catch (error) {
-      this.#tellWrite(route, call.caller, request, asHoldfastError(error).code);
+      this.#tellWrite(route, call.caller, request, { outcome: asHoldfastError(error).code });
       throw error;
     }
   }
 
-  #tellWrite({ method }: Route, caller: Caller | undefined, request: FastifyRequest, outcome: string): void {
-    this.#tell(request, { method, caller, outcome, body: request.body });
+  #tellWrite({ method }: Route, caller: Caller | undefined, request: FastifyRequest, outcome: Outcome): void {
+    this.#tell(request, { method, caller, ...outcome, body: request.body });
   }
 
   /** Tells of what no route came to tell: a caller or a host that is not let in, a body that is not as it must be. */
@@ -341,6 +343,13 @@ class RouterState {
     const problem = problemOf(error, 405);
     return await reply.code(405).header("content-type", "application/problem+json").send(problem);
   }
+}
+
+type Outcome = Pick<WriteNote, "outcome" | "job">;
+
+function outcomeOf(answer: Answer): Outcome {
+  const job = answer.kind === "document" ? answer.job : undefined;
+  return job === undefined ? { outcome: "done" } : { outcome: "accepted", job };
 }
 
 function fits(pattern: string, path: string): boolean {

@@ -46,12 +46,13 @@ export async function assemble(
   owner: ResourceStack,
 ): Promise<Assembled> {
   const { configuration, clock, metrics, version } = ground;
+  // Before the rest, so that it is closed behind it: how jobs are cut short at the end is recorded, too.
+  const audit = owner.use(new AuditLog({ folder: join(configuration.stateDir, "audit"), clock, log: metrics.log }));
   const { parts, plan } = await compose(ground, repository, owner);
   const operation = owner.use(await Operation.prepare(parts, plan));
-  const audit = owner.use(new AuditLog({ folder: join(configuration.stateDir, "audit"), clock, log: metrics.log }));
   auditEvents(parts.bus, audit);
   const services = servicesOf(parts, { operation, audit }, load);
-  const requests = new RequestAudit(audit, clock);
+  const requests = new RequestAudit(audit, clock, parts.jobs);
   const onWrite = requests.note.bind(requests);
   const router = await createRouter({ services, observer: metrics, clock, version, onWrite });
   return { parts, operation, services, router };

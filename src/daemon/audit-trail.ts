@@ -3,10 +3,9 @@ import type { WriteNote } from "../api/router.js";
 import type { Clock } from "../base/clock.js";
 import type { Actor, EventBus } from "../base/events.js";
 import { pathText } from "../base/paths.js";
+import type { Job, JobRunner } from "../policy/job-runner.js";
 import type { AuditLog } from "../telemetry/audit.js";
-
-/** Fields of requests that are recorded: they say what is meant, and none can hold a secret. */
-const TOLD_FIELDS = ["path", "paths", "name", "type", "backup_id", "at", "files", "target", "strategy", "to", "condition", "reason", "duration_seconds", "sources", "tags", "dry_run"]; // prettier-ignore
+import { safeFields } from "../telemetry/redact.js";
 
 /** Records from now on what the bus tells. */
 export function auditEvents(bus: EventBus, audit: AuditLog): void {
@@ -47,29 +46,54 @@ const MINUTE_MS = 60_000;
 /** Callers that are counted; of more, the one that was counted longest is forgotten. */
 const CALLERS_MAX = 1000;
 
+type Jobs = Pick<JobRunner, "list" | "onChange">;
+
 interface Failures {
   readonly sinceMs: number;
   count: number;
 }
 
-/** Records the requests that changed something, or were refused. */
+/** Records the requests that changed something, or were refused, and how the jobs ended that they began. */
 export class RequestAudit {
   readonly #audit: AuditLog;
   readonly #clock: Clock;
+  readonly #jobs: Jobs;
   readonly #failures = new Map<string, Failures>();
+  /** Who asked for the jobs that are under way. */
+  readonly #askers = new Map<string, string>();
 
-  constructor(audit: AuditLog, clock: Clock) {
+  constructor(audit: AuditLog, clock: Clock, jobs: Jobs) {
     this.#audit = audit;
     this.#clock = clock;
+    this.#jobs = jobs;
+    jobs.onChange((job) => this.#noteEnd(job));
   }
 
-  note({ method, url, caller, role, outcome, body }: WriteNote): void {
-    const leftOut = outcome === "done" ? 0 : this.#countFailure(caller);
+  note({ method, url, caller, role, outcome, body, job }: WriteNote): void {
+    const isWelcome = outcome === "done" || outcome === "accepted";
+    const leftOut = isWelcome ? 0 : this.#countFailure(caller);
     if (leftOut === undefined) return;
-    const told = Object.entries(typeof body === "object" && body !== null ? body : {});
-    const asked = Object.fromEntries(told.filter(([name]) => TOLD_FIELDS.includes(name)));
+    const asked = safeFields(typeof body === "object" && body !== null ? { ...body } : {});
+    const detail = { method, url, role, outcome, ...(job === undefined ? {} : { job }), asked };
     const before = leftOut === 0 ? {} : { left_out_before: leftOut };
-    this.#audit.record({ action: "api.write", by: caller, detail: { method, url, role, outcome, asked, ...before } });
+    this.#audit.record({ action: "api.write", by: caller, detail: { ...detail, ...before } });
+    if (job === undefined) return;
+    const known = this.#jobs.list().find(({ id }) => id === job);
+    if (known === undefined) return; // asked for again with its Idempotency-Key, long after its end
+    this.#askers.set(job, caller);
+    this.#noteEnd(known); // a short one may have ended before this was told
+  }
+
+  /** A request is answered when its job is accepted: how that ends is told then. */
+  #noteEnd({ id: job, kind, state, finishedAtMs, error }: Job): void {
+    const by = this.#askers.get(job);
+    if (by === undefined || finishedAtMs === undefined) return;
+    this.#askers.delete(job);
+    this.#audit.record({
+      action: "job.ended",
+      by,
+      detail: { job, kind, outcome: state === "failed" ? error?.code : state },
+    });
   }
 
   /** How many failures of the caller were left out in the minute before; undefined: so is this one. */
