@@ -3,16 +3,17 @@
  * beside the state (`keys/<repository id>`, 0600). Makes the repository when its place is empty and that is wanted.
  */
 import { randomBytes } from "node:crypto";
-import { readFile, readdir, rename } from "node:fs/promises";
-import { join } from "node:path";
-import { syncFolder, writeFileDurably } from "../base/atomic-file.js";
+import { existsSync } from "node:fs";
+import { readFile, readdir, rename, rmdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { syncFolder, unlinkIfThere, writeFileDurably } from "../base/atomic-file.js";
 import type { Clock } from "../base/clock.js";
-import { HoldfastError, errnoOf, messageOf } from "../base/errors.js";
+import { HoldfastError, errnoOf, hasCode, messageOf } from "../base/errors.js";
 import { makeFolders } from "../base/make-folders.js";
 import type { Secret } from "../base/observe.js";
 import { type Observer } from "../base/observe.js";
 import { isRecoveryKey } from "../engine/keys.js";
-import { Repository, type Unlock } from "../engine/repository.js";
+import { type InitOptions, type InitResult, Repository, type Unlock } from "../engine/repository.js";
 import { readConfig, type RepositoryConfig } from "../engine/repository-config.js";
 import type { KeyService } from "../storage/key-service.js";
 import { localFolderOf, openBackend } from "../storage/open.js";
@@ -62,35 +63,62 @@ export interface MadeRepository {
 
 /**
  * Makes a repository. Without a password its random key is written beside the state before the repository exists, so
- * that no crash leaves one that nobody can open. Throws REPO_EXISTS, REPO_NOT_EMPTY, STORE_READ_ONLY.
+ * that no crash leaves one that nobody can open, but not before its place is known to be free: what is there may have no
+ * other key than the one that was written last. Throws REPO_EXISTS, REPO_NOT_EMPTY, STORE_READ_ONLY.
  */
 export async function makeRepository(options: StoreOptions): Promise<MadeRepository> {
   const { password, keyService } = options;
   const keyBytes =
     options.encrypt && password === undefined && keyService === undefined ? randomBytes(KEY_BYTES) : undefined;
-  const pending = keyFileOf(options.stateDir, PENDING_KEY);
-  if (keyBytes !== undefined) {
-    await makeStateFolder(join(options.stateDir, "keys"));
-    await writeFileDurably(pending, keyBytes.toString("hex"), { mode: 0o600 });
-  }
-  const made = await Repository.init({
+  const init: InitOptions = {
     storeUrl: options.storeUrl,
     encrypt: options.encrypt,
     ...(password === undefined ? (keyService === undefined ? {} : { keyService }) : { password }),
-    ...(keyBytes === undefined ? {} : { keyBytes }),
     passwordKdf: options.passwordKdf,
     clock: options.clock,
     observer: options.observer,
-  });
+  };
+  const made = keyBytes === undefined ? await Repository.init(init) : await initKept(options, init, keyBytes);
   const keyFile = keyFileOf(options.stateDir, made.repositoryId);
   if (keyBytes !== undefined) {
-    await rename(pending, keyFile);
+    await rename(keyFileOf(options.stateDir, PENDING_KEY), keyFile);
     await syncFolder(join(options.stateDir, "keys"));
   }
   const { repositoryId, recoveryKey } = made;
   if (keyBytes !== undefined && recoveryKey !== undefined)
     await keepRecoveryKey(options.stateDir, repositoryId, recoveryKey);
   return { repositoryId, recoveryKey, keyFile: keyBytes === undefined ? undefined : keyFile };
+}
+
+/** Makes the repository with a key that is kept as `PENDING_KEY`; where that fails nothing of it stays that no repository needs. */
+async function initKept(options: StoreOptions, init: InitOptions, keyBytes: Buffer): Promise<InitResult> {
+  const { stateDir } = options;
+  const pending = keyFileOf(stateDir, PENDING_KEY);
+  const undo: (() => Promise<unknown>)[] = [];
+  const onFree = async (): Promise<void> => {
+    const made = [dirname(pending), stateDir].filter((folder) => !existsSync(folder));
+    undo.push(() => unlinkIfThere(pending), ...made.map((folder) => () => rmdir(folder)));
+    await makeStateFolder(dirname(pending));
+    await writeFileDurably(pending, keyBytes.toString("hex"), { mode: 0o600 });
+  };
+  try {
+    return await Repository.init({ ...init, keyBytes, onFree });
+  } catch (error) {
+    // With one copy of its configuration there is a repository, and this is its key.
+    if (await mayBeMade(options)) throw error;
+    for (const step of undo) await step().catch(() => undefined); // a folder may be in use by now
+    throw error;
+  }
+}
+
+/** Whether anything there may be a repository. */
+async function mayBeMade(options: StoreOptions): Promise<boolean> {
+  try {
+    await repositoryConfig(options);
+    return true;
+  } catch (error) {
+    return !hasCode(error, "REPO_NOT_FOUND");
+  }
 }
 
 /**

@@ -56,11 +56,13 @@ import { WalTail } from "./wal-tail.js";
 import { ChunkSet } from "./workers/chunk-set.js";
 import { WorkerPool } from "./workers/pool.js";
 
-/** Makes a repository in an empty or missing place. Throws REPO_EXISTS, REPO_NOT_EMPTY. */
+/** Makes a repository in an empty or missing place; in another nothing is changed. Throws REPO_EXISTS, REPO_NOT_EMPTY. */
 export async function initRepository(options: InitOptions): Promise<InitResult> {
   const signal = new AbortController().signal;
-  await using backend = await openBackend(options.storeUrl, { create: true, io: options.io ?? systemIo });
-  await refuseOccupied(backend, signal);
+  const io = options.io ?? systemIo;
+  await refuseOccupied(options.storeUrl, io, signal);
+  await options.onFree?.();
+  await using backend = await openBackend(options.storeUrl, { create: true, io });
   const idBytes = randomBytes(32);
   const repositoryId = idBytes.toString("hex");
   const secrets = options.encrypt ? await makeSlots(backend, idBytes, options, signal) : {};
@@ -69,11 +71,16 @@ export async function initRepository(options: InitOptions): Promise<InitResult> 
   return { repositoryId, ...secrets };
 }
 
-async function refuseOccupied(backend: Backend, signal: AbortSignal): Promise<void> {
-  for await (const { key } of backend.list("", signal)) {
-    if (key.startsWith("config/")) throw new HoldfastError("REPO_EXISTS", `a repository exists at ${backend.url}`);
-    // Key slots of an `init` that was cut short do no harm.
-    if (!key.startsWith("keys/")) throw new HoldfastError("REPO_NOT_EMPTY", `${backend.url} is not empty`);
+async function refuseOccupied(storeUrl: string, io: FileIo, signal: AbortSignal): Promise<void> {
+  try {
+    await using backend = await openBackend(storeUrl, { io });
+    for await (const { key } of backend.list("", signal)) {
+      if (key.startsWith("config/")) throw new HoldfastError("REPO_EXISTS", `a repository exists at ${backend.url}`);
+      // Key slots of an `init` that was cut short do no harm.
+      if (!key.startsWith("keys/")) throw new HoldfastError("REPO_NOT_EMPTY", `${backend.url} is not empty`);
+    }
+  } catch (error) {
+    if (!hasCode(error, "REPO_NOT_FOUND")) throw error; // there is no folder yet
   }
 }
 

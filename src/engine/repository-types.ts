@@ -30,6 +30,8 @@ export interface InitOptions {
   readonly keyService?: KeyService;
   /** How a password is stretched; default scrypt. */
   readonly passwordKdf?: "scrypt" | "pbkdf2-sha256";
+  /** Called when the place was found free, before anything is made there. */
+  readonly onFree?: () => Promise<void>;
   /** File calls of the store; the system's unless a test makes them fail. */
   readonly io?: FileIo;
   readonly clock: Clock;

@@ -1,6 +1,6 @@
 /** Making and opening the daemon's repository: the key is never lost, whatever happens in between. */
 import { existsSync } from "node:fs";
-import { mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { expect } from "chai";
 import { systemClock } from "../../src/base/clock.js";
 import { Secret, silentObserver } from "../../src/base/observe.js";
@@ -51,7 +51,42 @@ describe("the daemon's store", () => {
     await writeFile(folder().at("store", "thesis.txt"), "mine");
     expect(await isUnmade(folder().at("store"))).to.equal(false);
     expect(await rejection(makeRepository(storeOptions(folder())))).to.have.property("code", "REPO_NOT_EMPTY");
+    expect(await readdir(folder().at("store")), "nothing is left there").to.deep.equal(["thesis.txt"]);
+    expect(await readdir(folder().path), "nor a key").to.deep.equal(["store"]);
   });
+
+  it("refuses to make another where one stands, and leaves alone a key that has not got its name", async () => {
+    const options = storeOptions(folder());
+    const made = await makeRepository(options);
+    await rename(made.keyFile ?? "", folder().at("state", "keys", "pending"));
+    expect(await rejection(makeRepository(options))).to.have.property("code", "REPO_EXISTS");
+    await using repository = await openRepository(options);
+    expect(repository.id).to.equal(made.repositoryId);
+  });
+
+  for (const [what, code, hinder, clear] of [
+    ["its folder cannot be made", "STORE_IO", async () => await writeFile(folder().at("store"), "in the way"), "store"],
+    [
+      "its keys cannot be stored",
+      "OBJECT_MISSING",
+      async () => {
+        await mkdir(folder().at("store"));
+        await symlink("nowhere/at-all", folder().at("store", "keys"));
+      },
+      "store/keys",
+    ],
+  ] as const) {
+    it(`leaves no key when ${what}, and is made when that can be again`, async () => {
+      const options = storeOptions(folder());
+      await hinder();
+      expect(await rejection(makeRepository(options))).to.have.property("code", code);
+      expect(await readdir(folder().path)).to.deep.equal(["store"]);
+      await rm(folder().at(clear));
+      await makeRepository(options);
+      await using repository = await openRepository(options);
+      expect(repository.encrypted).to.equal(true);
+    });
+  }
 
   it("is not made anew where one stood before, whose disk may be away; elsewhere it is", async () => {
     const options = storeOptions(folder());
