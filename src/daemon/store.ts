@@ -128,7 +128,7 @@ async function mayBeMade(options: StoreOptions): Promise<boolean> {
 export async function openRepository(options: StoreOptions): Promise<Repository> {
   const config = await repositoryConfig(options);
   await makeStateFolder(options.stateDir);
-  return await Repository.open({
+  const repository = await Repository.open({
     storeUrl: options.storeUrl,
     stateDir: options.stateDir,
     unlock: config.encrypted ? await unlockFor(options, config.repository_id) : undefined,
@@ -139,6 +139,17 @@ export async function openRepository(options: StoreOptions): Promise<Repository>
     observer: options.observer,
     signal: options.signal,
   });
+  if (config.encrypted && options.password === undefined && options.keyService === undefined)
+    await nameKey(options.stateDir, repository.id).catch(() => undefined); // it opens it the next time, too
+  return repository;
+}
+
+/** Gives the key that has just opened a repository whose making was cut short its name; the next that is made needs the other. */
+async function nameKey(stateDir: string, repositoryId: string): Promise<void> {
+  const keyFile = keyFileOf(stateDir, repositoryId);
+  if (existsSync(keyFile)) return;
+  await rename(keyFileOf(stateDir, PENDING_KEY), keyFile);
+  await syncFolder(dirname(keyFile));
 }
 
 /** What `makeRepository` may find of an attempt that a crash cut short, and what a new file system has. */

@@ -36,6 +36,17 @@ describe("the daemon's store", () => {
     expect(repository.id).to.equal(made.repositoryId);
   });
 
+  it("gives its key its name when it opens one, so that making another beside it overwrites nothing", async () => {
+    const options = storeOptions(folder());
+    const made = await makeRepository(options);
+    await rename(made.keyFile ?? "", folder().at("state", "keys", "pending"));
+    await (await openRepository(options))[Symbol.asyncDispose]();
+    await makeRepository({ ...options, storeUrl: folder().at("another") });
+    await using repository = await openRepository(options);
+    expect(repository.id).to.equal(made.repositoryId);
+    expect(existsSync(made.keyFile ?? "")).to.equal(true);
+  });
+
   it("makes a repository again where only the key slots of a cut short attempt are left", async () => {
     const options = storeOptions(folder());
     await makeRepository(options);
