@@ -9,6 +9,7 @@ import type { AuditService } from "./audit-service.js";
 import type { BytePath } from "../base/paths.js";
 import type { Manifest } from "../engine/types.js";
 import type { BrowseService } from "./browse-service.js";
+import type { HealthDocument } from "./health-document.js";
 import type { PathDocument } from "./path-document.js";
 import type { RetentionService } from "./retention-service.js";
 import type { CbtService } from "./cbt-service.js";
@@ -442,12 +443,6 @@ export interface StatusDocument {
   readonly alerts_undelivered: number;
   /** The next command for a person, or null. */
   readonly next_step: string | null;
-}
-export interface HealthDocument {
-  /** Exit code of `holdfast health`: 0, 5 or 1. */
-  readonly exit_code: 0 | 1 | 5;
-  readonly state: "healthy" | "attention" | "failing";
-  readonly checks: readonly { readonly name: string; readonly ok: boolean; readonly detail: string }[];
 }
 export interface ScheduleDocument {
   readonly name: string;

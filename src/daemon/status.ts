@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { isoTime } from "../base/clock.js";
 import { pathFields, pathText } from "../base/paths.js";
 import { counted, formatDuration } from "../base/units.js";
-import type { HealthDocument, RepositoryDocument, StatusDocument } from "../api/services.js";
+import type { HealthDocument, HealthLevel } from "../api/health-document.js";
+import type { RepositoryDocument, StatusDocument } from "../api/services.js";
 import type { SourceDocument } from "../api/watch-service.js";
 import type { Incident } from "../recovery/incident.js";
 import type { Operation } from "./operation.js";
@@ -81,7 +82,9 @@ export async function healthDocument(parts: Parts, operation: Operation): Promis
     state: stateOf(findings),
     checks: CHECKS.map((name) => {
       const found = findings.filter((finding) => finding.check === name);
-      return { name, ok: found.length === 0, detail: found.map((finding) => finding.text).join("; ") || "well" };
+      const [worst] = found;
+      const detail = found.map((finding) => finding.text).join("; ") || "well";
+      return { name, ok: worst === undefined, level: worst?.level ?? "ok", detail };
     }),
   };
 }
@@ -90,8 +93,7 @@ const CHECKS = ["store", "watching", "incidents", "backups", "alerts"] as const;
 
 interface Finding {
   readonly check: (typeof CHECKS)[number];
-  /** failing: protection is not given; breached: a target is missed; attention: a person should look. */
-  readonly level: "failing" | "breached" | "attention";
+  readonly level: HealthLevel;
   readonly text: string;
   readonly nextStep?: string;
 }

@@ -414,7 +414,11 @@ function fakeSystem({ jobsById, settings }: FakeGround): SystemService {
       return statusDocument();
     },
     health: () =>
-      Promise.resolve({ exit_code: 0, state: "healthy", checks: [{ name: "store", ok: true, detail: "" }] }),
+      Promise.resolve({
+        exit_code: 0,
+        state: "healthy",
+        checks: [{ name: "store", ok: true, level: "ok", detail: "" }],
+      }),
     schedules: () => Promise.resolve([]),
     config: () => Promise.resolve({ store: "/store" }),
     reload: () => Promise.resolve({ plan: ["+ source media"] }),

@@ -276,6 +276,25 @@ describe("the command line with a daemon", () => {
     }
   });
 
+  it("says FAIL in health only where it does not end with 0", async () => {
+    const check = { ok: false, detail: "" };
+    const attention = { ...check, name: "watching", level: "attention" } as const;
+    const breached = { ...check, name: "backups", level: "breached" } as const;
+    const answers = [
+      { exit_code: 0, state: "attention", checks: [attention] },
+      { exit_code: 5, state: "attention", checks: [attention, breached] },
+    ] as const;
+    const told: string[] = [];
+    for (const answer of answers) {
+      served.services.system.health = () => Promise.resolve(answer);
+      told.push((await run("health")).stdout);
+    }
+    expect(told).to.deep.equal([
+      "attention\n  WARN  watching  \n",
+      "attention\n  WARN  watching  \n  FAIL  backups  \n",
+    ]);
+  });
+
   it("carries the daemon's own error with its exit code", async () => {
     served.services.system.reload = () => Promise.reject(new HoldfastError("CONFIG_INVALID", "h.yaml:3:1 unknown key"));
     const result = await run("config", "reload");

@@ -1,6 +1,7 @@
 /** Commands about what is protected: status, health, protect, unprotect, pause, resume, schedule. */
 import type { Page } from "../../api/paging.js";
-import type { HealthDocument, ScheduleDocument, StatusDocument } from "../../api/services.js";
+import type { HealthCheck, HealthDocument } from "../../api/health-document.js";
+import type { ScheduleDocument, StatusDocument } from "../../api/services.js";
 import type { PauseDocument, SourceDocument } from "../../api/watch-service.js";
 import { EXIT } from "../../base/error-codes.js";
 import { HoldfastError, hasCode } from "../../base/errors.js";
@@ -48,7 +49,8 @@ export const watchCommands: readonly CommandSpec[] = [
   },
   {
     name: "health",
-    summary: "For machines: exit 0 healthy, 5 a target is breached, 1 failing.",
+    summary:
+      "For machines: exit 0 healthy (also with a WARN, at which a person should look), 5 a target is breached, 1 failing.",
     examples: ["holdfast health", "holdfast health --json"],
     run: async (context) => {
       const api = await context.api("daemon");
@@ -226,8 +228,14 @@ function sourceLine(output: Output, source: SourceDocument, nowMs: number): stri
 function printHealth(output: Output, health: HealthDocument): void {
   output.print(health.state);
   for (const check of health.checks) {
-    output.print(`  ${check.ok ? output.good("ok  ") : output.bad("FAIL")}  ${check.name}  ${printable(check.detail)}`);
+    output.print(`  ${markOf(output, check)}  ${check.name}  ${printable(check.detail)}`);
   }
+}
+
+/** FAIL is what the exit code tells, too. */
+function markOf(output: Output, { ok, level }: HealthCheck): string {
+  if (ok) return output.good("ok  ");
+  return level === "attention" ? output.careful("WARN") : output.bad("FAIL");
 }
 
 async function pause(context: CommandContext, args: readonly string[], options: Options): Promise<number | undefined> {
