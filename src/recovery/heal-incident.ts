@@ -10,8 +10,9 @@ import type { BytePath } from "../base/paths.js";
 import type { RestoreMemory } from "./gate.js";
 import { INCIDENT_PATHS_SHOWN, type Incident, type IncidentState, type QuarantineReference } from "./incident.js";
 import { CANDIDATES_KEPT_MAX, type IncidentBook, type IncidentChange, type IncidentPath } from "./incident-book.js";
-import type { HealJob, HealResult, PathHealer } from "./heal-path.js";
-import type { HealPolicy } from "./ports.js";
+import { type HealJob, type HealResult, NOTHING_FOUND, type PathHealer } from "./heal-path.js";
+import { isThere } from "./is-there.js";
+import type { HealPolicy, LiveWatch } from "./ports.js";
 import { BatchCollector, type BatchReport, type RecoveryOutcome, type RecoveryResult } from "./report.js";
 
 export interface IncidentHealerOptions {
@@ -21,6 +22,7 @@ export interface IncidentHealerOptions {
   readonly book: IncidentBook;
   readonly memory: RestoreMemory;
   readonly healer: PathHealer;
+  readonly watch: Pick<LiveWatch, "lastGood">;
   readonly policyFor: (source: string, path: BytePath) => HealPolicy;
   /** Paths of one incident that are healed at the same time. */
   readonly parallel: number;
@@ -145,7 +147,10 @@ export class IncidentHealer {
     const kept = await mapLimited(shortestFirst, this.#options.parallel, signal, async ({ path, kind }, inner) => {
       const onFolderMade = (folder: BytePath): void => void collector.healedFolders.add(folder);
       const job = { ...this.#jobOf(incident, path, kind), byPerson, onFolderMade };
-      const found = await this.exclusively(path, () => this.#options.healer.heal(job, inner));
+      const found = await this.exclusively(
+        path,
+        async () => (await this.#goneSince(incident, path)) ?? (await this.#options.healer.heal(job, inner)),
+      );
       const result = collector.healedFolders.has(path) ? asHealed(found) : found;
       this.#count(incident.source, path, result, byPerson);
       collector.add(resultOf(incident.id, path, result));
@@ -153,6 +158,17 @@ export class IncidentHealer {
       return result.quarantined;
     });
     return kept.flat();
+  }
+
+  /**
+   * What this incident put back before it was cut short, or tried again, and what is gone since: that was meant, or is
+   * told as a loss of its own. A path that is lost still is none of these, whatever the clock says.
+   */
+  async #goneSince({ openedAtMs }: Incident, path: BytePath): Promise<HealResult | undefined> {
+    const { healedAtMs = 0, state } = (await this.#options.watch.lastGood(path)) ?? {};
+    if (healedAtMs <= openedAtMs || state === "lost" || (await isThere(path))) return undefined;
+    const message = "put back before, and gone again: that is judged by itself";
+    return { ...NOTHING_FOUND, outcome: "healed", message, durationMs: 0 };
   }
 
   /** Deepest first: what was put into a folder has moved its times. */

@@ -83,7 +83,7 @@ export interface HealResult {
 
 type Finding = Omit<HealResult, "durationMs">;
 
-const NOTHING_FOUND = { candidates: [], searched: [], notes: [], manualCommands: [], quarantined: [] } as const;
+export const NOTHING_FOUND = { candidates: [], searched: [], notes: [], manualCommands: [], quarantined: [] } as const;
 /** How often a waiting heal looks whether the writer is done, ms. */
 const WRITER_POLL_MS = 250;
 

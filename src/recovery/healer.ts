@@ -2,15 +2,13 @@
  * The door of healing: takes what the monitor reports lost or damaged, decides by mode and breaker, heals or holds,
  * and answers people. Handlers of events only note and enqueue; nothing they start ever throws back into the bus.
  */
-import { lstat } from "node:fs/promises";
 import { join } from "node:path";
 import type { EventCatalogue, LossEvent } from "../base/events.js";
 import { type Timer, isRecent } from "../base/clock.js";
-import { HoldfastError, asHoldfastError, errnoOf, messageOf } from "../base/errors.js";
+import { HoldfastError, asHoldfastError, messageOf } from "../base/errors.js";
 import { randomHex } from "../base/ids.js";
 import { ResourceStack } from "../base/lifecycle.js";
 import { type BytePath, parentPath, pathText } from "../base/paths.js";
-import { reached } from "../base/reach.js";
 import type { FileNode } from "../engine/types.js";
 import { RecoveryChain, chainOfOne } from "./chain.js";
 import { databaseAt } from "./database-at.js";
@@ -21,6 +19,7 @@ import { type HealResult, PathHealer } from "./heal-path.js";
 import { MassLosses } from "./mass-losses.js";
 import type { Incident, IncidentState } from "./incident.js";
 import { IncidentBook, type IncidentPath } from "./incident-book.js";
+import { isThere } from "./is-there.js";
 import { restoreFromQuarantine } from "./quarantine-restore.js";
 import type { HealMode, HealPolicy, HealerOptions, HealerSettings, RecoverOptions } from "./ports.js";
 import { type Placement, PlacementNotes } from "./placement-notes.js";
@@ -102,7 +101,9 @@ export class Healer implements AsyncDisposable {
     this.#healer = new PathHealer({ clock, observer, versions, watch, chain, quarantine, processes, writerWaitMs });
     const { book, memory, healer } = { book: this.#book, memory: this.#memory, healer: this.#healer };
     const onPutOff = (id: string): void => this.#unfinished.onPutOff(id);
-    this.#incidents = new IncidentHealer({ clock, observer, bus, book, memory, healer, policyFor, parallel, onPutOff });
+    this.#incidents = new IncidentHealer({
+      ...{ clock, observer, bus, book, memory, healer, watch, policyFor, parallel, onPutOff },
+    });
     this.#unfinished = new Unfinished({
       ...{ observer, watch, policyFor, book, memory, parallel, incidents: this.#incidents, signal: this.#stop.signal },
       work: (work) => this.#work(work),
@@ -343,20 +344,13 @@ export class Healer implements AsyncDisposable {
   /** Opens an incident for an event unless the path has an open one; gives that when it could not be carried on. */
   async #openFor(event: LossEvent): Promise<Incident | undefined> {
     const { source, path, kind, noticedBy, detail, seenAtMs } = event;
-    const mass = this.#book.openMassOf(source);
-    if (mass !== undefined && (await this.#isIn(mass, path))) return undefined;
+    if (await this.#mass.holds(event)) return undefined;
     const open = this.#book.openIncidentOf(path);
     if (open !== undefined) return this.#cutShort.take(open) ? await this.#book.get(open) : undefined;
     const incident = await this.#book.open({ source, kind, noticedBy, detail, seenAtMs, reason: "" }, [{ path, kind }]);
     this.#options.observer.log.warn("incident.opened", { id: incident.id, source, kind, path: pathText(path), detail });
     this.#options.bus.emit("incident.opened", { id: incident.id, source, paths: 1, kind });
     return incident;
-  }
-
-  /** After a start losses are told again: those of a mass loss that waits for a person stay there. */
-  async #isIn(mass: string, path: BytePath): Promise<boolean> {
-    for await (const held of this.#book.pathsOf(mass)) if (held.path === path) return true;
-    return false;
   }
 
   /** A second deletion soon after our restore is meant: it is accepted and told. */
@@ -483,17 +477,6 @@ function bySource(findings: readonly LossFinding[]): ReadonlyMap<string, readonl
 /** A result at another place: the folder is a person's choice, and nothing is followed below it. */
 function placementAt(to: BytePath, tag: string): Placement {
   return { path: to, root: parentPath(to), tag };
-}
-
-async function isThere(path: BytePath): Promise<boolean> {
-  try {
-    using place = reached(path);
-    await lstat(place.bytes);
-    return true;
-  } catch (error) {
-    if (["ENOENT", "ENOTDIR"].includes(errnoOf(error) ?? "")) return false;
-    throw error;
-  }
 }
 
 export type { Incident, IncidentState };

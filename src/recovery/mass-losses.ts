@@ -32,6 +32,8 @@ type Lost = Pick<LossEvent, "path" | "kind" | "detail">;
 
 /** States in which an incident is taken up by itself after a start, with all its paths. */
 const UNFINISHED: ReadonlySet<IncidentState> = new Set(["open", "healing"]);
+/** States in which nothing of an incident was put back yet. */
+const UNDECIDED: ReadonlySet<IncidentState> = new Set(["open", "waiting"]);
 
 export class MassLosses {
   readonly #parts: MassParts;
@@ -67,6 +69,28 @@ export class MassLosses {
     return incident;
   }
 
+  /**
+   * True when a single loss belongs to the open mass incident of its source: the path waits there for a decision, or is
+   * still to be put back. What stood again since it was told as lost is lost anew, and judged like any other.
+   */
+  async holds({ source, path, kind, noticedBy }: LossEvent): Promise<boolean> {
+    const { book, watch } = this.#parts;
+    const id = book.openMassOf(source);
+    if (id === undefined || !(await this.#isIn(id, path, kind))) return false;
+    const { state, openedAtMs } = await book.get(id);
+    if (UNDECIDED.has(state)) return true;
+    if (noticedBy !== "start") return false; // a loss is told once, but for a start
+    const { healedAtMs = 0, registeredAtMs = 0 } = (await watch.lastGood(path)) ?? {};
+    return Math.max(healedAtMs, registeredAtMs) <= openedAtMs;
+  }
+
+  /** Whether an incident tells of a path; one that it misses only is not there to be damaged. */
+  async #isIn(id: string, path: BytePath, kind: LossEvent["kind"]): Promise<boolean> {
+    for await (const held of this.#parts.book.pathsOf(id))
+      if (held.path === path) return held.kind !== "deleted" || kind === "deleted";
+    return false;
+  }
+
   /** Writes the event down; gives the incident that is to be healed now. */
   async #noted(event: MassLoss): Promise<Incident | undefined> {
     const { source, isAttack, goesOn = false } = event;
@@ -84,14 +108,21 @@ export class MassLosses {
     return goesOn ? undefined : await this.#over(incident);
   }
 
-  /** After a start losses are told again: those of an event that is to be decided or healed still are its own. */
+  /**
+   * After a start losses are told again: those of an event that is to be decided or healed still are its own, but for
+   * what it had put back already.
+   */
   async #withoutUnfinished(source: string, lost: readonly LossEvent[]): Promise<readonly LossEvent[]> {
     const { book } = this.#parts;
     const id = book.openMassOf(source);
     const isToldAgain = lost.some(({ noticedBy }) => noticedBy === "start");
-    if (id === undefined || !isToldAgain || !UNFINISHED.has((await book.get(id)).state)) return lost;
+    if (id === undefined || !isToldAgain) return lost;
+    const { state, openedAtMs } = await book.get(id);
+    if (!UNFINISHED.has(state)) return lost;
     const known = await this.#pathsOf(id);
-    return lost.filter(({ path, noticedBy }) => noticedBy !== "start" || !known.has(path));
+    return lost.filter(
+      ({ path, noticedBy, healedAtMs = 0 }) => noticedBy !== "start" || healedAtMs > openedAtMs || !known.has(path),
+    );
   }
 
   async #opened(event: MassLoss, lost: readonly LossEvent[]): Promise<Incident | undefined> {

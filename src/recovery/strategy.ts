@@ -21,6 +21,10 @@ export interface LastGood {
   readonly linkTarget?: string;
   /** When holdfast put it back, wall ms, as long as nobody worked on it, removed it or made it again; else 0. */
   readonly healedAtMs?: number;
+  /** When this version became durable, wall ms. */
+  readonly registeredAtMs?: number;
+  /** live: it stands, or is missed and not judged · lost: told as such · removing, removed: it was meant to go. */
+  readonly state?: "live" | "lost" | "removing" | "removed";
 }
 
 /** How a path came to be recovered: a kind of damage, or a person's wish to have it as it was. */

@@ -234,7 +234,7 @@ export class RecoveryRig implements AsyncDisposable {
   /** Stores and registers a live path as it is. */
   register(path: BytePath): BytePath {
     const node = this.versions.keep(path);
-    this.watch.known.set(path, lastGoodOf(node));
+    this.watch.known.set(path, { ...lastGoodOf(node), registeredAtMs: Date.now() });
     return path;
   }
 

@@ -1,0 +1,180 @@
+/** A file of a mass loss that was put back and is lost once more, while the rest is being healed or after some could not be. */
+import { existsSync } from "node:fs";
+import { readFile, rm, writeFile } from "node:fs/promises";
+import { expect } from "chai";
+import { deferred } from "../../src/base/concurrency.js";
+import type { NoticedBy } from "../../src/base/events.js";
+import type { BytePath } from "../../src/base/paths.js";
+import type { IncidentState } from "../../src/recovery/incident.js";
+import { until } from "../support/program.js";
+import type { LastGood } from "../../src/recovery/strategy.js";
+import { RecoveryRig } from "../support/recovery-rig.js";
+import { type TempFolder, useTempFolder } from "../support/temp-folder.js";
+
+const NAMES = ["a", "b", "c"];
+const LIMIT_MS = 1500;
+
+describe("a file of a mass loss that is lost once more", () => {
+  const folder = useTempFolder("lost-anew");
+
+  it("while the rest is being healed, is an incident of its own and comes back as it was last", async () => {
+    await using lost = await HalfHealed.create(folder());
+    const { rig, first } = lost;
+    await writeFile(first, "more work");
+    rig.register(first);
+    await rm(first);
+    rig.bus.emit("file.lost", lossOf(first));
+    await until("it is back", LIMIT_MS, () => existsSync(first));
+    expect(await readFile(first, "utf8")).to.equal("more work");
+    await lost.finish();
+    expect(await statesOf(rig)).to.deep.equal(["deleted healed", "mass healed"]);
+    expect(NAMES.every((name) => existsSync(folder().at("data", name)))).to.equal(true);
+  });
+
+  it("while the rest is being healed, and soon after it was put back, is gone as its owner means it", async () => {
+    await using lost = await HalfHealed.create(folder());
+    const { rig, first } = lost;
+    await rm(first);
+    rig.bus.emit("file.lost", lossOf(first));
+    await until("it is accepted", LIMIT_MS, () => rig.watch.removalsAccepted.length > 0);
+    await lost.finish();
+    expect(existsSync(first)).to.equal(false);
+    expect(await statesOf(rig)).to.deep.equal(["deleted respected", "mass healed"]);
+  });
+
+  it("while the rest is being healed, or only damaged, comes back in good order", async () => {
+    await using lost = await HalfHealed.create(folder());
+    const { rig, first } = lost;
+    await writeFile(first, "");
+    rig.bus.emit("file.lost", { ...lossOf(first), kind: "truncated" });
+    await until("it is whole", LIMIT_MS, async () => (await readFile(first, "utf8")) === "a");
+    await lost.finish();
+    expect(await statesOf(rig)).to.deep.equal(["truncated healed", "mass healed"]);
+  });
+
+  it("is healed also when others of the incident could not be, for which the next start opens no other", async () => {
+    await using rig = await RecoveryRig.create(folder(), { policy: { mass: "heal" } });
+    await rig.start();
+    const [first, second] = await protectAll(rig);
+    rig.versions.damage(rig.watch.known.get(second)?.sha256 ?? "");
+    await loseAll(rig, folder());
+    await rig.healer.idle();
+    expect(await statesOf(rig)).to.deep.equal(["mass failed"]);
+    await rig.protect("a", "more work");
+    await rm(first);
+    await rig.lose(first);
+    expect(await readFile(first, "utf8")).to.equal("more work");
+    await rig.healer[Symbol.asyncDispose]();
+    await rig.start();
+    rig.bus.emit("file.lost", lossOf(second, "start"));
+    await rig.healer.idle();
+    expect(await statesOf(rig)).to.deep.equal(["deleted healed", "mass failed"]);
+    await rig.protect("a", "still more work");
+    await rm(first);
+    rig.bus.emit("file.lost", lossOf(first, "start"));
+    await rig.healer.idle();
+    expect(await readFile(first, "utf8"), "lost while no daemon ran").to.equal("still more work");
+  });
+
+  for (const state of ["removed", "live"] as const)
+    it(`is not put back by the heal that a crash cut short: it is ${state === "live" ? "told as a loss of its own" : "gone as meant"}`, async () => {
+      await using rig = await RecoveryRig.create(folder(), { settings: { secondDeletionMs: 0 } });
+      await rig.start();
+      const [first, second] = await protectAll(rig);
+      await loseAll(rig, folder());
+      await rig.healer.idle();
+      const id = await cutShort(rig);
+      const healedAtMs = Date.now() + 1;
+      const good = rig.watch.known.get(first);
+      if (good !== undefined) rig.watch.known.set(first, { ...good, healedAtMs, state });
+      await rig.start();
+      await rig.healer.idle();
+      expect([existsSync(first), existsSync(second)]).to.deep.equal([false, true]);
+      expect((await rig.healer.incident(id)).state).to.equal("healed");
+    });
+
+  it("is not taken at a start for a part of the heal that goes on, though many are told with it", async () => {
+    await using rig = await RecoveryRig.create(folder(), { settings: { secondDeletionMs: 0 } });
+    await rig.start();
+    const paths = await protectAll(rig);
+    await loseAll(rig, folder());
+    await rig.healer.idle();
+    await cutShort(rig);
+    await rig.start(false);
+    const losses = paths.map((path) => lossOf(path, "start"));
+    const healedAtMs = Date.now() + 1;
+    const again = losses.map((loss) => (loss.path === paths[0] ? { ...loss, healedAtMs } : loss));
+    rig.bus.emit("mass.loss", { source: "data", losses: again, isAttack: false });
+    await rig.healer.idle();
+    const open = await rig.healer.incidents({ onlyOpen: true, limit: 9 });
+    const held = open.filter(({ state }) => state === "waiting").map((incident) => incident.paths);
+    expect(held).to.deep.equal([[paths[0]]]);
+  });
+});
+
+/** A mass loss of three files that is being healed: the first is back, the last waits for `finish`. */
+class HalfHealed implements AsyncDisposable {
+  readonly rig: RecoveryRig;
+  readonly first: BytePath;
+  readonly #release: () => void;
+
+  private constructor(rig: RecoveryRig, first: BytePath, release: () => void) {
+    this.rig = rig;
+    this.first = first;
+    this.#release = release;
+  }
+
+  static async create(folder: TempFolder): Promise<HalfHealed> {
+    const rig = await RecoveryRig.create(folder, { policy: { mass: "heal" } });
+    await rig.start();
+    const [first, , last] = await protectAll(rig);
+    const gate = deferred<undefined>();
+    rig.watch.beforeAway = async (path) => {
+      if (path === last) await gate.promise;
+    };
+    await loseAll(rig, folder);
+    const good = (): LastGood | undefined => rig.watch.known.get(first);
+    await until("the first is back", LIMIT_MS, () => (good()?.healedAtMs ?? 0) > 0);
+    return new HalfHealed(rig, first, () => gate.resolve(undefined));
+  }
+
+  async finish(): Promise<void> {
+    this.#release();
+    await this.rig.healer.idle();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#release();
+    await this.rig[Symbol.asyncDispose]();
+  }
+}
+
+async function protectAll(rig: RecoveryRig): Promise<readonly [BytePath, BytePath, BytePath]> {
+  return [await rig.protect("a", "a"), await rig.protect("b", "b"), await rig.protect("c", "c")];
+}
+
+async function loseAll(rig: RecoveryRig, folder: TempFolder): Promise<void> {
+  for (const name of NAMES) await rm(folder.at("data", name));
+  const losses = NAMES.map((name) => lossOf(folder.bytes(`data/${name}`)));
+  rig.bus.emit("mass.loss", { source: "data", losses, isAttack: false });
+}
+
+function lossOf(path: BytePath, noticedBy: NoticedBy = "event") {
+  return { source: "data", path, kind: "deleted", noticedBy, seenAtMs: Date.now(), detail: "gone" } as const;
+}
+
+/** Newest first. */
+async function statesOf(rig: RecoveryRig): Promise<string[]> {
+  return (await rig.healer.incidents({ onlyOpen: false, limit: 9 })).map(({ kind, state }) => `${kind} ${state}`);
+}
+
+/** Ends the healer as a crash amid the heal of its one incident would; gives the incident's id. */
+async function cutShort(rig: RecoveryRig): Promise<string> {
+  const [incident] = await rig.healer.incidents({ onlyOpen: true, limit: 1 });
+  const id = incident?.id ?? "";
+  await rig.healer[Symbol.asyncDispose]();
+  const state: IncidentState = "healing";
+  const value = JSON.stringify({ ...incident, state, reason: "approved" });
+  await rig.database.batch([{ type: "put", key: `i!${id}`, value }]);
+  return id;
+}
