@@ -4,11 +4,19 @@
  */
 import type { Clock } from "../base/clock.js";
 import { KeyedMutex, mapLimited } from "../base/concurrency.js";
+import { asHoldfastError } from "../base/errors.js";
 import type { EventBus } from "../base/events.js";
 import type { Counter, Histogram, Observer } from "../base/observe.js";
 import type { BytePath } from "../base/paths.js";
 import type { RestoreMemory } from "./gate.js";
-import { INCIDENT_PATHS_SHOWN, type Incident, type IncidentState, type QuarantineReference } from "./incident.js";
+import { type HealHow, askedText } from "./asked.js";
+import {
+  type AskedFor,
+  INCIDENT_PATHS_SHOWN,
+  type Incident,
+  type IncidentState,
+  type QuarantineReference,
+} from "./incident.js";
 import { CANDIDATES_KEPT_MAX, type IncidentBook, type IncidentChange, type IncidentPath } from "./incident-book.js";
 import { type HealJob, type HealResult, NOTHING_FOUND, type PathHealer } from "./heal-path.js";
 import { isThere } from "./is-there.js";
@@ -24,6 +32,12 @@ export interface IncidentHealerOptions {
   readonly healer: PathHealer;
   readonly watch: Pick<LiveWatch, "lastGood">;
   readonly policyFor: (source: string, path: BytePath) => HealPolicy;
+  /** How a heal does what a person asked for. Throws USAGE, VERSION_NOT_FOUND. */
+  readonly howAsked: (
+    about: { readonly path: BytePath; readonly policy: HealPolicy },
+    asked: AskedFor,
+    signal: AbortSignal,
+  ) => Promise<HealHow>;
   /** Paths of one incident that are healed at the same time. */
   readonly parallel: number;
   /** Told when an incident was written down as put off. */
@@ -73,9 +87,29 @@ export class IncidentHealer {
     const [path] = incident.paths;
     const collector = new BatchCollector(this.#options.clock.nowMs());
     if (path === undefined) return collector.report(0);
-    const result = await this.exclusively(path, () => this.healOne(incident, { byPerson }, signal));
+    const result = await this.exclusively(path, async () => {
+      if (incident.asked === undefined) return await this.healOne(incident, { byPerson }, signal);
+      return await this.#healAsAsked(incident, path, incident.asked, signal);
+    });
     collector.add(resultOf(incident.id, path, result));
     return collector.report(result.durationMs);
+  }
+
+  /** Does what a person asked for before it was interrupted, or nothing. */
+  async #healAsAsked(incident: Incident, path: BytePath, asked: AskedFor, signal: AbortSignal): Promise<HealResult> {
+    const policy = this.#options.policyFor(incident.source, path);
+    let how: HealHow;
+    try {
+      how = await this.#options.howAsked({ path, policy }, asked, signal);
+    } catch (error) {
+      if (signal.aborted) throw error;
+      const { code, message } = asHoldfastError(error);
+      const reason = `it was to be recovered ${askedText(asked)}, which cannot be done any more: ${message}`;
+      const failure = { code, message };
+      await this.#close(incident, "failed", { failure }, reason);
+      return { ...NOTHING_FOUND, outcome: "failed", message: reason, failure, durationMs: 0 };
+    }
+    return await this.healOne(incident, { byPerson: true, ...how }, signal);
   }
 
   /** Heals a single-path incident in state `healing`; the caller holds the path. */
@@ -88,9 +122,8 @@ export class IncidentHealer {
     const kind = incident.kind === "mass" || incident.kind === "expected_missing" ? "deleted" : incident.kind;
     const result = await this.#options.healer.heal({ ...this.#jobOf(incident, path, kind), ...how }, signal);
     this.#count(incident.source, path, result, how.byPerson);
-    // What a person wanted in a special way is theirs to ask for again.
-    const isPutOff = result.isAway === true && how.steps === undefined && how.wanted === undefined;
-    const change = { ...changeOf(result, incident), ...(isPutOff ? putOffOf(path, how.byPerson) : {}) };
+    const putOff = result.isAway === true ? putOffOf(path, how.byPerson) : {};
+    const change = { ...changeOf(result, incident), ...putOff };
     await this.#close(incident, STATE_OF[result.outcome], change, result.message);
     return result;
   }

@@ -9,15 +9,14 @@ import { HoldfastError, asHoldfastError, messageOf } from "../base/errors.js";
 import { randomHex } from "../base/ids.js";
 import { ResourceStack } from "../base/lifecycle.js";
 import { type BytePath, parentPath, pathText } from "../base/paths.js";
-import type { FileNode } from "../engine/types.js";
-import { RecoveryChain, chainOfOne } from "./chain.js";
-import { databaseAt } from "./database-at.js";
+import { askedFor, howAsked } from "./asked.js";
+import { RecoveryChain } from "./chain.js";
 import { ExpectedFiles, isExpectation } from "./expected-files.js";
 import { PriorityLanes, RestoreMemory } from "./gate.js";
 import { IncidentHealer, resultOf } from "./heal-incident.js";
 import { type HealResult, PathHealer } from "./heal-path.js";
 import { MassLosses } from "./mass-losses.js";
-import type { Incident, IncidentState } from "./incident.js";
+import type { AskedFor, Incident, IncidentState } from "./incident.js";
 import { IncidentBook, type IncidentPath } from "./incident-book.js";
 import { isThere } from "./is-there.js";
 import { restoreFromQuarantine } from "./quarantine-restore.js";
@@ -103,6 +102,7 @@ export class Healer implements AsyncDisposable {
     const onPutOff = (id: string): void => this.#unfinished.onPutOff(id);
     this.#incidents = new IncidentHealer({
       ...{ clock, observer, bus, book, memory, healer, watch, policyFor, parallel, onPutOff },
+      howAsked: (about, asked, signal) => howAsked({ versions, chain }, about, asked, signal),
     });
     this.#unfinished = new Unfinished({
       ...{ observer, watch, policyFor, book, memory, parallel, incidents: this.#incidents, signal: this.#stop.signal },
@@ -188,9 +188,9 @@ export class Healer implements AsyncDisposable {
   async recover(source: string, path: BytePath, options: RecoverOptions, signal: AbortSignal): Promise<RecoveryResult> {
     const inner = AbortSignal.any([signal, this.#stop.signal]);
     const policy = this.#options.policyFor(source, path);
-    const wanted = options.atMs === undefined ? undefined : await this.#versionAt(path, options.atMs, inner);
-    const steps = this.#stepsFor(policy, options);
-    const extra = { ...(steps === undefined ? {} : { steps }), ...(wanted === undefined ? {} : { wanted }) };
+    const asked = askedFor(options);
+    const parts = { versions: this.#options.versions, chain: this.#chain };
+    const how = asked === undefined ? {} : await howAsked(parts, { path, policy }, asked, inner);
     const kind = (await isThere(path)) ? ("requested" as const) : ("deleted" as const);
     const seenAtMs = this.#options.clock.nowMs();
     return await this.#incidents.exclusively(path, async () => {
@@ -202,14 +202,15 @@ export class Healer implements AsyncDisposable {
         const to = options.to === undefined ? {} : { to: options.to };
         const incident = `recover_${randomHex(8)}`;
         const base = { source, path, kind, seenAtMs, policy, incident, explain: options.explain === true };
-        const heal = (): Promise<HealResult> => this.#healer.heal({ ...base, ...to, byPerson: true, ...extra }, inner);
+        const heal = (): Promise<HealResult> => this.#healer.heal({ ...base, ...to, byPerson: true, ...how }, inner);
         const placement = options.to === undefined ? undefined : placementAt(options.to, incident);
         const healed = placement === undefined ? heal() : this.#notes.during(placement, heal);
         return resultOf(undefined, path, await healed);
       }
-      const incident = await this.#takeUp({ source, path, kind, detail: "asked for by a person" }, seenAtMs, "person");
-      const heal = (): Promise<HealResult> => this.#incidents.healOne(incident, { byPerson: true, ...extra }, inner);
-      return resultOf(incident.id, path, await this.#orFailed(incident.id, heal, Object.keys(extra).length > 0));
+      const finding = { source, path, kind, detail: "asked for by a person", asked };
+      const incident = await this.#takeUp(finding, seenAtMs, "person");
+      const heal = (): Promise<HealResult> => this.#incidents.healOne(incident, { byPerson: true, ...how }, inner);
+      return resultOf(incident.id, path, await this.#orFailed(incident.id, heal));
     });
   }
 
@@ -407,14 +408,14 @@ export class Healer implements AsyncDisposable {
 
   // --- helpers --------------------------------------------------------------------------------------------------------
 
-  /** A heal that a person interrupts is over; one that our end or a full disk interrupts goes on, but for special wishes. */
-  async #orFailed<T>(id: string, work: () => Promise<T>, isSpecial = false): Promise<T> {
+  /** A heal that a person interrupts is over; one that our end or a full disk interrupts goes on. */
+  async #orFailed<T>(id: string, work: () => Promise<T>): Promise<T> {
     try {
       return await work();
     } catch (error) {
       const incident = await this.#book.get(id);
       const isLeft = incident.state === "healing" && !this.#stop.signal.aborted;
-      if (isLeft && isNotWritten(error) && !isSpecial) this.#unfinished.carryOn(id);
+      if (isLeft && isNotWritten(error)) this.#unfinished.carryOn(id);
       else if (isLeft) await this.#incidents.conclude(incident, "failed", `interrupted: ${messageOf(error)}`);
       throw error;
     }
@@ -422,33 +423,21 @@ export class Healer implements AsyncDisposable {
 
   /** An incident in state `healing` for a path that a person wants: the open one, or a new one. */
   async #takeUp(
-    finding: Omit<LossFinding, "kind"> & { readonly kind: IncidentPath["kind"] },
+    finding: Omit<LossFinding, "kind"> & {
+      readonly kind: IncidentPath["kind"];
+      readonly asked?: AskedFor | undefined;
+    },
     seenAtMs: number,
     noticedBy: "person" | "scan",
   ): Promise<Incident> {
-    const { source, path, kind, detail } = finding;
-    const change = { state: "healing", reason: "approved" } as const;
+    const { source, path, kind, detail, asked } = finding;
+    const change = { state: "healing", reason: "approved", asked } as const;
     const open = this.#book.openIncidentOf(path);
     if (open !== undefined) return await this.#book.change(open, change, ["open", "waiting", "noted", "failed"]);
-    const incident = await this.#book.open({ source, kind, noticedBy, detail, seenAtMs, reason: "" }, [{ path, kind }]);
+    const fresh = { source, kind, noticedBy, detail, seenAtMs, reason: "", asked };
+    const incident = await this.#book.open(fresh, [{ path, kind }]);
     this.#options.bus.emit("incident.opened", { id: incident.id, source, paths: 1, kind });
     return await this.#book.change(incident.id, change);
-  }
-
-  #stepsFor(policy: HealPolicy, options: RecoverOptions): HealPolicy["chain"] | undefined {
-    if (options.atMs !== undefined) return [{ strategy: "latest_backup", parameters: { at_ms: options.atMs } }];
-    return options.strategy === undefined ? undefined : chainOfOne(options.strategy, policy.chain, this.#chain);
-  }
-
-  /** What a path was at a time. Of a database that had a log with commits then, no stored digest is that of the whole. */
-  async #versionAt(path: BytePath, atMs: number, signal: AbortSignal): Promise<FileNode> {
-    const { versions } = this.#options;
-    const version = await versions.entryAt(path, atMs);
-    if (version?.node !== undefined) {
-      const { sha256: _digest, gitBlobId: _blob, ...node } = version.node;
-      return (await databaseAt(versions, path, atMs, signal)) === undefined ? version.node : node;
-    }
-    throw new HoldfastError("VERSION_NOT_FOUND", `${pathText(path)} has no version at ${new Date(atMs).toISOString()}`);
   }
 
   /** A restart must not forget what was restored just before: a path that is lost again and again waits for a person. */

@@ -33,7 +33,7 @@ export interface IncidentPath {
 /** What a new incident starts with. */
 export type NewIncident = Pick<
   Incident,
-  "source" | "kind" | "noticedBy" | "detail" | "seenAtMs" | "reason" | "isAttack" | "expected"
+  "source" | "kind" | "noticedBy" | "detail" | "seenAtMs" | "reason" | "isAttack" | "expected" | "asked"
 >;
 
 /** What may be changed after opening. */
@@ -52,6 +52,7 @@ export type IncidentChange = Partial<
     | "counts"
     | "detail"
     | "putOff"
+    | "asked"
   >
 > & { readonly state?: IncidentState };
 
@@ -146,10 +147,8 @@ export class IncidentBook {
         });
       const nowMs = this.#clock.nowMs();
       const isClosing = isMove && !OPEN_STATES.has(state);
-      const { putOff, ...rest } = before;
       const after: Incident = {
-        ...rest,
-        ...(isMove || putOff === undefined ? {} : { putOff }), // a move is a new decision
+        ...keptAt(before, state),
         ...change,
         state,
         updatedAtMs: nowMs,
@@ -268,6 +267,18 @@ const DECIDED: ReadonlySet<IncidentState> = new Set(["waiting", "noted", "denied
  */
 function isDecision(from: IncidentState, to: IncidentState): boolean {
   return DECIDED.has(to) || (to === "healing" && from !== "open");
+}
+
+/** What still holds of an incident in a state: a move is a new decision, and what had come to an end is asked for anew. */
+function keptAt(before: Incident, state: IncidentState): Incident {
+  const { putOff, asked, ...rest } = before;
+  const isMove = state !== before.state;
+  const isAnew = state === "healing" && (before.state === "failed" || before.state === "noted");
+  return {
+    ...rest,
+    ...(isMove || putOff === undefined ? {} : { putOff }),
+    ...(isAnew || asked === undefined ? {} : { asked }),
+  };
 }
 
 const PAGE_DIGITS = 6;

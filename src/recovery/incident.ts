@@ -118,6 +118,12 @@ export interface PutOff {
   readonly isApproved: boolean;
 }
 
+/** What a person asked for instead of the best there is: the version of a time (wall ms), or one strategy's. */
+export interface AskedFor {
+  readonly atMs?: number;
+  readonly strategy?: string;
+}
+
 /** Sums of an incident with many paths. */
 export interface IncidentCounts {
   readonly healed: number;
@@ -160,6 +166,8 @@ export interface Incident {
   readonly counts?: IncidentCounts;
   /** Its heal waits for the storage of this path, which was away, and goes on when that is back. */
   readonly putOff?: PutOff;
+  /** A person's wish that its heal is to fulfil, also when it is carried on or tried again. */
+  readonly asked?: AskedFor | undefined;
 }
 
 /** Paths that an incident's record shows. */

@@ -5,10 +5,12 @@
 import { mapLimited } from "../base/concurrency.js";
 import { hasCode } from "../base/errors.js";
 import { type BytePath, nameOf, parentPath, pathText } from "../base/paths.js";
+import { askedText } from "./asked.js";
 import type { RestoreMemory } from "./gate.js";
 import type { IncidentHealer } from "./heal-incident.js";
 import type { Incident } from "./incident.js";
 import type { IncidentBook } from "./incident-book.js";
+import { isThere } from "./is-there.js";
 import type { HealMode, HealPolicy, HealerOptions } from "./ports.js";
 import { clearStagingOf } from "./staging.js";
 
@@ -105,9 +107,11 @@ export class Unfinished {
     try {
       const policy = policyFor(incident.source, path);
       const isAllowed = isHealedByItself(incident, policy) && memory.breakerReason(path) === undefined;
-      if (!isApproved && !isAllowed) return;
+      if ((!isApproved && !isAllowed) || (await this.#isLeftAsItIs(incident, path))) return;
       const reason = isApproved ? "approved" : "under way";
-      const healing = await book.change(incident.id, { state: "healing", reason }, [incident.state]);
+      const healing = await book.change(incident.id, { state: "healing", reason, asked: incident.asked }, [
+        incident.state,
+      ]);
       await healNow(healing, policy, isApproved);
     } catch (error) {
       if (!hasCode(error, "INCIDENT_STATE") && !hasCode(error, "SOURCE_NOT_FOUND")) throw error;
@@ -144,11 +148,29 @@ export class Unfinished {
     if ((await watch.awayReasonOf(path)) !== undefined) return; // until its storage is back
     if (!this.#interrupted.delete(incident.id)) return; // taken up meanwhile
     await this.#clearStaging(incident);
+    if (await this.#isLeftAsItIs(incident, path)) return;
     const policy = policyFor(incident.source, path);
     const isBegun = incident.state === "healing";
     if (isBegun) await incidents.heal(await book.get(incident.id), incident.reason === "approved", signal);
     else if (isHealedByItself(incident, policy)) await healNow(incident, policy, false);
     else await incidents.hold(incident, "interrupted before it was decided: a person decides");
+  }
+
+  /**
+   * What was asked for in a special way replaces nothing once it was interrupted: what stands there may have been worked
+   * on since, and whoever asked can ask again.
+   */
+  async #isLeftAsItIs({ id, asked, updatedAtMs }: Incident, path: BytePath): Promise<boolean> {
+    if (asked === undefined || !(await isThere(path))) return false;
+    const { watch, book, incidents } = this.#options;
+    const incident = await book.get(id);
+    const { healedAtMs = 0 } = (await watch.lastGood(path)) ?? {};
+    const reason = `it was to be recovered ${askedText(asked)}, and was interrupted: what stands there is left as it is; ask again if it is not that`;
+    if (incident.state === "healing" && healedAtMs > updatedAtMs)
+      await incidents.conclude(incident, "healed", "put back before the daemon was interrupted");
+    else if (incident.state === "waiting") await incidents.conclude(incident, "returned", reason);
+    else if (incident.state !== "failed") await incidents.conclude(incident, "failed", reason);
+    return true;
   }
 
   /** Removes what was staged; what others saved meanwhile is kept, and told. */

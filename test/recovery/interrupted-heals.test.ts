@@ -1,9 +1,14 @@
 /** What becomes of an incident whose heal was done, or not, when the daemon was killed. */
-import { rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { expect } from "chai";
-import type { BytePath } from "../../src/base/paths.js";
-import { RecoveryRig } from "../support/recovery-rig.js";
-import { useTempFolder } from "../support/temp-folder.js";
+import { deferred } from "../../src/base/concurrency.js";
+import { type BytePath, pathFromText } from "../../src/base/paths.js";
+import type { Incident } from "../../src/recovery/incident.js";
+import type { RecoverOptions } from "../../src/recovery/ports.js";
+import { FakeClock } from "../support/fake-clock.js";
+import { NEVER, RecoveryRig } from "../support/recovery-rig.js";
+import { type TempFolder, useTempFolder } from "../support/temp-folder.js";
 
 describe("a heal that was interrupted", () => {
   const folder = useTempFolder("interrupted-heals");
@@ -64,3 +69,116 @@ describe("a heal that was interrupted", () => {
     ]);
   });
 });
+
+describe("what a person asked for in a special way, when the daemon is killed amid it", () => {
+  const folder = useTempFolder("interrupted-wishes");
+
+  it("is carried on: the version of that time comes back, not the newest", async () => {
+    await using rig = await RecoveryRig.create(folder());
+    const path = await twoVersions(rig, folder());
+    await rm(path);
+    const id = await killedAmid(rig, path, { atMs: 2000 });
+    await startAgain(rig);
+    expect(await readFile(path, "utf8")).to.equal("old");
+    expect((await rig.healer.incident(id)).state).to.equal("healed");
+  });
+
+  it("is carried on by that strategy alone, and by no other when that has nothing", async () => {
+    await using rig = await RecoveryRig.create(folder());
+    const path = await twoVersions(rig, folder());
+    await rm(path);
+    const id = await killedAmid(rig, path, { strategy: "git_history" });
+    await startAgain(rig);
+    expect(existsSync(path)).to.equal(false);
+    expect((await rig.healer.incident(id)).state).to.equal("failed");
+    await rig.healer.approve(id, NEVER);
+    expect(await readFile(path, "utf8"), "a new word, without a wish").to.equal("new");
+  });
+
+  it("is dropped with a word when that version is not to be had any more", async () => {
+    await using rig = await RecoveryRig.create(folder());
+    const path = await twoVersions(rig, folder());
+    await rm(path);
+    const id = await killedAmid(rig, path, { atMs: 2000 });
+    rig.versions.entryAt = () => undefined;
+    await startAgain(rig);
+    expect(existsSync(path)).to.equal(false);
+    const { state, reason, failure } = await rig.healer.incident(id);
+    expect([state, failure?.code]).to.deep.equal(["failed", "VERSION_NOT_FOUND"]);
+    expect(reason).to.contain("1970-01-01T00:00:02.000Z");
+  });
+
+  it("is dropped with a word when a file stands there, which may have been worked on since", async () => {
+    await using rig = await RecoveryRig.create(folder());
+    const path = await twoVersions(rig, folder());
+    const id = await killedAmid(rig, path, { atMs: 2000 });
+    await writeFile(path, "newer than all");
+    await startAgain(rig);
+    expect(await readFile(path, "utf8")).to.equal("newer than all");
+    const { state, reason } = await rig.healer.incident(id);
+    expect(state).to.equal("failed");
+    expect(reason).to.contain("left as it is");
+  });
+
+  it("counts as done when it was put back before the end", async () => {
+    await using rig = await RecoveryRig.create(folder());
+    const path = await twoVersions(rig, folder());
+    await rm(path);
+    const id = await killedAmid(rig, path, { atMs: 2000 });
+    await writeFile(path, "old");
+    const good = rig.watch.known.get(path);
+    if (good !== undefined) rig.watch.known.set(path, { ...good, healedAtMs: Date.now() + 1 });
+    await startAgain(rig);
+    expect((await rig.healer.incident(id)).state).to.equal("healed");
+  });
+
+  it("is what is tried again by itself when its target could not be written, over a restart", async () => {
+    const clock = new FakeClock(Date.now());
+    await using rig = await RecoveryRig.create(folder(), { clock });
+    const path = await twoVersions(rig, folder());
+    await rm(folder().at("data/d"), { recursive: true });
+    await folder().folder("outside");
+    await symlink(folder().at("outside"), folder().at("data/d"));
+    await rig.start();
+    expect((await rig.healer.recover("data", path, { atMs: 2000 }, NEVER)).outcome).to.equal("failed");
+    await rig.healer[Symbol.asyncDispose]();
+    await rig.start();
+    await rm(folder().at("data/d"));
+    await clock.advance(10 * 60_000);
+    await rig.healer.idle();
+    expect(await readFile(path, "utf8")).to.equal("old");
+  });
+});
+
+/** A file that was stored as "old" at 1000 and as "new" since. */
+async function twoVersions(rig: RecoveryRig, folder: TempFolder): Promise<BytePath> {
+  const path = pathFromText(await folder.write("data/d/a.txt", "old"));
+  rig.versions.keep(path, 1000);
+  await writeFile(path, "new");
+  return rig.register(path);
+}
+
+/** Begins a recovery and ends it as a kill would: what was written down stays, and nothing is put back. Gives its incident. */
+async function killedAmid(rig: RecoveryRig, path: BytePath, options: RecoverOptions): Promise<string> {
+  await rig.start();
+  const [begun, goOn] = [deferred<undefined>(), deferred<undefined>()];
+  rig.watch.beforeAway = async () => {
+    begun.resolve(undefined);
+    await goOn.promise;
+  };
+  const interrupted = rig.healer.recover("data", path, options, NEVER).catch(() => undefined);
+  await begun.promise;
+  const [incident] = await rig.healer.incidents({ onlyOpen: true, limit: 1 });
+  const { id }: Pick<Incident, "id"> = incident ?? { id: "" };
+  goOn.reject(new Error("killed"));
+  await interrupted;
+  await rig.healer[Symbol.asyncDispose]();
+  await rig.database.batch([{ type: "put", key: `i!${id}`, value: JSON.stringify(incident) }]);
+  rig.watch.beforeAway = () => Promise.resolve();
+  return id;
+}
+
+async function startAgain(rig: RecoveryRig): Promise<void> {
+  await rig.start();
+  await rig.healer.idle();
+}
