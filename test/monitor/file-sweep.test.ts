@@ -263,7 +263,7 @@ describe("the sweep of all files", () => {
     release();
     await swept.more(2);
     swept.isUnreadable = () => false;
-    swept.forget();
+    swept.reads = []; // what was told stays: the change may be among it already
     await bench.until("the change", () => bench.paths("file.changed").includes("b/five.txt"));
     expect(swept.reads).not.to.include(PASS);
   });
