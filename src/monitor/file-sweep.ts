@@ -56,9 +56,9 @@ export class FileSweep {
     return isCheap ? folders : undefined;
   }
 
-  /** A pass over everything of a root came to its end; in these folders not all is as registered, or was not seen. */
-  passed(root: BytePath, unlike: ReadonlySet<BytePath>): void {
-    this.#settled.settleBut(root, unlike);
+  /** A pass over everything of a root came to its end, and has told its folders what differs. */
+  passed(root: BytePath): void {
+    this.#settled.settleAll(root);
     this.#trusted.set(root, 0);
   }
 }

@@ -5,7 +5,7 @@
 import type { Timer } from "../base/clock.js";
 import type { NoticedBy } from "../base/events.js";
 import { asHoldfastError, hasCode, messageOf } from "../base/errors.js";
-import { type BytePath, isWithin, parentPath } from "../base/paths.js";
+import { type BytePath, isWithin } from "../base/paths.js";
 import { ChangeJudge } from "./changes.js";
 import type { SourceContext } from "./context.js";
 import { SourceCurrency } from "./currency.js";
@@ -361,27 +361,27 @@ export class SourceGuard {
     const item = itemOf(noticedBy, this.context.nowMs());
     const isWholeRoot = source.roots.some(({ folder }) => folder === under);
     const tally = isWholeRoot ? expectations.newTally() : undefined;
-    const unlike = new Set<BytePath>();
+    const { settled } = this.#folders;
     await reconcile(
       sides,
       {
         found: (entry, known) => {
           if (tally !== undefined && "stat" in entry && entry.kind === "file")
             tally.saw(entry.path, entry.stat.mtimeNs);
-          if (!this.#found(entry, known, order) && isSweep) unlike.add(parentPath(entry.path)).add(entry.path);
+          if (!this.#found(entry, known, order) && isSweep) settled.differs(entry.path);
         },
         unseen: (path) => {
-          if (isSweep) unlike.add(parentPath(path)).add(path);
+          if (isSweep) settled.differs(path);
         },
         absent: (known) => {
-          if (isSweep && known.record.state !== "removed") unlike.add(parentPath(known.path));
+          if (isSweep && known.record.state !== "removed") settled.differs(known.path);
           this.#absent(known, item);
         },
         pause: () => this.#changes.room(),
       },
       signal,
     );
-    if (isSweep) this.#fileSweep.passed(under, unlike);
+    if (isSweep) this.#fileSweep.passed(under);
     if (tally !== undefined) this.expected.looked(under, tally, this.#roots.goneReason === undefined);
   }
 

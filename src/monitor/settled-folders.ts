@@ -45,11 +45,16 @@ export class SettledFolders {
     if (this.#isKnownWhole()) this.#folders.setDigest(folder, offer.digest);
   }
 
-  /** All that is offered at and below a root was compared, and is settled but for these folders. */
-  settleBut(root: BytePath, unlike: ReadonlySet<BytePath>): void {
+  /** A path is not as the registry has it, or was not seen: nothing is offered any more of its folder, nor of itself. */
+  differs(path: BytePath): void {
+    for (const folder of [path, parentPath(path)]) this.#folders.setOffer(folder, undefined);
+  }
+
+  /** All that still is offered at and below a root was compared, and nothing in it differs. */
+  settleAll(root: BytePath): void {
     const isKnownWhole = this.#isKnownWhole();
     for (const [folder, { digest }] of this.#folders.takeOffers(root))
-      if (isKnownWhole && !unlike.has(folder)) this.#folders.setDigest(folder, digest);
+      if (isKnownWhole) this.#folders.setDigest(folder, digest);
   }
 
   /** Nothing that was offered at and below a root is compared any more. */

@@ -7,6 +7,7 @@ import { FolderTree } from "../../src/monitor/folder-tree.js";
 import { SettledFolders } from "../../src/monitor/settled-folders.js";
 
 const FOLDERS = 50_000;
+const FILES = 100_000;
 const ROOT = "/srv/data" as BytePath;
 
 function folderAt(index: number): BytePath {
@@ -30,11 +31,29 @@ describe("folders that a sweep is to compare", () => {
     for (let index = 0; index < FOLDERS; index += 1)
       settled.offer({ folder: folderAt(index), digest: index * 2 ** 33 + 1, entryCount: 3 });
     expect((usedBytes() - beforeBytes) / FOLDERS).to.be.below(100);
-    settled.settleBut(ROOT, new Set([folderAt(1)]));
+    settled.differs(`${folderAt(1)}/file` as BytePath);
+    settled.differs(folderAt(2));
+    settled.settleAll(ROOT);
     const digest = (index: number): number => index * 2 ** 33 + 1;
     const holds = (index: number): boolean =>
       settled.holds({ folder: folderAt(index), digest: digest(index), entryCount: 3 });
-    expect([holds(0), holds(1), holds(FOLDERS - 1)]).to.deep.equal([true, false, true]);
+    expect([0, 1, 2, 3, FOLDERS - 1].map(holds)).to.deep.equal([true, false, false, true, true]);
+  });
+
+  it("cost nothing more where files differ, however many do", () => {
+    const tree = new FolderTree();
+    const settled = new SettledFolders(tree, () => true);
+    const digested = { folder: ROOT, digest: 7, entryCount: FILES };
+    tree.set(ROOT, 1n);
+    settled.offer(digested);
+    const beforeBytes = usedBytes();
+    for (let index = 0; index < FILES; index += 1) settled.differs(`${ROOT}/file-${String(index)}` as BytePath);
+    expect((usedBytes() - beforeBytes) / FILES).to.be.below(5);
+    settled.settleAll(ROOT);
+    expect(settled.holds(digested)).to.equal(false);
+    settled.offer(digested);
+    settled.settleAll(ROOT);
+    expect(settled.holds(digested), "nothing differs any more").to.equal(true);
   });
 
   it("are not settled by a comparison that began before they were written or offered anew", () => {
