@@ -63,7 +63,7 @@ export function isDamageTold(
 /**
  * What was stored and not noted here before the last end is registered, so that it is missed when it went since. Costs
  * one look at a number when there is nothing. In another generation nothing is sure: the store may have been put back
- * to an earlier state, so all is compared.
+ * to an earlier state, so all is compared, and a removal that it has lost is to be stored again.
  */
 export async function registerStored(
   context: SourceContext,
@@ -82,7 +82,10 @@ export async function registerStored(
     signal.throwIfAborted();
     if (!source.includes(entry.path, entry.node.kind)) continue;
     const before = registry.get(name, entry.path);
-    if (before !== undefined && !(isSure ? isBehind(before, entry) : isUnlike(before, entry))) continue;
+    if (before !== undefined && isKnownBetter(before, entry, isSure)) {
+      if (!isSure) removeAgain(context, entry.path, before);
+      continue;
+    }
     const readFromMs = readingBeganAfter(entry.timeMs);
     rest.registered(entry.timeMs);
     lost.note(before, entry);
@@ -93,6 +96,11 @@ export async function registerStored(
   if (!isSure) count += await forgetUnstored(context, signal);
   if (count > 0) log.info("registry.caught_up", { source: name, entries: count });
   if (lost.paths.length > 0) log.warn("registry.versions_lost", { source: name, paths: lost.paths });
+}
+
+/** A removal that was durable and that the store has lost is told again by the look at the start, unless something stands there. */
+function removeAgain({ shared, name }: SourceContext, path: BytePath, record: RegistryRecord): void {
+  if (record.state === "removed") shared.registry.put(name, path, { ...record, state: "removing" });
 }
 
 /** Files that are gone and whose last version the store has lost: only an older one can come back, which is to be told. */
@@ -128,6 +136,11 @@ async function forgetUnstored({ shared, name }: SourceContext, signal: AbortSign
     await registry.room();
   }
   return count;
+}
+
+/** True when what is stored tells nothing that is not known here; in another generation nothing is sure. */
+function isKnownBetter(before: RegistryRecord, entry: DatedEntry, isSure: boolean): boolean {
+  return !(isSure ? isBehind(before, entry) : isUnlike(before, entry));
 }
 
 /** True when what is here is older than what was stored since: removed, or live with other content. */

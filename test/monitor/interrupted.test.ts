@@ -336,6 +336,31 @@ describe("work that was interrupted", () => {
     expect(bench.paths("file.changed")).to.include.members(["text", "late"]);
   });
 
+  it("a removal that a store has lost which was put back is stored again, so that the file comes back in no backup", async () => {
+    await using bench = await WatchBench.create();
+    const { repository, folder } = bench;
+    const [file, path] = [await folder.write("unwanted", "unwanted"), folder.bytes("unwanted")];
+    await folder.write("wanted", "wanted");
+    await bench.protect();
+    await bench.quiet();
+    const putBack = repository.keep();
+    await bench.monitor.pause(undefined, 60_000, "it is meant");
+    unlinkSync(file);
+    await bench.until("it is removed", () => repository.current(path, "data") === undefined);
+    await bench.quiet();
+    await bench.close();
+    putBack();
+    bench.clear();
+    expect(repository.current(path, "data")).not.to.equal(undefined);
+
+    await bench.open();
+    await bench.protect();
+    await bench.quiet();
+    expect(repository.current(path, "data")).to.equal(undefined);
+    expect(bench.paths("file.removed")).to.deep.equal(["unwanted"]);
+    expect(bench.losses).to.deep.equal([]);
+  });
+
   it("a removal that was stored and not noted before a power loss is no loss", async () => {
     await using bench = await WatchBench.create();
     const file = await bench.folder.write("unwanted", "unwanted");
