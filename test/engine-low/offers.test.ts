@@ -119,6 +119,14 @@ describe("the threads of a pool", () => {
     expect(await staged()).to.deep.equal([]);
   });
 
+  it("end with packs open, whether they are threads or not", async () => {
+    for (const io of [undefined, new FaultIo()]) {
+      await using pool = await openPool(io);
+      await ingest(pool, chunkSet.newJob(), await live("large", noise(LARGE_BYTES, 18)));
+    }
+    expect(await staged()).to.deep.equal([]);
+  });
+
   it("are given tasks alike, though one of them is started while the other is busy", async () => {
     await using pool = await openPool(new MeetingIo());
     const job = chunkSet.newJob();

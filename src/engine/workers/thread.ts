@@ -125,9 +125,9 @@ export class WorkerThread implements AsyncDisposable {
 
   /** Ends the thread once the task under way was broken off; the staging folder's leftovers are cleared at the next start. */
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const job of this.jobs) {
-      void this.run({ kind: "abandon", job }, new AbortController().signal).catch(() => undefined);
-    }
+    const jobs = [...this.jobs];
+    this.jobs.clear(); // a second call has nothing left to do
+    for (const job of jobs) void this.run({ kind: "abandon", job }, NEVER).catch(() => undefined);
     for (const id of [...this.#tasks.keys()]) {
       this.#cancel(id);
       await this.#tasks.get(id)?.promise.catch(() => undefined);
@@ -164,6 +164,8 @@ export class WorkerThread implements AsyncDisposable {
     this.#listener.onDeath(this, reason);
   }
 }
+
+const NEVER = new AbortController().signal;
 
 type ThreadMessage = AnswerMessage | OfferMessage | ReadyMessage;
 
