@@ -34,6 +34,29 @@ class MeetingIo extends FaultIo {
   }
 }
 
+/** The first pack that is created is written as far as it is let; no second one can be created. */
+class HeldIo extends FaultIo {
+  readonly refused = deferred<undefined>();
+  /** What each write of the first one waits for. */
+  gate: Promise<undefined> = Promise.resolve(undefined);
+  creations = 0;
+
+  override async create(path: string): Promise<IoFile> {
+    this.creations += 1;
+    if (this.creations > 1) {
+      this.refused.resolve(undefined);
+      throw Object.assign(new Error("made to fail"), { code: "ENOSPC" });
+    }
+    const file = await super.create(path);
+    const write = file.write.bind(file);
+    file.write = async (parts, offsetBytes) => {
+      await this.gate;
+      await write(parts, offsetBytes);
+    };
+    return file;
+  }
+}
+
 describe("the threads of a pool", () => {
   const folder = useTempFolder("offers");
   const chunkSet = new ChunkSet();
@@ -48,6 +71,14 @@ describe("the threads of a pool", () => {
 
   async function live(name: string, content: Uint8Array): Promise<BytePath> {
     return pathFromText(await folder().write(join("live", name), content));
+  }
+
+  /** Files whose chunks are not offered: so many are one bundle, which is more than is gathered before a write. */
+  async function smallFiles(batch: number): Promise<BytePath[]> {
+    const numbers = Array.from({ length: 21 }, (_, file) => file);
+    return await Promise.all(
+      numbers.map((file) => live(`file-${batch}-${file}`, noise(50_000, 1 + batch * 100 + file))),
+    );
   }
 
   async function ingest(pool: WorkerPool, job: number, ...paths: BytePath[]): Promise<IngestResult> {
@@ -101,13 +132,32 @@ describe("the threads of a pool", () => {
     io.plan = (call) => (call === "create" && (creations += 1) === 2 ? "ENOSPC" : undefined);
     expect(await codeOf(ingest(pool, job, await live("large", noise(LARGE_BYTES, 13))))).to.equal("STORE_FULL");
     expect(creations).to.be.greaterThan(1);
-    expect(await codeOf(ingest(pool, job, await live("next", noise(1000, 14))))).to.equal("INTERNAL");
+    expect(await codeOf(ingest(pool, job, await live("next", noise(1000, 14))))).to.equal("STORE_FULL");
     await pool.abandon(job);
     expect(await staged()).to.deep.equal([]);
     io.plan = () => undefined;
     const again = chunkSet.newJob();
     await ingest(pool, again, await live("next", noise(1000, 14)));
     expect(await pool.finishPacks(again, NEVER)).to.have.length(1);
+  });
+
+  it("break off what a job has under way when a part of it fails, all for the one reason", async () => {
+    const io = new HeldIo();
+    await using pool = await openPool(io);
+    const job = chunkSet.newJob();
+    await ingest(pool, job, ...(await smallFiles(1))); // the pack of the thread that reads the large file
+    const letGo = deferred<undefined>();
+    io.gate = letGo.promise;
+    const writes = (): number => io.calls.filter(({ call }) => call === "write").length;
+    const before = writes();
+    const next = await live("next", noise(1000, 14));
+    const first = codeOf(ingest(pool, job, await live("large", noise(3 * LARGE_BYTES, 16))));
+    await io.refused.promise;
+    const codes = [await codeOf(ingest(pool, job, next)), await codeOf(ingest(pool, job, next))];
+    letGo.resolve(undefined);
+    expect([await first, ...codes]).to.deep.equal(["STORE_FULL", "STORE_FULL", "STORE_FULL"]);
+    expect(io.creations, "what is offered afterwards is not sealed").to.be.at.most(4);
+    expect(writes() - before, "nor is the file read to its end").to.be.at.most(2);
   });
 
   it("throw away what they sealed for a job that is abandoned", async () => {
@@ -130,11 +180,7 @@ describe("the threads of a pool", () => {
   it("are given tasks alike, though one of them is started while the other is busy", async () => {
     await using pool = await openPool(new MeetingIo());
     const job = chunkSet.newJob();
-    // Small files, whose chunks are not offered: so many are one bundle, which is more than is gathered before a write.
-    const numbers = Array.from({ length: 21 }, (_, file) => file);
-    const batchOf = (batch: number): Promise<BytePath[]> =>
-      Promise.all(numbers.map((file) => live(`file-${batch}-${file}`, noise(50_000, 1 + batch * 100 + file))));
-    const batches = await Promise.all([1, 2, 3, 4].map(batchOf));
+    const batches = await Promise.all([1, 2, 3, 4].map(smallFiles));
     await Promise.all(batches.map((paths) => ingest(pool, job, ...paths)));
     const packs = await pool.finishPacks(job, NEVER);
     expect(packs.map(({ entries }) => entries.length)).to.deep.equal([2, 2]);

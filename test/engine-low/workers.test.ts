@@ -265,7 +265,7 @@ describe("worker pool", () => {
     const work = pool.ingest({ job, mode: "pack", compression: "lz4", paths: [path] }, stop.signal);
     setTimeout(() => stop.abort(), 30);
     expect(await codeOf(work)).to.equal("INTERRUPTED");
-    expect(await codeOf(ingest([path], { job, mode: "pack" }))).to.equal("INTERNAL");
+    expect(await codeOf(ingest([path], { job, mode: "pack" }))).to.equal("INTERRUPTED");
     await pool.abandon(job);
     expect(nodeOf((await ingest([await live("small", "x")])).outcomes[0]).kind).to.equal("file");
   });
@@ -287,7 +287,7 @@ describe("worker pool", () => {
     const job = chunkSet.newJob();
     await runProgram(["rm", "-rf", folder().at("store", "staging")], { timeoutMs: 5000, signal: NEVER });
     expect(await codeOf(ingest([await live("a", noise(5_000_000))], { job, mode: "pack" }))).to.equal("OBJECT_MISSING");
-    expect(await codeOf(pool.finishPacks(job, NEVER))).to.equal("INTERNAL");
+    expect(await codeOf(pool.finishPacks(job, NEVER))).to.equal("OBJECT_MISSING");
   });
 
   it("reads twenty thousand small files in order", async () => {

@@ -28,7 +28,8 @@ import {
   type SealRequest,
   unpackBytes,
 } from "./protocol.js";
-import { type ThreadListener, WorkerThread } from "./thread.js";
+import { PackJob } from "./pack-job.js";
+import { died, type ThreadListener, WorkerThread } from "./thread.js";
 
 export {
   BATCH_BYTES_AIM,
@@ -74,10 +75,8 @@ export class WorkerPool implements AsyncDisposable {
   readonly #slots: Semaphore;
   readonly #threads = new Set<WorkerThread>();
   readonly #starting = new Set<Promise<WorkerThread>>();
-  /** Jobs that lost a pack with a dead worker, until they are abandoned. */
-  readonly #void = new Set<number>();
-  /** Chunks of a job's batches that other threads seal; one that failed stays until the job is abandoned. */
-  readonly #seals = new Map<number, Set<Promise<void>>>();
+  /** Those in pack mode, until their packs are closed or they are abandoned. */
+  readonly #jobs = new Map<number, PackJob>();
   /** Threads without a task, as the threads see it. */
   readonly #spare = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
   readonly #retiring = new Set<Promise<void>>();
@@ -113,47 +112,45 @@ export class WorkerPool implements AsyncDisposable {
   /**
    * Reads a batch. The ids of pack mode are marked pending for the job before it resolves. Waits for a free worker.
    * Rejects with STORE_FULL, STORE_IO, INTERRUPTED, and INTERNAL when the worker died: in pack mode the whole job is
-   * void after any rejection and must be abandoned.
+   * void after any rejection and must be abandoned; its other batches are broken off and reject for the same reason.
    */
   async ingest(batch: IngestBatch, signal: AbortSignal): Promise<IngestResult> {
     return await this.#withThread(signal, async (thread) => {
-      this.#assertValid(batch.job);
-      if (batch.mode === "pack") thread.jobs.add(batch.job);
-      try {
-        const task = { kind: "ingest", batch, chunkSet: this.#options.chunkSet.buffer } as const;
-        const answer = await this.#untilSealed(batch.job, thread.run(task, signal));
-        if (batch.mode === "pack") this.#options.chunkSet.addPending(answer.result.newIds, batch.job);
-        return resultOf(batch.paths, answer.result);
-      } catch (error) {
-        if (batch.mode === "pack") this.#void.add(batch.job);
-        throw error;
-      }
+      const run = async (inner: AbortSignal): Promise<IngestAnswer> =>
+        (await thread.run({ kind: "ingest", batch, chunkSet: this.#options.chunkSet.buffer }, inner)).result;
+      if (batch.mode === "inline") return resultOf(batch.paths, await run(signal));
+      const job = this.#jobs.get(batch.job) ?? new PackJob();
+      this.#jobs.set(batch.job, job);
+      return await job.guard(async () => {
+        thread.jobs.add(batch.job);
+        const answer = await job.untilSealed(run(AbortSignal.any([signal, job.failed])));
+        this.#options.chunkSet.addPending(answer.newIds, batch.job);
+        return resultOf(batch.paths, answer);
+      });
     });
   }
 
   /** Closes the open packs of a job in all workers. Store them, then `chunkSet.confirmJob`. */
   async finishPacks(job: number, signal: AbortSignal): Promise<FinishedPack[]> {
-    this.#assertValid(job);
     const threads = [...this.#threads].filter((thread) => thread.jobs.has(job));
-    const outcomes = await Promise.allSettled(threads.map((thread) => thread.run({ kind: "finish", job }, signal)));
-    const packs: FinishedPack[] = [];
-    for (const outcome of outcomes) {
-      if (outcome.status === "fulfilled") packs.push(...outcome.value.packs);
-      else this.#void.add(job);
-    }
-    const failed = outcomes.find((outcome) => outcome.status === "rejected");
-    if (failed !== undefined) throw failed.reason;
+    const finishing = async (): Promise<FinishedPack[]> => {
+      const outcomes = await Promise.allSettled(threads.map((thread) => thread.run({ kind: "finish", job }, signal)));
+      const failed = outcomes.find((outcome) => outcome.status === "rejected");
+      if (failed !== undefined) throw failed.reason;
+      return outcomes.flatMap((outcome) => (outcome.status === "fulfilled" ? outcome.value.packs : []));
+    };
+    const packs = (await this.#jobs.get(job)?.guard(finishing)) ?? [];
     for (const thread of threads) thread.jobs.delete(job);
-    this.#seals.delete(job);
+    this.#jobs.delete(job);
     return packs;
   }
 
   /** Drops the open packs of a job and its pending ids. */
   async abandon(job: number): Promise<void> {
+    this.#jobs.get(job)?.fail(new HoldfastError("INTERRUPTED", "the job was abandoned"));
+    this.#jobs.delete(job);
     const threads = [...this.#threads].filter((thread) => thread.jobs.delete(job));
     await Promise.allSettled(threads.map((thread) => thread.run({ kind: "abandon", job }, NEVER)));
-    this.#void.delete(job);
-    this.#seals.delete(job);
     this.#options.chunkSet.abandonJob(job);
   }
 
@@ -281,36 +278,19 @@ export class WorkerPool implements AsyncDisposable {
     Atomics.store(this.#spare, 0, this.workers - busy);
   }
 
-  /** What a task gives, once the chunks that its thread offered are sealed. Rejects with the first of both that fails. */
-  async #untilSealed<T>(job: number, task: Promise<T>): Promise<T> {
-    try {
-      const answer = await task;
-      await Promise.all(this.#sealsOf(job));
-      return answer;
-    } finally {
-      await Promise.allSettled(this.#sealsOf(job));
-    }
-  }
-
-  #sealsOf(job: number): readonly Promise<void>[] {
-    return [...(this.#seals.get(job) ?? [])];
-  }
-
   /** Has a chunk that a thread offers sealed by another. */
   #takeOffer(from: WorkerThread, request: SealRequest): void {
-    const { job } = request;
-    const seals = this.#seals.get(job) ?? new Set();
-    this.#seals.set(job, seals);
-    const sealing = this.#sealElsewhere(from, request).finally(() => from.endOffer());
-    seals.add(sealing);
-    sealing.then(
-      () => seals.delete(sealing),
-      () => this.#void.add(job), // heard where the batch is awaited
-    );
+    const job = this.#jobs.get(request.job);
+    if (job === undefined || job.failed.aborted) {
+      from.endOffer(); // nobody needs it any more
+      return;
+    }
+    job.note(this.#sealElsewhere(from, request, job).finally(() => from.endOffer()));
   }
 
-  async #sealElsewhere(from: WorkerThread, request: SealRequest): Promise<void> {
+  async #sealElsewhere(from: WorkerThread, request: SealRequest, job: PackJob): Promise<void> {
     const thread = await this.#helper(from);
+    job.failed.throwIfAborted(); // starting one takes a while
     thread.jobs.add(request.job);
     thread.seals += 1;
     try {
@@ -379,17 +359,12 @@ export class WorkerPool implements AsyncDisposable {
 
   #bury(dead: WorkerThread, reason: string): void {
     if (!this.#threads.delete(dead)) return; // it was told to end
-    for (const job of dead.jobs) this.#void.add(job);
+    for (const job of dead.jobs) this.#jobs.get(job)?.fail(died(reason)); // a part of its packs is lost
     if (!this.#ended) this.#options.observer.log.error("workers.died", { reason });
   }
 
   #assertOpen(): void {
     if (this.#ended) throw new HoldfastError("INTERRUPTED", "the workers are being stopped");
-  }
-
-  #assertValid(job: number): void {
-    if (!this.#void.has(job)) return;
-    throw new HoldfastError("INTERNAL", "a job lost a part of its packs and must be started again");
   }
 }
 

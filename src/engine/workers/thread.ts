@@ -179,6 +179,7 @@ function answers<T extends WorkerTask>(answer: WorkerAnswer, task: T): answer is
   return answer.kind === task.kind;
 }
 
-function died(reason: string): HoldfastError {
+/** What fails with a thread. */
+export function died(reason: string): HoldfastError {
   return new HoldfastError("INTERNAL", `a worker thread died: ${reason}`);
 }
