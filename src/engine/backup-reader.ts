@@ -161,7 +161,7 @@ export class SourceReader {
       this.#tell();
     } catch (error) {
       await Promise.allSettled([...this.#round.running, this.#closing]);
-      await this.#core.parts.pool.abandon(this.#round.job);
+      await this.#core.parts.pool.abandon(this.#round.job, this.#round.packs);
       throw error;
     } finally {
       this.#core.deltaListeners.delete(listener);
@@ -354,7 +354,7 @@ export class SourceReader {
       await this.#store(round);
     } catch (error) {
       await Promise.allSettled(round.running);
-      await pool.abandon(round.job);
+      await pool.abandon(round.job, round.packs);
       throw error;
     }
   }

@@ -93,14 +93,16 @@ async function ingestInline(
   if (paths.length === 0) return { outcomes: [], records: [] };
   const { pool, chunkSet } = core.parts;
   const job = chunkSet.newJob();
+  const packs: FinishedPack[] = [];
   try {
     const batches: BytePath[][] = [];
     for (let start = 0; start < paths.length; start += BATCH_PATHS)
       batches.push(paths.slice(start, start + BATCH_PATHS));
-    const results = await mapLimited(batches, pool.workers, signal, (batch, inner) =>
-      pool.ingest({ job, mode: "inline", compression: "lz4", paths: batch }, inner),
-    );
-    const packs: FinishedPack[] = results.flatMap((result) => result.packs);
+    const results = await mapLimited(batches, pool.workers, signal, async (batch, inner) => {
+      const result = await pool.ingest({ job, mode: "inline", compression: "lz4", paths: batch }, inner);
+      packs.push(...result.packs);
+      return result;
+    });
     if (packs.length > 0) await core.storePacks(packs, signal);
     chunkSet.confirmJob(job);
     return {
@@ -108,7 +110,7 @@ async function ingestInline(
       records: results.flatMap((result) => result.records),
     };
   } catch (error) {
-    await pool.abandon(job);
+    await pool.abandon(job, packs);
     throw error;
   }
 }

@@ -9,9 +9,10 @@ import { expect } from "chai";
 import { type ErrorCode, HoldfastError } from "../../src/base/errors.js";
 import { pathText } from "../../src/base/paths.js";
 import type { Repository } from "../../src/engine/repository.js";
-import { noise } from "../support/engine-keys.js";
+import { INLINE_BYTES_MAX } from "../../src/engine/workers/protocol.js";
+import { codeOf, noise } from "../support/engine-keys.js";
 import { contentOf, EngineRig, UNLIMITED, upsert, walkFolder } from "../support/engine-rig.js";
-import { FaultIo } from "../support/fault-io.js";
+import { FaultIo, type IoCall } from "../support/fault-io.js";
 import { digestOf, expectSound } from "../support/store-scenario.js";
 import { fastTempParent, TempFolder } from "../support/temp-folder.js";
 
@@ -142,5 +143,36 @@ describe("when file calls of two workers fail", function () {
         throw new Error(`${JSON.stringify(step)}: ${String(error)}`, { cause: error });
       }
     }
+  });
+
+  /** The first such call on a pack fails. */
+  function failOnPack(io: FaultIo, call: IoCall): void {
+    let isFailed = false;
+    io.plan = (each, path) => {
+      if (isFailed || each !== call || !path.includes("pack-")) return undefined;
+      isFailed = true;
+      return "ENOSPC";
+    };
+  }
+
+  it("what was packed is thrown away at once, so that a full disk is not kept full", async () => {
+    for (const call of ["sync", "link"] as const) {
+      await using folder = await TempFolder.create("worker-faults", fastTempParent());
+      const rig = await Rig.in(folder);
+      await using repository = await rig.open();
+      failOnPack(rig.io, call);
+      expect(await codeOf(rig.backup(repository))).to.equal("STORE_FULL");
+      expect(await readdir(folder.at("store", "staging")), call).to.deep.equal([]);
+    }
+  });
+
+  it("so is what was packed for a change that is too large for the log", async () => {
+    await using folder = await TempFolder.create("worker-faults", fastTempParent());
+    const rig = await Rig.in(folder);
+    await using repository = await rig.open();
+    await folder.write("huge", noise(INLINE_BYTES_MAX + 2_000_000));
+    failOnPack(rig.io, "link");
+    expect(await codeOf(upsert(repository, "notes", [folder.bytes("huge")]))).to.equal("STORE_FULL");
+    expect(await readdir(folder.at("store", "staging"))).to.deep.equal([]);
   });
 });

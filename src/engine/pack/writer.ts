@@ -29,6 +29,12 @@ export interface PackWriterOptions {
   readonly io?: FileIo;
 }
 
+/** Removes closed packs that are not needed from the staging folder; those that are in the store by now stay there. */
+export async function discardPacks(packs: readonly FinishedPack[], io: FileIo): Promise<void> {
+  // What cannot be removed, or is not there any more, is cleared with the staging folder.
+  await Promise.allSettled(packs.map(({ stagingPath }) => io.unlink(stagingPath)));
+}
+
 export class PackWriter implements AsyncDisposable {
   readonly #options: PackWriterOptions;
   readonly #io: FileIo;

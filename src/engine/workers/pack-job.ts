@@ -2,8 +2,12 @@
  * A job of the pool that writes packs: several threads have a part of them, so what fails anywhere fails all of it, once
  * and for one reason, and what is still under way is broken off.
  */
+import type { FinishedPack } from "../pack/format.js";
+
 export class PackJob {
   readonly #failure = new AbortController();
+  /** Closed packs that the threads gave, as long as the job is not finished. */
+  readonly packs: FinishedPack[] = [];
   /** Chunks of its batches that other threads seal than the one that reads the file. */
   readonly #seals = new Set<Promise<void>>();
 

@@ -28,6 +28,7 @@ import {
   type SealRequest,
   unpackBytes,
 } from "./protocol.js";
+import { discardPacks } from "../pack/writer.js";
 import { PackJob } from "./pack-job.js";
 import { died, type ThreadListener, WorkerThread } from "./thread.js";
 
@@ -123,7 +124,11 @@ export class WorkerPool implements AsyncDisposable {
       this.#jobs.set(batch.job, job);
       return await job.guard(async () => {
         thread.jobs.add(batch.job);
-        const answer = await job.untilSealed(run(AbortSignal.any([signal, job.failed])));
+        const reading = run(AbortSignal.any([signal, job.failed])).then((result) => {
+          job.packs.push(...result.packs);
+          return result;
+        });
+        const answer = await job.untilSealed(reading);
         this.#options.chunkSet.addPending(answer.newIds, batch.job);
         return resultOf(batch.paths, answer);
       });
@@ -133,25 +138,29 @@ export class WorkerPool implements AsyncDisposable {
   /** Closes the open packs of a job in all workers. Store them, then `chunkSet.confirmJob`. */
   async finishPacks(job: number, signal: AbortSignal): Promise<FinishedPack[]> {
     const threads = [...this.#threads].filter((thread) => thread.jobs.has(job));
-    const finishing = async (): Promise<FinishedPack[]> => {
+    const packJob = this.#jobs.get(job);
+    const packs: FinishedPack[] = [];
+    await packJob?.guard(async () => {
       const outcomes = await Promise.allSettled(threads.map((thread) => thread.run({ kind: "finish", job }, signal)));
+      for (const outcome of outcomes) if (outcome.status === "fulfilled") packs.push(...outcome.value.packs);
+      packJob.packs.push(...packs);
       const failed = outcomes.find((outcome) => outcome.status === "rejected");
       if (failed !== undefined) throw failed.reason;
-      return outcomes.flatMap((outcome) => (outcome.status === "fulfilled" ? outcome.value.packs : []));
-    };
-    const packs = (await this.#jobs.get(job)?.guard(finishing)) ?? [];
+    });
     for (const thread of threads) thread.jobs.delete(job);
     this.#jobs.delete(job);
     return packs;
   }
 
-  /** Drops the open packs of a job and its pending ids. */
-  async abandon(job: number): Promise<void> {
-    this.#jobs.get(job)?.fail(new HoldfastError("INTERRUPTED", "the job was abandoned"));
+  /** Drops the open packs of a job and its pending ids; also `packs`, its closed ones, unless they are in the store. */
+  async abandon(job: number, packs: readonly FinishedPack[] = []): Promise<void> {
+    const packJob = this.#jobs.get(job);
+    packJob?.fail(new HoldfastError("INTERRUPTED", "the job was abandoned"));
     this.#jobs.delete(job);
     const threads = [...this.#threads].filter((thread) => thread.jobs.delete(job));
     await Promise.allSettled(threads.map((thread) => thread.run({ kind: "abandon", job }, NEVER)));
     this.#options.chunkSet.abandonJob(job);
+    await discardPacks(packJob?.packs ?? packs, this.#options.io ?? systemIo);
   }
 
   /** Opens every record of a pack of the store; `entries` only with a `directoryFault`. Throws OBJECT_MISSING. */

@@ -1,5 +1,6 @@
 /** Where a worker's sealed records go: into packs in the staging folder, or inline up to a limit and then into packs. */
-import { PackWriter, type PackWriterOptions } from "../pack/writer.js";
+import { systemIo } from "../../storage/file-io.js";
+import { discardPacks, PackWriter, type PackWriterOptions } from "../pack/writer.js";
 import type { FinishedPack } from "../pack/format.js";
 import type { SealedRecord } from "../pack/record.js";
 import { INLINE_BYTES_MAX } from "./protocol.js";
@@ -40,11 +41,12 @@ export class PackSink implements RecordSink {
     await this.#finishing;
   }
 
-  /** Throws away the open pack. */
+  /** Throws away the open pack, and those that were closed and not taken. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#finishing.catch(() => undefined); // told already, or thrown away
     await this.#writer?.[Symbol.asyncDispose]();
     this.#writer = undefined;
+    await discardPacks(this.takeFinished(), this.#options.io ?? systemIo);
   }
 
   /** Has the open pack closed once the one before is. */
