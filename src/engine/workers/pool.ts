@@ -325,7 +325,7 @@ export class WorkerPool implements AsyncDisposable {
 
   #leastBusy(): WorkerThread | undefined {
     let least: WorkerThread | undefined;
-    for (const thread of this.#threads) if (least === undefined || thread.load < least.load) least = thread;
+    for (const thread of this.#threads) if (least === undefined || isLessBusy(thread, least)) least = thread;
     return least;
   }
 
@@ -378,6 +378,10 @@ export class WorkerPool implements AsyncDisposable {
 }
 
 const NEVER = new AbortController().signal;
+
+function isLessBusy(one: WorkerThread, other: WorkerThread): boolean {
+  return one.load === other.load ? one.seals < other.seals : one.load < other.load;
+}
 
 function resultOf(paths: readonly BytePath[], answer: IngestAnswer): IngestResult {
   const { packs, immutable, readBytes, heads, packed, failures } = answer;

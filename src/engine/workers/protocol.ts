@@ -32,7 +32,7 @@ export interface WorkerBirth {
 }
 
 /** More than the tasks that ever wait for one thread. */
-export const CANCEL_SLOTS = 64;
+export const CANCEL_SLOTS = 256;
 
 export interface IngestBatch {
   /** From `chunkSet.newJob()`: batches of one job may rely on each other's chunks. */
