@@ -9,8 +9,8 @@ import { expect } from "chai";
 import { Level } from "level";
 import { pathFromText } from "../../src/base/paths.js";
 import { Registry, monitorSublevel } from "../../src/monitor/registry.js";
-import { Sandbox, until } from "../support/program.js";
-import { SoakedDaemon } from "../support/soak/daemon.js";
+import { type Sandbox, until } from "../support/program.js";
+import { QuickDaemon } from "../support/soak/quick-daemon.js";
 
 const TRIES_MAX = 5;
 /** How long a moment is waited for without letting anything else run, ms. */
@@ -75,26 +75,11 @@ describe("a daemon that is killed between two steps", () => {
   });
 });
 
-class Killed implements AsyncDisposable {
-  readonly sandbox: Sandbox;
-  readonly daemon: SoakedDaemon;
-
-  private constructor(sandbox: Sandbox) {
-    this.sandbox = sandbox;
-    this.daemon = new SoakedDaemon(sandbox, join(sandbox.home, "log"));
-  }
-
+class Killed extends QuickDaemon {
   static async create(): Promise<Killed> {
-    const sandbox = await Sandbox.create();
-    await sandbox.configure({ defaults: { settle: "100ms", rest: "50ms" } });
-    const killed = new Killed(sandbox);
+    const killed = new Killed(await Killed.place());
     await killed.start();
     return killed;
-  }
-
-  async start(): Promise<void> {
-    this.daemon.begin();
-    expect(await this.daemon.settle()).to.equal(undefined);
   }
 
   /** Looks without a pause, and kills the daemon within the same moment. */
@@ -112,10 +97,6 @@ class Killed implements AsyncDisposable {
     } finally {
       await database.close();
     }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.sandbox[Symbol.asyncDispose]();
   }
 }
 
