@@ -56,7 +56,7 @@ describe("who did it", () => {
       await bench.until("the loss", () => bench.losses.length > 0);
       const [loss] = bench.losses;
       expect(loss?.actor).to.include({ user: "root" });
-      expect(loss?.detail).to.match(/is gone, by python3[.\d]* \(process \d+, user root\)/);
+      expect(loss?.detail, loss?.detail).to.match(/is gone, by python3[.\d]* \(process \d+, user root\)/);
     });
 
     it("is told of a tree that went before anybody could look, of what came by a rename, and of damage", async () => {
