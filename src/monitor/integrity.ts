@@ -211,8 +211,8 @@ export class Scrubber {
     const totals = registry.totals(context.name);
     const budgetBytes = Math.max(SCRUB_BYTES_MIN, (totals.bytes / ticks) * SCRUB_SLACK);
     const budgetPaths = Math.max(SCRUB_PATHS_MIN, (totals.files / ticks) * SCRUB_PATHS_SLACK);
-    const freshBytes = await this.#readFresh(budgetBytes, signal);
-    if (this.#isResting() || freshBytes >= budgetBytes) return freshBytes;
+    const fresh = await this.#readFresh({ bytes: budgetBytes, paths: budgetPaths }, signal);
+    if (this.#isResting() || fresh.bytes >= budgetBytes || fresh.paths >= budgetPaths) return fresh.bytes;
     const times: DueTimes = {
       wallMs: context.nowMs(),
       freshMs: this.#deadlineMs / 2,
@@ -221,8 +221,7 @@ export class Scrubber {
     };
     let place = ((await registry.readNote(note)) ?? "") as BytePath;
     const isWholePass = place === "";
-    let readBytes = freshBytes;
-    let readPaths = 0;
+    let { bytes: readBytes, paths: readPaths } = fresh;
     const isEnough = (): boolean => readBytes >= budgetBytes || readPaths >= budgetPaths;
     for await (const page of registry.entriesAfter(context.name, place)) {
       const due: KnownPath[] = [];
@@ -247,8 +246,8 @@ export class Scrubber {
     return readBytes;
   }
 
-  /** Reads what was read too soon before. */
-  async #readFresh(budgetBytes: number, signal: AbortSignal): Promise<number> {
+  /** Reads what was read too soon before, until one of the limits is reached; gives how much that was. */
+  async #readFresh(limits: Amount, signal: AbortSignal): Promise<Amount> {
     const { context, fresh } = this.#guard;
     const due: KnownPath[] = [];
     let readBytes = 0;
@@ -257,10 +256,10 @@ export class Scrubber {
       if (record?.state !== "live") continue;
       readBytes += record.stat.sizeBytes;
       due.push({ path, record });
-      if (readBytes >= budgetBytes) break;
+      if (readBytes >= limits.bytes || due.length >= limits.paths) break;
     }
     await checkPaths(this.#guard, due, "scrub", signal);
-    return readBytes;
+    return { bytes: readBytes, paths: due.length };
   }
 
   #isResting(): boolean {
@@ -268,6 +267,12 @@ export class Scrubber {
     const rest = this.#rest;
     return rest !== undefined && clock.nowMs() < rest.untilWallMs && clock.monotonicMs() < rest.untilSteadyMs;
   }
+}
+
+/** How much a portion reads. */
+interface Amount {
+  readonly bytes: number;
+  readonly paths: number;
 }
 
 interface DueTimes {

@@ -351,12 +351,17 @@ export class Monitor implements AsyncDisposable {
     return detail === undefined ? verdict : { verdict: "invalid", kind: "schema_violation", detail };
   }
 
+  /** Resolves when no portion of the background reading is being read. */
+  async scrubbed(): Promise<void> {
+    await this.#scrubbing;
+  }
+
   /** Stops everything, in order, and waits for it. Idempotent. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort();
     this.#scrubTimer?.cancel();
     this.#tidyTimer.cancel();
-    await this.#scrubbing;
+    await this.scrubbed();
     await Promise.all([...this.#sources.values()].map(({ guard }) => guard.stop()));
     await this.#suspects[Symbol.asyncDispose]();
     this.#sources.clear();

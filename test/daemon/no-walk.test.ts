@@ -171,7 +171,11 @@ describe("a backup of a watched source", () => {
     expect(backup.walked).to.equal(true);
     const node = (await held(daemon, folder(), backup.id)).get("data/f2/2");
     expect(node?.stat.sizeBytes).to.equal("told to nobody".length);
-    expect(await backUp(daemon)).to.include({ walked: false });
+    // The fence of that backup may itself be among what was dropped; then the next one learns that there was a flood.
+    if (backup.walked_because === "the watcher was late")
+      expect(await backUp(daemon)).to.include({ walked_because: "so many events came at once that some may be lost" });
+    const later = await backUp(daemon);
+    expect(later, later.walked_because).to.include({ walked: false });
   });
 
   it("walks while the source is to be looked through, as after lost events", async () => {

@@ -4,7 +4,9 @@ import { appendFileSync, closeSync, openSync, readFileSync, truncateSync, utimes
 import { expect } from "chai";
 import { setTimeout as delay } from "node:timers/promises";
 import { systemClock } from "../../src/base/clock.js";
+import type { BytePath } from "../../src/base/paths.js";
 import { unseenStoresMs } from "../../src/engine/rot.js";
+import { SCRUB_TICK_MS } from "../../src/monitor/integrity.js";
 import { lookAt } from "../../src/monitor/look.js";
 import type { RegistryRecord } from "../../src/monitor/registry.js";
 import { FakeClock } from "../support/fake-clock.js";
@@ -270,35 +272,35 @@ describe("damage of protected files", () => {
       const clock = new FakeClock(systemClock.nowMs());
       await using bench = await WatchBench.create({ clock, nativeEvents: false, times: { scrubMs: 7 * DAY_MS } });
       for (let index = 0; index < 600; index += 1) await bench.folder.write(`f${String(index)}`, "");
-      const until = async (what: string, stepMs: number, isDone: () => Promise<boolean>): Promise<void> => {
-        for (let step = 0; !(await isDone()); step += 1) {
-          if (step > 500) throw new Error(`${what}: told ${bench.summary()}`);
-          await clock.advance(stepMs);
-          await delay(5); // reading is real
-        }
-      };
       const protecting = bench.protect();
-      await until("the first look", 50, () => Promise.resolve(bench.monitor.registry.totals("data").files === 600));
+      for (let step = 0; bench.monitor.registry.totals("data").files < 600; step += 1) {
+        if (step > 500) throw new Error(`the first look: told ${bench.summary()}`);
+        await clock.advance(50);
+        await delay(5); // reading is real
+      }
       await protecting;
-      const readings = async (): Promise<readonly number[]> => {
-        const found: number[] = [];
+      let before = new Map<BytePath, number>();
+      /** How many files the next portion reads. */
+      const portion = async (): Promise<number> => {
+        await clock.advance(SCRUB_TICK_MS);
+        await bench.monitor.scrubbed();
+        const now = new Map<BytePath, number>();
         for await (const page of bench.monitor.registry.entries("data"))
-          for (const { record } of page) if (record.kind === "file") found.push(record.lastVerifiedMs);
-        return found;
+          for (const { path, record } of page) if (record.kind === "file") now.set(path, record.lastVerifiedMs);
+        const read = [...now].filter(([path, readingMs]) => readingMs !== before.get(path)).length;
+        before = now;
+        return read;
       };
-      let before = await readings();
-      const readCount = async (): Promise<number> => {
-        const now = await readings();
-        return now.filter((readingMs, index) => readingMs !== before[index]).length;
+      const portions = async (count: number): Promise<readonly number[]> => {
+        const read: number[] = [];
+        while (read.length < count) read.push(await portion());
+        return read;
       };
-      await until("what was read too soon", 10_000, async () => (await readCount()) === 600);
-      before = await readings();
+      await portion();
+      const soon = (await portions(6)).filter((read) => read > 0);
+      expect(soon, "what was read too soon before").to.deep.equal([500, 100]);
       clock.jumpWall(8 * DAY_MS);
-      await until("a portion", 10_000, async () => (await readCount()) > 0);
-      await until("the whole portion", 0, async () => (await readCount()) >= 499);
-      await delay(50);
-      expect(await readCount(), "500 with the folder").to.equal(499);
-      await until("the rest", 10_000, async () => (await readCount()) === 600);
+      expect(await portions(2), "500 with the folder").to.deep.equal([499, 101]);
     });
 
     it("reads everything again in the background within its deadline, the rotten one included", async function () {
