@@ -7,9 +7,10 @@ import { promisify } from "node:util";
 import { expect } from "chai";
 import fc from "fast-check";
 import { systemClock } from "../../src/base/clock.js";
+import type { Actor } from "../../src/base/events.js";
 import { fanotifyCalls } from "../../src/base/native-fanotify.js";
 import { silentObserver } from "../../src/base/observe.js";
-import type { BytePath } from "../../src/base/paths.js";
+import { type BytePath, pathFromText } from "../../src/base/paths.js";
 import { DeedBook } from "../../src/monitor/watch/deeds.js";
 import { FAN, type FanEvent, parseFanEvents } from "../../src/monitor/watch/fan-events.js";
 import { meantByTool } from "../../src/monitor/intent/tools.js";
@@ -92,6 +93,30 @@ describe("who did it", () => {
         expect(who.map((actor) => actor?.program)).to.deep.equal(names.map(() => "rm"));
       } finally {
         execFileSync("umount", [folder.at("disk")]);
+      }
+    });
+
+    it("is the program that two scripts handed over to, though nobody could look meanwhile", async function () {
+      requirePrograms(this, "bash", "perl");
+      await using folder = await TempFolder.create("actors");
+      await folder.write("gone", "here");
+      const [tidy, choose] = [folder.at("tidy"), folder.at("choose")];
+      writeFileSync(tidy, `#!/bin/bash\nexec "${choose}"\n`, { mode: 0o755 });
+      writeFileSync(choose, `#!/bin/bash\nexec perl -e 'unlink shift; sleep 60' "${folder.at("gone")}"\n`, {
+        mode: 0o755,
+      });
+      await using actors = new Actors({ clock: systemClock, log: silentObserver.log });
+      actors.watch(pathFromText(folder.path));
+      while (!actors.isListening) await new Promise((resolve) => setTimeout(resolve, 5));
+      const distracting = Array.from({ length: QUESTIONS }, () => actors.whoDid("removed", Array(2000).fill(ROOT)));
+      const child = spawn(tidy, { stdio: "ignore" });
+      try {
+        await Promise.all(distracting);
+        let who: readonly (Actor | undefined)[] = [];
+        while (who[0] === undefined) who = await actors.whoDid("removed", [folder.bytes("gone")]);
+        expect(who[0].program).to.equal("perl");
+      } finally {
+        child.kill("SIGKILL");
       }
     });
 
@@ -341,6 +366,22 @@ describe("who did it", () => {
       expect(book.of(40).program).to.equal("r?m");
       const nobody = { user: undefined, loginUser: undefined, tool: undefined };
       expect(book.of(41)).to.deep.equal({ pid: 41, program: "", ...nobody });
+    });
+
+    it("is the program that a script handed over to, though the kernel told of the interpreter but once", async () => {
+      await using proc = await TempFolder.create("proc");
+      const book = new ProcessBook(() => 0, proc.path);
+      const starts = ["clean", "bash", "ld-linux-x86-64.so.2", "choose"]; // both are run by bash
+      const names = async (pid: number, last: string, commandLine: string): Promise<string> => {
+        if (commandLine !== "") await proc.write(`${String(pid)}/cmdline`, commandLine);
+        for (const name of [...starts, last]) book.started(pid, name, "/usr/bin");
+        return book.of(pid).program;
+      };
+      expect(await names(71, "python3.11", "python3\0-c\0import os\0choose")).to.equal("python3.11");
+      expect(await names(72, "python3.11", "python3.11\0-I\0/opt/bin/choose\0--all")).to.equal("choose");
+      expect(await names(73, "rm", "")).to.equal("choose", "it has ended");
+      expect(await names(74, "git", "git\0clean")).to.equal("git");
+      expect(book.of(74).tool).to.equal("git");
     });
 
     it("is a tool of the system only where that keeps its programs, whoever else bears the name", () => {

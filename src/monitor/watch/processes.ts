@@ -14,6 +14,8 @@ import type { Fork } from "./forks.js";
 const PROCESSES_MAX = 8192;
 /** A script names itself, then its interpreter, then the loader, all within this time, ms. */
 const ONE_START_MS = 50;
+/** Among so many words of its command line an interpreter names its script: itself, the options of the `#!` line, the script. */
+const SCRIPT_WORDS = 3;
 const PARENTS_MAX = 32_768;
 const PROGRAM_LENGTH_MAX = 64;
 /** What a tool started works for it so long; what runs on, such as a server that `make run` began, works for itself, ms. */
@@ -44,6 +46,12 @@ interface Known extends Actor {
   readonly startedMs: number;
   /** The loader came: the next program is another start. */
   readonly isComplete: boolean;
+  /**
+   * The name that followed in the same start: of a script its interpreter. But the kernel tells what a process did twice
+   * (to begin bash, to load its libraries) only once when it was not read in between: so it may be a start of its own, of
+   * the program that a script handed over to.
+   */
+  readonly next?: { readonly program: string; readonly tool: string | undefined } | undefined;
 }
 
 /** What /proc says of a process: its `status` and `loginuid`, where it is, and where its parent is. */
@@ -105,10 +113,10 @@ export class ProcessBook {
     const before = this.#known.get(pid);
     const isSameStart = before !== undefined && !before.isComplete && nowMs - before.startedMs < ONE_START_MS;
     const isLoader = /^ld-|^ld\.so|^ld64|^ld-musl/.test(program);
-    if (isSameStart || isLoader) {
-      if (before !== undefined && isLoader) this.#known.set(pid, { ...before, isComplete: true });
-      return;
-    }
+    if (before !== undefined && isLoader) this.#known.set(pid, { ...before, isComplete: true });
+    else if (isSameStart)
+      this.#known.set(pid, { ...before, next: { program: clean(program), tool: toolAt(folder, program) } });
+    if (isSameStart || isLoader) return;
     const about = this.#about(pid, toolAt(folder, program));
     this.#remember(pid, { ...about, pid, program: clean(program), startedMs: nowMs, isComplete: false });
   }
@@ -122,6 +130,10 @@ export class ProcessBook {
       known = { ...about, pid, program, startedMs: this.#monotonicMs(), isComplete: true };
       if (program !== "") this.#remember(pid, known);
     }
+    if (known.next !== undefined) {
+      known = this.#withoutDoubt(known);
+      this.#known.set(pid, known);
+    }
     if (known.startTicks === undefined && this.#known.has(pid)) {
       known = { ...known, startTicks: processStat(pid, this.#procFolder)?.startTicks };
       this.#known.set(pid, known);
@@ -129,6 +141,14 @@ export class ProcessBook {
     const { program, user, loginUser, startTicks } = known;
     const start = startTicks === undefined ? {} : { startTicks };
     return { pid, program, user, loginUser, ...this.#workOf(pid), ...start };
+  }
+
+  /** Decides which of two names is the program's; of one that has ended the first. */
+  #withoutDoubt({ next, ...known }: Known): Known {
+    const words = this.#read(known.pid, "cmdline").split("\0").slice(0, SCRIPT_WORDS);
+    const isScript = words.some((word) => clean(basename(word)) === known.program);
+    if (next === undefined || isScript || words.join("") === "") return known;
+    return { ...known, program: next.program, tool: next.tool ?? known.tool };
   }
 
   #remember(pid: number, known: Known): void {
