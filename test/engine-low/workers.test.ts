@@ -181,9 +181,17 @@ describe("worker pool", () => {
     const writer = new Worker(script, { eval: true, workerData: pathBytes(path).toString() });
     try {
       await new Promise((resolve) => writer.once("message", resolve));
-      const { outcomes, records } = await ingest([path], { compression: "none" });
+      const readOnce = async (): Promise<IngestResult> => {
+        const job = chunkSet.newJob();
+        const read = await ingest([path], { compression: "none", job });
+        chunkSet.abandonJob(job);
+        return read;
+      };
+      let read = await readOnce();
+      // On a busy machine the writer may not get its turn in all that time: then the file did rest.
+      while (nodeOf(read.outcomes[0]).torn !== true) read = await readOnce();
+      const { outcomes, records } = read;
       const node = nodeOf(outcomes[0]);
-      expect(node.torn).to.equal(true);
       expect(node.gitBlobId).to.equal(undefined);
       const content = contentOf(node, chunksIn(records));
       expect(content.length).to.equal(node.stat.sizeBytes);
