@@ -16,6 +16,8 @@ const ATTACKER = fileURLToPath(new URL("../support/folder-attacker.js", import.m
 /** So much must have been healed meanwhile, however slow the machine is. */
 const HEALED_MIN = 20;
 const SLOW_MS = 60_000;
+/** As what a deletion is soon after: not even one in the same millisecond. */
+const NEVER_MS = -1;
 const FOLDERS = 5;
 const FILES = 7;
 
@@ -24,7 +26,7 @@ describe("healing under attack", () => {
 
   it("writes nothing outside while two processes swap folders and files for links", async () => {
     await using rig = await RecoveryRig.create(folder(), {
-      settings: { breakerPathRestores: 1e9, breakerRestoresPerMinute: 1e9, secondDeletionMs: 0, writerWaitMs: 0 },
+      settings: { breakerPathRestores: 1e9, breakerRestoresPerMinute: 1e9, secondDeletionMs: NEVER_MS, writerWaitMs: 0 },
     });
     const paths = [];
     for (let index = 0; index < FOLDERS * FILES; index += 1)

@@ -13,6 +13,8 @@ import { type TempFolder, useTempFolder } from "../support/temp-folder.js";
 
 const NAMES = ["a", "b", "c"];
 const LIMIT_MS = 1500;
+/** As what a deletion is soon after: not even one in the same millisecond. */
+const NEVER_MS = -1;
 
 describe("a file of a mass loss that is lost once more", () => {
   const folder = useTempFolder("lost-anew");
@@ -78,7 +80,7 @@ describe("a file of a mass loss that is lost once more", () => {
 
   for (const state of ["removed", "live"] as const)
     it(`is not put back by the heal that a crash cut short: it is ${state === "live" ? "told as a loss of its own" : "gone as meant"}`, async () => {
-      await using rig = await RecoveryRig.create(folder(), { settings: { secondDeletionMs: 0 } });
+      await using rig = await RecoveryRig.create(folder(), { settings: { secondDeletionMs: NEVER_MS } });
       await rig.start();
       const [first, second] = await protectAll(rig);
       await loseAll(rig, folder());
@@ -94,7 +96,7 @@ describe("a file of a mass loss that is lost once more", () => {
     });
 
   it("is not taken at a start for a part of the heal that goes on, though many are told with it", async () => {
-    await using rig = await RecoveryRig.create(folder(), { settings: { secondDeletionMs: 0 } });
+    await using rig = await RecoveryRig.create(folder(), { settings: { secondDeletionMs: NEVER_MS } });
     await rig.start();
     const paths = await protectAll(rig);
     await loseAll(rig, folder());
