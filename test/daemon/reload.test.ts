@@ -33,11 +33,11 @@ describe("a reload", () => {
       return await (gates[begun - 1] ?? deferred<Configuration>()).promise;
     });
     const first = reloads.reload();
-    await until("the first has begun", 1_000, () => begun === 1);
+    await until("the first has begun", 10_000, () => begun === 1);
     const [second, third] = [reloads.reload(), reloads.reload()];
     gates[0]?.resolve(await daemon.configure({ sources: await sources("a", "b") }));
     await first;
-    await until("the second has begun", 1_000, () => begun === 2);
+    await until("the second has begun", 10_000, () => begun === 2);
     gates[1]?.resolve(await daemon.configure({ sources: await sources("a", "c") }));
     expect(await third).to.equal(await second);
     expect(begun).to.equal(2);

@@ -12,7 +12,7 @@ import { RecoveryRig } from "../support/recovery-rig.js";
 import { type TempFolder, useTempFolder } from "../support/temp-folder.js";
 
 const NAMES = ["a", "b", "c"];
-const LIMIT_MS = 1500;
+const LIMIT_MS = 10_000;
 /** As what a deletion is soon after: not even one in the same millisecond. */
 const NEVER_MS = -1;
 
