@@ -135,7 +135,7 @@ export const verifyBody = body({
 export type VerifyBody = Static<typeof verifyBody>;
 
 export const restoreBody = body({
-  backup_id: optional(text("Backup id, prefix or `latest`.")),
+  backup_id: optional(text("Backup id, prefix or `latest`; each source from the newest that holds it unless told.")),
   at: optional(time("State of all sources at that time, instead of a backup.")),
   files: optional(texts("Paths (a folder means all below it) or globs; empty: everything.")),
   sources: optional(texts("Names of sources; all unless told.")),

@@ -90,7 +90,10 @@ export interface VersionDocument extends PathDocument {
   readonly mode: string | null;
 }
 export interface RestoreRequest {
-  /** A backup id, unique prefix or `latest`; undefined with `at_ms` = state of all sources at that time. */
+  /**
+   * A backup id, unique prefix or `latest`; undefined with `at_ms` = state of all sources at that time; both undefined =
+   * each source from the newest backup that holds it.
+   */
   readonly backup_id?: string;
   readonly at_ms?: number;
   /** Globs on absolute paths, or plain paths (a folder means all below it); empty = everything. */
@@ -116,6 +119,8 @@ export interface RestoreReport {
   readonly dry_run: boolean;
   readonly failed: readonly (PathDocument & { readonly code: string; readonly message: string })[];
   readonly warnings: readonly string[];
+  /** The backup that each source came from; none where a time was asked for. */
+  readonly from: readonly { readonly source: string; readonly backup_id: string }[];
   /** Paths that would be or were written, at most 1,000. */
   readonly plan: readonly (PathDocument & { readonly action: string })[];
 }

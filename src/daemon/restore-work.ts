@@ -10,12 +10,13 @@ import { realOrSame } from "../sources/files.js";
 import type { WorkContext } from "./job-documents.js";
 import type { Parts } from "./parts.js";
 import type { ProtectedSource } from "./protected-source.js";
+import { type SourceOrigin, newestOrigins, onlyNamed, originsBeside } from "./restore-origin.js";
 import { type Selection, selectionOf } from "./selection.js";
 
 /** Checks the request before a job is made of it. Throws BACKUP_NOT_FOUND, BACKUP_AMBIGUOUS, USAGE. */
 export async function checkRestore(parts: Parts, request: RestoreRequest): Promise<void> {
   const { repository, book } = parts;
-  if (request.backup_id !== undefined) await repository.backup(request.backup_id);
+  if (request.at_ms === undefined) await repository.backup(request.backup_id ?? "latest");
   if (request.delete && request.files.length > 0) {
     throw new HoldfastError("USAGE", "--delete and --files do not go together", {
       hint: "Restore whole folders with --delete, or chosen files without it.",
@@ -44,6 +45,7 @@ function isConcerned(source: ProtectedSource, { sources }: RestoreRequest): bool
 export async function restoreNow(parts: Parts, request: RestoreRequest, context: WorkContext): Promise<RestoreReport> {
   const { repository, settings } = parts;
   const { target } = request;
+  const origin = await originOf(parts, request);
   if (target !== undefined && !request.dry_run) await makeTarget(target);
   const moved = target === undefined ? movedPlaces(parts) : [];
   const told = target === undefined && !request.dry_run ? toldTo(parts, moved) : {};
@@ -55,7 +57,7 @@ export async function restoreNow(parts: Parts, request: RestoreRequest, context:
   const report = await restore(
     repository,
     {
-      entries: chosenEntries(repository, request, place, context.signal),
+      entries: chosenEntries({ repository, request, place, from: origin.from }, context.signal),
       target,
       overwrite: request.overwrite,
       inPlace: request.in_place,
@@ -87,7 +89,8 @@ export async function restoreNow(parts: Parts, request: RestoreRequest, context:
     verified: request.verify && report.failedCount === 0,
     dry_run: request.dry_run,
     failed: report.failed.map(({ path, code, message }) => ({ ...pathFields(path), code, message })),
-    warnings: report.warnings,
+    warnings: [...report.warnings, ...origin.warnings],
+    from: origin.from,
     plan: report.plan.map(({ path, action }) => ({ ...pathFields(path), action })),
   };
 }
@@ -111,16 +114,18 @@ async function makeTarget(target: BytePath): Promise<void> {
   }
 }
 
+interface ChosenFrom {
+  readonly repository: Repository;
+  readonly request: RestoreRequest;
+  readonly place: (entry: Entry) => Entry;
+  readonly from: readonly SourceOrigin[];
+}
+
 /** What the request chooses, where it is to go. */
-async function* chosenEntries(
-  repository: Repository,
-  request: RestoreRequest,
-  place: (entry: Entry) => Entry,
-  signal: AbortSignal,
-): AsyncGenerator<Entry> {
-  const { sources, files } = request;
+async function* chosenEntries({ place, ...chosen }: ChosenFrom, signal: AbortSignal): AsyncGenerator<Entry> {
+  const { sources, files } = chosen.request;
   const selection = selectionOf(files);
-  for await (const entry of entriesOf(repository, request, selection, signal)) {
+  for await (const entry of entriesOf(chosen, selection, signal)) {
     if (sources.length > 0 && !sources.includes(entry.source)) continue;
     if (selection.includes(entry.path)) yield place(entry);
   }
@@ -139,21 +144,51 @@ function toldTo({ monitor }: Parts, moved: readonly MovedPlace[]): Pick<EngineRe
   };
 }
 
+/** From which backup each source comes, none of them where a time was asked for; and what is left out by that. */
+async function originOf(
+  parts: Parts,
+  { backup_id: id, at_ms: atMs, sources, files }: RestoreRequest,
+): Promise<{ readonly from: readonly SourceOrigin[]; readonly warnings: readonly string[] }> {
+  if (id === undefined && atMs !== undefined) return { from: [], warnings: [] };
+  const isChosen = sources.length > 0 || files.length > 0;
+  if (id === undefined) {
+    const { from, leftOut } = await newestOrigins(parts);
+    if (isChosen) return { from: onlyNamed([...from, ...leftOut], sources), warnings: [] };
+    return { from, warnings: leftOut.map(leftOutText) };
+  }
+  const backup = await parts.repository.backup(id);
+  const held = backup.sources.map(({ source }) => ({ source, backup_id: backup.backup_id }));
+  const others = isChosen ? [] : await originsBeside(parts, backup);
+  return {
+    from: onlyNamed(held, sources),
+    warnings: others.map(
+      ({ source, backup_id: newest }) =>
+        `the backup ${backup.backup_id} does not hold the source ${source}; the newest that does is ${newest}`,
+    ),
+  };
+}
+
+function leftOutText({ source, backup_id: newest }: SourceOrigin): string {
+  return `the source ${source} is protected no more and was left out; with --sources ${source} it comes from ${newest}`;
+}
+
 async function* entriesOf(
-  repository: Repository,
-  { backup_id: id, at_ms: atMs }: RestoreRequest,
+  { repository, request, from }: Omit<ChosenFrom, "place">,
   selection: Selection,
   signal: AbortSignal,
 ): AsyncGenerator<Entry> {
   const roots = selection.roots.map((root) => (root === "/" ? undefined : root));
+  const { backup_id: id, at_ms: atMs } = request;
   if (id === undefined && atMs !== undefined) {
     for (const source of await repository.sourceNames()) {
       for (const under of roots) yield* repository.entriesAt(source, atMs, signal, under);
     }
     return;
   }
-  const { backup_id: backupId } = await repository.backup(id ?? "latest");
-  for (const under of roots) yield* repository.backupEntries(backupId, under === undefined ? {} : { under }, signal);
+  for (const { source, backup_id: backupId } of from) {
+    for (const under of roots)
+      yield* repository.backupEntries(backupId, { source, ...(under === undefined ? {} : { under }) }, signal);
+  }
 }
 
 interface MovedPlace {

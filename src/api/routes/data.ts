@@ -287,7 +287,8 @@ function origin(wanted: contract.RestoreBody): Pick<RestoreRequest, "backup_id" 
   if (wanted.backup_id !== undefined && wanted.at !== undefined) {
     throw new HoldfastError("USAGE", "both a backup and a time were given", { hint: "Give one of them." });
   }
-  return wanted.at === undefined ? { backup_id: wanted.backup_id ?? "latest" } : { at_ms: timeMsOf(wanted.at) };
+  if (wanted.at !== undefined) return { at_ms: timeMsOf(wanted.at) };
+  return wanted.backup_id === undefined ? {} : { backup_id: wanted.backup_id };
 }
 
 /** A glob without a slash matches names anywhere. */

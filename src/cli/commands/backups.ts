@@ -23,6 +23,8 @@ import { parseTime, timeText } from "../time.js";
 
 /** Paths that are named of each sort that is told below a manifest; `--json` names more. */
 const ODD_PATHS_MAX = 5;
+/** Names of sources in one line of `list`. */
+const SOURCES_SHOWN = 3;
 
 export const backupCommands: readonly CommandSpec[] = [
   {
@@ -203,6 +205,7 @@ async function listBackups(
     { title: "SIZE", align: "right" },
     { title: "NEW", align: "right" },
     { title: "TOOK", align: "right" },
+    { title: "SOURCES" },
     { title: "KEPT BY" },
   ] as const;
   context.output.table(columns, manifests.map(manifestRow));
@@ -237,8 +240,16 @@ function manifestRow(manifest: Manifest): string[] {
     formatSize(sum("total_size_bytes")),
     formatSize(sum("stored_size_bytes")),
     formatDuration(manifest.metadata.backup_duration_seconds * 1000),
+    sourcesText(manifest.sources),
     [...kept].join(" "),
   ];
+}
+
+/** `app, web, mail +2`. */
+function sourcesText(sources: readonly SourceManifest[]): string {
+  const shown = sources.slice(0, SOURCES_SHOWN).map(({ source }) => printable(source));
+  const more = sources.length - shown.length;
+  return `${shown.join(", ")}${more > 0 ? ` +${String(more)}` : ""}`;
 }
 
 function printManifest(context: CommandContext, manifest: Manifest): void {

@@ -32,7 +32,10 @@ export const restoreCommands: readonly CommandSpec[] = [
       "Look with --dry-run before you restore.",
     ].join("\n"),
     options: [
-      { flags: "--backup-id <id>", description: "id, unique prefix or latest (default: latest)" },
+      {
+        flags: "--backup-id <id>",
+        description: "id, unique prefix or latest (default: each source from the newest backup that holds it)",
+      },
       { flags: "--at <time>", description: 'the state at a time instead: ISO time, "10m ago", "yesterday 14:00"' },
       {
         flags: "--files <globs>",
@@ -57,9 +60,9 @@ export const restoreCommands: readonly CommandSpec[] = [
       { flags: "--sparse", description: "write runs of zeros as holes also where the file had none" },
     ],
     examples: [
-      "holdfast restore --backup-id latest --target /tmp/back",
+      "holdfast restore --target /tmp/back",
       'holdfast restore --at "2h ago" --files /srv/app/config.json --target /tmp/back',
-      "holdfast restore --backup-id latest --files '/srv/app/**' --dry-run",
+      "holdfast restore --backup-id backup_20260115 --files '/srv/app/**' --dry-run",
     ],
     run: restore,
   },
@@ -135,7 +138,7 @@ async function restore(
   const at = textOption(options, "at");
   const target = textOption(options, "target");
   const request = {
-    backup_id: at === undefined ? (textOption(options, "backupId") ?? "latest") : textOption(options, "backupId"),
+    backup_id: textOption(options, "backupId"),
     at: at === undefined ? undefined : parseTime(at, context.clock.nowMs()),
     files: listOption(options, "files").map(fileGlob),
     sources: listOption(options, "sources"),
@@ -168,6 +171,7 @@ function printRestore(context: CommandContext, report: RestoreReport, target: st
   const { output } = context;
   if (report.dry_run) {
     for (const step of report.plan) output.print(`${step.action}  ${printable(step.path)}`);
+    printOrigins(context, report);
     output.say(
       `${counted(report.restored, "file")}, ${formatSize(report.bytes)} would be written. Nothing was changed.`,
     );
@@ -182,11 +186,18 @@ function printRestore(context: CommandContext, report: RestoreReport, target: st
     output.say("Each is its path's version now: holdfast versions PATH");
   }
   if (report.deleted > 0) output.print(`removed ${report.deleted} that are not in the backup`);
-  for (const warning of report.warnings) output.say(`warning: ${printable(warning)}`);
+  printOrigins(context, report);
   for (const failure of report.failed.slice(0, LISTED_MAX)) {
     output.say(`not restored: ${printable(failure.path)}: ${printable(failure.message)} (${failure.code})`);
   }
   if (report.failed.length > LISTED_MAX) output.say(`and ${report.failed.length - LISTED_MAX} more; see --json`);
+}
+
+/** Where more than one backup was needed, which; and what there is to warn of. */
+function printOrigins({ output }: CommandContext, { from, warnings }: RestoreReport): void {
+  if (new Set(from.map(({ backup_id: id }) => id)).size > 1)
+    for (const { source, backup_id: id } of from) output.print(`  ${printable(source)}  from ${id}`);
+  for (const warning of warnings) output.say(`warning: ${printable(warning)}`);
 }
 
 async function verify(context: CommandContext, options: Options, level: string): Promise<number | undefined> {
