@@ -14,7 +14,9 @@ import {
 import { gzipSync } from "node:zlib";
 import { expect } from "chai";
 import type { BytePath } from "../../src/base/paths.js";
+import { isExpiredReflog } from "../../src/monitor/intent/git-housekeeping.js";
 import { TrashKnowledge } from "../../src/monitor/intent/trash.js";
+import { lookAt } from "../../src/monitor/look.js";
 import { git } from "../support/git.js";
 import { requirePrograms, skip } from "../support/requirements.js";
 import { useTempFolder } from "../support/temp-folder.js";
@@ -74,18 +76,35 @@ describe("what is not meant although it looks so", () => {
     await bench.protect();
     await bench.quiet();
     bench.clear();
-    const { ino } = statSync(bench.folder.at("work/.git/logs/HEAD"));
     await git(work, "worktree", "remove", folder().at("ended"));
     await git(work, "reflog", "expire", "--expire=now", "--all");
     await git(work, "gc", "-q", "--prune=now");
     await bench.quiet(800);
     expect(bench.losses).to.deep.equal([]);
-    const log = statSync(bench.folder.at("work/.git/logs/HEAD"));
-    expect([log.size, log.ino === ino], "git emptied it").to.deep.equal([0, false]);
+    expect(statSync(bench.folder.at("work/.git/logs/HEAD")).size, "git emptied it").to.equal(0);
     const gone = ["index", "logs/HEAD", "modules/lib/HEAD"].map((name) => `work/.git/worktrees/kept/${name}`);
     for (const name of gone) unlinkSync(bench.folder.at(name));
     await bench.until("all of it", () => bench.losses.length >= gone.length);
     expect([...bench.paths("file.lost")].sort()).to.deep.equal([...gone].sort());
+  });
+
+  it("is a log of git that was emptied in place; a new empty one is git's, also with the number of the old one", async () => {
+    const path = folder().bytes("work/.git/logs/HEAD");
+    await folder().write("work/.git/logs/HEAD", "before");
+    const timesOf = () => statSync(folder().at("work/.git/logs"), { bigint: true });
+    const { ctimeNs } = timesOf();
+    while (timesOf().ctimeNs === ctimeNs) {
+      writeFileSync(folder().at("work/.git/logs/HEAD.lock"), "");
+      renameSync(folder().at("work/.git/logs/HEAD.lock"), folder().at("work/.git/logs/HEAD"));
+    }
+    const keepsBirths = timesOf().birthtimeNs > 0n && timesOf().birthtimeNs !== timesOf().ctimeNs;
+    const look = lookAt(path);
+    if (look.is !== "there") throw new Error("it is not there");
+    const { stat } = look.node;
+    const registeredAt = (ctimeNs: bigint) => ({ stat: { ...stat, sizeBytes: 123, ctimeNs } });
+    const bornNs = look.stats.birthtimeNs;
+    expect(isExpiredReflog(path, registeredAt(bornNs - 1n)), "another file then").to.equal(keepsBirths);
+    expect(isExpiredReflog(path, registeredAt(look.stats.ctimeNs)), "the same file").to.equal(false);
   });
 
   for (const how of ["git", "the file operations of git"] as const)

@@ -160,7 +160,17 @@ export function isExpiredReflog(path: BytePath, { stat }: Pick<RegistryRecord, "
   const git = gitFolderOf(parentPath(path));
   if (git === undefined || !REFLOG.test(relativeTo(path, git))) return false;
   const standing = lookAt(path);
-  return standing.is === "there" && standing.node.stat.ino !== stat.ino;
+  if (standing.is !== "there") return false;
+  return standing.node.stat.ino !== stat.ino || isBornAfter(path, standing.stats.birthtimeNs, stat.ctimeNs);
+}
+
+/**
+ * Of two new files in a row the second may get the number that the old one had: then it is the time of birth that tells.
+ * Where that is not kept it is 0, or the ctime, which the folder shows: it is older than the last name that came into it.
+ */
+function isBornAfter(path: BytePath, birthtimeNs: bigint, ctimeNs: bigint): boolean {
+  const folder = lookAt(parentPath(path));
+  return folder.is === "there" && folder.stats.birthtimeNs !== folder.stats.ctimeNs && birthtimeNs > ctimeNs;
 }
 
 function hasPartsOfRepository(git: BytePath): boolean {
