@@ -245,7 +245,7 @@ async function unlockFor(options: StoreOptions, repositoryId: string): Promise<U
   if (key !== undefined) return { keyBytes: key };
   const file = keyFileOf(options.stateDir, repositoryId);
   throw new HoldfastError("REPO_KEY_MISSING", `the repository is encrypted and its key ${file} is not there`, {
-    hint: "Give --password-file, or put the key file back.",
+    hint: "Give --password-file (a file with the recovery key will do), or put the key file back.",
   });
 }
 
