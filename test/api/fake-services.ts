@@ -182,6 +182,7 @@ function fakeBackups({ note, job, backups, settings }: FakeGround): BackupServic
         dry_run: request.dry_run,
         failed: [],
         warnings: [],
+        from: [],
         plan: [{ path: "/data/a", action: "write" }],
       }),
     verify: (request) =>

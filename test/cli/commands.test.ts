@@ -58,7 +58,7 @@ describe("the command line with a daemon", () => {
     [
       "restore --target /out --files /data/a,*.txt --dry-run",
       0,
-      'restore {"backup_id":"latest","files":["/data/a","**/*.txt"],"sources":[],"target":"/out","in_place":false,"overwrite":"if-changed","delete":false,"dry_run":true,"verify":true,"sparse":false}',
+      'restore {"files":["/data/a","**/*.txt"],"sources":[],"target":"/out","in_place":false,"overwrite":"if-changed","delete":false,"dry_run":true,"verify":true,"sparse":false}',
     ],
     [
       "restore --at 2026-01-15T10:00:00Z --overwrite never --no-verify --sparse --delete --in-place",
@@ -257,12 +257,18 @@ describe("the command line with a daemon", () => {
       verified: true,
       dry_run: false,
       failed,
-      warnings: [],
+      warnings: ["something was left out"],
+      from: [
+        { source: "app", backup_id: "backup_1" },
+        { source: "web", backup_id: "backup_2" },
+      ],
       plan: [],
     };
     served.services.backups.restore = () => Promise.resolve(doneJob("job_2", "restore", restored));
     const result = await run("restore", "--target", "/out");
     expect(result.exitCode).to.equal(3);
+    expect(result.stdout).to.contain("app  from backup_1\n  web  from backup_2");
+    expect(result.stderr).to.contain("warning: something was left out");
     expect(result.stderr).to.contain("not restored: /data/b: no space (TARGET_IO)");
   });
 
