@@ -4,8 +4,8 @@
  * Where the system call cannot be made, the permissions of the socket decide: whoever could connect is the owner or in
  * its group. A connection that was never judged is refused.
  */
-import { readFileSync } from "node:fs";
 import type { Socket } from "node:net";
+import { findGroup, readRows } from "../base/accounts.js";
 import { HoldfastError } from "../base/errors.js";
 import type { NativeCalls } from "../base/native.js";
 import { ROLES, type Role } from "./route.js";
@@ -70,23 +70,6 @@ function isMember(group: string, peer: PeerCredentials): boolean {
   if (row.gid === peer.gid) return true;
   const user = readRows("/etc/passwd").find((fields) => fields[2] === String(peer.uid))?.[0];
   return user !== undefined && row.members.includes(user);
-}
-
-/** A group of the system by name or number. */
-export function findGroup(group: string): { readonly gid: number; readonly members: readonly string[] } | undefined {
-  const row = readRows("/etc/group").find((fields) => fields[0] === group || fields[2] === group);
-  if (row === undefined) return undefined;
-  return { gid: Number(row[2]), members: (row[3] ?? "").split(",").filter((name) => name !== "") };
-}
-
-function readRows(file: string): string[][] {
-  try {
-    return readFileSync(file, "utf8")
-      .split("\n")
-      .map((line) => line.split(":"));
-  } catch {
-    return [];
-  }
 }
 
 /** Throws PERMISSION_DENIED when the caller's role is below the route's. */

@@ -61,6 +61,7 @@ async function configurationOf(context: CommandContext): Promise<Configuration |
       ...(socket === undefined ? {} : { socket }),
       ...(store === undefined ? {} : { storeUrl: store }),
       env: context.env,
+      forThisMachine: true,
     });
   } catch (error) {
     return fault("configuration", messageOf(error), "Correct it, then run: holdfast config check");

@@ -3,7 +3,7 @@
  * when a value fits none of three shapes; this one first decides, by the type of the value, which shape was meant.
  * It knows the JSON Schema words that `schema.ts` uses; a test proves that it and ajv agree on what is valid.
  */
-import { parseDurationMs, parseShare, parseSizeBytes } from "../base/units.js";
+import { parseDurationMs } from "../base/units.js";
 import { type KeyPath, didYouMean } from "./problems.js";
 
 /** Told for each fault; `onKey` true: the fault is the key itself, not its value. */
@@ -131,11 +131,13 @@ function checkText(rules: Json, value: string, spot: Spot): void {
 /** What lies further ahead is no date for the system. */
 const DURATION_MAX_MS = 100 * 366 * 86_400_000;
 
-const FORMATS: Readonly<Record<string, { readonly parse: (text: string) => unknown; readonly hint: string }>> = {
-  duration: { parse: parseDurationMs, hint: "write a number with a unit: 500ms, 30s, 15m, 6h, 7d or 2w" },
-  size: { parse: parseSizeBytes, hint: "write a number with a unit: 512KiB, 20MiB or 2GiB" },
-  share: { parse: parseShare, hint: "write a share such as 5%" },
+const FORMAT_HINTS: Readonly<Record<string, string>> = {
+  duration: "write a number with a unit: 500ms, 30s, 15m, 6h, 7d or 2w",
+  size: "write a number with a unit: 512KiB, 20MiB or 2GiB",
+  share: "write a share such as 5%",
 };
+const PATH_HINT =
+  "`~` is nobody's home here: write all of it, such as /home/ann/notes, or ./~ for a name that begins so";
 
 function fitsFormat(rules: Json, value: string): boolean {
   const pattern = rules["pattern"];
@@ -148,9 +150,8 @@ function formatFault(rules: Json): string {
 }
 
 function formatHint(rules: Json): string {
-  const format = FORMATS[String(rules["format"])];
-  if (format !== undefined) return format.hint;
-  return plainDescription(rules);
+  if (rules["format"] === "path") return PATH_HINT;
+  return FORMAT_HINTS[String(rules["format"])] ?? plainDescription(rules);
 }
 
 function checkNumber(rules: Json, value: number, spot: Spot): void {
@@ -224,8 +225,7 @@ function reportType(rules: Json, value: unknown, spot: Spot): void {
     return;
   }
   const quoted = rules["x-quote"] === true ? "write it in quotes" : "";
-  const format = FORMATS[String(rules["format"])];
-  const hint = format === undefined ? quoted : format.hint;
+  const hint = FORMAT_HINTS[String(rules["format"])] ?? quoted;
   const isSimple = typeof value !== "object";
   const given = isSimple ? `${shown(value)} is ${typeName(value)}` : `${shown(value)} stands here`;
   spot.fault(`${given}, but ${wanted(rules)} is needed${isSimple ? " here" : ""}`, hint);

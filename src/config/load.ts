@@ -16,6 +16,8 @@ import { YamlFile, includedFiles, isGlob, readConfigText } from "./yaml-file.js"
 export type LoadOptions = PlaceOptions & {
   /** Wins over the file's `store`. */
   readonly storeUrl?: string;
+  /** Also finds what is wrong only on this machine: a group that it does not have. */
+  readonly forThisMachine?: boolean;
 };
 
 /**
@@ -26,7 +28,11 @@ export async function loadConfiguration(options: LoadOptions = {}): Promise<Conf
   const places = await resolvePlaces(options);
   const loaded = places.configFile === undefined ? noFile() : await readAll(places.configFile);
   const given = options.storeUrl === undefined ? {} : { storeUrl: options.storeUrl };
-  const configuration = resolveConfiguration(loaded.content, loaded.report, { places, ...given });
+  const configuration = resolveConfiguration(loaded.content, loaded.report, {
+    places,
+    ...given,
+    forThisMachine: options.forThisMachine ?? false,
+  });
   const missing = await missingFileWarnings(configuration);
   return { ...configuration, warnings: [...configuration.warnings, ...missing] };
 }

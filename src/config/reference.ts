@@ -18,6 +18,7 @@ const INTRODUCTION = [
   "Without any file the embedded defaults hold, and `holdfast protect PATH` says what is protected. Three lines are",
   "enough otherwise: `store:` and a list of `sources:`. Durations are written `15m`, sizes `2GiB`, shares `5%`; a secret",
   "is never written here, only where it is: `{file: F}`, `{env: NAME}`, `{credential: NAME}` or `{command: [...]}`.",
+  "A path that begins with `~` is refused: whose home it means would depend on who runs holdfast.",
   "`holdfast config check` tells every fault with its line; `holdfast config reload` takes a changed file, all of it or",
   "nothing.",
   "",

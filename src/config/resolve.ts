@@ -3,6 +3,7 @@
  * or not at all, channels that do not exist, a metrics port without a token).
  */
 import { dirname, isAbsolute, resolve } from "node:path";
+import { findGroup } from "../base/accounts.js";
 import type { BytePath } from "../base/paths.js";
 import { isWithin, pathText } from "../base/paths.js";
 import { formatDuration, parseDurationMs, parseShare, parseSizeBytes } from "../base/units.js";
@@ -32,6 +33,8 @@ import type { ConfigFile } from "./schema.js";
 export interface Surroundings {
   readonly places: Places;
   readonly storeUrl?: string;
+  /** Also finds what is wrong only on this machine. */
+  readonly forThisMachine?: boolean;
 }
 
 /** Throws CONFIG_INVALID with every fault found. */
@@ -76,6 +79,7 @@ export function resolveConfiguration(
   checkSchedules(configuration, file, fault);
   checkScheduleNames(file, configuration.schedule, fault);
   checkEncryption(configuration, fault);
+  if (around.forThisMachine === true) checkGroup(configuration, fault);
   if (problems.length > 0) throw configInvalid(problems);
   return configuration;
 }
@@ -356,6 +360,12 @@ function checkEncryption(configuration: Configuration, fault: Fault): void {
     const place = ["sources", index, "encryption_required"];
     fault(place, `source "${source.name}" demands encryption`, "remove `encrypt: false` from defaults");
   }
+}
+
+/** A daemon that makes its socket itself does not start without the group. */
+function checkGroup({ socket: { group } }: Configuration, fault: Fault): void {
+  if (group !== undefined && findGroup(group) === undefined)
+    fault(["access", "socket", "group"], `there is no group "${group}"`, `make it with: groupadd --system ${group}`);
 }
 
 /** Paths that two sources protect; it is allowed, and rarely meant. At most ten are told. */

@@ -19,6 +19,11 @@ export const count = (description: string, options: Options = {}) =>
   Type.Integer({ description, minimum: 0, ...options });
 export const texts = (description: string, options: Options = {}) =>
   Type.Array(Type.String({ minLength: 1 }), { description, maxItems: CONFIG_LIMITS.listMax, ...options });
+/** A file, folder or glob. `~` is refused: whose home it meant would depend on who runs the daemon. */
+const PATH = { format: "path", pattern: "^[^~]" };
+export const path = (description: string) => text(description, PATH);
+export const paths = (description: string, options: Options = {}) =>
+  Type.Array(Type.String({ minLength: 1, ...PATH }), { description, maxItems: CONFIG_LIMITS.listMax, ...options });
 export const duration = (description: string, fallback?: string) =>
   text(description, {
     format: "duration",
@@ -49,7 +54,7 @@ export const secret = (description: string) =>
     mapping(
       description,
       {
-        file: optional(text("File that holds the secret; its last line break is ignored.")),
+        file: optional(path("File that holds the secret; its last line break is ignored.")),
         env: optional(text("Environment variable that holds it.")),
         credential: optional(text("Name of a systemd credential (`LoadCredential=`).", { pattern: "^[^/]+$" })),
         command: optional(texts("Program and arguments that print it; no shell.", { minItems: 1 })),

@@ -1,7 +1,7 @@
 /** The part of the configuration's schema that says how lost files are recovered: chains of strategies. */
 import * as Type from "typebox/type";
 import { ACCEPT, STRATEGIES } from "./configuration.js";
-import { choice, count, duration, flag, mapping, match, optional, text, texts } from "./schema-parts.js";
+import { choice, count, duration, flag, mapping, match, optional, path, paths, text, texts } from "./schema-parts.js";
 
 const maxAgeHours = optional(
   Type.Number({
@@ -24,8 +24,8 @@ const gitHistory = mapping("Index, branches, stash, reflog and dangling objects 
 });
 const tempFiles = mapping("Editor swap and backup files, and deleted files that a process still holds open.", {
   strategy: Type.Literal("temp_files"),
-  homes: optional(texts("Home folders whose editor files are looked at; those of the likely users unless told.")),
-  swap_dirs: optional(texts("More folders with swap files, absolute.")),
+  homes: optional(paths("Home folders whose editor files are looked at; those of the likely users unless told.")),
+  swap_dirs: optional(paths("More folders with swap files, absolute.")),
   max_age_hours: maxAgeHours,
 });
 const openFiles = mapping("Only deleted files that a process still holds open.", {
@@ -47,17 +47,17 @@ const pinnedLinks = mapping(
 );
 const fsSnapshots = mapping("Snapshots of the file's own file system: btrfs (snapper), ZFS, or mounted ones.", {
   strategy: Type.Literal("fs_snapshots"),
-  roots: optional(texts("More snapshots: folders, `*` for a part of a name, each an image of the folder `of`.")),
-  of: optional(text("The folder that `roots` are images of; / unless told.")),
+  roots: optional(paths("More snapshots: folders, `*` for a part of a name, each an image of the folder `of`.")),
+  of: optional(path("The folder that `roots` are images of; / unless told.")),
   max_age_hours: maxAgeHours,
 });
 const packageManager = mapping("The same version of the package (dpkg, rpm) that installed the file, checked.", {
   strategy: Type.Literal("package_manager"),
   archives: optional(
-    texts("More folders with package files, absolute; the caches of apt, dnf, yum and zypper are always looked into."),
+    paths("More folders with package files, absolute; the caches of apt, dnf, yum and zypper are always looked into."),
   ),
   download: optional(flag("Let apt download the package when it is not on this machine.", false)),
-  root: optional(text("Top of the system that dpkg or rpm manages; / unless told.")),
+  root: optional(path("Top of the system that dpkg or rpm manages; / unless told.")),
   max_age_hours: maxAgeHours,
 });
 const sqliteWal = mapping("An SQLite database out of its write-ahead log.", {
@@ -90,7 +90,7 @@ const fromLogs = mapping(
   "Rebuild the file from JSON lines by a declared recipe; the result is partial: offered, or applied with `accept: partial`.",
   {
     strategy: Type.Literal("reconstruct_from_logs"),
-    log_dir: text("Folder of the logs, absolute."),
+    log_dir: path("Folder of the logs, absolute."),
     files: optional(texts("Names of the log files, as globs; *.jsonl, *.ndjson and *.log unless told.")),
     match: optional(logMatch),
     record: optional(text("Field that holds the entry; the whole record unless told.")),
@@ -109,7 +109,7 @@ const regenerate = mapping("Run a program that makes the file anew; the result i
   }),
   timeout: optional(duration("Time limit.", "2m")),
   user: optional(text("Account it runs as; only a daemon running as root can change it.")),
-  cwd: optional(text("Folder it runs in; a private one unless told.")),
+  cwd: optional(path("Folder it runs in; a private one unless told.")),
   max_age_hours: maxAgeHours,
 });
 const manualRecovery = mapping("Nothing is written; a person is told the exact commands to try.", {

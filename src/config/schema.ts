@@ -25,6 +25,8 @@ import {
   mapping,
   match,
   optional,
+  path,
+  paths,
   secret,
   share,
   size,
@@ -66,7 +68,7 @@ const validation = mapping(
     ),
     min_size: optional(size("The file must not be smaller.")),
     max_size: optional(size("The file must not be larger.")),
-    schema: optional(text("JSON Schema file that the content must fit.")),
+    schema: optional(path("JSON Schema file that the content must fit.")),
     rules: optional(
       mapping("Deep checks of JSON documents.", {
         required: optional(texts("Fields that must be there.")),
@@ -97,8 +99,8 @@ const sourceMapping = mapping(
     name: optional(
       text("Unique name; made from the path unless told.", { pattern: "^[A-Za-z0-9][A-Za-z0-9._-]*$", maxLength: 100 }),
     ),
-    path: optional(text("A file, folder or glob.")),
-    paths: optional(texts("Files, folders or globs.", { minItems: 1 })),
+    path: optional(path("A file, folder or glob.")),
+    paths: optional(paths("Files, folders or globs.", { minItems: 1 })),
     priority: optional(priority),
     backup_frequency: optional(
       text(
@@ -218,7 +220,7 @@ const channel = mapping(
         user: optional(text("Account on the server.")),
         password: optional(secret("Its password.")),
         require_tls: optional(flag("Refuse to send without encryption (STARTTLS) on `smtp://`.", false)),
-        ca: optional(text("File with the certificates to trust instead of the system's.")),
+        ca: optional(path("File with the certificates to trust instead of the system's.")),
       }),
     ),
     slack: optional(mapping("A Slack channel by incoming webhook.", { webhook: secret("The webhook's URL.") })),
@@ -263,7 +265,7 @@ const keyService = mapping(
         mount: optional(text("Where the engine is mounted; `transit` unless told.")),
         namespace: optional(text("Vault namespace.")),
         token: secret("Token that may encrypt and decrypt with the key."),
-        ca: optional(text("PEM file of an authority of one's own.")),
+        ca: optional(path("PEM file of an authority of one's own.")),
       }),
     ),
     aws_kms: optional(
@@ -274,7 +276,7 @@ const keyService = mapping(
         access_key_id: secret("Access key that may use Encrypt and Decrypt."),
         secret_access_key: secret("Its secret."),
         session_token: optional(secret("Token of temporary credentials.")),
-        ca: optional(text("PEM file of an authority of one's own.")),
+        ca: optional(path("PEM file of an authority of one's own.")),
       }),
     ),
   },
@@ -285,7 +287,7 @@ const keyService = mapping(
 export const configFileSchema = mapping(
   "holdfast.yaml",
   {
-    store: optional(text("Where the repository is: a folder. Relative paths count from this file.")),
+    store: optional(path("Where the repository is: a folder. Relative paths count from this file.")),
     parity: optional(
       text(
         "Parity beside the packs, such as `10+2`: of any 10 packs 2 may be lost. Made by `gc`; `none` unless told.",
@@ -305,9 +307,9 @@ export const configFileSchema = mapping(
         per_day: optional(size("So much is read for it in a day.", "50GiB")),
       }),
     ),
-    state_dir: optional(text("Folder of the daemon's own state (index, registry, quarantine, key).")),
+    state_dir: optional(path("Folder of the daemon's own state (index, registry, quarantine, key).")),
     include: optional(
-      texts("More files of this form, as globs; lists are joined, mappings merged.", {
+      paths("More files of this form, as globs; lists are joined, mappings merged.", {
         maxItems: CONFIG_LIMITS.includesMax,
       }),
     ),
@@ -327,7 +329,7 @@ export const configFileSchema = mapping(
       }),
     ),
     sources: optional(
-      Type.Array(Type.Union([text("A file, folder or glob; takes the defaults."), sourceMapping]), {
+      Type.Array(Type.Union([path("A file, folder or glob; takes the defaults."), sourceMapping]), {
         description: "What is protected: paths, or mappings with settings.",
         maxItems: CONFIG_LIMITS.sourcesMax,
       }),
@@ -427,8 +429,8 @@ export const configFileSchema = mapping(
         {
           socket: optional(
             mapping("The Unix socket.", {
-              path: optional(text("Where it is.")),
-              group: optional(text("Group whose members may operate backups and recovery.")),
+              path: optional(path("Where it is.")),
+              group: optional(text("Group of `/etc/group` whose members may operate backups and recovery.")),
               mode: optional(
                 text("Permission bits in quotes; `0660` with a group and `0600` without unless told.", {
                   pattern: "^0?[0-7]{3}$",

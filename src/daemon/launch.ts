@@ -58,9 +58,13 @@ export interface LaunchGround {
   readonly signal: AbortSignal;
 }
 
-/** Loads the configuration that the options name, with the extra paths as sources. Throws CONFIG_INVALID. */
-export async function loadFor(options: LaunchOptions): Promise<Configuration> {
+/**
+ * Loads the configuration that the options name, with the extra paths as sources. `forThisMachine`: a reload, which takes
+ * nothing that would not start. Throws CONFIG_INVALID.
+ */
+export async function loadFor(options: LaunchOptions, forThisMachine = false): Promise<Configuration> {
   const loaded = await loadConfiguration({
+    forThisMachine,
     ...(options.configPath === undefined ? {} : { configFile: options.configPath }),
     ...(options.stateDir === undefined ? {} : { stateDir: options.stateDir }),
     ...(options.socket === undefined ? {} : { socket: options.socket }),
@@ -111,7 +115,11 @@ export async function launch(
   const given = setLogLevel === undefined ? {} : { setLogLevel };
   const composed: Ground = { configuration, password, keyService, clock, metrics, version, isDaemon, ...given, signal };
   const assembly = await loadAssembly();
-  const assembled = await assembly.assemble(composed, { repository, load: async () => await loadFor(options) }, owner);
+  const assembled = await assembly.assemble(
+    composed,
+    { repository, load: async () => await loadFor(options, true) },
+    owner,
+  );
   return { ...assembled, made };
 }
 

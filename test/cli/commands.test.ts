@@ -402,6 +402,20 @@ describe("the command line without a daemon", () => {
     expect(result.stderr).to.contain(`${bad}:1:1 unknown key "rotaton"; did you mean "rotation"?`);
     expect(result.stderr).to.contain(`${bad}:2:14 "loud" is not allowed here`);
   });
+
+  it("tells of a group that this machine does not have, where the daemon would not start", async () => {
+    const written = "access:\n  socket: {group: no-such-group}\n";
+    const bad = await folder().write("group.yaml", written);
+    const result = await runCli(["config", "check", "--config", bad], { env: { HOME: folder().path } });
+    expect(result.exitCode).to.equal(78);
+    expect(result.stderr).to.contain(
+      `${bad}:2:19 there is no group "no-such-group"; make it with: groupadd --system no-such-group`,
+    );
+    const good = await folder().write("good.yaml", written.replace("no-such-group", "root"));
+    expect((await runCli(["config", "check", "--config", good], { env: { HOME: folder().path } })).exitCode).to.equal(
+      0,
+    );
+  });
 });
 
 describe("the reference of the commands", () => {

@@ -213,6 +213,12 @@ encryption: {key: {file: there}}
     ]);
   });
 
+  it("of another machine can be read: a group that is not here concerns only the daemon that would run here", async () => {
+    const { socket, warnings } = await load("access: {socket: {group: no-such-group}}\n");
+    expect(socket.group).to.equal("no-such-group");
+    expect(warnings).to.deep.equal([]);
+  });
+
   it("warns of paths that are protected twice", async () => {
     const loaded = await load("sources: [{name: a, path: /srv}, {name: b, path: /srv/app}]\n");
     expect(loaded.warnings).to.deep.equal(["/srv/app is protected twice: by source a and by source b"]);

@@ -55,6 +55,13 @@ describe("a reload", () => {
     expect(await daemon.services.system.metrics()).to.contain(`${SUCCESS} 1`);
   });
 
+  it("is refused when the daemon would not start again: the group of the socket is not there", async () => {
+    await using daemon = await launchIn(folder(), { sources: await sources("a") });
+    await daemon.configure({ access: { socket: { group: "no-such-group" } } });
+    const refused = await rejection(daemon.services.system.reload());
+    expect(hasCode(refused, "CONFIG_INVALID") && refused.message).to.contain('there is no group "no-such-group"');
+  });
+
   it("says what needs a restart until there was one, and no more once it is as it was at the start", async () => {
     await using daemon = await launchIn(folder(), { sources: await sources("a") });
     const [other, same] = [await daemon.configure({ pins: { hard_links: true } }), await daemon.configure({})];

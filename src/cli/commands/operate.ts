@@ -259,10 +259,11 @@ async function listAlerts(
   return EXIT.ok;
 }
 
-async function loadHere(context: CommandContext): Promise<unknown> {
+async function loadHere(context: CommandContext, forThisMachine = false): Promise<unknown> {
   const { loadConfiguration } = await import("../../config/load.js");
   const { config, stateDir, socket, store } = context.globals;
   return await loadConfiguration({
+    forThisMachine,
     ...(config === undefined ? {} : { configFile: config }),
     ...(stateDir === undefined ? {} : { stateDir }),
     ...(socket === undefined ? {} : { socket }),
@@ -272,7 +273,7 @@ async function loadHere(context: CommandContext): Promise<unknown> {
 }
 
 async function checkConfig(context: CommandContext): Promise<number | undefined> {
-  const loaded = (await loadHere(context)) as {
+  const loaded = (await loadHere(context, true)) as {
     readonly file?: string;
     readonly sources: readonly unknown[];
     readonly warnings: readonly string[];
