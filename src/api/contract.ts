@@ -130,7 +130,13 @@ export type ContentQuery = Static<typeof contentQuery>;
 export const verifyBody = body({
   backup_id: optional(text("Backup id, prefix or `latest`; `latest` unless told.")),
   level: optional(oneOf(VERIFY_LEVELS, "How deep; `checksum` unless told.")),
-  sample: optional(Type.Integer({ description: "Number of files for `restore`.", minimum: 1, maximum: 1_000_000 })),
+  sample: optional(
+    Type.Integer({
+      description: "Number of files; only with `restore`: the others look at all.",
+      minimum: 1,
+      maximum: 1_000_000,
+    }),
+  ),
 });
 export type VerifyBody = Static<typeof verifyBody>;
 

@@ -194,6 +194,22 @@ describe("the API on its socket", () => {
     });
   }
 
+  for (const [path, body] of [
+    ["/verifications", { sample: 5 }],
+    ["/verifications", { level: "blocks", sample: 5 }],
+    ["/backups/latest/verify", { level: "checksum", sample: 5 }],
+  ] as const) {
+    it(`refuses a sample of a verification that looks at all files: POST ${path} ${JSON.stringify(body)}`, async () => {
+      await using served = await startServer(socket());
+      const refused = await send(socket(), { method: "POST", path: `${BASE}${path}`, body: JSON.stringify(body) });
+      expect([refused.status, refused.json()["code"]], refused.text).to.deep.equal([400, "USAGE"]);
+      expect(refused.json()["hint"]).to.contain('"level": "restore"');
+      expect(served.services.calls).to.deep.equal([]);
+      const restored = JSON.stringify({ ...body, level: "restore" });
+      expect((await send(socket(), { method: "POST", path: `${BASE}${path}`, body: restored })).status).to.equal(202);
+    });
+  }
+
   it("refuses a body beyond 1 MiB with 413", async () => {
     await using _served = await startServer(socket());
     const body = JSON.stringify({ tags: ["x".repeat(1_100_000)] });

@@ -244,8 +244,12 @@ async function createBackup(call: Call): Promise<Answer> {
 }
 
 async function verify(call: Call, id: string): Promise<Answer> {
-  const { level, sample } = (call.body ?? {}) as contract.VerifyBody;
-  const request = { backup_id: id, level: level ?? "checksum", ...(sample === undefined ? {} : { sample }) } as const;
+  const { level = "checksum", sample } = (call.body ?? {}) as contract.VerifyBody;
+  if (sample !== undefined && level !== "restore")
+    throw new HoldfastError("USAGE", `sample goes with the level restore: ${level} looks at all files`, {
+      hint: 'Add "level": "restore", or leave sample out.',
+    });
+  const request = { backup_id: id, level, ...(sample === undefined ? {} : { sample }) } as const;
   return accepted(await call.services.backups.verify(request));
 }
 
