@@ -5,7 +5,7 @@
 import { availableParallelism } from "node:os";
 import { type Clock, type Timer, systemClock } from "../../base/clock.js";
 import { deferred, Semaphore } from "../../base/concurrency.js";
-import { HoldfastError } from "../../base/errors.js";
+import { HoldfastError, messageOf } from "../../base/errors.js";
 import type { BytePath } from "../../base/paths.js";
 import type { Observer } from "../../base/observe.js";
 import { type FileIo, systemIo } from "../../storage/file-io.js";
@@ -55,6 +55,8 @@ export interface WorkerPoolOptions {
   readonly observer: Observer;
   /** For the end of idle threads; the system's by default. */
   readonly clock?: Clock;
+  /** How a thread is started, where `io` is the system's; for tests. */
+  readonly startThread?: typeof WorkerThread.start;
 }
 
 /**
@@ -67,12 +69,16 @@ const WORKERS_MAX = 16;
 /** A thread and its memory (20 MiB and more) are kept this long after the last task, ms. A new one takes some 50 ms. */
 export const THREAD_IDLE_MS = 10_000;
 
+/** Where the system had no room for another thread, it is asked again after so long, ms; those that run do the work. */
+export const START_PAUSE_MS = 5_000;
+
 export class WorkerPool implements AsyncDisposable {
   /** Threads at most; each is started when it is first needed. */
   readonly workers: number;
   /** Tasks that are given to the threads at a time; others wait. */
   readonly tasks: number;
   readonly #options: WorkerPoolOptions;
+  readonly #clock: Clock;
   readonly #slots: Semaphore;
   readonly #threads = new Set<WorkerThread>();
   readonly #starting = new Set<Promise<WorkerThread>>();
@@ -82,6 +88,8 @@ export class WorkerPool implements AsyncDisposable {
   readonly #spare = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
   readonly #retiring = new Set<Promise<void>>();
   #idleTimer: Timer | undefined;
+  /** On the monotonic clock. */
+  #startNextMs = Number.NEGATIVE_INFINITY;
   #busy = 0;
   /** Resolves when a thread has done a task. */
   #freed = deferred<undefined>();
@@ -91,6 +99,7 @@ export class WorkerPool implements AsyncDisposable {
   /** Starts no thread yet: much of what is done with a repository needs none. */
   constructor(options: WorkerPoolOptions) {
     this.#options = options;
+    this.#clock = options.clock ?? systemClock;
     const wanted = options.workers ?? Math.min(availableParallelism(), WORKERS_DEFAULT_MAX);
     this.workers = Math.max(1, Math.min(wanted, WORKERS_MAX));
     this.tasks = this.workers * TASKS_AHEAD;
@@ -228,7 +237,7 @@ export class WorkerPool implements AsyncDisposable {
     try {
       return await this.#slots.run(async () => {
         this.#assertOpen();
-        const thread = await this.#take();
+        const thread = await this.#choose((chosen) => this.#note(chosen, 1));
         try {
           this.#assertOpen(); // starting one takes a while
           return await work(thread);
@@ -246,23 +255,40 @@ export class WorkerPool implements AsyncDisposable {
   }
 
   /**
-   * The thread for a task, which is counted: an idle one, a new one where there may be more, or the least busy. While one
-   * is being started nothing is put behind the long task of another.
+   * The thread for a piece of work, which `count` notes before another can be chosen: an idle one, a new one where there
+   * may be more, or the least busy; `from` has work for others, and does it itself only when there are none. While one is
+   * being started nothing is put behind the long task of another.
    */
-  async #take(): Promise<WorkerThread> {
+  async #choose(count: (thread: WorkerThread) => void, from?: WorkerThread): Promise<WorkerThread> {
     for (;;) {
-      const thread = this.#leastBusy();
-      if (thread?.load === 0) return this.#note(thread, 1);
+      this.#assertOpen();
+      const thread = this.#leastBusy(from) ?? from;
+      const isIdle = thread?.load === 0;
       const isStarting = this.#starting.size > 0;
-      const mayStart = this.#threads.size + this.#starting.size < this.workers;
-      if (thread === undefined ? !isStarting : mayStart) {
-        const started = await this.#startThread();
-        if (started.load === 0) return this.#note(started, 1); // else another task was quicker
-      } else if (isStarting) {
-        await this.#untilStarted();
-      } else if (thread !== undefined) {
-        return this.#note(thread, 1);
+      if (!isIdle && (thread === undefined ? !isStarting : this.#mayStart())) await this.#startAnother();
+      else if (!isIdle && isStarting) await this.#untilStarted();
+      else if (thread !== undefined) {
+        count(thread);
+        return thread;
       }
+    }
+  }
+
+  #mayStart(): boolean {
+    return this.#threads.size + this.#starting.size < this.workers && this.#clock.monotonicMs() >= this.#startNextMs;
+  }
+
+  /** Starts one more thread, unless the system has no room for it. Throws LIMIT_REACHED when there is no other either. */
+  async #startAnother(): Promise<void> {
+    try {
+      await this.#startThread();
+    } catch (error) {
+      const reason = messageOf(error);
+      if (this.#threads.size === 0 && this.#starting.size === 0) throw noThread(reason, error);
+      const nowMs = this.#clock.monotonicMs();
+      if (nowMs < this.#startNextMs) return; // another that was tried at the same time
+      this.#startNextMs = nowMs + START_PAUSE_MS;
+      this.#options.observer.log.warn("workers.not_started", { reason, workers: this.#threads.size });
     }
   }
 
@@ -272,14 +298,13 @@ export class WorkerPool implements AsyncDisposable {
   }
 
   /** Counts a task that a thread is given or has done. */
-  #note(thread: WorkerThread, tasks: 1 | -1): WorkerThread {
+  #note(thread: WorkerThread, tasks: 1 | -1): void {
     thread.load += tasks;
     this.#noteSpare();
     if (tasks < 0) {
       this.#freed.resolve(undefined);
       this.#freed = deferred<undefined>();
     }
-    return thread;
   }
 
   #noteSpare(): void {
@@ -298,41 +323,27 @@ export class WorkerPool implements AsyncDisposable {
   }
 
   async #sealElsewhere(from: WorkerThread, request: SealRequest, job: PackJob): Promise<void> {
-    const thread = await this.#helper(from);
-    job.failed.throwIfAborted(); // starting one takes a while
-    thread.jobs.add(request.job);
-    thread.seals += 1;
+    const thread = await this.#choose((chosen) => (chosen.seals += 1), from);
     try {
+      job.failed.throwIfAborted(); // starting one takes a while
+      thread.jobs.add(request.job);
       await thread.run({ kind: "seal", request }, NEVER);
     } finally {
       thread.seals -= 1;
     }
   }
 
-  /** The thread that seals what another offers: one without a task, a new one where there may be more, or any. */
-  async #helper(from: WorkerThread): Promise<WorkerThread> {
-    for (;;) {
-      this.#assertOpen();
-      const others = [...this.#threads].filter((thread) => thread !== from);
-      const idle = others.filter(({ load }) => load === 0);
-      const isStarting = this.#starting.size > 0;
-      const mayStart = this.#threads.size + this.#starting.size < this.workers;
-      if (idle.length === 0 && mayStart) await this.#startThread();
-      else if (idle.length === 0 && isStarting) await this.#untilStarted();
-      else return [...(idle.length > 0 ? idle : others)].sort((a, b) => a.seals - b.seals)[0] ?? from;
-    }
-  }
-
-  #leastBusy(): WorkerThread | undefined {
+  #leastBusy(except: WorkerThread | undefined): WorkerThread | undefined {
     let least: WorkerThread | undefined;
-    for (const thread of this.#threads) if (least === undefined || isLessBusy(thread, least)) least = thread;
+    for (const thread of this.#threads)
+      if (thread !== except && (least === undefined || isLessBusy(thread, least))) least = thread;
     return least;
   }
 
   #awaitIdleness(): void {
     this.#idleTimer?.cancel();
     if (this.#ended) return;
-    this.#idleTimer = (this.#options.clock ?? systemClock).after(THREAD_IDLE_MS, () => this.#retireIdle());
+    this.#idleTimer = this.#clock.after(THREAD_IDLE_MS, () => this.#retireIdle());
   }
 
   /** Ends the threads that hold no open pack; their memory goes back to the system. */
@@ -348,19 +359,19 @@ export class WorkerPool implements AsyncDisposable {
     if (this.#threads.size > 0) this.#awaitIdleness();
   }
 
-  async #startThread(): Promise<WorkerThread> {
-    const { keys, storeUrl, stagingFolder, io = systemIo } = this.#options;
+  async #startThread(): Promise<void> {
+    const { keys, storeUrl, stagingFolder, io = systemIo, startThread = WorkerThread.start } = this.#options;
     const birth = { keys, storeUrl, stagingFolder, spare: this.#spare.buffer };
     const listener: ThreadListener = {
       onDeath: (dead, reason) => this.#bury(dead, reason),
       onOffer: (from, request) => this.#takeOffer(from, request),
     };
-    const starting = io === systemIo ? WorkerThread.start(birth, listener) : WorkerThread.beside(birth, io, listener);
+    const starting = io === systemIo ? startThread(birth, listener) : WorkerThread.beside(birth, io, listener);
     this.#starting.add(starting);
     try {
       const thread = await starting;
-      if (thread.alive) this.#threads.add(thread);
-      return thread;
+      if (!thread.alive) throw died("it ended as soon as it had begun");
+      this.#threads.add(thread);
     } finally {
       this.#starting.delete(starting);
     }
@@ -378,6 +389,13 @@ export class WorkerPool implements AsyncDisposable {
 }
 
 const NEVER = new AbortController().signal;
+
+function noThread(reason: string, cause: unknown): HoldfastError {
+  return new HoldfastError("LIMIT_REACHED", `no worker thread can be started: ${reason}`, {
+    hint: "See what limits the threads and the memory of the daemon: `systemctl show -p TasksMax,MemoryMax holdfast`, `ulimit -u`.",
+    cause,
+  });
+}
 
 function isLessBusy(one: WorkerThread, other: WorkerThread): boolean {
   return one.load === other.load ? one.seals < other.seals : one.load < other.load;

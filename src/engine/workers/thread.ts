@@ -64,7 +64,7 @@ export class WorkerThread implements AsyncDisposable {
    * Starts a thread and waits until it is ready: one that is ended while it loads its native parts would end the whole
    * process.
    */
-  static async start(birth: ThreadBirth, listener: ThreadListener): Promise<WorkerThread> {
+  static async start(this: void, birth: ThreadBirth, listener: ThreadListener): Promise<WorkerThread> {
     const workerData = withNumbers(birth);
     const worker = new Worker(new URL("./worker.js", import.meta.url), {
       workerData,
