@@ -56,7 +56,10 @@ export interface ExplainDocument extends PathDocument {
   readonly rule: string;
   readonly why: string;
   readonly validators: readonly string[];
+  /** What a heal would try, in this order, until one has what may be put back. */
   readonly recovery_chain: readonly string[];
+  /** What of it has nothing for this path, or why nothing is tried, for people. */
+  readonly recovery_notes: readonly string[];
 }
 export interface WatchService {
   sources(): Promise<readonly SourceDocument[]>;

@@ -54,5 +54,14 @@ export async function explainPath(context: CommandContext, what: string): Promis
   output.print(`  rule        ${printable(found.rule)}`);
   output.print(`  why         ${printable(found.why)}`);
   output.print(`  validators  ${found.validators.map(printable).join(", ") || "none"}`);
-  output.print(`  recovery    ${found.recovery_chain.map(printable).join(" -> ") || "none"}`);
+  printRecovery(context, found);
+}
+
+/** The chain, what of it has nothing, and how to see what the rest has. */
+function printRecovery({ output }: CommandContext, found: ExplainDocument): void {
+  const chain = found.recovery_chain.map(printable).join(" -> ");
+  const more = chain === "" ? [] : [`what each of them has: holdfast recover --explain ${printable(found.path)}`];
+  const [first = "none", ...others] = [...(chain === "" ? [] : [chain]), ...found.recovery_notes, ...more];
+  output.print(`  recovery    ${first}`);
+  for (const line of others) output.print(`              ${line}`);
 }

@@ -13,6 +13,7 @@ import type { NodeKind } from "../engine/types.js";
 import type { MassLimits, SourceSettings } from "../monitor/ports.js";
 import { type ProtectionMode, matcherOf } from "../monitor/rules.js";
 import { type Check, DEFAULT_VALIDATION, type ValidationRule } from "../monitor/validator.js";
+import { withImplied } from "../recovery/chain.js";
 import type { HealPolicy } from "../recovery/ports.js";
 import { FileSource } from "../sources/files.js";
 import type { AddedSource } from "./source-defaults.js";
@@ -103,10 +104,10 @@ export class ProtectedSource {
     };
   }
 
-  /** Strategy names for a path, in order. */
+  /** Names of the strategies that a heal of a path asks, in order. */
   chainOf(path: BytePath): readonly string[] {
     const entry = this.#chains.find(({ matches }) => matches(path, this.folders))?.entry;
-    return entry?.chain.map((step) => step.strategy) ?? [];
+    return withImplied(entry?.chain ?? []).map((step) => step.strategy);
   }
 
   /** Its paths as text, for people. */

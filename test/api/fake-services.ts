@@ -1,6 +1,7 @@
 /** The test's implementer of the API's services: everything in memory, every call written down. */
 import { fakeAudit } from "./fake-audit.js";
 import { fakeCbt } from "./fake-cbt.js";
+import { fakeWatch, sourceDocument } from "./fake-watch.js";
 import type { BrowseService } from "../../src/api/browse-service.js";
 import type { PolicyDocument, RetentionService } from "../../src/api/retention-service.js";
 import type {
@@ -13,7 +14,6 @@ import type {
   SystemService,
 } from "../../src/api/services.js";
 import type { UpkeepService } from "../../src/api/upkeep-service.js";
-import type { WatchService } from "../../src/api/watch-service.js";
 import { HoldfastError } from "../../src/base/errors.js";
 import { pathText } from "../../src/base/paths.js";
 import type { Manifest } from "../../src/engine/types.js";
@@ -308,40 +308,6 @@ function fakeRetention({ note }: FakeGround): RetentionService {
   };
 }
 
-function fakeWatch({ note }: FakeGround): WatchService {
-  return {
-    sources: () => Promise.resolve([sourceDocument("data")]),
-    protect: (request) => {
-      note("protect", request);
-      return Promise.resolve([sourceDocument(request.name ?? "new")]);
-    },
-    change: (name, request) => {
-      note("change", [name, request]);
-      return Promise.resolve(sourceDocument(name));
-    },
-    unprotect: (name) => {
-      note("unprotect", name);
-      return Promise.resolve(sourceDocument("data"));
-    },
-    pause: (path, durationMs, reason) => {
-      note("pause", [path, durationMs, reason]);
-      return Promise.resolve({ path: path ?? null, until: "2026-01-15T12:10:00.000Z", reason });
-    },
-    resume: () => Promise.resolve([]),
-    explain: (path) =>
-      Promise.resolve({
-        path: pathText(path),
-        source: "data",
-        protected: true,
-        mode: "protect",
-        rule: "on_delete: heal",
-        why: "it is named in sources",
-        validators: [],
-        recovery_chain: ["latest_backup"],
-      }),
-  };
-}
-
 function fakeRecovery({ job }: FakeGround): RecoveryService {
   return {
     scan: (path) =>
@@ -439,26 +405,6 @@ function fakeSystem({ jobsById, settings }: FakeGround): SystemService {
       await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
     },
   };
-}
-
-export function sourceDocument(name: string): never {
-  return {
-    name,
-    paths: ["/data"],
-    state: "protected",
-    reason: null,
-    files: 2,
-    bytes: 10,
-    pending_changes: 0,
-    files_unreadable: name === "sealed" ? 2 : 0,
-    on_delete: "heal",
-    priority: "medium",
-    newest_commit_at: "2026-01-15T11:59:00.000Z",
-    last_backup_at: null,
-    rpo_seconds: 900,
-    expected_missing: [],
-    added_at_run_time: false,
-  } as never;
 }
 
 function repositoryDocument(): never {

@@ -337,6 +337,16 @@ describe("the command line with a daemon", () => {
     expect(lines.at(-1)).to.match(/^Next: holdfast /);
   });
 
+  it("explains how a path would be recovered, what has nothing, and how to see more", async () => {
+    const { stdout } = await run("explain", "/data/a");
+    expect(stdout.split("\n").slice(-4)).to.deep.equal([
+      "  recovery    pinned -> latest_backup",
+      "              pinned: nothing, because the source is not critical",
+      "              what each of them has: holdfast recover --explain /data/a",
+      "",
+    ]);
+  });
+
   it("explains an exit code, with the errors that end with it", async () => {
     const { stdout } = await run("explain", "11");
     expect(stdout).to.match(

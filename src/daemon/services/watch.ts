@@ -1,7 +1,7 @@
 /** What is watched, over the API: sources, pauses, and why a path is treated as it is. */
 import { isoTime } from "../../base/clock.js";
 import { HoldfastError } from "../../base/errors.js";
-import { pathFields } from "../../base/paths.js";
+import { type BytePath, pathFields } from "../../base/paths.js";
 import type { ChangeSourceRequest, ExplainDocument, SourceDocument, WatchService } from "../../api/watch-service.js";
 import type { SourceStatus } from "../../monitor/ports.js";
 import { pauseDocument } from "../documents.js";
@@ -60,10 +60,29 @@ export function watchService(parts: Parts, operation: Operation): WatchService {
         rule: `${explained.rule} (${explained.origin})`,
         why: explained.why,
         validators: explained.validators,
-        recovery_chain: source?.chainOf(path) ?? [],
+        ...explainRecovery(parts, source, path),
       });
     },
   };
+}
+
+function explainRecovery(
+  { ground, monitor }: Parts,
+  source: ProtectedSource | undefined,
+  path: BytePath,
+): Pick<ExplainDocument, "recovery_chain" | "recovery_notes"> {
+  if (source === undefined) return { recovery_chain: [], recovery_notes: [] };
+  if ((monitor.lastGood(path)?.kind ?? "file") !== "file") {
+    const note = "made again from what is recorded of it; no strategy is asked";
+    return { recovery_chain: [], recovery_notes: [note] };
+  }
+  const { reflinks, hardLinks } = ground.configuration.pins;
+  const notes: string[] = [];
+  if (source.configuration.priority !== "critical")
+    notes.push("pinned, pinned_links: nothing, because the source is not critical");
+  else if (!reflinks && !hardLinks)
+    notes.push("pinned_links: nothing, because pins.reflinks and pins.hard_links are off");
+  return { recovery_chain: source.chainOf(path), recovery_notes: notes };
 }
 
 /** Null takes a setting back to its default, and what is left out stays. */
