@@ -2,18 +2,20 @@
  * Backups of what a daemon watches: nothing is walked when every change is known, whatever was changed a moment ago is
  * in them, and any doubt makes them walk and say why.
  */
-import { utimesSync } from "node:fs";
+import { existsSync, utimesSync } from "node:fs";
 import { appendFile, chmod, link, mkdir, readFile, rename, rm, utimes, writeFile } from "node:fs/promises";
 import { expect } from "chai";
 import type { CreateBackupRequest } from "../../src/api/services.js";
 import { pathFromText, pathText } from "../../src/base/paths.js";
 import type { FileNode, SourceManifest } from "../../src/engine/types.js";
 import { type DaemonInProcess, launchIn } from "../support/launched.js";
+import { until } from "../support/program.js";
 import { type TempFolder, useTempFolder } from "../support/temp-folder.js";
 import { stopProcess } from "../support/stopped.js";
 
 const SIGNAL = new AbortController().signal;
 const FILES = 40;
+const HEALED_MAX_MS = 20_000;
 
 async function backUp(
   daemon: DaemonInProcess,
@@ -198,6 +200,7 @@ describe("a backup of a watched source", () => {
     const backup = await backUp(daemon);
     const nodes = await held(daemon, folder(), backup.id);
     if (!backup.walked) expect(nodes.has("data/f0/0")).to.equal(true); // healed before the backup looked
+    await until("it is healed", HEALED_MAX_MS, () => existsSync(folder().at("data/f0/0")));
     await expectSameAsWalked(daemon, (await backUp(daemon)).id);
   });
 });
