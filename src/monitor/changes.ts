@@ -15,6 +15,7 @@ import { type DirtyItem, DirtySet, type RestingItem } from "./dirty.js";
 import { type Look, NOTHING_TO_KEEP, isAsRegistered, isSameStat, lookAt, stampOf, turn } from "./look.js";
 import { MissingFolders } from "./missing.js";
 import type { DatedRecord, RegistryRecord } from "./registry.js";
+import { withoutLoss } from "./registry-record.js";
 import { roomOrNone } from "./registry-room.js";
 
 /** A change is taken as it is after this long, even when it never rests, ms. */
@@ -86,6 +87,17 @@ export class ChangeJudge {
     const item = { noticedBy, seenAtMs, thorough };
     if (this.#dirty.mark(path, item)) this.#wake();
     else this.#hooks.overflow();
+  }
+
+  /** A write of holdfast's own stands at the path: it is looked at now, and when it goes before the look, it is missed anew. */
+  ownWriteStands(path: BytePath): void {
+    const { shared, name } = this.#context;
+    const record = shared.registry.get(name, path);
+    if (record?.state === "lost") {
+      this.#hooks.present(path);
+      shared.registry.put(name, path, { ...withoutLoss(record), healedAtMs: this.#context.nowMs() });
+    }
+    this.mark(path, "event");
   }
 
   /** Paths that wait for a look, for rest or for durability. */
@@ -335,9 +347,8 @@ export class ChangeJudge {
     const own = shared.ledger.take(path, node);
     if (own === undefined || record === undefined) return false;
     const isKnownContent = own.sha256 === undefined || own.sha256 === record.sha256;
-    const { lossKind: _lossKind, damagedStamp: _damagedStamp, reason: _reason, ...kept } = record;
     const nowMs = this.#context.nowMs();
-    shared.registry.put(name, path, { ...kept, ...registered(node), state: "live", healedAtMs: nowMs });
+    shared.registry.put(name, path, { ...withoutLoss(record), ...registered(node), healedAtMs: nowMs });
     const item = { noticedBy: "event", seenAtMs: nowMs, thorough: false } as const;
     const change = { path, node, record: undefined, item };
     if (!isKnownContent) this.accept(change);

@@ -259,6 +259,11 @@ export class SourceGuard {
     this.#changes.mark(path, noticedBy);
   }
 
+  /** An announced write stands at its path. */
+  ownWriteStands(path: BytePath): void {
+    this.#changes.ownWriteStands(path);
+  }
+
   /** Judges content that differs under the stat that is registered as a change, which no look would notice. */
   takeUnseen(path: BytePath, record: RegistryRecord, noticedBy: NoticedBy): void {
     this.#changes.settleUnseen(path, record, { noticedBy, seenAtMs: this.context.nowMs(), thorough: false });

@@ -22,6 +22,7 @@ import {
   onceForFolder,
 } from "./missing.js";
 import type { DatedRecord, RegistryRecord } from "./registry.js";
+import { withoutLoss } from "./registry-record.js";
 import { roomOrNone } from "./registry-room.js";
 import { takeStoredRemoval } from "./start-evidence.js";
 import type { Departed } from "./judge/attack-watch.js";
@@ -486,9 +487,4 @@ function orByActor(intent: Intent | undefined, actor: Actor | undefined, { path,
 /** Not removed on purpose, and not told already as a part of an attack. */
 function isMissed({ state, lossKind }: RegistryRecord): boolean {
   return state === "live" || (state === "lost" && lossKind !== "deleted");
-}
-
-function withoutLoss(record: RegistryRecord): RegistryRecord {
-  const { lossKind: _lossKind, damagedStamp: _damagedStamp, reason: _reason, ...kept } = record;
-  return kept;
 }

@@ -216,7 +216,7 @@ export class Monitor implements AsyncDisposable {
 
   /** An announced write stands at its path: it is looked at now, whatever events come of it. */
   ownWriteStands(path: BytePath): void {
-    for (const guard of this.#guardsOf(path)) guard.mark(path, "event");
+    for (const guard of this.#guardsOf(path)) guard.ownWriteStands(path);
   }
 
   /** A commit of the source is durable: the registry moves. */

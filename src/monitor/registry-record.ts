@@ -65,6 +65,12 @@ interface Tail {
   readonly reason?: string;
 }
 
+/** The record of a path that is neither lost nor removed. */
+export function withoutLoss(record: RegistryRecord): RegistryRecord {
+  const { lossKind: _lossKind, damagedStamp: _damagedStamp, reason: _reason, ...kept } = record;
+  return { ...kept, state: "live" };
+}
+
 /** What the registry keeps of a durable entry, whose reading began at `readFromMs` at the earliest. */
 export function recordOf(entry: Entry, { nowMs, readFromMs }: CommitTimes): RegistryRecord {
   const { node } = entry;

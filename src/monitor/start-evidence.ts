@@ -7,7 +7,7 @@ import type { SharedParts, SourceContext } from "./context.js";
 import { isSameContentStat } from "./ledger.js";
 import { lookAt, stampOf } from "./look.js";
 import type { Registry, RegistryRecord } from "./registry.js";
-import { recordOf } from "./registry-record.js";
+import { recordOf, withoutLoss } from "./registry-record.js";
 import type { RestMark } from "./rest-mark.js";
 
 /** Files that are named of which the store has lost the last version. */
@@ -41,8 +41,7 @@ export class ArrivalRecall {
  */
 export function forgetTold(context: SourceContext, path: BytePath, record: RegistryRecord): boolean {
   if (context.modeOf(path).mode === "alert") return false;
-  const { lossKind: _lossKind, damagedStamp: _damagedStamp, reason: _reason, ...known } = record;
-  context.shared.registry.put(context.name, path, { ...known, state: "live" });
+  context.shared.registry.put(context.name, path, withoutLoss(record));
   return true;
 }
 

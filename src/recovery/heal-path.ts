@@ -334,6 +334,7 @@ class FileHeal {
         const stat = folder.lstat(nameOf(path));
         if (stat === undefined) return { kind: "changed" };
         await this.#host.announce({ path, stat: tupleOf(stat), sha256: choice.sha256 });
+        this.#host.onStep("visible");
         return {
           kind: "placed",
           stat: tupleOf(stat),

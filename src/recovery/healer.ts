@@ -15,6 +15,7 @@ import { ExpectedFiles, isExpectation } from "./expected-files.js";
 import { PriorityLanes, RestoreMemory } from "./gate.js";
 import { IncidentHealer, resultOf } from "./heal-incident.js";
 import { type HealResult, PathHealer } from "./heal-path.js";
+import { isLostAnew } from "./lost-anew.js";
 import { MassLosses } from "./mass-losses.js";
 import type { AskedFor, Incident, IncidentState } from "./incident.js";
 import { IncidentBook, type IncidentPath } from "./incident-book.js";
@@ -342,12 +343,15 @@ export class Healer implements AsyncDisposable {
     for (const strategy of this.#options.strategies) strategy.prepare?.({ path, seenAtMs });
   }
 
-  /** Opens an incident for an event unless the path has an open one; gives that when it could not be carried on. */
+  /** Opens an incident for an event unless one tells of it; gives that when it could not be carried on. */
   async #openFor(event: LossEvent): Promise<Incident | undefined> {
     const { source, path, kind, noticedBy, detail, seenAtMs } = event;
     if (await this.#mass.holds(event)) return undefined;
     const open = this.#book.openIncidentOf(path);
-    if (open !== undefined) return this.#cutShort.take(open) ? await this.#book.get(open) : undefined;
+    if (open !== undefined && this.#cutShort.take(open)) return await this.#book.get(open);
+    const parts = { book: this.#book, incidents: this.#incidents, watch: this.#options.watch };
+    if (open !== undefined && !(await isLostAnew(parts, event))) return undefined;
+    if (this.#book.openIncidentOf(path) !== undefined) return undefined; // told twice, and the other was faster
     const incident = await this.#book.open({ source, kind, noticedBy, detail, seenAtMs, reason: "" }, [{ path, kind }]);
     this.#options.observer.log.warn("incident.opened", { id: incident.id, source, kind, path: pathText(path), detail });
     this.#options.bus.emit("incident.opened", { id: incident.id, source, paths: 1, kind });

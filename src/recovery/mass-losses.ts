@@ -11,6 +11,7 @@ import { counted } from "../base/units.js";
 import type { IncidentHealer } from "./heal-incident.js";
 import type { Incident, IncidentState } from "./incident.js";
 import type { IncidentBook } from "./incident-book.js";
+import { isGoodSince } from "./lost-anew.js";
 import type { HealerOptions, HealPolicy } from "./ports.js";
 import { isHealedByItself } from "./unfinished.js";
 import { CutShort } from "./unnoted.js";
@@ -80,8 +81,7 @@ export class MassLosses {
     const { state, openedAtMs } = await book.get(id);
     if (UNDECIDED.has(state)) return true;
     if (noticedBy !== "start") return false; // a loss is told once, but for a start
-    const { healedAtMs = 0, registeredAtMs = 0 } = (await watch.lastGood(path)) ?? {};
-    return Math.max(healedAtMs, registeredAtMs) <= openedAtMs;
+    return !(await isGoodSince(watch, path, openedAtMs));
   }
 
   /** Whether an incident tells of a path; one that it misses only is not there to be damaged. */

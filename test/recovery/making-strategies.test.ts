@@ -220,6 +220,7 @@ describe("regenerating by a script", () => {
     expect(incident?.state).to.equal("healed");
     expect(rig.watch.ownWrites.map((write) => write.path)).to.deep.equal([missing]);
     expect(rig.watch.ownWrites[0]?.stat.ino).to.equal(nodeAt(missing).stat.ino);
+    expect(rig.watch.ownWritesStanding).to.deep.equal([missing]);
     const damaged = pathFromText(await folder().write("data/b.json", "{"));
     await rig.lose(damaged, "invalid_structure");
     expect(await readFile(folder().at("data/b.json"), "utf8")).to.equal("{");

@@ -14,7 +14,7 @@ import type { SourceContext } from "../context.js";
 import { isSameContentStat } from "../ledger.js";
 import { lookAt, stampOf } from "../look.js";
 import type { RegistryRecord } from "../registry.js";
-import { decodeRecord, encodeRecord } from "../registry-record.js";
+import { decodeRecord, encodeRecord, withoutLoss } from "../registry-record.js";
 import { matcherOf } from "../rules.js";
 import { Attackers } from "./attackers.js";
 import { Notes, Renames, type Suspicion, Suspicions } from "./suspicions.js";
@@ -317,9 +317,8 @@ export class AttackWatch {
     const { path, reason, clean, stamp, kind } = suspicion;
     const { shared, name } = this.#context;
     if (standingAt(path) !== (stamp === "" ? undefined : stamp)) return; // healed or changed since
-    const { lossKind: _lossKind, damagedStamp: _damagedStamp, reason: _reason, ...kept } = clean;
     const damage = stamp === "" ? {} : { damagedStamp: stamp };
-    shared.registry.put(name, path, { ...kept, state: "lost", lossKind: kind, ...damage });
+    shared.registry.put(name, path, { ...withoutLoss(clean), state: "lost", lossKind: kind, ...damage });
     shared.metrics.lost.add(1, { source: name, kind });
     const detail = kind === "encrypted" ? `looks encrypted: ${reason}` : `replaced by an encrypted copy: ${reason}`;
     const loss: LossEvent = { source: name, path, kind, noticedBy: "event", seenAtMs: suspicion.atMs, detail };
