@@ -20,6 +20,7 @@ import {
 import { CANDIDATES_KEPT_MAX, type IncidentBook, type IncidentChange, type IncidentPath } from "./incident-book.js";
 import { type HealJob, type HealResult, NOTHING_FOUND, type PathHealer } from "./heal-path.js";
 import { isThere } from "./is-there.js";
+import { isGoodSince } from "./good-since.js";
 import type { HealPolicy, LiveWatch } from "./ports.js";
 import { BatchCollector, type BatchReport, type RecoveryOutcome, type RecoveryResult } from "./report.js";
 
@@ -194,12 +195,15 @@ export class IncidentHealer {
   }
 
   /**
-   * What this incident put back before it was cut short, or tried again, and what is gone since: that was meant, or is
-   * told as a loss of its own. A path that is lost still is none of these, whatever the clock says.
+   * What stood again after this incident was cut short, or could not put all back, and is gone since: that was meant, or
+   * is told as a loss of its own. A path that is lost still is none of these, whatever the clock says.
    */
   async #goneSince({ openedAtMs }: Incident, path: BytePath): Promise<HealResult | undefined> {
-    const { healedAtMs = 0, state } = (await this.#options.watch.lastGood(path)) ?? {};
-    if (healedAtMs <= openedAtMs || state === "lost" || (await isThere(path))) return undefined;
+    const { watch } = this.#options;
+    const state = (await watch.lastGood(path))?.state;
+    const isMeant = state === "removing" || state === "removed";
+    const isGone = isMeant || (state !== "lost" && (await isGoodSince(watch, path, openedAtMs)));
+    if (!isGone || (await isThere(path))) return undefined;
     const message = "put back before, and gone again: that is judged by itself";
     return { ...NOTHING_FOUND, outcome: "healed", message, durationMs: 0 };
   }

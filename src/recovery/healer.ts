@@ -394,10 +394,11 @@ export class Healer implements AsyncDisposable {
         await this.#incidents.conclude(incident, "returned", "the file came back by itself");
       return;
     }
-    const mass = this.#book.openMassOf(source);
-    if (mass === undefined || this.#rechecks.has(mass)) return;
-    const timer = this.#options.clock.after(RETURNED_QUIET_MS, () => this.#work(() => this.#recheckMass(mass)));
-    this.#rechecks.set(mass, timer);
+    for (const mass of this.#book.openMassesOf(source)) {
+      if (this.#rechecks.has(mass)) continue;
+      const timer = this.#options.clock.after(RETURNED_QUIET_MS, () => this.#work(() => this.#recheckMass(mass)));
+      this.#rechecks.set(mass, timer);
+    }
   }
 
   /** A mass incident is over when all its paths are there again. */

@@ -60,9 +60,9 @@ export class IncidentBook {
   readonly #database: IncidentDatabase;
   readonly #clock: Clock;
   readonly #mutex = new KeyedMutex();
-  /** Open single-path incidents by path, and open mass incidents by source. */
+  /** Open single-path incidents by path, and open mass incidents by source, newest first. */
   readonly #openByPath = new Map<BytePath, string>();
-  readonly #openMassBySource = new Map<string, string>();
+  readonly #openMassesBySource = new Map<string, readonly string[]>();
   readonly #openIds = new Set<string>();
   /** Sources of the incidents that are put off, by id. */
   readonly #putOff = new Map<string, string>();
@@ -208,9 +208,9 @@ export class IncidentBook {
     return this.#openByPath.get(path);
   }
 
-  /** The open mass incident of a source. */
-  openMassOf(source: string): string | undefined {
-    return this.#openMassBySource.get(source);
+  /** The open mass incidents of a source, newest first. */
+  openMassesOf(source: string): readonly string[] {
+    return this.#openMassesBySource.get(source) ?? [];
   }
 
   /** Incidents that are put off, of one source or of all; the oldest note first. */
@@ -227,7 +227,8 @@ export class IncidentBook {
     const [first] = incident.paths;
     this.#openIds.add(incident.id);
     this.#notePutOff(incident);
-    if (incident.kind === "mass") this.#openMassBySource.set(incident.source, incident.id);
+    const { source, id } = incident;
+    if (incident.kind === "mass") this.#openMassesBySource.set(source, [id, ...this.openMassesOf(source)]);
     else if (first !== undefined) this.#openByPath.set(first, incident.id);
   }
 
@@ -240,7 +241,9 @@ export class IncidentBook {
     const [first] = incident.paths;
     this.#putOff.delete(incident.id);
     this.#openIds.delete(incident.id);
-    if (this.#openMassBySource.get(incident.source) === incident.id) this.#openMassBySource.delete(incident.source);
+    const masses = this.openMassesOf(incident.source).filter((id) => id !== incident.id);
+    if (masses.length > 0) this.#openMassesBySource.set(incident.source, masses);
+    else this.#openMassesBySource.delete(incident.source);
     if (first !== undefined && this.#openByPath.get(first) === incident.id) this.#openByPath.delete(first);
   }
 

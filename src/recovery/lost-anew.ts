@@ -3,7 +3,7 @@
  * path never has two open incidents, and no loss may be passed over for one that is over.
  */
 import type { LossEvent } from "../base/events.js";
-import type { BytePath } from "../base/paths.js";
+import { isGoodSince } from "./good-since.js";
 import type { IncidentHealer } from "./heal-incident.js";
 import type { Incident } from "./incident.js";
 import type { IncidentBook } from "./incident-book.js";
@@ -27,12 +27,6 @@ export async function isLostAnew({ book, incidents, watch }: LostAnewParts, loss
   }
   const { state = "lost" } = (await watch.lastGood(path)) ?? {};
   return state === "lost";
-}
-
-/** True when a path was put back, or taken as good, after this time (wall ms). */
-export async function isGoodSince(watch: LostAnewParts["watch"], path: BytePath, timeMs: number): Promise<boolean> {
-  const { healedAtMs = 0, registeredAtMs = 0 } = (await watch.lastGood(path)) ?? {};
-  return Math.max(healedAtMs, registeredAtMs) > timeMs;
 }
 
 /** A deletion is told once, but for a start; damage is told with each new content, and is one as long as none was good. */

@@ -11,8 +11,9 @@ import { counted } from "../base/units.js";
 import type { IncidentHealer } from "./heal-incident.js";
 import type { Incident, IncidentState } from "./incident.js";
 import type { IncidentBook } from "./incident-book.js";
-import { isGoodSince } from "./lost-anew.js";
+import { isGoodSince } from "./good-since.js";
 import type { HealerOptions, HealPolicy } from "./ports.js";
+import type { LossKind } from "./strategy.js";
 import { isHealedByItself } from "./unfinished.js";
 import { CutShort } from "./unnoted.js";
 
@@ -31,8 +32,6 @@ export interface MassParts {
 type MassLoss = EventCatalogue["mass.loss"];
 type Lost = Pick<LossEvent, "path" | "kind" | "detail">;
 
-/** States in which an incident is taken up by itself after a start, with all its paths. */
-const UNFINISHED: ReadonlySet<IncidentState> = new Set(["open", "healing"]);
 /** States in which nothing of an incident was put back yet. */
 const UNDECIDED: ReadonlySet<IncidentState> = new Set(["open", "waiting"]);
 
@@ -70,35 +69,49 @@ export class MassLosses {
     return incident;
   }
 
-  /**
-   * True when a single loss belongs to the open mass incident of its source: the path waits there for a decision, or is
-   * still to be put back. What stood again since it was told as lost is lost anew, and judged like any other.
-   */
-  async holds({ source, path, kind, noticedBy }: LossEvent): Promise<boolean> {
-    const { book, watch } = this.#parts;
-    const id = book.openMassOf(source);
-    if (id === undefined || !(await this.#isIn(id, path, kind))) return false;
-    const { state, openedAtMs } = await book.get(id);
-    if (UNDECIDED.has(state)) return true;
-    if (noticedBy !== "start") return false; // a loss is told once, but for a start
-    return !(await isGoodSince(watch, path, openedAtMs));
+  /** True when an open mass incident of its source tells of a single loss already. */
+  async holds(loss: LossEvent): Promise<boolean> {
+    const { book } = this.#parts;
+    for (const id of book.openMassesOf(loss.source))
+      if ((await this.#isIn(id, loss)) && (await this.#tellsOf(await book.get(id), loss))) return true;
+    return false;
   }
 
-  /** Whether an incident tells of a path; one that it misses only is not there to be damaged. */
-  async #isIn(id: string, path: BytePath, kind: LossEvent["kind"]): Promise<boolean> {
-    for await (const held of this.#parts.book.pathsOf(id))
-      if (held.path === path) return held.kind !== "deleted" || kind === "deleted";
+  async #isIn(id: string, { path, kind }: LossEvent): Promise<boolean> {
+    for await (const held of this.#parts.book.pathsOf(id)) if (held.path === path) return isSameLoss(held.kind, kind);
     return false;
+  }
+
+  /**
+   * Whether an incident that has the path tells of this very loss: the path waits there for a decision, or is still to be
+   * put back. What stood again since it was told as lost is lost anew, and judged like any other.
+   */
+  async #tellsOf({ state, openedAtMs }: Incident, { path, noticedBy, healedAtMs = 0 }: LossEvent): Promise<boolean> {
+    if (UNDECIDED.has(state)) return true;
+    if (noticedBy !== "start" || healedAtMs > openedAtMs) return false; // a loss is told once, but for a start
+    return !(await isGoodSince(this.#parts.watch, path, openedAtMs));
+  }
+
+  /** Those losses of many that an incident tells of already. */
+  async #toldBy(incident: Incident, lost: readonly LossEvent[]): Promise<ReadonlySet<LossEvent>> {
+    const told = new Set<LossEvent>();
+    const doubtful = lost.filter(({ noticedBy }) => noticedBy === "start" || UNDECIDED.has(incident.state));
+    if (doubtful.length === 0) return told; // nothing is read for it
+    const known = await this.#kindsOf(incident.id);
+    for (const loss of doubtful)
+      if (isSameLoss(known.get(loss.path), loss.kind) && (await this.#tellsOf(incident, loss))) told.add(loss);
+    return told;
   }
 
   /** Writes the event down; gives the incident that is to be healed now. */
   async #noted(event: MassLoss): Promise<Incident | undefined> {
     const { source, isAttack, goesOn = false } = event;
-    const lost = await this.#withoutMeant(event);
-    const open = await this.#openIn(source);
+    const meant = await this.#withoutMeant(event);
+    const open = await this.#openIn(event, meant);
+    const lost = await this.#withoutTold(source, meant, open);
     if (open === undefined) {
       this.#goingOn.delete(source); // somebody decided it meanwhile
-      return await this.#opened(event, await this.#withoutUnfinished(source, lost));
+      return await this.#opened(event, lost);
     }
     if (open.state !== "waiting")
       return await this.#cutShort.carryOn(open.id, async () => this.#decided(event, await this.#joined(open, lost)));
@@ -108,21 +121,20 @@ export class MassLosses {
     return goesOn ? undefined : await this.#over(incident);
   }
 
-  /**
-   * After a start losses are told again: those of an event that is to be decided or healed still are its own, but for
-   * what it had put back already.
-   */
-  async #withoutUnfinished(source: string, lost: readonly LossEvent[]): Promise<readonly LossEvent[]> {
+  /** After a start losses are told again: what another incident tells of is left to that. */
+  async #withoutTold(
+    source: string,
+    lost: readonly LossEvent[],
+    taking: Incident | undefined,
+  ): Promise<readonly LossEvent[]> {
     const { book } = this.#parts;
-    const id = book.openMassOf(source);
-    const isToldAgain = lost.some(({ noticedBy }) => noticedBy === "start");
-    if (id === undefined || !isToldAgain) return lost;
-    const { state, openedAtMs } = await book.get(id);
-    if (!UNFINISHED.has(state)) return lost;
-    const known = await this.#pathsOf(id);
-    return lost.filter(
-      ({ path, noticedBy, healedAtMs = 0 }) => noticedBy !== "start" || healedAtMs > openedAtMs || !known.has(path),
-    );
+    let left = lost;
+    for (const id of book.openMassesOf(source)) {
+      if (id === taking?.id) continue;
+      const told = await this.#toldBy(await book.get(id), left);
+      left = left.filter((loss) => !told.has(loss));
+    }
+    return left;
   }
 
   async #opened(event: MassLoss, lost: readonly LossEvent[]): Promise<Incident | undefined> {
@@ -164,17 +176,25 @@ export class MassLosses {
   async #joined(open: Incident, lost: readonly LossEvent[]): Promise<Incident> {
     const { book } = this.#parts;
     if (lost.length === 0) return open;
-    const known = await this.#pathsOf(open.id);
+    const known = await this.#kindsOf(open.id);
     const fresh = lost.filter((loss) => !known.has(loss.path));
     return fresh.length === 0 ? open : await book.addPaths(open.id, fresh);
   }
 
-  /** The incident that further losses of a source belong to: one that waits, or that could not be carried on. */
-  async #openIn(source: string): Promise<Incident | undefined> {
-    const id = this.#parts.book.openMassOf(source);
-    const incident = id === undefined ? undefined : await this.#parts.book.get(id);
-    if (incident === undefined) return undefined;
-    return incident.state === "waiting" || this.#cutShort.take(incident.id) ? incident : undefined;
+  /**
+   * The incident that the losses of an event belong to: one that waits or could not be carried on, or one that failed, is
+   * told again, and may be healed once more.
+   */
+  async #openIn({ source, isAttack, goesOn }: MassLoss, lost: readonly LossEvent[]): Promise<Incident | undefined> {
+    const { book } = this.#parts;
+    for (const id of book.openMassesOf(source)) {
+      const incident = await book.get(id);
+      if (incident.state === "waiting" || this.#cutShort.take(id)) return incident;
+      const mayBeTaken = incident.state === "failed" && !isAttack && goesOn !== true;
+      if (!mayBeTaken || !isHealedByItself(incident, this.#policyOf(incident))) continue;
+      if ((await this.#toldBy(incident, lost)).size > 0) return incident;
+    }
+    return undefined;
   }
 
   /** Leaves out what nobody protects, and accepts what was deleted again soon after it was put back. */
@@ -192,15 +212,20 @@ export class MassLosses {
     return lost;
   }
 
-  async #pathsOf(id: string): Promise<ReadonlySet<BytePath>> {
-    const known = new Set<BytePath>();
-    for await (const { path } of this.#parts.book.pathsOf(id)) known.add(path);
+  async #kindsOf(id: string): Promise<ReadonlyMap<BytePath, LossKind>> {
+    const known = new Map<BytePath, LossKind>();
+    for await (const { path, kind } of this.#parts.book.pathsOf(id)) known.set(path, kind);
     return known;
   }
 
   #policyOf({ source, paths: [first] }: Incident): HealPolicy {
     return this.#parts.policyFor(source, first ?? ("/" as BytePath));
   }
+}
+
+/** What an incident only misses is not there to be damaged. */
+function isSameLoss(held: LossKind | undefined, told: LossKind): boolean {
+  return held !== undefined && (held !== "deleted" || told === "deleted");
 }
 
 function heldBecause({ pathCount, isAttack }: Incident): string {

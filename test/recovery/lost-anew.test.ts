@@ -8,7 +8,7 @@ import type { BytePath } from "../../src/base/paths.js";
 import type { IncidentState } from "../../src/recovery/incident.js";
 import { until } from "../support/program.js";
 import type { LastGood } from "../../src/recovery/strategy.js";
-import { RecoveryRig } from "../support/recovery-rig.js";
+import { NEVER, RecoveryRig, sha256 } from "../support/recovery-rig.js";
 import { type TempFolder, useTempFolder } from "../support/temp-folder.js";
 
 const NAMES = ["a", "b", "c"];
@@ -104,7 +104,7 @@ describe("a file of a mass loss that is lost once more", () => {
     await cutShort(rig);
     await rig.start(false);
     const losses = paths.map((path) => lossOf(path, "start"));
-    const healedAtMs = Date.now() + 1;
+    const healedAtMs = Date.now() + 60_000; // not within the 0 ms in which a deletion counts as meant
     const again = losses.map((loss) => (loss.path === paths[0] ? { ...loss, healedAtMs } : loss));
     rig.bus.emit("mass.loss", { source: "data", losses: again, isAttack: false });
     await rig.healer.idle();
@@ -113,6 +113,76 @@ describe("a file of a mass loss that is lost once more", () => {
     expect(held).to.deep.equal([[paths[0]]]);
   });
 });
+
+describe("a mass loss of which some could not be put back", () => {
+  const folder = useTempFolder("failed-mass");
+
+  it("is the same incident at each start that tells its files again, and is left to a person who decides", async () => {
+    await using rig = await RecoveryRig.create(folder());
+    const [first, second, last] = await failedMass(rig, folder());
+    const other = await rig.protect("d", "d");
+    for (let starts = 0; starts < 2; starts += 1) {
+      await startAgain(rig, [first, second]);
+      expect(await statesOf(rig)).to.deep.equal(["mass failed"]);
+    }
+    await rm(other);
+    await startAgain(rig, [first, second, other]);
+    const [fresh] = await rig.healer.incidents({ onlyOpen: true, limit: 1 });
+    expect([fresh?.state, fresh?.paths], "lost while no daemon ran").to.deep.equal(["waiting", [other]]);
+    rig.versions.damage(sha256("d"));
+    await rig.healer.approve(fresh?.id ?? "", NEVER);
+    await startAgain(rig, [other, first, second]);
+    await startAgain(rig, [first, second]);
+    for (const path of [first, other]) {
+      rig.bus.emit("file.lost", lossOf(path, "start"));
+      await rig.healer.idle();
+    }
+    expect(await statesOf(rig), "each tells of its own files").to.deep.equal(["mass failed", "mass failed"]);
+    expect(existsSync(last)).to.equal(true);
+  });
+
+  it("is healed once more at a start, with what was lost since, where the policy says so", async () => {
+    await using rig = await RecoveryRig.create(folder(), { policy: { mass: "heal" } });
+    const [first, second, last] = await failedMass(rig, folder());
+    const other = await rig.protect("d", "d");
+    await rm(other);
+    await rm(last);
+    const good = rig.watch.known.get(last);
+    // Worked on since, and then removed as its owner means it.
+    if (good !== undefined)
+      rig.watch.known.set(last, { ...good, healedAtMs: 0, registeredAtMs: Date.now() + 1, state: "removed" });
+    rig.versions.repair();
+    await startAgain(rig, [first, second, other]);
+    expect(await statesOf(rig)).to.deep.equal(["mass healed"]);
+    expect([first, second, other, last].map((path) => existsSync(path))).to.deep.equal([true, true, true, false]);
+  });
+});
+
+/** A mass loss of three files that was healed but for the first two; nobody runs any more. */
+async function failedMass(rig: RecoveryRig, folder: TempFolder): Promise<readonly [BytePath, BytePath, BytePath]> {
+  await rig.start();
+  const paths = await protectAll(rig);
+  for (const name of NAMES.slice(0, 2)) rig.versions.damage(sha256(name));
+  await loseAll(rig, folder);
+  await rig.healer.idle();
+  const [incident] = await rig.healer.incidents({ onlyOpen: true, limit: 1 });
+  if (incident?.state === "waiting") await rig.healer.approve(incident.id, NEVER);
+  expect(await statesOf(rig)).to.deep.equal(["mass failed"]);
+  return paths;
+}
+
+/** Starts the next healer, which is told of these as lost. */
+async function startAgain(rig: RecoveryRig, lost: readonly BytePath[]): Promise<void> {
+  await rig.healer[Symbol.asyncDispose]();
+  await rig.start();
+  for (const path of lost) {
+    const good = rig.watch.known.get(path);
+    if (good !== undefined) rig.watch.known.set(path, { ...good, state: "lost" });
+  }
+  const losses = lost.map((path) => lossOf(path, "start"));
+  rig.bus.emit("mass.loss", { source: "data", losses, isAttack: false });
+  await rig.healer.idle();
+}
 
 /** A mass loss of three files that is being healed: the first is back, the last waits for `finish`. */
 class HalfHealed implements AsyncDisposable {

@@ -73,6 +73,11 @@ export class MemoryVersions implements VersionReader {
     this.#damaged.add(digest);
   }
 
+  /** All can be read again. */
+  repair(): void {
+    this.#damaged.clear();
+  }
+
   versions(path: BytePath, options: { readonly limit?: number } = {}): readonly Version[] {
     return (this.#versions.get(path) ?? []).slice(0, options.limit ?? Infinity);
   }
@@ -234,7 +239,8 @@ export class RecoveryRig implements AsyncDisposable {
   /** Stores and registers a live path as it is. */
   register(path: BytePath): BytePath {
     const node = this.versions.keep(path);
-    this.watch.known.set(path, { ...lastGoodOf(node), registeredAtMs: Date.now() });
+    const clock = this.#options.clock ?? systemClock;
+    this.watch.known.set(path, { ...lastGoodOf(node), registeredAtMs: clock.nowMs() });
     return path;
   }
 
