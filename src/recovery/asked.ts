@@ -1,6 +1,7 @@
 /**
- * What a person asks for in a special way: the version of a time, or what one strategy has. It is noted with the incident
- * before anything is done, so that a heal that goes on after an interruption places that or nothing.
+ * What a person asks for: in a special way (the version of a time, or what one strategy has) or not, and what stood at the
+ * path then. It is noted with the incident before anything is done, so that a heal that goes on after an interruption
+ * places that or nothing, and replaces nothing that was worked on since.
  */
 import { isoTime } from "../base/clock.js";
 import { HoldfastError } from "../base/errors.js";
@@ -10,6 +11,7 @@ import { type RecoveryChain, chainOfOne } from "./chain.js";
 import { databaseAt } from "./database-at.js";
 import type { HealJob } from "./heal-path.js";
 import type { AskedFor } from "./incident.js";
+import { standingAt } from "./is-there.js";
 import type { HealPolicy, RecoverOptions, VersionReader } from "./ports.js";
 
 /** How a heal does what was asked for. */
@@ -21,8 +23,16 @@ export function askedFor({ atMs, strategy }: RecoverOptions): AskedFor | undefin
   return strategy === undefined ? undefined : { strategy };
 }
 
-export function askedText({ atMs, strategy = "" }: AskedFor): string {
-  return atMs === undefined ? `with the strategy ${strategy}` : `as of ${isoTime(atMs)}`;
+/** The wish as it is noted: with what stands at the path now. */
+export async function notedWish(path: BytePath, asked: AskedFor | undefined): Promise<AskedFor | undefined> {
+  const standing = await standingAt(path);
+  return standing === undefined ? asked : { ...asked, standing };
+}
+
+/** For people: `it was to be recovered as of ...`. */
+export function wishText({ atMs, strategy }: AskedFor): string {
+  const how = strategy === undefined ? "" : ` with the strategy ${strategy}`;
+  return `it was to be recovered${atMs === undefined ? how : ` as of ${isoTime(atMs)}`}`;
 }
 
 /** Throws USAGE (no such strategy), VERSION_NOT_FOUND. */

@@ -9,7 +9,7 @@ import type { EventBus } from "../base/events.js";
 import type { Counter, Histogram, Observer } from "../base/observe.js";
 import type { BytePath } from "../base/paths.js";
 import type { RestoreMemory } from "./gate.js";
-import { type HealHow, askedText } from "./asked.js";
+import { type HealHow, wishText } from "./asked.js";
 import {
   type AskedFor,
   INCIDENT_PATHS_SHOWN,
@@ -105,7 +105,7 @@ export class IncidentHealer {
     } catch (error) {
       if (signal.aborted) throw error;
       const { code, message } = asHoldfastError(error);
-      const reason = `it was to be recovered ${askedText(asked)}, which cannot be done any more: ${message}`;
+      const reason = `${wishText(asked)}, which cannot be done any more: ${message}`;
       const failure = { code, message };
       await this.#close(incident, "failed", { failure }, reason);
       return { ...NOTHING_FOUND, outcome: "failed", message: reason, failure, durationMs: 0 };

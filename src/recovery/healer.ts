@@ -9,7 +9,7 @@ import { HoldfastError, asHoldfastError, messageOf } from "../base/errors.js";
 import { randomHex } from "../base/ids.js";
 import { ResourceStack } from "../base/lifecycle.js";
 import { type BytePath, parentPath, pathText } from "../base/paths.js";
-import { askedFor, howAsked } from "./asked.js";
+import { askedFor, howAsked, notedWish } from "./asked.js";
 import { RecoveryChain } from "./chain.js";
 import { ExpectedFiles, isExpectation } from "./expected-files.js";
 import { PriorityLanes, RestoreMemory } from "./gate.js";
@@ -159,13 +159,15 @@ export class Healer implements AsyncDisposable {
    * Throws INCIDENT_NOT_FOUND, INCIDENT_STATE.
    */
   async approve(id: string, signal: AbortSignal): Promise<BatchReport> {
-    if (isExpectation(await this.#book.get(id)))
+    const before = await this.#book.get(id);
+    if (isExpectation(before))
       throw new HoldfastError(
         "INCIDENT_STATE",
         `incident ${id} names files that are expected: there is nothing to put back`,
       );
     const from = ["waiting", "noted", "failed"] as const;
-    const incident = await this.#book.change(id, { state: "healing", reason: "approved" }, from);
+    const asked = await this.#askedAgain(before);
+    const incident = await this.#book.change(id, { state: "healing", reason: "approved", ...asked }, from);
     const inner = AbortSignal.any([signal, this.#stop.signal]);
     return await this.#orFailed(id, () => this.#incidents.heal(incident, true, inner));
   }
@@ -436,13 +438,19 @@ export class Healer implements AsyncDisposable {
     noticedBy: "person" | "scan",
   ): Promise<Incident> {
     const { source, path, kind, detail, asked } = finding;
-    const change = { state: "healing", reason: "approved", asked } as const;
+    const change = { state: "healing", reason: "approved", asked: await notedWish(path, asked) } as const;
     const open = this.#book.openIncidentOf(path);
     if (open !== undefined) return await this.#book.change(open, change, ["open", "waiting", "noted", "failed"]);
-    const fresh = { source, kind, noticedBy, detail, seenAtMs, reason: "", asked };
+    const fresh = { source, kind, noticedBy, detail, seenAtMs, reason: "", asked: change.asked };
     const incident = await this.#book.open(fresh, [{ path, kind }]);
     this.#options.bus.emit("incident.opened", { id: incident.id, source, paths: 1, kind });
     return await this.#book.change(incident.id, change);
+  }
+
+  /** What an approval asks for: what was asked for before and waits still, over what stands there now. */
+  async #askedAgain({ kind, state, paths: [path], asked }: Incident): Promise<Pick<Incident, "asked">> {
+    if (kind === "mass" || path === undefined) return {};
+    return { asked: await notedWish(path, state === "waiting" ? asked : undefined) };
   }
 
   /** A restart must not forget what was restored just before: a path that is lost again and again waits for a person. */

@@ -118,10 +118,12 @@ export interface PutOff {
   readonly isApproved: boolean;
 }
 
-/** What a person asked for instead of the best there is: the version of a time (wall ms), or one strategy's. */
+/** What a person asked for: the best there is, or the version of a time (wall ms), or one strategy's. */
 export interface AskedFor {
   readonly atMs?: number;
   readonly strategy?: string;
+  /** What stood at the path then (`is-there.ts`); unset: nothing did, or nobody noted it. */
+  readonly standing?: string;
 }
 
 /** Sums of an incident with many paths. */

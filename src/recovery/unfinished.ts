@@ -5,12 +5,12 @@
 import { mapLimited } from "../base/concurrency.js";
 import { hasCode } from "../base/errors.js";
 import { type BytePath, nameOf, parentPath, pathText } from "../base/paths.js";
-import { askedText } from "./asked.js";
+import { wishText } from "./asked.js";
 import type { RestoreMemory } from "./gate.js";
 import type { IncidentHealer } from "./heal-incident.js";
 import type { Incident } from "./incident.js";
 import type { IncidentBook } from "./incident-book.js";
-import { isThere } from "./is-there.js";
+import { standingAt } from "./is-there.js";
 import type { HealMode, HealPolicy, HealerOptions } from "./ports.js";
 import { clearStagingOf } from "./staging.js";
 
@@ -157,15 +157,16 @@ export class Unfinished {
   }
 
   /**
-   * What was asked for in a special way replaces nothing once it was interrupted: what stands there may have been worked
-   * on since, and whoever asked can ask again.
+   * A person's wish that was interrupted replaces only what stood there when it was said: anything else may have been
+   * worked on since, and whoever asked can ask again.
    */
   async #isLeftAsItIs({ id, asked, updatedAtMs }: Incident, path: BytePath): Promise<boolean> {
-    if (asked === undefined || !(await isThere(path))) return false;
+    const standing = asked === undefined ? undefined : await standingAt(path);
+    if (asked === undefined || standing === undefined || standing === asked.standing) return false;
     const { watch, book, incidents } = this.#options;
     const incident = await book.get(id);
     const { healedAtMs = 0 } = (await watch.lastGood(path)) ?? {};
-    const reason = `it was to be recovered ${askedText(asked)}, and was interrupted: what stands there is left as it is; ask again if it is not that`;
+    const reason = `${wishText(asked)}, and was interrupted: what stands there may have been worked on since and is left as it is; ask again if it is not that`;
     if (incident.state === "healing" && healedAtMs > updatedAtMs)
       await incidents.conclude(incident, "healed", "put back before the daemon was interrupted");
     else if (incident.state === "waiting") await incidents.conclude(incident, "returned", reason);

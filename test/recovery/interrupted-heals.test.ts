@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { expect } from "chai";
 import { deferred } from "../../src/base/concurrency.js";
+import { HoldfastError } from "../../src/base/errors.js";
 import { type BytePath, pathFromText } from "../../src/base/paths.js";
 import type { Incident } from "../../src/recovery/incident.js";
 import type { RecoverOptions } from "../../src/recovery/ports.js";
@@ -150,6 +151,70 @@ describe("what a person asked for in a special way, when the daemon is killed am
   });
 });
 
+describe("a recovery at a person's word, when the daemon is killed amid it", () => {
+  const folder = useTempFolder("interrupted-words");
+
+  it("is carried on when what stands there is what stood there", async () => {
+    await using rig = await RecoveryRig.create(folder());
+    const path = await spoilt(rig, folder());
+    const id = await killedAmid(rig, path, {});
+    await startAgain(rig);
+    expect(await readFile(path, "utf8")).to.equal("new");
+    expect((await rig.healer.incident(id)).state).to.equal("healed");
+  });
+
+  it("leaves alone what was worked on since, and says so", async () => {
+    await using rig = await RecoveryRig.create(folder());
+    const path = await spoilt(rig, folder());
+    const id = await killedAmid(rig, path, {});
+    await writeFile(path, "newer than all");
+    await startAgain(rig);
+    expect(await readFile(path, "utf8")).to.equal("newer than all");
+    const { state, reason } = await rig.healer.incident(id);
+    expect(state).to.equal("failed");
+    expect(reason).to.contain("left as it is");
+    await rig.healer.recover("data", path, {}, NEVER);
+    expect(await readFile(path, "utf8"), "a new word").to.equal("new");
+  });
+
+  it("leaves alone what was worked on since an approval, too", async () => {
+    await using rig = await RecoveryRig.create(folder(), { policy: { mode: "ask" } });
+    const path = await spoilt(rig, folder());
+    await rig.start();
+    await rig.lose(path, "overwritten");
+    const [held] = await rig.healer.incidents({ onlyOpen: true, limit: 1 });
+    const id = await killedIn(rig, () => rig.healer.approve(held?.id ?? "", NEVER));
+    await writeFile(path, "newer than all");
+    await startAgain(rig);
+    expect(await readFile(path, "utf8")).to.equal("newer than all");
+    expect((await rig.healer.incident(id)).reason).to.contain("left as it is");
+  });
+
+  it("as of a time is carried on, too, when what stands there is what stood there", async () => {
+    await using rig = await RecoveryRig.create(folder());
+    const path = await twoVersions(rig, folder());
+    await killedAmid(rig, path, { atMs: 2000 });
+    await startAgain(rig);
+    expect(await readFile(path, "utf8")).to.equal("old");
+  });
+
+  it("is not tried again by itself, when its target could not be written, over what was worked on since", async () => {
+    const clock = new FakeClock(Date.now());
+    await using rig = await RecoveryRig.create(folder(), { clock });
+    const path = await spoilt(rig, folder());
+    await rig.start();
+    rig.watch.expectOwnWrite = () => {
+      throw new HoldfastError("TARGET_IO", "the disk is full");
+    };
+    expect((await rig.healer.recover("data", path, {}, NEVER)).outcome).to.equal("failed");
+    rig.watch.expectOwnWrite = () => undefined;
+    await writeFile(path, "newer than all");
+    await clock.advance(10 * 60_000);
+    await rig.healer.idle();
+    expect(await readFile(path, "utf8")).to.equal("newer than all");
+  });
+});
+
 /** A file that was stored as "old" at 1000 and as "new" since. */
 async function twoVersions(rig: RecoveryRig, folder: TempFolder): Promise<BytePath> {
   const path = pathFromText(await folder.write("data/d/a.txt", "old"));
@@ -158,15 +223,26 @@ async function twoVersions(rig: RecoveryRig, folder: TempFolder): Promise<BytePa
   return rig.register(path);
 }
 
-/** Begins a recovery and ends it as a kill would: what was written down stays, and nothing is put back. Gives its incident. */
+/** A file that was stored as "new", and holds something else. */
+async function spoilt(rig: RecoveryRig, folder: TempFolder): Promise<BytePath> {
+  const path = await twoVersions(rig, folder);
+  await writeFile(path, "spoilt");
+  return path;
+}
+
 async function killedAmid(rig: RecoveryRig, path: BytePath, options: RecoverOptions): Promise<string> {
   await rig.start();
+  return await killedIn(rig, () => rig.healer.recover("data", path, options, NEVER));
+}
+
+/** Begins a heal and ends it as a kill would: what was written down stays, and nothing is put back. Gives its incident. */
+async function killedIn(rig: RecoveryRig, heal: () => Promise<unknown>): Promise<string> {
   const [begun, goOn] = [deferred<undefined>(), deferred<undefined>()];
   rig.watch.beforeAway = async () => {
     begun.resolve(undefined);
     await goOn.promise;
   };
-  const interrupted = rig.healer.recover("data", path, options, NEVER).catch(() => undefined);
+  const interrupted = heal().catch(() => undefined);
   await begun.promise;
   const [incident] = await rig.healer.incidents({ onlyOpen: true, limit: 1 });
   const { id }: Pick<Incident, "id"> = incident ?? { id: "" };
