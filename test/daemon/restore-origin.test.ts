@@ -1,5 +1,5 @@
 /** From which backups a restore takes the sources: nothing that is protected is left out without a word. */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { expect } from "chai";
@@ -87,6 +87,28 @@ describe("a restore", () => {
     for (const chosen of [{ sources: ["app"] }, { files: [folder().at("app/file")] }]) {
       await restored(daemon, chosen);
       expect(cameBack()).to.deep.equal(["app"]);
+    }
+  });
+
+  it("takes what two sources hold from the newer backup, whatever their names", async () => {
+    await folder().write("app/web/file", "older");
+    const sources = [
+      { name: "outer", paths: [folder().at("app")] },
+      { name: "inner", paths: [folder().at("app/web")] },
+    ];
+    for (const order of [
+      ["inner", "outer"],
+      ["outer", "inner"],
+    ]) {
+      await using daemon = await launchIn(folder(), { sources });
+      for (const name of order) {
+        await folder().write("app/web/file", `as of ${name}`);
+        await backUp(daemon, name);
+      }
+      const report = await restored(daemon);
+      const back = join(folder().at("back"), folder().at("app/web/file"));
+      expect(readFileSync(back, "utf8")).to.equal(`as of ${order[1] ?? ""}`);
+      expect(report.restored, "each path once: two folders and a file").to.equal(3);
     }
   });
 
