@@ -60,15 +60,12 @@ function protectedNames({ book }: OriginParts): readonly string[] {
   return book.all().map(({ name }) => name);
 }
 
-/** Every source that a backup holds, with the newest that does; the newest first, so that it wins where sources overlap. */
+/** Every source that a backup holds, with the newest that does, by name. */
 async function newestOfAll({
   repository,
 }: OriginParts): Promise<readonly { readonly source: string; readonly backup: Manifest }[]> {
   const newest = new Map<string, Manifest>();
   for (const backup of await repository.listBackups())
-    for (const { source } of backup.sources) {
-      newest.delete(source);
-      newest.set(source, backup); // backups are listed by age, and so these come to be
-    }
-  return [...newest].map(([source, backup]) => ({ source, backup })).reverse();
+    for (const { source } of backup.sources) newest.set(source, backup);
+  return [...newest].map(([source, backup]) => ({ source, backup })).sort((a, b) => (a.source < b.source ? -1 : 1));
 }

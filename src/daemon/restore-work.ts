@@ -8,7 +8,6 @@ import type { Entry } from "../engine/types.js";
 import type { RestoreReport, RestoreRequest } from "../api/services.js";
 import { realOrSame } from "../sources/files.js";
 import type { WorkContext } from "./job-documents.js";
-import { mergedEntries } from "./merged-entries.js";
 import type { Parts } from "./parts.js";
 import type { ProtectedSource } from "./protected-source.js";
 import { type SourceOrigin, newestOrigins, onlyNamed, originsBeside } from "./restore-origin.js";
@@ -178,16 +177,17 @@ async function* entriesOf(
   selection: Selection,
   signal: AbortSignal,
 ): AsyncGenerator<Entry> {
+  const roots = selection.roots.map((root) => (root === "/" ? undefined : root));
   const { backup_id: id, at_ms: atMs } = request;
-  const isOfTime = id === undefined && atMs !== undefined;
-  const names = isOfTime ? await repository.sourceNames() : [];
-  for (const root of selection.roots) {
-    const under = root === "/" ? undefined : root;
-    const filter = under === undefined ? {} : { under };
-    const streams = isOfTime
-      ? names.map((source) => repository.entriesAt(source, atMs, signal, under))
-      : from.map(({ source, backup_id: held }) => repository.backupEntries(held, { source, ...filter }, signal));
-    yield* mergedEntries(streams);
+  if (id === undefined && atMs !== undefined) {
+    for (const source of await repository.sourceNames()) {
+      for (const under of roots) yield* repository.entriesAt(source, atMs, signal, under);
+    }
+    return;
+  }
+  for (const { source, backup_id: backupId } of from) {
+    for (const under of roots)
+      yield* repository.backupEntries(backupId, { source, ...(under === undefined ? {} : { under }) }, signal);
   }
 }
 
