@@ -8,6 +8,7 @@ import type { Entry } from "../engine/types.js";
 import type { RestoreReport, RestoreRequest } from "../api/services.js";
 import { realOrSame } from "../sources/files.js";
 import type { WorkContext } from "./job-documents.js";
+import { type RankedEntry, newestOfEach } from "./newest-of-each.js";
 import type { Parts } from "./parts.js";
 import type { ProtectedSource } from "./protected-source.js";
 import { type SourceOrigin, newestOrigins, onlyNamed, originsBeside } from "./restore-origin.js";
@@ -123,12 +124,9 @@ interface ChosenFrom {
 
 /** What the request chooses, where it is to go. */
 async function* chosenEntries({ place, ...chosen }: ChosenFrom, signal: AbortSignal): AsyncGenerator<Entry> {
-  const { sources, files } = chosen.request;
-  const selection = selectionOf(files);
-  for await (const entry of entriesOf(chosen, selection, signal)) {
-    if (sources.length > 0 && !sources.includes(entry.source)) continue;
+  const selection = selectionOf(chosen.request.files);
+  for await (const entry of entriesOf(chosen, selection, signal))
     if (selection.includes(entry.path)) yield place(entry);
-  }
 }
 
 /** The monitor hears of everything that a restore does to protected places, so that it takes none of it for damage. */
@@ -173,22 +171,40 @@ function leftOutText({ source, backup_id: newest }: SourceOrigin): string {
 }
 
 async function* entriesOf(
-  { repository, request, from }: Omit<ChosenFrom, "place">,
+  chosen: Omit<ChosenFrom, "place">,
   selection: Selection,
   signal: AbortSignal,
 ): AsyncGenerator<Entry> {
-  const roots = selection.roots.map((root) => (root === "/" ? undefined : root));
-  const { backup_id: id, at_ms: atMs } = request;
+  for (const root of selection.roots)
+    yield* newestOfEach(await streamsOf(chosen, root === "/" ? undefined : root, signal));
+}
+
+/** What each source has of this, at and below a path: from its backup, or as it was at the time that was asked for. */
+async function streamsOf(
+  { repository, request, from }: Omit<ChosenFrom, "place">,
+  under: BytePath | undefined,
+  signal: AbortSignal,
+): Promise<readonly AsyncIterable<RankedEntry>[]> {
+  const { backup_id: id, at_ms: atMs, sources } = request;
   if (id === undefined && atMs !== undefined) {
-    for (const source of await repository.sourceNames()) {
-      for (const under of roots) yield* repository.entriesAt(source, atMs, signal, under);
-    }
-    return;
+    const names = await repository.sourceNames();
+    return names
+      .filter((name) => sources.length === 0 || sources.includes(name))
+      .map((name) => ranked(repository.entriesAt(name, atMs, signal, under), ({ timeMs }) => timeMs));
   }
-  for (const { source, backup_id: backupId } of from) {
-    for (const under of roots)
-      yield* repository.backupEntries(backupId, { source, ...(under === undefined ? {} : { under }) }, signal);
-  }
+  const oldestFirst = (await repository.listBackups()).map(({ backup_id: each }) => each);
+  return from.map(({ source, backup_id: backupId }) => {
+    const filter = { source, ...(under === undefined ? {} : { under }) };
+    const rank = oldestFirst.indexOf(backupId);
+    return ranked(repository.backupEntries(backupId, filter, signal), () => rank);
+  });
+}
+
+async function* ranked<T extends Entry>(
+  entries: AsyncIterable<T>,
+  rankOf: (entry: T) => number,
+): AsyncGenerator<RankedEntry> {
+  for await (const entry of entries) yield { entry, rank: rankOf(entry) };
 }
 
 interface MovedPlace {

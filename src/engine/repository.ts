@@ -175,7 +175,7 @@ export class Repository implements AsyncDisposable {
   }
 
   /** The state of a source (or of what is at and below `under`) at a time, in path order. */
-  entriesAt(source: string, atMs: number, signal: AbortSignal, under?: BytePath): AsyncIterable<Entry> {
+  entriesAt(source: string, atMs: number, signal: AbortSignal, under?: BytePath): AsyncIterable<DatedEntry> {
     return entriesAt(this.core, { source, under }, atMs, signal);
   }
 

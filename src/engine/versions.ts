@@ -100,10 +100,10 @@ export async function* entriesAt(
   { source, under }: { readonly source: string; readonly under?: BytePath | undefined },
   atMs: number,
   signal: AbortSignal,
-): AsyncGenerator<Entry> {
+): AsyncGenerator<DatedEntry> {
   for await (const { path, versions } of pathHistories(core.parts.catalog.entries, source, signal, under)) {
-    const state = versions.find((version) => version.timeMs <= atMs)?.state;
-    if (state !== undefined) yield { source, path, node: state.node };
+    const version = versions.find(({ timeMs }) => timeMs <= atMs);
+    if (version?.state !== undefined) yield { source, path, node: version.state.node, timeMs: version.timeMs };
   }
 }
 

@@ -1,6 +1,6 @@
 /** From which backups a restore takes the sources: nothing that is protected is left out without a word. */
-import { existsSync, readFileSync } from "node:fs";
-import { rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { expect } from "chai";
 import type { RestoreReport, RestoreRequest } from "../../src/api/services.js";
@@ -90,27 +90,29 @@ describe("a restore", () => {
     }
   });
 
-  it("takes what two sources hold from the newer backup, whatever their names", async () => {
-    await folder().write("app/web/file", "older");
-    const sources = [
-      { name: "outer", paths: [folder().at("app")] },
-      { name: "inner", paths: [folder().at("app/web")] },
-    ];
-    for (const order of [
-      ["inner", "outer"],
-      ["outer", "inner"],
-    ]) {
-      await using daemon = await launchIn(folder(), { sources });
-      for (const name of order) {
-        await folder().write("app/web/file", `as of ${name}`);
-        await backUp(daemon, name);
+  for (const [older, newer] of [
+    ["a", "z"],
+    ["z", "a"],
+  ] as const)
+    it(`gives a path that ${older} and ${newer} hold its newest state, also when ${older} is what ${newer} was named before`, async () => {
+      const paths = [folder().at("www")];
+      const file = await folder().write("www/file", "old");
+      await using first = await launchIn(folder(), { sources: [older, newer].map((name) => ({ name, paths })) });
+      await backUp(first, older);
+      await folder().write("www/file", "worked on");
+      await backUp(first, newer);
+      const content = async (): Promise<string> => await readFile(join(folder().at("back"), file), "utf8");
+      const report = await restored(first);
+      expect([await content(), report.failed]).to.deep.equal(["worked on", []]);
+      await first[Symbol.asyncDispose]();
+      await using daemon = await launchIn(folder(), { sources: [{ name: newer, paths }] });
+      for (const wanted of [{ files: [file] }, { at_ms: Date.now() }]) {
+        expect((await restored(daemon, wanted)).failed).to.deep.equal([]);
+        expect(await content()).to.equal("worked on");
       }
-      const report = await restored(daemon);
-      const back = join(folder().at("back"), folder().at("app/web/file"));
-      expect(readFileSync(back, "utf8")).to.equal(`as of ${order[1] ?? ""}`);
-      expect(report.restored, "each path once: two folders and a file").to.equal(3);
-    }
-  });
+      await restored(daemon, { sources: [older] });
+      expect(await content()).to.equal("old");
+    });
 
   it("brings everything back where nothing is protected, as on a new machine", async () => {
     await using first = await twoSources();
