@@ -321,8 +321,10 @@ export class Monitor implements AsyncDisposable {
     const reason = "removed by a restore";
     if (what === "removed" && guard !== undefined) guard.recorder.acceptRemoval(path, record, reason);
     else if (what === "removed") this.registry.put(source, path, { ...record, state: "removing", reason });
-    else if (guard !== undefined) guard.recorder.acceptContent(path, record);
-    else this.registry.forget(source, path); // what stands there is taken as it is at the next look
+    else if (guard !== undefined) {
+      guard.recorder.acceptContent(path, record);
+      if (record.state === "lost") this.#shared.bus.emit("file.returned", { source, path });
+    } else this.registry.forget(source, path); // what stands there is taken as it is at the next look
   }
 
   /** The last durable version that is known of a path, whatever became of it since. */

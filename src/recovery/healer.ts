@@ -137,6 +137,7 @@ export class Healer implements AsyncDisposable {
     this.#resources.defer(
       bus.on("file.returned", (event) => this.#work(() => this.#onReturned(event.source, event.path))),
     );
+    this.#resources.defer(bus.on("incident.healed", ({ source }) => this.#recheckMassesSoon(source)));
     for (const name of ["watch.ready", "root.returned"] as const)
       this.#resources.defer(bus.on(name, ({ source }) => this.#unfinished.resume(source)));
     const pruning = clock.every(PRUNE_EVERY_MS, () => this.#work(() => this.#prune()));
@@ -396,6 +397,10 @@ export class Healer implements AsyncDisposable {
         await this.#incidents.conclude(incident, "returned", "the file came back by itself");
       return;
     }
+    this.#recheckMassesSoon(source);
+  }
+
+  #recheckMassesSoon(source: string): void {
     for (const mass of this.#book.openMassesOf(source)) {
       if (this.#rechecks.has(mass)) continue;
       const timer = this.#options.clock.after(RETURNED_QUIET_MS, () => this.#work(() => this.#recheckMass(mass)));
@@ -407,10 +412,9 @@ export class Healer implements AsyncDisposable {
   async #recheckMass(id: string): Promise<void> {
     this.#rechecks.delete(id);
     const incident = await this.#book.get(id);
-    if (incident.state !== "waiting") return;
-    for await (const { path, kind } of this.#book.pathsOf(id))
-      if (kind === "encrypted" || !(await isThere(path))) return; // an encrypted file was never away
-    await this.#incidents.conclude(incident, "returned", "all files came back by themselves");
+    if (incident.state !== "waiting" && incident.state !== "failed") return;
+    for await (const { path, kind } of this.#book.pathsOf(id)) if (kind !== "deleted" || !(await isThere(path))) return; // a damaged file was never away
+    await this.#incidents.conclude(incident, "returned", "all files are there again");
   }
 
   // --- helpers --------------------------------------------------------------------------------------------------------

@@ -69,11 +69,21 @@ export class MassLosses {
     return incident;
   }
 
-  /** True when an open mass incident of its source tells of a single loss already. */
+  /**
+   * True when an open mass incident of its source tells of a single loss already. One that failed, of which so little is
+   * lost still, is healed once more where that needs no person.
+   */
   async holds(loss: LossEvent): Promise<boolean> {
     const { book } = this.#parts;
-    for (const id of book.openMassesOf(loss.source))
-      if ((await this.#isIn(id, loss)) && (await this.#tellsOf(await book.get(id), loss))) return true;
+    for (const id of book.openMassesOf(loss.source)) {
+      if (!(await this.#isIn(id, loss))) continue;
+      const incident = await book.get(id);
+      if (!(await this.#tellsOf(incident, loss))) continue;
+      const policy = this.#policyOf(incident);
+      if (incident.state === "failed" && isHealedByItself(incident, policy))
+        await this.#cutShort.carryOn(id, () => this.#parts.healNow(incident, policy));
+      return true;
+    }
     return false;
   }
 

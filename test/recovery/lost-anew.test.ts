@@ -6,12 +6,15 @@ import { deferred } from "../../src/base/concurrency.js";
 import type { NoticedBy } from "../../src/base/events.js";
 import type { BytePath } from "../../src/base/paths.js";
 import type { IncidentState } from "../../src/recovery/incident.js";
+import { FakeClock } from "../support/fake-clock.js";
 import { until } from "../support/program.js";
 import type { LastGood } from "../../src/recovery/strategy.js";
 import { NEVER, RecoveryRig, sha256 } from "../support/recovery-rig.js";
 import { type TempFolder, useTempFolder } from "../support/temp-folder.js";
 
 const NAMES = ["a", "b", "c"];
+/** After a file came back a mass incident is looked at when it was quiet for so long. */
+const QUIET_MS = 10_000;
 const LIMIT_MS = 10_000;
 /** As what a deletion is soon after: not even one in the same millisecond. */
 const NEVER_MS = -1;
@@ -155,6 +158,34 @@ describe("a mass loss of which some could not be put back", () => {
     await startAgain(rig, [first, second, other]);
     expect(await statesOf(rig)).to.deep.equal(["mass healed"]);
     expect([first, second, other, last].map((path) => existsSync(path))).to.deep.equal([true, true, true, false]);
+  });
+
+  it("is healed once more, where the policy says so, also when so little is lost still that it is told one by one", async () => {
+    await using rig = await RecoveryRig.create(folder(), { policy: { mass: "heal" } });
+    const [first, second] = await failedMass(rig, folder());
+    rig.versions.repair();
+    await rig.healer[Symbol.asyncDispose]();
+    await rig.start();
+    for (const path of [first, second]) rig.bus.emit("file.lost", lossOf(path, "start"));
+    await rig.healer.idle();
+    expect(await statesOf(rig)).to.deep.equal(["mass healed"]);
+    expect([first, second].map((path) => existsSync(path))).to.deep.equal([true, true]);
+  });
+
+  it("is over when the others are there again, whoever put them there", async () => {
+    const clock = new FakeClock(Date.now());
+    await using rig = await RecoveryRig.create(folder(), { clock });
+    const [first, second] = await failedMass(rig, folder());
+    await writeFile(first, "a");
+    rig.bus.emit("file.returned", { source: "data", path: first });
+    await clock.advance(QUIET_MS);
+    await rig.healer.idle();
+    expect(await statesOf(rig)).to.deep.equal(["mass failed"]);
+    rig.versions.repair();
+    await rig.healer.recover("data", second, {}, NEVER);
+    await clock.advance(QUIET_MS);
+    await rig.healer.idle();
+    expect(await statesOf(rig)).to.deep.equal(["deleted healed", "mass returned"]);
   });
 });
 
