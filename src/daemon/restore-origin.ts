@@ -14,29 +14,39 @@ export interface SourceOrigin {
 
 type OriginParts = Pick<Parts, "repository" | "book">;
 
+/** A source that was stored under another name of the machine than the newest backup. */
+export interface ElsewhereOrigin extends SourceOrigin {
+  readonly hostname: string;
+}
+
 /** Where a restore takes things from, and what it leaves out. */
 export interface Origins {
   readonly from: readonly SourceOrigin[];
   readonly leftOut: readonly SourceOrigin[];
+  readonly elsewhere: readonly ElsewhereOrigin[];
 }
 
 /**
  * The newest backup of each source that is protected here, and what the very newest backup holds; left out is what else
- * this machine has stored. Where nothing is protected, as on a new machine, that is taken too. Throws BACKUP_NOT_FOUND.
+ * this machine has stored. Where nothing is protected, as on a new machine, that is taken too. What another machine has
+ * stored, or this one while it was called otherwise, is taken by nobody who does not name it. Throws BACKUP_NOT_FOUND.
  */
 export async function newestOrigins(parts: OriginParts): Promise<Origins> {
   const newest = await parts.repository.backup("latest");
   const names = protectedNames(parts);
   const wanted = new Set([...newest.sources.map(({ source }) => source), ...names]);
-  const own = (await newestOfAll(parts)).filter(
-    ({ source, backup }) => wanted.has(source) || backup.metadata.hostname === newest.metadata.hostname,
-  );
-  const origins = own.map(({ source, backup: { backup_id } }) => ({ source, backup_id }));
-  if (names.length === 0) return { from: origins, leftOut: [] };
-  return {
-    from: origins.filter(({ source }) => wanted.has(source)),
-    leftOut: origins.filter(({ source }) => !wanted.has(source)),
-  };
+  const from: SourceOrigin[] = [];
+  const leftOut: SourceOrigin[] = [];
+  const elsewhere: ElsewhereOrigin[] = [];
+  for (const { source, backup } of await newestOfAll(parts)) {
+    const { hostname } = backup.metadata;
+    const origin = { source, backup_id: backup.backup_id };
+    const isOwn = wanted.has(source) || hostname === newest.metadata.hostname;
+    if (!isOwn) elsewhere.push({ ...origin, hostname });
+    else if (wanted.has(source) || names.length === 0) from.push(origin);
+    else leftOut.push(origin);
+  }
+  return { from, leftOut, elsewhere };
 }
 
 /** Protected sources that a backup does not hold, each with the newest that does. */
@@ -50,7 +60,7 @@ export async function originsBeside(parts: OriginParts, backup: Manifest): Promi
 /** The origins of the named sources only; all of them when none is named. Throws VERSION_NOT_FOUND when none is left. */
 export function onlyNamed(origins: readonly SourceOrigin[], names: readonly string[]): readonly SourceOrigin[] {
   const chosen = names.length === 0 ? origins : origins.filter(({ source }) => names.includes(source));
-  if (chosen.length > 0) return chosen;
+  if (chosen.length > 0) return chosen.map(({ source, backup_id }) => ({ source, backup_id }));
   throw new HoldfastError("VERSION_NOT_FOUND", `nothing is stored there of ${names.join(", ")}`, {
     hint: "See `holdfast list --filter source=NAME`.",
   });

@@ -11,7 +11,7 @@ import type { WorkContext } from "./job-documents.js";
 import { type RankedEntry, newestOfEach } from "./newest-of-each.js";
 import type { Parts } from "./parts.js";
 import type { ProtectedSource } from "./protected-source.js";
-import { type SourceOrigin, newestOrigins, onlyNamed, originsBeside } from "./restore-origin.js";
+import { type ElsewhereOrigin, type SourceOrigin, newestOrigins, onlyNamed, originsBeside } from "./restore-origin.js";
 import { type Selection, selectionOf } from "./selection.js";
 
 /** Checks the request before a job is made of it. Throws BACKUP_NOT_FOUND, BACKUP_AMBIGUOUS, USAGE. */
@@ -148,12 +148,14 @@ async function originOf(
   { backup_id: id, at_ms: atMs, sources, files }: RestoreRequest,
 ): Promise<{ readonly from: readonly SourceOrigin[]; readonly warnings: readonly string[] }> {
   if (id === undefined && atMs !== undefined) return { from: [], warnings: [] };
-  const isChosen = sources.length > 0 || files.length > 0;
   if (id === undefined) {
-    const { from, leftOut } = await newestOrigins(parts);
-    if (isChosen) return { from: onlyNamed([...from, ...leftOut], sources), warnings: [] };
-    return { from, warnings: leftOut.map(leftOutText) };
+    const { from, leftOut, elsewhere } = await newestOrigins(parts);
+    if (sources.length > 0) return { from: onlyNamed([...from, ...leftOut, ...elsewhere], sources), warnings: [] };
+    const warnings = elsewhere.map(elsewhereText);
+    if (files.length > 0) return { from: [...from, ...leftOut], warnings };
+    return { from, warnings: [...leftOut.map(leftOutText), ...warnings] };
   }
+  const isChosen = sources.length > 0 || files.length > 0;
   const backup = await parts.repository.backup(id);
   const held = backup.sources.map(({ source }) => ({ source, backup_id: backup.backup_id }));
   const others = isChosen ? [] : await originsBeside(parts, backup);
@@ -166,8 +168,16 @@ async function originOf(
   };
 }
 
-function leftOutText({ source, backup_id: newest }: SourceOrigin): string {
-  return `the source ${source} is protected no more and was left out; with --sources ${source} it comes from ${newest}`;
+function leftOutText(origin: SourceOrigin): string {
+  return `the source ${origin.source} is protected no more and was left out; ${howToNameIt(origin)}`;
+}
+
+function elsewhereText({ hostname, ...origin }: ElsewhereOrigin): string {
+  return `the source ${origin.source} was stored on ${hostname} and was left out; ${howToNameIt(origin)}`;
+}
+
+function howToNameIt({ source, backup_id: newest }: SourceOrigin): string {
+  return `with --sources ${source} it comes from ${newest}`;
 }
 
 async function* entriesOf(

@@ -1,6 +1,8 @@
 /** From which backups a restore takes the sources: nothing that is protected is left out without a word. */
 import { existsSync } from "node:fs";
 import { readFile, rm } from "node:fs/promises";
+import { syncBuiltinESMExports } from "node:module";
+import os, { hostname } from "node:os";
 import { join } from "node:path";
 import { expect } from "chai";
 import type { RestoreReport, RestoreRequest } from "../../src/api/services.js";
@@ -13,12 +15,26 @@ describe("a restore", () => {
   const folder = useTempFolder("restore-origin");
 
   /** Two sources, stored by a backup each: `app` by the older, `web` by the newer. */
-  async function twoSources(): Promise<DaemonInProcess> {
+  async function twoSources(olderHost = hostname()): Promise<DaemonInProcess> {
     const names = ["app", "web"];
     for (const name of names) await folder().write(`${name}/file`, name);
     const daemon = await launchIn(folder(), { sources: names.map((name) => ({ name, paths: [folder().at(name)] })) });
-    for (const name of names) await backUp(daemon, name);
+    await onHost(olderHost, async () => await backUp(daemon, "app"));
+    await backUp(daemon, "web");
     return daemon;
+  }
+
+  /** Does something while the machine has this name. */
+  async function onHost(name: string, work: () => Promise<unknown>): Promise<void> {
+    const real = os.hostname;
+    os.hostname = () => name;
+    syncBuiltinESMExports();
+    try {
+      await work();
+    } finally {
+      os.hostname = real;
+      syncBuiltinESMExports();
+    }
   }
 
   async function backUp(daemon: DaemonInProcess, source: string): Promise<string> {
@@ -113,6 +129,19 @@ describe("a restore", () => {
       await restored(daemon, { sources: [older] });
       expect(await content()).to.equal("old");
     });
+
+  it("says what was left out that was stored under another name of the machine, and brings it when it is named", async () => {
+    await using first = await twoSources("before");
+    await first[Symbol.asyncDispose]();
+    await using daemon = await launchIn(folder(), {});
+    const report = await restored(daemon);
+    expect(cameBack()).to.deep.equal(["web"]);
+    expect(report.warnings).to.have.length(1);
+    expect(report.warnings[0]).to.match(/^the source app was stored on before and was left out; .* --sources app /);
+    const named = await restored(daemon, { sources: ["app"] });
+    expect(cameBack()).to.deep.equal(["app"]);
+    expect(named.from).to.deep.equal([{ source: "app", backup_id: named.from[0]?.backup_id }]);
+  });
 
   it("brings everything back where nothing is protected, as on a new machine", async () => {
     await using first = await twoSources();
