@@ -266,7 +266,10 @@ export class Healer implements AsyncDisposable {
       id,
       signal,
     );
-    return { incident: await this.#book.change(id, { quarantined: kept }), putBack };
+    const changed = await this.#book.change(id, { quarantined: kept });
+    const reason = "a person put back what was in quarantine";
+    for (const { path } of putBack) this.#work(() => this.#onReturned(changed.source, path, reason));
+    return { incident: changed, putBack };
   }
 
   /** Newest first. */
@@ -389,12 +392,11 @@ export class Healer implements AsyncDisposable {
     });
   }
 
-  async #onReturned(source: string, path: BytePath): Promise<void> {
+  async #onReturned(source: string, path: BytePath, reason = "the file came back by itself"): Promise<void> {
     const id = this.#book.openIncidentOf(path);
     if (id !== undefined) {
       const incident = await this.#book.get(id);
-      if (incident.state !== "healing")
-        await this.#incidents.conclude(incident, "returned", "the file came back by itself");
+      if (incident.state !== "healing") await this.#incidents.conclude(incident, "returned", reason);
       return;
     }
     this.#recheckMassesSoon(source);
