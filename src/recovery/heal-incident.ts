@@ -14,6 +14,7 @@ import {
   type AskedFor,
   INCIDENT_PATHS_SHOWN,
   type Incident,
+  type IncidentFailure,
   type IncidentState,
   type QuarantineReference,
 } from "./incident.js";
@@ -145,9 +146,10 @@ export class IncidentHealer {
     const collector = new BatchCollector(clock.nowMs());
     const kept = [...incident.quarantined];
     const away: BytePath[] = [];
+    const failures: IncidentFailure[] = [];
     let lot: IncidentPath[] = [];
     const work = async (): Promise<void> => {
-      kept.push(...(await this.#healLot(incident, lot, { byPerson, collector, away }, signal)));
+      kept.push(...(await this.#healLot(incident, lot, { byPerson, collector, away, failures }, signal)));
       kept.length = Math.min(kept.length, INCIDENT_PATHS_SHOWN);
       lot = [];
       await book.change(incident.id, { counts: collector.counts });
@@ -165,7 +167,8 @@ export class IncidentHealer {
     const state = failed + waiting > 0 ? "failed" : healed > 0 ? "healed" : "returned";
     const candidates = report.results.flatMap((result) => result.candidates.slice(0, 1));
     const putOff = away[0] === undefined ? {} : putOffOf(away[0], byPerson);
-    const change = { durationMs, counts: collector.counts, candidates, quarantined: kept, ...putOff };
+    const failure = failures.find(({ code }) => code !== "RECOVERY_FAILED") ?? failures[0]; // what may pass is tried again
+    const change = { durationMs, counts: collector.counts, candidates, quarantined: kept, failure, ...putOff };
     await this.#close(incident, state, change, reason);
     return report;
   }
@@ -173,10 +176,16 @@ export class IncidentHealer {
   async #healLot(
     incident: Incident,
     lot: readonly IncidentPath[],
-    batch: { readonly byPerson: boolean; readonly collector: BatchCollector; readonly away: BytePath[] },
+    batch: {
+      readonly byPerson: boolean;
+      readonly collector: BatchCollector;
+      readonly away: BytePath[];
+      /** One of each code. */
+      readonly failures: IncidentFailure[];
+    },
     signal: AbortSignal,
   ): Promise<readonly QuarantineReference[]> {
-    const { byPerson, collector, away } = batch;
+    const { byPerson, collector, away, failures } = batch;
     const shortestFirst = [...lot].sort((a, b) => a.path.length - b.path.length);
     const kept = await mapLimited(shortestFirst, this.#options.parallel, signal, async ({ path, kind }, inner) => {
       const onFolderMade = (folder: BytePath): void => void collector.healedFolders.add(folder);
@@ -189,6 +198,8 @@ export class IncidentHealer {
       this.#count(incident.source, path, result, byPerson);
       collector.add(resultOf(incident.id, path, result));
       if (result.isAway === true && away.length === 0) away.push(path);
+      const { failure } = result;
+      if (failure !== undefined && !failures.some(({ code }) => code === failure.code)) failures.push(failure);
       return result.quarantined;
     });
     return kept.flat();

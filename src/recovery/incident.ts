@@ -164,7 +164,7 @@ export interface Incident {
   readonly taken?: TakenCandidate;
   readonly quarantined: readonly QuarantineReference[];
   readonly manualCommands: readonly string[];
-  readonly failure?: IncidentFailure;
+  readonly failure?: IncidentFailure | undefined;
   readonly counts?: IncidentCounts;
   /** Its heal waits for the storage of this path, which was away, and goes on when that is back. */
   readonly putOff?: PutOff;

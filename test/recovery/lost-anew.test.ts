@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { expect } from "chai";
 import { deferred } from "../../src/base/concurrency.js";
+import { HoldfastError } from "../../src/base/errors.js";
 import type { NoticedBy } from "../../src/base/events.js";
 import type { BytePath } from "../../src/base/paths.js";
 import type { IncidentState } from "../../src/recovery/incident.js";
@@ -15,6 +16,7 @@ import { type TempFolder, useTempFolder } from "../support/temp-folder.js";
 const NAMES = ["a", "b", "c"];
 /** After a file came back a mass incident is looked at when it was quiet for so long. */
 const QUIET_MS = 10_000;
+const RETRY_MS = 10 * 60_000;
 const LIMIT_MS = 10_000;
 /** As what a deletion is soon after: not even one in the same millisecond. */
 const NEVER_MS = -1;
@@ -170,6 +172,26 @@ describe("a mass loss of which some could not be put back", () => {
     await rig.healer.idle();
     expect(await statesOf(rig)).to.deep.equal(["mass healed"]);
     expect([first, second].map((path) => existsSync(path))).to.deep.equal([true, true]);
+  });
+
+  it("is tried again after a while, where the policy says so, when their place could not be written", async () => {
+    const clock = new FakeClock(Date.now());
+    await using rig = await RecoveryRig.create(folder(), { clock, policy: { mass: "heal" } });
+    await rig.start();
+    const paths = await protectAll(rig);
+    rig.versions.damage(sha256("a"));
+    rig.watch.expectOwnWrite = () => {
+      throw new HoldfastError("TARGET_IO", "the disk is full");
+    };
+    await loseAll(rig, folder());
+    await rig.healer.idle();
+    expect(await statesOf(rig)).to.deep.equal(["mass failed"]);
+    rig.watch.expectOwnWrite = () => undefined;
+    rig.versions.repair();
+    await clock.advance(RETRY_MS);
+    await rig.healer.idle();
+    expect(await statesOf(rig)).to.deep.equal(["mass healed"]);
+    expect(paths.map((path) => existsSync(path))).to.deep.equal([true, true, true]);
   });
 
   it("is over when the others are there again, whoever put them there", async () => {
