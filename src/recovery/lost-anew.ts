@@ -29,13 +29,14 @@ export async function isLostAnew({ book, incidents, watch }: LostAnewParts, loss
   return state === "lost";
 }
 
-/** A deletion is told once, but for a start; damage is told with each new content, and is one as long as none was good. */
+/** A deletion is told once by each source, but for a start; damage is told with each new content, and is one as long as none was good. */
 async function isOver(
   watch: LostAnewParts["watch"],
-  { kind, state, openedAtMs }: Incident,
+  { source, kind, state, openedAtMs }: Incident,
   loss: LossEvent,
 ): Promise<boolean> {
   if (kind === "requested") return state === "failed" || state === "waiting"; // nothing was lost then
   if (state !== "failed") return false;
-  return (loss.kind === "deleted" && loss.noticedBy !== "start") || (await isGoodSince(watch, loss.path, openedAtMs));
+  const isToldAnew = loss.kind === "deleted" && loss.noticedBy !== "start" && loss.source === source;
+  return isToldAnew || (await isGoodSince(watch, loss.path, openedAtMs));
 }

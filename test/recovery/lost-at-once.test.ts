@@ -99,6 +99,18 @@ describe("a loss of a file that has an open incident", () => {
       expect(readFileSync(folder().at("data/a.txt"), "utf8")).to.equal("worked on");
     });
 
+  it("is no other loss when another source tells of it too", async () => {
+    await using rig = await RecoveryRig.create(folder());
+    await rig.start();
+    const path = await rig.protect("a.txt", "text");
+    rig.versions.damage(sha256("text"));
+    unlinkSync(folder().at("data/a.txt"));
+    await rig.lose(path);
+    rig.bus.emit("file.lost", { ...lossOf(path), source: "also" });
+    await rig.healer.idle();
+    expect(await statesOf(rig)).to.deep.equal(["failed"]);
+  });
+
   it("is told again at a start, and is no other then", async () => {
     await using rig = await RecoveryRig.create(folder());
     await rig.start();
