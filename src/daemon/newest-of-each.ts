@@ -12,6 +12,11 @@ export interface RankedEntry {
 
 /** In path order, as each of the streams must be. */
 export async function* newestOfEach(streams: readonly AsyncIterable<RankedEntry>[]): AsyncGenerator<Entry> {
+  const [only] = streams;
+  if (only !== undefined && streams.length === 1) {
+    for await (const { entry } of only) yield entry;
+    return;
+  }
   const iterators = streams.map((stream) => stream[Symbol.asyncIterator]());
   try {
     const heads: IteratorResult<RankedEntry, unknown>[] = [];

@@ -185,29 +185,30 @@ async function* entriesOf(
   selection: Selection,
   signal: AbortSignal,
 ): AsyncGenerator<Entry> {
-  for (const root of selection.roots)
-    yield* newestOfEach(await streamsOf(chosen, root === "/" ? undefined : root, signal));
+  const streamsBelow = await streamsOf(chosen, signal);
+  for (const root of selection.roots) yield* newestOfEach(streamsBelow(root === "/" ? undefined : root));
 }
 
-/** What each source has of this, at and below a path: from its backup, or as it was at the time that was asked for. */
+type StreamsBelow = (under: BytePath | undefined) => readonly AsyncIterable<RankedEntry>[];
+
+/** What each source has at and below a path: from its backup, or as it was at the time that was asked for. */
 async function streamsOf(
   { repository, request, from }: Omit<ChosenFrom, "place">,
-  under: BytePath | undefined,
   signal: AbortSignal,
-): Promise<readonly AsyncIterable<RankedEntry>[]> {
+): Promise<StreamsBelow> {
   const { backup_id: id, at_ms: atMs, sources } = request;
   if (id === undefined && atMs !== undefined) {
-    const names = await repository.sourceNames();
-    return names
-      .filter((name) => sources.length === 0 || sources.includes(name))
-      .map((name) => ranked(repository.entriesAt(name, atMs, signal, under), ({ timeMs }) => timeMs));
+    const names = (await repository.sourceNames()).filter((name) => sources.length === 0 || sources.includes(name));
+    return (under) =>
+      names.map((name) => ranked(repository.entriesAt(name, atMs, signal, under), ({ timeMs }) => timeMs));
   }
-  const oldestFirst = (await repository.listBackups()).map(({ backup_id: each }) => each);
-  return from.map(({ source, backup_id: backupId }) => {
-    const filter = { source, ...(under === undefined ? {} : { under }) };
-    const rank = oldestFirst.indexOf(backupId);
-    return ranked(repository.backupEntries(backupId, filter, signal), () => rank);
-  });
+  const ranks = new Map((await repository.listBackups()).map(({ backup_id: each }, age) => [each, age]));
+  return (under) =>
+    from.map(({ source, backup_id: backupId }) => {
+      const filter = { source, ...(under === undefined ? {} : { under }) };
+      const rank = ranks.get(backupId) ?? 0;
+      return ranked(repository.backupEntries(backupId, filter, signal), () => rank);
+    });
 }
 
 async function* ranked<T extends Entry>(
