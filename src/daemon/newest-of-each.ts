@@ -4,48 +4,56 @@
  */
 import type { Entry } from "../engine/types.js";
 
-/** An entry with its rank among those of the same path: the greater, the newer. */
-export interface RankedEntry {
-  readonly entry: Entry;
-  readonly rank: number;
+/** What one source has, in path order; of entries of the same path the one of the greater rank is the newer. */
+export interface RankedEntries<T extends Entry> {
+  readonly entries: AsyncIterable<T>;
+  readonly rankOf: (entry: T) => number;
 }
 
-/** In path order, as each of the streams must be. */
-export async function* newestOfEach(streams: readonly AsyncIterable<RankedEntry>[]): AsyncGenerator<Entry> {
-  const [only] = streams;
-  if (only !== undefined && streams.length === 1) {
-    for await (const { entry } of only) yield entry;
+/** One of them as far as it was read. */
+interface Reader<T extends Entry> {
+  readonly rest: AsyncIterator<T>;
+  readonly rankOf: (entry: T) => number;
+  /** The next entry; undefined: it is at its end. */
+  next: T | undefined;
+}
+
+/** In path order. */
+export async function* newestOfEach<T extends Entry>(sources: readonly RankedEntries<T>[]): AsyncGenerator<Entry> {
+  const [only] = sources;
+  if (only !== undefined && sources.length === 1) {
+    yield* only.entries;
     return;
   }
-  const iterators = streams.map((stream) => stream[Symbol.asyncIterator]());
+  const readers = sources.map(({ entries, rankOf }): Reader<T> => ({
+    rest: entries[Symbol.asyncIterator](),
+    rankOf,
+    next: undefined,
+  }));
   try {
-    const heads: IteratorResult<RankedEntry, unknown>[] = [];
-    for (const iterator of iterators) heads.push(await iterator.next());
-    for (;;) {
-      const newest = newestOfFirst(heads);
-      if (newest === undefined) return;
-      for (const [index, iterator] of iterators.entries())
-        if (entryAt(heads[index])?.path === newest.path) heads[index] = await iterator.next();
+    for (const reader of readers) await advance(reader);
+    for (let newest = newestOfFirst(readers); newest !== undefined; newest = newestOfFirst(readers)) {
       yield newest;
+      const { path } = newest;
+      for (const reader of readers) if (reader.next?.path === path) await advance(reader);
     }
   } finally {
-    for (const iterator of iterators) await iterator.return?.();
+    for (const { rest } of readers) await rest.return?.();
   }
 }
 
-/** The newest state of the path that comes first; undefined: all streams are at their end. */
-function newestOfFirst(heads: readonly IteratorResult<RankedEntry, unknown>[]): Entry | undefined {
-  let first: RankedEntry | undefined;
-  for (const head of heads) {
-    if (head.done === true) continue;
-    const { entry, rank } = head.value;
-    const isNewer =
-      first === undefined || (entry.path === first.entry.path ? rank > first.rank : entry.path < first.entry.path);
-    if (isNewer) first = head.value;
-  }
-  return first?.entry;
+async function advance<T extends Entry>(reader: Reader<T>): Promise<void> {
+  const step = await reader.rest.next();
+  reader.next = step.done === true ? undefined : step.value;
 }
 
-function entryAt(head: IteratorResult<RankedEntry, unknown> | undefined): Entry | undefined {
-  return head === undefined || head.done === true ? undefined : head.value.entry;
+/** The newest state of the path that comes first; undefined: all are at their end. */
+function newestOfFirst<T extends Entry>(readers: readonly Reader<T>[]): T | undefined {
+  let [first, firstRank]: [T | undefined, number] = [undefined, 0];
+  for (const { next, rankOf } of readers) {
+    if (next === undefined || (first !== undefined && next.path > first.path)) continue;
+    const rank = rankOf(next);
+    if (first === undefined || next.path < first.path || rank > firstRank) [first, firstRank] = [next, rank];
+  }
+  return first;
 }

@@ -4,11 +4,11 @@ import { makeFolders } from "../base/make-folders.js";
 import { type BytePath, isWithin, pathBytes, pathFields, pathFromText, pathText } from "../base/paths.js";
 import { type RestoreRequest as EngineRequest, restore } from "../engine/restore.js";
 import type { Repository } from "../engine/repository.js";
-import type { Entry } from "../engine/types.js";
+import type { DatedEntry, Entry } from "../engine/types.js";
 import type { RestoreReport, RestoreRequest } from "../api/services.js";
 import { realOrSame } from "../sources/files.js";
 import type { WorkContext } from "./job-documents.js";
-import { type RankedEntry, newestOfEach } from "./newest-of-each.js";
+import { type RankedEntries, newestOfEach } from "./newest-of-each.js";
 import type { Parts } from "./parts.js";
 import type { ProtectedSource } from "./protected-source.js";
 import { type ElsewhereOrigin, type SourceOrigin, newestOrigins, onlyNamed, originsBeside } from "./restore-origin.js";
@@ -181,41 +181,32 @@ function howToNameIt({ source, backup_id: newest }: SourceOrigin): string {
 }
 
 async function* entriesOf(
-  chosen: Omit<ChosenFrom, "place">,
-  selection: Selection,
+  { repository, request, from }: Omit<ChosenFrom, "place">,
+  { roots }: Selection,
   signal: AbortSignal,
 ): AsyncGenerator<Entry> {
-  const streamsBelow = await streamsOf(chosen, signal);
-  for (const root of selection.roots) yield* newestOfEach(streamsBelow(root === "/" ? undefined : root));
-}
-
-type StreamsBelow = (under: BytePath | undefined) => readonly AsyncIterable<RankedEntry>[];
-
-/** What each source has at and below a path: from its backup, or as it was at the time that was asked for. */
-async function streamsOf(
-  { repository, request, from }: Omit<ChosenFrom, "place">,
-  signal: AbortSignal,
-): Promise<StreamsBelow> {
   const { backup_id: id, at_ms: atMs, sources } = request;
-  if (id === undefined && atMs !== undefined) {
-    const names = (await repository.sourceNames()).filter((name) => sources.length === 0 || sources.includes(name));
-    return (under) =>
-      names.map((name) => ranked(repository.entriesAt(name, atMs, signal, under), ({ timeMs }) => timeMs));
+  const isOfTime = id === undefined && atMs !== undefined;
+  const names = isOfTime ? await repository.sourceNames() : [];
+  const chosen = names.filter((name) => sources.length === 0 || sources.includes(name));
+  const ages = new Map((await repository.listBackups()).map(({ backup_id: each }, age) => [each, age]));
+  for (const root of roots) {
+    const under = root === "/" ? undefined : root;
+    const filter = under === undefined ? {} : { under };
+    if (isOfTime) {
+      const dated = chosen.map((name): RankedEntries<DatedEntry> => ({
+        entries: repository.entriesAt(name, atMs, signal, under),
+        rankOf: ({ timeMs }) => timeMs,
+      }));
+      yield* newestOfEach(dated);
+    } else {
+      const stored = from.map(({ source, backup_id: backupId }) => ({
+        entries: repository.backupEntries(backupId, { source, ...filter }, signal),
+        rankOf: () => ages.get(backupId) ?? 0,
+      }));
+      yield* newestOfEach(stored);
+    }
   }
-  const ranks = new Map((await repository.listBackups()).map(({ backup_id: each }, age) => [each, age]));
-  return (under) =>
-    from.map(({ source, backup_id: backupId }) => {
-      const filter = { source, ...(under === undefined ? {} : { under }) };
-      const rank = ranks.get(backupId) ?? 0;
-      return ranked(repository.backupEntries(backupId, filter, signal), () => rank);
-    });
-}
-
-async function* ranked<T extends Entry>(
-  entries: AsyncIterable<T>,
-  rankOf: (entry: T) => number,
-): AsyncGenerator<RankedEntry> {
-  for await (const entry of entries) yield { entry, rank: rankOf(entry) };
 }
 
 interface MovedPlace {

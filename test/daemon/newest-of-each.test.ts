@@ -2,20 +2,25 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import type { BytePath } from "../../src/base/paths.js";
-import { type RankedEntry, newestOfEach } from "../../src/daemon/newest-of-each.js";
+import { type RankedEntries, newestOfEach } from "../../src/daemon/newest-of-each.js";
+import type { Entry } from "../../src/engine/types.js";
 
 const STAT = { dev: 0n, ino: 0n, sizeBytes: 0, mtimeNs: 0n, ctimeNs: 0n };
 const NODE = { kind: "file", stat: STAT, mode: 0o644, uid: 0, gid: 0, linkCount: 1 } as const;
 
 type Ranked = readonly [path: string, rank: number];
 
-async function* streamOf(source: string, entries: readonly Ranked[], onEnd?: () => void): AsyncGenerator<RankedEntry> {
+async function* entriesOf(source: string, ranked: readonly Ranked[], onEnd?: () => void): AsyncGenerator<Entry> {
   try {
-    for (const [path, rank] of entries)
-      yield await Promise.resolve({ entry: { source, path: path as BytePath, node: NODE }, rank });
+    for (const [path] of ranked) yield await Promise.resolve({ source, path: path as BytePath, node: NODE });
   } finally {
     onEnd?.();
   }
+}
+
+function sourceOf(source: string, ranked: readonly Ranked[], onEnd?: () => void): RankedEntries<Entry> {
+  const ranks = new Map<string, number>(ranked);
+  return { entries: entriesOf(source, ranked, onEnd), rankOf: ({ path }) => ranks.get(path) ?? -1 };
 }
 
 describe("entries of several sources", () => {
@@ -28,7 +33,7 @@ describe("entries of several sources", () => {
           [...list].sort((a, b) => (a < b ? -1 : 1)).map((each): Ranked => [each, ranks.next().value ?? 0]),
         );
         const found: Ranked[] = [];
-        for await (const { source, path: held } of newestOfEach(all.map((list, index) => streamOf(`${index}`, list))))
+        for await (const { source, path: held } of newestOfEach(all.map((list, index) => sourceOf(`${index}`, list))))
           found.push([held, all[Number(source)]?.find(([each]) => each === held)?.[1] ?? -1]);
         const newest = new Map<string, number>();
         for (const [each, rank] of all.flat()) newest.set(each, Math.max(rank, newest.get(each) ?? -1));
@@ -50,7 +55,7 @@ describe("entries of several sources", () => {
         ["/4", 0],
       ],
     ];
-    for await (const { path } of newestOfEach(lists.map((list) => streamOf("any", list, end))))
+    for await (const { path } of newestOfEach(lists.map((list) => sourceOf("any", list, end))))
       if (path === "/2") break;
     expect(ended).to.equal(2);
   });
