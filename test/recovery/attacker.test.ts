@@ -26,7 +26,12 @@ describe("healing under attack", () => {
 
   it("writes nothing outside while two processes swap folders and files for links", async () => {
     await using rig = await RecoveryRig.create(folder(), {
-      settings: { breakerPathRestores: 1e9, breakerRestoresPerMinute: 1e9, secondDeletionMs: NEVER_MS, writerWaitMs: 0 },
+      settings: {
+        breakerPathRestores: 1e9,
+        breakerRestoresPerMinute: 1e9,
+        secondDeletionMs: NEVER_MS,
+        writerWaitMs: 0,
+      },
     });
     const paths = [];
     for (let index = 0; index < FOLDERS * FILES; index += 1)
