@@ -180,32 +180,45 @@ function howToNameIt({ source, backup_id: newest }: SourceOrigin): string {
   return `with --sources ${source} it comes from ${newest}`;
 }
 
-async function* entriesOf(
-  { repository, request, from }: Omit<ChosenFrom, "place">,
-  { roots }: Selection,
+function entriesOf(chosen: Omit<ChosenFrom, "place">, selection: Selection, signal: AbortSignal): AsyncIterable<Entry> {
+  const { backup_id: id, at_ms: atMs } = chosen.request;
+  const roots = selection.roots.map((root) => (root === "/" ? undefined : root));
+  return id === undefined && atMs !== undefined
+    ? entriesAt(chosen, atMs, roots, signal)
+    : storedEntries(chosen, roots, signal);
+}
+
+/** What the wanted sources had at and below each of the paths at a time. */
+async function* entriesAt(
+  { repository, request: { sources } }: Pick<ChosenFrom, "repository" | "request">,
+  atMs: number,
+  roots: readonly (BytePath | undefined)[],
   signal: AbortSignal,
 ): AsyncGenerator<Entry> {
-  const { backup_id: id, at_ms: atMs, sources } = request;
-  const isOfTime = id === undefined && atMs !== undefined;
-  const names = isOfTime ? await repository.sourceNames() : [];
-  const chosen = names.filter((name) => sources.length === 0 || sources.includes(name));
+  const names = (await repository.sourceNames()).filter((name) => sources.length === 0 || sources.includes(name));
+  for (const under of roots) {
+    const dated = names.map((name): RankedEntries<DatedEntry> => ({
+      entries: repository.entriesAt(name, atMs, signal, under),
+      rankOf: ({ timeMs }) => timeMs,
+    }));
+    yield* newestOfEach(dated);
+  }
+}
+
+/** What the backups hold at and below each of the paths. */
+async function* storedEntries(
+  { repository, from }: Pick<ChosenFrom, "repository" | "from">,
+  roots: readonly (BytePath | undefined)[],
+  signal: AbortSignal,
+): AsyncGenerator<Entry> {
   const ages = new Map((await repository.listBackups()).map(({ backup_id: each }, age) => [each, age]));
-  for (const root of roots) {
-    const under = root === "/" ? undefined : root;
+  for (const under of roots) {
     const filter = under === undefined ? {} : { under };
-    if (isOfTime) {
-      const dated = chosen.map((name): RankedEntries<DatedEntry> => ({
-        entries: repository.entriesAt(name, atMs, signal, under),
-        rankOf: ({ timeMs }) => timeMs,
-      }));
-      yield* newestOfEach(dated);
-    } else {
-      const stored = from.map(({ source, backup_id: backupId }) => ({
-        entries: repository.backupEntries(backupId, { source, ...filter }, signal),
-        rankOf: () => ages.get(backupId) ?? 0,
-      }));
-      yield* newestOfEach(stored);
-    }
+    const stored = from.map(({ source, backup_id: backupId }) => ({
+      entries: repository.backupEntries(backupId, { source, ...filter }, signal),
+      rankOf: () => ages.get(backupId) ?? 0,
+    }));
+    yield* newestOfEach(stored);
   }
 }
 
